@@ -1,0 +1,44 @@
+"""Random search at the highest fidelity, and a fixed list of configurations."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jahslib import spaces
+from jahslib.optimizers.replayed import Described
+from jahslib.problem import Configuration, Problem
+from jahslib.trials import History, Suggestion
+
+
+@dataclass
+class RandomSearch(Described):
+    """Uniform draws from the space without repetition, among those that meet the constraints known before training.
+
+    It is done when 10,000 draws bring nothing new: the space is exhausted, or the constraints are impossible.
+    """
+
+    problem: Problem
+    seed: int
+
+    def ask(self, history: History) -> Suggestion | None:
+        rng = np.random.default_rng([self.seed, len(history.suggestions)])
+        seen = {spaces.key(s.configuration) for s in history.suggestions}
+        configuration = spaces.sample_where(
+            self.problem.space, rng, lambda c: spaces.key(c) not in seen and self.problem.admits(c)
+        )
+        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
+
+
+@dataclass
+class Listed(Described):
+    """Proposes the given configurations in turn, at the highest fidelity: for grids, defaults and retrained winners."""
+
+    problem: Problem
+    seed: int
+    configurations: list[Configuration]
+
+    def ask(self, history: History) -> Suggestion | None:
+        turn = len(history.suggestions)
+        if turn >= len(self.configurations):
+            return None
+        return Suggestion(self.configurations[turn], self.problem.fidelity.high)

@@ -1,0 +1,109 @@
+"""BOHB as SMAC3 has it: Hyperband whose configurations come from a random-forest surrogate.
+
+SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
+density estimator instead). Around it stand three repairs: budgets are rounded to whole epochs in one place, the model
+leaves a lower budget only once the higher one has `min_trials` results, and costs are finite.
+"""
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from jahslib import spaces
+from jahslib.optimizers.replayed import Replayed
+from jahslib.problem import Problem
+from jahslib.trials import Suggestion, Trial
+
+
+@dataclass
+class SmacBohb(Replayed):
+    """Args:
+    eta: Hyperband's halving rate.
+    min_fidelity: epochs of the lowest rung, at least; None is the problem's own minimum.
+    n_init: random configurations before the model is asked; None is one a hyperparameter.
+    retrain_after: results between two fits of the forest.
+
+    Constraints enter as a penalty: an infeasible trial costs the worst objective plus its violation (at most 1 more),
+    a failed or rejected one the most of all. A problem without constraints gives the plain baseline.
+    """
+
+    problem: Problem
+    seed: int
+    eta: int = 3
+    min_fidelity: int | None = None
+    n_init: int | None = None
+    retrain_after: int = 8
+
+    def start(self) -> None:
+        self._smac = self._facade()
+        self._asked, self._infos, self._trained = None, {}, {}
+        self._exhausted = False
+
+    def propose(self) -> Suggestion | None:
+        if self._exhausted:
+            return None
+        try:
+            self._asked = self._smac.ask()
+        except StopIteration:  # the space holds no configuration that was not tried
+            self._exhausted = True
+            return None
+        configuration = spaces.plain(self._asked.config)
+        fidelity = max(1, round(self._asked.budget))
+        lower, parent = self._trained.get(spaces.key(configuration), (0, None))
+        return Suggestion(
+            configuration,
+            fidelity,
+            parent=parent if lower < fidelity else None,
+            final=fidelity >= self.problem.fidelity.high,
+        )
+
+    def accept(self, id: int) -> None:
+        self._infos[id] = self._asked
+
+    def observe(self, trial: Trial) -> None:
+        from smac.runhistory import TrialValue
+
+        self._smac.tell(self._infos.pop(trial.id), TrialValue(cost=self._penalised(trial), time=0.0), save=False)
+        if trial.status == "ok":
+            self._trained[spaces.key(trial.configuration)] = (trial.fidelity, trial.id)
+
+    def _penalised(self, trial: Trial) -> float:
+        worst = self.problem.objective.worst_cost
+        violation = self.problem.violation(trial)
+        return worst + min(violation, 1.0) if violation else self.problem.cost(trial)
+
+    def _facade(self):
+        from smac import MultiFidelityFacade, Scenario
+        from smac.main.config_selector import ConfigSelector
+
+        dimensions = len(self.problem.space)
+        # SMAC insists on a folder and reads back what an earlier run left there; the trial log makes both needless.
+        self._folder = tempfile.TemporaryDirectory(prefix="jahslib-smac-", ignore_cleanup_errors=True)
+        scenario = Scenario(
+            self.problem.space,
+            output_directory=Path(self._folder.name),
+            deterministic=True,
+            n_trials=1_000_000,  # the search loop keeps the budget
+            min_budget=self.min_fidelity or self.problem.fidelity.low,
+            max_budget=self.problem.fidelity.high,
+            seed=self.seed,
+        )
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):
+            return MultiFidelityFacade(
+                scenario,
+                _never_called,
+                intensifier=MultiFidelityFacade.get_intensifier(
+                    scenario, eta=self.eta, incumbent_selection="highest_budget"
+                ),
+                initial_design=MultiFidelityFacade.get_initial_design(scenario, n_configs=self.n_init or dimensions),
+                config_selector=ConfigSelector(
+                    scenario, retrain_after=self.retrain_after, min_trials=max(8, dimensions)
+                ),
+                logging_level=False,
+                overwrite=True,
+            )
+
+
+def _never_called(config, seed: int = 0, budget: float = 0.0) -> float:
+    raise NotImplementedError("the search loop evaluates")

@@ -1,0 +1,181 @@
+"""What is optimised: a space, a fidelity range, an objective, constraints, and `evaluate`.
+
+A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ConfigSpace import ConfigurationSpace
+
+from jahslib.errors import UserError
+
+if TYPE_CHECKING:
+    from jahslib.trials import Trial
+
+Configuration = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric to optimise. It is maximised when `best > worst`, minimised otherwise.
+
+    `worst` is what a failed trial counts as; `best` is a bound that no trial passes, so that `cost` is never negative.
+    """
+
+    metric: str
+    best: float = 1.0
+    worst: float = 0.0
+
+    def cost(self, metrics: Mapping[str, float]) -> float:
+        """Distance to `best`: 0 is ideal, larger is worse."""
+        return abs(self.best - metrics[self.metric])
+
+    @property
+    def worst_cost(self) -> float:
+        return abs(self.best - self.worst)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`metric <= bound` or `metric >= bound`; equality is feasible."""
+
+    metric: str
+    relation: Literal["<=", ">="]
+    bound: float
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """How far outside the bound, relative to the bound's size; 0 when feasible, infinite for a missing metric."""
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
+            return math.inf
+        excess = value - self.bound if self.relation == "<=" else self.bound - value
+        return max(0.0, excess) / (abs(self.bound) or 1.0)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.relation} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The range of training epochs that trials may use."""
+
+    low: int
+    high: int
+
+    def __post_init__(self):
+        if not 1 <= self.low <= self.high:
+            raise UserError(f"fidelity: epochs {self.low}..{self.high} are no range; give 1 <= low <= high")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation as the search loop orders it.
+
+    `stages` are the fidelities of the trial's lineage, ascending, the last being the one asked for: (3, 6, 12) is a
+    trial that was promoted twice. `restore` is the checkpoint of stage 6 when it is still on disk; a problem that finds
+    it gone trains through the earlier stages again. `deadline` is a `time.time()` after which no new epoch begins.
+    """
+
+    configuration: Configuration
+    stages: tuple[int, ...]
+    seed: int
+    restore: Path | None = None
+    save: Path | None = None
+    deadline: float | None = None
+
+    @property
+    def fidelity(self) -> int:
+        return self.stages[-1]
+
+
+@dataclass
+class Outcome:
+    """What an evaluation returns. `epochs` counts the training epochs charged, summed over folds.
+
+    `curve` holds per-epoch lists, `outputs` anything else that is worth its place in the log (JSON types only).
+    `cut` says that the deadline ended the training before the fidelity was reached.
+    """
+
+    metrics: dict[str, float]
+    epochs: float
+    curve: dict[str, list[float]] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    cut: bool = False
+
+
+class Problem(ABC):
+    """Subclasses set the five attributes and write `evaluate`; `known`, `epochs` and `describe` have defaults."""
+
+    name: str
+    space: ConfigurationSpace
+    fidelity: Fidelity
+    objective: Objective
+    constraints: tuple[Constraint, ...] = ()
+
+    @abstractmethod
+    def evaluate(self, job: Job) -> Outcome:
+        """Train and measure. Anything raised here makes the trial `failed` with the worst cost."""
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        """Metrics that need no training (a parameter count); constraints on them are checked before training."""
+        return {}
+
+    def epochs(self, stages: tuple[int, ...]) -> float:
+        """Epochs that a job of these stages will be charged: those since its parent, or all without one."""
+        return stages[-1] - (stages[-2] if len(stages) > 1 else 0)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that makes two trial logs comparable, in JSON types; the log's fingerprint is made of it."""
+        return {
+            "name": self.name,
+            "space": self.space.to_serialized_dict(),
+            "fidelity": [self.fidelity.low, self.fidelity.high],
+            "objective": [self.objective.metric, self.objective.best, self.objective.worst],
+            "constraints": [str(c) for c in self.constraints],
+        }
+
+    def admits(self, configuration: Configuration) -> bool:
+        """Whether every constraint that can be checked without training holds."""
+        known = self.known(configuration)
+        return not any(c.violation(known) for c in self.constraints if c.metric in known)
+
+    def cost(self, trial: "Trial") -> float:
+        return self.objective.cost(trial.metrics) if trial.status == "ok" else self.objective.worst_cost
+
+    def violation(self, trial: "Trial") -> float:
+        """Summed relative violation of all constraints; infinite for a trial that did not succeed."""
+        if trial.status != "ok":
+            return math.inf
+        return sum(c.violation(trial.metrics) for c in self.constraints)
+
+    def rank(self, trial: "Trial") -> tuple[bool, float, float]:
+        """Sort key, best first: feasible trials by cost, then infeasible ones by violation (study 07, "a-priori")."""
+        violation = self.violation(trial)
+        return violation > 0, violation, self.cost(trial)
+
+    def incumbent(self, trials: Iterable["Trial"]) -> "Trial | None":
+        """The best feasible trial at the highest fidelity; with none feasible, the least-violating one; else None.
+
+        Trials on the last rung of their bracket count as full (48 epochs of 50 in study 07's Hyperband).
+        """
+        full = [t for t in trials if t.status == "ok" and t.final]
+        return min(full, key=self.rank, default=None)
+
+    def verdict(self, trials: Iterable["Trial"]) -> str:
+        """One plain line on the result, with the statement that none was feasible where that is so."""
+        best = self.incumbent(trials)
+        if best is None:
+            return "no trial finished at the highest fidelity"
+        shown = ", ".join(f"{m} {best.metrics[m]:.4g}" for m in self._shown() if m in best.metrics)
+        if self.violation(best):
+            broken = ", ".join(f"{c}" for c in self.constraints if c.violation(best.metrics))
+            return f"none feasible ({broken} not met); least-violating is trial {best.id}: {shown}"
+        return f"best feasible is trial {best.id}: {shown}"
+
+    def _shown(self) -> list[str]:
+        return [self.objective.metric, *(c.metric for c in self.constraints)]

@@ -1,0 +1,314 @@
+"""The one search loop that every method of every study runs through.
+
+It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then lets the optimizer
+hear of it. The log is a memo: the same search started again reads what is finished and goes on from there.
+"""
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from jahslib import provenance
+from jahslib.errors import UserError
+from jahslib.problem import Job, Outcome, Problem
+from jahslib.trials import History, Suggestion, Trial
+from jahslib.triallog import TrialLog
+from jahslib.workers import InProcess
+
+log = logging.getLogger(__name__)
+
+# An optimizer that proposes this many untrainable configurations in a row will not find a trainable one.
+MAX_REJECTED_IN_A_ROW = 1000
+
+
+class Optimizer(Protocol):
+    """What it proposes depends only on its settings, its seed and the history."""
+
+    def ask(self, history: History) -> Suggestion | None:
+        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Its settings and seed in JSON types, for the fingerprint."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The search ends with whichever of these ends first. `epochs` are summed over folds and never overspent."""
+
+    trials: int | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self):
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        if not given:
+            raise UserError("budget: empty; give trials, epochs or seconds")
+        for name, value in given.items():
+            if not value > 0:
+                raise UserError(f"budget: {name}={value} must be positive")
+
+
+def search(
+    problem: Problem,
+    optimizer: Optimizer,
+    budget: Budget,
+    log_path: Path | str,
+    *,
+    seed: int,
+    study: str = "",
+    method: str = "",
+    profile: str = "",
+    executor: Executor | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+    on_trial: Callable[[Trial, History], None] | None = None,
+) -> History:
+    """Run or resume one search and return its history.
+
+    Args:
+        log_path: the trial log; checkpoints stand in `checkpoints/` beside it while the search is unfinished.
+        seed: seeds the training of every trial; the optimizer has its own from its constructor.
+        executor: any `concurrent.futures.Executor`; default is this process.
+        workers: how many trials may be pending at once.
+        on_trial: called after a trial is safe in the log.
+
+    Raises:
+        UserError: the log belongs to another search or is in use.
+        LogWriteError: the log could not be extended; it is intact and the search can be resumed.
+    """
+    fingerprint = {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
+    labels = {"study": study, "method": method, "seed": seed}
+    header = {**labels, "profile": profile, "fingerprint": fingerprint, **provenance.environment()}
+    trial_log = TrialLog(Path(log_path), header, fresh=fresh)
+    checkpoints = Path(log_path).with_suffix("") / "checkpoints"
+    run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
+    try:
+        if not run.already_complete():
+            run.replay()
+            run.live(executor or InProcess(), workers)
+            trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
+            shutil.rmtree(checkpoints.parent, ignore_errors=True)
+    finally:
+        trial_log.close()
+    return run.history
+
+
+class _Run:
+    """The state of one call of `search`."""
+
+    def __init__(self, problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial):
+        self.problem: Problem = problem
+        self.optimizer: Optimizer = optimizer
+        self.budget: Budget = budget
+        self.log: TrialLog = trial_log
+        self.checkpoints: Path = checkpoints
+        self.seed: int = seed
+        self.labels: dict[str, Any] = labels
+        self.on_trial = on_trial
+        self.history = History()
+        self.end = ""
+        self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
+        self._since = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds of search over all sessions; what a killed session did after its last trial is not known."""
+        return self._before + time.monotonic() - self._since
+
+    def already_complete(self) -> bool:
+        """True when the log says that this very budget, or the optimizer, was exhausted; then nothing is re-decided."""
+        end = self.log.end
+        if end is None or (end["reason"] != "optimizer" and end["budget"] != vars(self.budget)):
+            return False
+        self.end = end["reason"]
+        self._recorded_events(ask=None)
+        return True
+
+    def replay(self) -> None:
+        """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point."""
+        self._recorded_events(ask=self.optimizer.ask)
+
+    def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None) -> None:
+        recorded = {trial.id: trial for trial in self.log.trials}
+        for trial in self.log.trials:
+            while len(self.history.suggestions) < trial.asked:
+                known = recorded.get(len(self.history.suggestions))
+                suggestion = known.suggestion() if known else ask and ask(self.history)
+                if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
+                    suggestion = Suggestion({}, self.problem.fidelity.low)
+                self.history.ask(suggestion)
+            self.history.finish(trial)
+
+    def live(self, executor: Executor, workers: int) -> None:
+        running: dict[Future, int] = {}
+        try:
+            for id in list(self.history.pending):  # lost in flight by a kill
+                running[self._submit(executor, id)] = id
+            while True:
+                while len(running) < workers and not self.end:
+                    id = self._next(bool(running))
+                    if id is None:
+                        break
+                    running[self._submit(executor, id)] = id
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                # Futures that finish together are told in the order they were asked.
+                for future in sorted(done, key=running.__getitem__):
+                    self._record(running.pop(future), future)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+    def _next(self, others_running: bool) -> int | None:
+        """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
+        if self.budget.trials is not None and len(self.history.suggestions) >= self.budget.trials:
+            self.end = "trials"
+        elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
+            self.end = "seconds"
+        elif self._rejected_in_a_row() >= MAX_REJECTED_IN_A_ROW:
+            self.end = f"none admitted in {MAX_REJECTED_IN_A_ROW} suggestions"
+        if self.end:
+            return None
+        suggestion = self.optimizer.ask(self.history)
+        if suggestion is None:
+            if not others_running:
+                self.end = "optimizer"
+            return None
+        if self.budget.epochs is not None:
+            committed = sum(t.epochs for t in self.history) + sum(map(self._price, self.history.pending))
+            admitted = self.problem.admits(suggestion.configuration)
+            if admitted and committed + self._price_of(suggestion) > self.budget.epochs:
+                self.end = "epochs"
+                return None
+        return self.history.ask(suggestion)
+
+    def _rejected_in_a_row(self) -> int:
+        tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
+        return len(tail) if all(t.status == "rejected" for t in tail) else 0
+
+    def _price(self, id: int) -> float:
+        return self._price_of(self.history.suggestions[id])
+
+    def _price_of(self, suggestion: Suggestion) -> float:
+        return self.problem.epochs(self._stages(suggestion))
+
+    def _stages(self, suggestion: Suggestion) -> tuple[int, ...]:
+        ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
+        return (*(self.history.suggestions[i].fidelity for i in ancestors), suggestion.fidelity)
+
+    def _submit(self, executor: Executor, id: int) -> Future:
+        suggestion = self.history.suggestions[id]
+        if not self.problem.admits(suggestion.configuration):
+            rejected: Future = Future()
+            rejected.set_result(_Evaluated("rejected", reason="a constraint known before training is broken"))
+            return rejected
+        root = self.history.lineage(id)[0]
+        parent = suggestion.parent
+        deadline = None
+        if self.budget.seconds is not None:
+            deadline = time.time() + self.budget.seconds - self.elapsed()
+        job = Job(
+            configuration=suggestion.configuration,
+            stages=self._stages(suggestion),
+            # A promoted trial keeps the seed of its first ancestor: it is the same training, continued.
+            seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
+            restore=None if parent is None else self._checkpoint(parent),
+            save=None if suggestion.final else self._checkpoint(id),
+            deadline=deadline,
+        )
+        return executor.submit(evaluate, self.problem, job)
+
+    def _checkpoint(self, id: int) -> Path:
+        return self.checkpoints / f"trial-{id:05d}.pt"
+
+    def _record(self, id: int, future: Future) -> None:
+        """Turn a finished future into a trial, write it down, and tell it."""
+        suggestion = self.history.suggestions[id]
+        try:
+            result = future.result()
+        except Exception as error:  # the worker died, or its result could not be sent back
+            result = _Evaluated("failed", reason=_reason(error))
+        trial = Trial(
+            **vars(suggestion),
+            id=id,
+            status=result.status,
+            reason=result.reason,
+            metrics={**self.problem.known(suggestion.configuration), **result.outcome.metrics},
+            curve=result.outcome.curve,
+            outputs=result.outcome.outputs,
+            epochs=result.outcome.epochs,
+            seconds=result.seconds,
+            elapsed=self.elapsed(),
+            asked=len(self.history.suggestions),
+            worker=result.worker,
+            started=result.started,
+            finished=time.time(),
+        )
+        self.log.append(trial, **self.labels)
+        self.history.finish(trial)
+        self._drop_checkpoints(trial)
+        if trial.status == "failed":
+            log.warning("%s trial %d failed: %s", self.log.path.stem, id, trial.reason)
+        if self.on_trial:
+            self.on_trial(trial, self.history)
+
+    def _drop_checkpoints(self, trial: Trial) -> None:
+        """Delete what no promotion can need: the continued parent's, and those of brackets that are over.
+
+        A checkpoint missed later is no loss but time: the problem trains through the earlier stages again.
+        """
+        over = [] if trial.parent is None else [trial.parent]
+        if trial.bracket is not None and trial.final:
+            open_brackets = {s.bracket for s in self.history.pending.values()} | {trial.bracket}
+            over += [t.id for t in self.history if t.bracket is not None and t.bracket < min(open_brackets)]
+        for id in over:
+            self._checkpoint(id).unlink(missing_ok=True)
+
+
+@dataclass
+class _Evaluated:
+    status: str
+    outcome: Outcome = None  # type: ignore[assignment]
+    reason: str = ""
+    seconds: float = 0.0
+    started: float = 0.0
+    worker: str = ""
+
+    def __post_init__(self):
+        self.outcome = self.outcome or Outcome({}, 0.0)
+
+
+def evaluate(problem: Problem, job: Job) -> _Evaluated:
+    """Evaluate a job where the executor runs it; whatever goes wrong becomes a failed trial with its reason."""
+    started, clock = time.time(), time.perf_counter()
+    status, reason = "ok", ""
+    try:
+        outcome = problem.evaluate(job)
+        bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
+        if bad:
+            status, reason = "failed", bad[0]
+            outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
+        elif outcome.cut:
+            status, reason = "cut", "time limit"
+    except Exception as error:
+        status, reason = "failed", _reason(error)
+        outcome = Outcome({}, getattr(error, "epochs", 0.0))
+    return _Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
+
+
+def _reason(error: BaseException) -> str:
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}"[:300]
+

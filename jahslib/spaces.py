@@ -1,0 +1,73 @@
+"""ConfigSpace helpers: configurations as plain dictionaries of the active hyperparameters.
+
+Every draw comes from the generator passed in; ConfigSpace's own random state is set from it before each use, so a
+space carries nothing from one call to the next.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ConfigSpace import Configuration as CSConfiguration
+from ConfigSpace import ConfigurationSpace
+from ConfigSpace.util import deactivate_inactive_hyperparameters
+
+from jahslib.errors import UserError
+from jahslib.problem import Configuration
+
+
+def plain(configuration: CSConfiguration) -> Configuration:
+    """Active hyperparameters with Python's own types (ConfigSpace returns NumPy scalars and strings)."""
+    return {name: _python(configuration[name]) for name in sorted(configuration.keys())}
+
+
+def _python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def key(configuration: Configuration) -> str:
+    """A string that is equal for equal configurations."""
+    return json.dumps(configuration, sort_keys=True)
+
+
+def sample(space: ConfigurationSpace, rng: np.random.Generator) -> Configuration:
+    space.seed(int(rng.integers(2**31)))
+    return plain(space.sample_configuration())
+
+
+def sample_where(
+    space: ConfigurationSpace,
+    rng: np.random.Generator,
+    accept: Callable[[Configuration], bool],
+    attempts: int = 10_000,
+) -> Configuration | None:
+    """Rejection sampling; None when no accepted configuration was found in `attempts` draws."""
+    for _ in range(attempts):
+        configuration = sample(space, rng)
+        if accept(configuration):
+            return configuration
+    return None
+
+
+def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
+    """A fresh value of one hyperparameter from its prior."""
+    state = np.random.RandomState(int(rng.integers(2**31)))
+    return _python(space[name].sample_value(seed=state))
+
+
+def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
+    """Make `values` valid: drop what became inactive, give what became active its default.
+
+    Raises:
+        UserError: a value lies outside its hyperparameter's range, or a name is not in the space.
+    """
+    unknown = sorted(set(values) - set(space.keys()))
+    if unknown:
+        raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(sorted(space))}")
+    for name, value in values.items():
+        if not space[name].legal_value(value):
+            raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
+    full = {name: values.get(name, space[name].default_value) for name in space}
+    return plain(deactivate_inactive_hyperparameters(full, space))
+

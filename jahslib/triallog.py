@@ -1,0 +1,179 @@
+"""The trial log: a search's history on disk as append-only JSON lines.
+
+The first line is the header (what was searched, how, and on what); each further line is one trial, or an `end` line
+that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it.
+"""
+
+import fcntl
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jahslib.errors import UserError
+from jahslib.trials import Trial
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_TRIAL_FIELDS = {f.name for f in fields(Trial)}
+
+
+class LogWriteError(OSError):
+    """The log could not be extended (a full disk, say). What it held before is intact, so the search can resume."""
+
+
+@dataclass
+class Recorded:
+    """A trial log as read."""
+
+    header: dict[str, Any]
+    trials: list[Trial]
+    end: dict[str, Any] | None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return self.header["fingerprint"]
+
+
+class TrialLog:
+    """An open trial log, locked against a second writer.
+
+    Args:
+        path: created with its folders when absent.
+        header: everything beside `fingerprint` is provenance and may differ on resume.
+        fresh: start over, overwriting an existing log.
+
+    Raises:
+        UserError: the log belongs to another search (says what differs), is in use, or is damaged before its last line.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
+        self.path = Path(path)
+        if self.path.exists() and not fresh:
+            _refuse_other_search(self.path, header)  # before anything is touched
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+b", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
+        if fresh:
+            self._file.truncate(0)
+        self._cut_torn_line()
+        if self._file.seek(0, os.SEEK_END) == 0:
+            self._append({"kind": "header", "format": FORMAT, **header})
+        recorded = read(self.path)
+        self.header, self.trials, self.end = recorded.header, recorded.trials, recorded.end
+
+    def append(self, trial: Trial, **labels: Any) -> None:
+        """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
+        self._append({"kind": "trial", **labels, **trial.to_json()})
+
+    def close(self, end: dict[str, Any] | None = None) -> None:
+        """Close the log, with an `end` line when the search is complete."""
+        if self._file.closed:
+            return
+        if end is not None:
+            self._append({"kind": "end", **end})
+        self._file.close()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(start)
+            self._file.close()
+            raise LogWriteError(
+                error.errno, f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume"
+            ) from error
+
+    def _cut_torn_line(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+            log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
+
+
+def read(path: Path) -> Recorded:
+    """Read a log; a torn last line is ignored.
+
+    Raises:
+        UserError: no such log, or a damaged line before the last.
+    """
+    header, trials, end = None, [], None
+    for number, record in _records(Path(path)):
+        match record.pop("kind", None):
+            case "header" if number == 1:
+                header = record
+            case "trial" if header is not None:
+                trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
+                end = None
+            case "end" if header is not None:
+                end = record
+            case _:
+                raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
+    if header is None:
+        raise UserError(f"trial log {path}: has no header; move the file away and run again")
+    return Recorded(header, trials, end)
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+
+
+def _refuse_other_search(path: Path, header: dict[str, Any]) -> None:
+    if b"\n" not in path.read_bytes():  # not even a whole header: torn at birth
+        return
+    found, wanted = read(path).fingerprint, json.loads(json.dumps(_finite(header["fingerprint"])))
+    differing = list(_differences(found, wanted))
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"trial log {path}: made by another search; differs in {'; '.join(differing[:3])}{more}; "
+            "use the same settings, another folder, or start over (fresh)"
+        )
+
+
+def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted(set(found) | set(wanted)):
+            yield from _differences(found.get(name), wanted.get(name), f"{place}.{name}" if place else name)
+    elif found != wanted:
+        yield f"{place}: {_short(found)} in the log, {_short(wanted)} now"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN or infinity: they become null, as pandas reads them back as NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
