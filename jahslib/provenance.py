@@ -13,20 +13,25 @@ from jahslib.paths import ROOT
 PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch", "gpytorch", "numpy")
 
 
+def environment(device: str) -> dict[str, Any]:
+    return {"commit": commit(), "versions": versions(), "device": device_name(device)}
+
+
 @functools.cache
-def environment() -> dict[str, Any]:
-    return {"commit": commit(), "versions": versions(), "device": device_name("cuda" if torch.cuda.is_available() else "cpu")}
-
-
 def commit() -> str:
-    """The checkout's commit, with `+` when tracked code has uncommitted changes; empty outside a checkout."""
+    """The checkout's commit, with `+` when library or notebooks differ from it; empty outside a checkout."""
     try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--", "jahslib", "notebooks") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@functools.cache
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:

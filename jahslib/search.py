@@ -26,8 +26,10 @@ from jahslib.workers import InProcess
 
 log = logging.getLogger(__name__)
 
-# An optimizer that proposes this many untrainable configurations in a row will not find a trainable one.
+# An optimizer that proposes this many untrainable configurations in a row will not find a trainable one, and a problem
+# that fails this often in a row is broken.
 MAX_REJECTED_IN_A_ROW = 1000
+MAX_FAILED_IN_A_ROW = 50
 
 
 class Optimizer(Protocol):
@@ -89,7 +91,7 @@ def search(
     """
     fingerprint = {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
     labels = {"study": study, "method": method, "seed": seed}
-    header = {**labels, "profile": profile, "fingerprint": fingerprint, **provenance.environment()}
+    header = {**labels, "profile": profile, "fingerprint": fingerprint, **provenance.environment(problem.device)}
     trial_log = TrialLog(Path(log_path), header, fresh=fresh)
     checkpoints = Path(log_path).with_suffix("") / "checkpoints"
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
@@ -173,12 +175,15 @@ class _Run:
 
     def _next(self, others_running: bool) -> int | None:
         """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
-        if self.budget.trials is not None and len(self.history.suggestions) >= self.budget.trials:
+        trained = len(self.history.suggestions) - sum(t.status == "rejected" for t in self.history)
+        if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
         elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
             self.end = "seconds"
-        elif self._rejected_in_a_row() >= MAX_REJECTED_IN_A_ROW:
-            self.end = f"none admitted in {MAX_REJECTED_IN_A_ROW} suggestions"
+        elif self._all_of_last(MAX_REJECTED_IN_A_ROW, "rejected"):
+            self.end = f"none of {MAX_REJECTED_IN_A_ROW} suggestions in a row could be trained"
+        elif self._all_of_last(MAX_FAILED_IN_A_ROW, "failed"):
+            self.end = f"{MAX_FAILED_IN_A_ROW} trials in a row failed"
         if self.end:
             return None
         suggestion = self.optimizer.ask(self.history)
@@ -194,9 +199,9 @@ class _Run:
                 return None
         return self.history.ask(suggestion)
 
-    def _rejected_in_a_row(self) -> int:
-        tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
-        return len(tail) if all(t.status == "rejected" for t in tail) else 0
+    def _all_of_last(self, count: int, status: str) -> bool:
+        tail = self.history.trials[-count:]
+        return len(tail) == count and all(t.status == status for t in tail)
 
     def _price(self, id: int) -> float:
         return self._price_of(self.history.suggestions[id])
@@ -231,13 +236,15 @@ class _Run:
         return executor.submit(evaluate, self.problem, job)
 
     def _checkpoint(self, id: int) -> Path:
-        return self.checkpoints / f"trial-{id:05d}.pt"
+        return self.checkpoints / f"trial-{id:05d}"
 
     def _record(self, id: int, future: Future) -> None:
         """Turn a finished future into a trial, write it down, and tell it."""
         suggestion = self.history.suggestions[id]
         try:
             result = future.result()
+        except UserError:
+            raise
         except Exception as error:  # the worker died, or its result could not be sent back
             result = _Evaluated("failed", reason=_reason(error))
         trial = Trial(
@@ -274,7 +281,7 @@ class _Run:
             open_brackets = {s.bracket for s in self.history.pending.values()} | {trial.bracket}
             over += [t.id for t in self.history if t.bracket is not None and t.bracket < min(open_brackets)]
         for id in over:
-            self._checkpoint(id).unlink(missing_ok=True)
+            shutil.rmtree(self._checkpoint(id), ignore_errors=True)
 
 
 @dataclass
@@ -291,7 +298,7 @@ class _Evaluated:
 
 
 def evaluate(problem: Problem, job: Job) -> _Evaluated:
-    """Evaluate a job where the executor runs it; whatever goes wrong becomes a failed trial with its reason."""
+    """Evaluate a job where the executor runs it; what goes wrong becomes a failed trial with its reason."""
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""
     try:
@@ -302,6 +309,8 @@ def evaluate(problem: Problem, job: Job) -> _Evaluated:
             outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
         elif outcome.cut:
             status, reason = "cut", "time limit"
+    except UserError:  # a missing data set, say: every further trial would fail the same way
+        raise
     except Exception as error:
         status, reason = "failed", _reason(error)
         outcome = Outcome({}, getattr(error, "epochs", 0.0))

@@ -31,6 +31,7 @@ class Evolution(Replayed):
     pop_size: mu, the members kept.
     num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
     hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
+    eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
     p_mutation: probability that a child is a mutation; otherwise it is a recombination.
     parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two draws.
     frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
@@ -42,7 +43,7 @@ class Evolution(Replayed):
     num_children: int = 10
     hyperband: bool = False
     eta: int = 2
-    min_fidelity: int = 2
+    min_fidelity: int | None = None
     p_mutation: float = 0.5
     parent_selection: Literal["neutral", "tournament"] = "neutral"
     frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
@@ -74,7 +75,7 @@ class Evolution(Replayed):
 
     def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
         grown: list[Trial] = []
-        brackets = hyperband.plan(self.min_fidelity, self.problem.fidelity.high, self.eta)
+        brackets = hyperband.plan(self.min_fidelity or self.problem.fidelity.low, self.problem.fidelity.high, self.eta)
         for number, rungs in enumerate(brackets, start=step * len(brackets)):
             children = self._children(population, rungs[0].members, rng)
             promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
@@ -90,8 +91,10 @@ class Evolution(Replayed):
                     )
                     for member in promoted[: rung.members]
                 ]
-                promoted = sorted(trained, key=self.problem.rank)
-            grown += trained
+                promoted = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
+                if not promoted:  # the whole rung failed
+                    break
+            grown += [t for t in trained if t.final]
         return grown
 
     def _survivors(self, members: list[Trial]) -> list[Trial]:

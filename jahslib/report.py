@@ -1,0 +1,104 @@
+"""The only writer of results/ and figs/: values, tables and figures, each with its provenance.
+
+A notebook makes one `Report`, adds records to it, and calls `save` at its end. The paper reads nothing else.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from jahslib import paths, triallog
+from jahslib.errors import UserError
+
+
+class Report:
+    """Records of one notebook in one profile.
+
+    Args:
+        notebook: such as "07_constrained_EA".
+        profile: smoke, cpu or paper.
+        logs: the trial logs that the records rest on, unless a record names its own.
+    """
+
+    def __init__(self, notebook: str, profile: str, logs: Iterable[Path]):
+        self.notebook, self.profile = notebook, profile
+        self.results = paths.results(profile, notebook)
+        self.figs = paths.figs(profile, notebook)
+        self._logs = sorted(logs)
+        self._records: dict[str, dict[str, Any]] = {}
+
+    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None, logs: Iterable[Path] = ()) -> None:
+        """A number or word that the paper quotes as `text` (default: four significant digits)."""
+        shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about}, logs)
+
+    def table(self, name: str, table: pd.DataFrame, about: str, *, logs: Iterable[Path] = ()) -> pd.DataFrame:
+        """Written as NAME.csv; returned for the notebook to show."""
+        file = self.results / f"{name}.csv"
+        _write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        self._add(name, {"kind": "table", "file": file.name, "about": about}, logs)
+        return table
+
+    def figure(self, name: str, figure: Figure, about: str, *, logs: Iterable[Path] = ()) -> Figure:
+        """Written as NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
+        self.figs.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
+            for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                part = self.figs / f".{name}.{suffix}"
+                figure.savefig(part, format=suffix, metadata=metadata, dpi=150)
+                os.replace(part, self.figs / f"{name}.{suffix}")
+        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about}, logs)
+        return figure
+
+    def save(self) -> Path:
+        """Write records.json, the index that the paper is built from."""
+        content = {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            **_provenance(self._logs),
+            "records": dict(sorted(self._records.items())),
+        }
+        file = self.results / "records.json"
+        _write(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        return file
+
+    def _add(self, name: str, record: dict[str, Any], logs: Iterable[Path]) -> None:
+        if name in self._records:
+            raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
+        logs = sorted(logs)
+        if logs:
+            record["logs"] = [log.name for log in logs]
+        self._records[name] = record
+
+
+def _provenance(logs: list[Path]) -> dict[str, Any]:
+    """What the logs' headers say of how they were made; all of them when they differ."""
+    headers = [triallog.read(log).header for log in logs]
+
+    def all_of(key: str) -> list[Any]:
+        return sorted({json.dumps(h[key], sort_keys=True) for h in headers})
+
+    def one_or_all(key: str) -> Any:
+        found = [json.loads(text) for text in all_of(key)]
+        return found[0] if len(found) == 1 else found
+
+    return {
+        "seeds": sorted({h["seed"] for h in headers}),
+        **{key: one_or_all(key) for key in ("device", "versions", "commit")},
+        "logs": {log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs},
+    }
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    part.write_bytes(content)
+    os.replace(part, file)
