@@ -34,7 +34,9 @@ class Report:
         self._logs = sorted(logs)
         self._records: dict[str, dict[str, Any]] = {}
 
-    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None, logs: Iterable[Path] = ()) -> None:
+    def value(
+        self, name: str, value: float | int | str, about: str, *, text: str | None = None, logs: Iterable[Path] = ()
+    ) -> None:
         """A number or word that the paper quotes as `text` (default: four significant digits)."""
         shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
         self._add(name, {"kind": "value", "value": value, "text": shown, "about": about}, logs)

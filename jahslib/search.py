@@ -20,8 +20,8 @@ import numpy as np
 from jahslib import provenance
 from jahslib.errors import UserError
 from jahslib.problem import Job, Outcome, Problem
-from jahslib.trials import History, Suggestion, Trial
 from jahslib.triallog import TrialLog
+from jahslib.trials import History, Suggestion, Trial
 from jahslib.workers import InProcess
 
 log = logging.getLogger(__name__)
@@ -320,4 +320,3 @@ def evaluate(problem: Problem, job: Job) -> _Evaluated:
 def _reason(error: BaseException) -> str:
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"[:300]
-

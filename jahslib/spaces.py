@@ -70,4 +70,3 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
     full = {name: values.get(name, space[name].default_value) for name in space}
     return plain(deactivate_inactive_hyperparameters(full, space))
-

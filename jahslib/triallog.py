@@ -94,7 +94,8 @@ class TrialLog:
             self._file.truncate(start)
             self._file.close()
             raise LogWriteError(
-                error.errno, f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume"
+                error.errno,
+                f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume",
             ) from error
 
     def _cut_torn_line(self) -> None:
@@ -176,4 +177,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
     return value
-

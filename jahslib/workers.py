@@ -99,4 +99,6 @@ def _connect(scheduler: str) -> Any:
     try:
         return Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"scheduler: nothing answers at {scheduler!r}; start `dask scheduler` and give its address") from error
+        raise UserError(
+            f"scheduler: nothing answers at {scheduler!r}; start `dask scheduler` and give its address"
+        ) from error

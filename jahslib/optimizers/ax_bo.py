@@ -51,7 +51,9 @@ class AxBO(Replayed):
             if not proposed:
                 return None
             ((self._asked, parameters),) = proposed.items()
-            configuration = spaces.complete(self.problem.space, {k: _typed(self.problem.space, k, v) for k, v in parameters.items()})
+            configuration = spaces.complete(
+                self.problem.space, {k: _typed(self.problem.space, k, v) for k, v in parameters.items()}
+            )
             if spaces.key(configuration) not in self._seen_keys:
                 return Suggestion(configuration, self.problem.fidelity.high)
             self._client.mark_trial_abandoned(self._asked)
@@ -101,15 +103,23 @@ def _parameters(space: ConfigurationSpace) -> list:
             case UniformFloatHyperparameter() | UniformIntegerHyperparameter():
                 kind = "float" if isinstance(hp, UniformFloatHyperparameter) else "int"
                 scaling = "log" if hp.log else "linear"
-                parameters.append(RangeParameterConfig(name=name, bounds=(hp.lower, hp.upper), parameter_type=kind, scaling=scaling))
+                parameters.append(
+                    RangeParameterConfig(name=name, bounds=(hp.lower, hp.upper), parameter_type=kind, scaling=scaling)
+                )
             case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
                 ordered = isinstance(hp, OrdinalHyperparameter)
-                values = list(hp.sequence if ordered else getattr(hp, "choices", (hp.value if isinstance(hp, Constant) else None,)))
+                values = list(
+                    hp.sequence
+                    if ordered
+                    else getattr(hp, "choices", (hp.value if isinstance(hp, Constant) else None,))
+                )
                 parameters.append(
                     ChoiceParameterConfig(name=name, values=values, parameter_type=_kind(values[0]), is_ordered=ordered)
                 )
             case _:
-                raise UserError(f"space: Ax has no parameter like {hp}; use a uniform float or integer, categorical or ordinal")
+                raise UserError(
+                    f"space: Ax has no parameter like {hp}; use a uniform float or integer, categorical or ordinal"
+                )
     return parameters
 
 

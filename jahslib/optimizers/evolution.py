@@ -68,7 +68,8 @@ class Evolution(Replayed):
                 grown = yield from self._hyperband_step(population, step, rng)
             else:
                 grown = yield [
-                    Suggestion(c, self.problem.fidelity.high) for c in self._children(population, self.num_children, rng)
+                    Suggestion(c, self.problem.fidelity.high)
+                    for c in self._children(population, self.num_children, rng)
                 ]
             population = self._survivors(population + grown)
             step += 1

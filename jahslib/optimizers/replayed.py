@@ -36,7 +36,7 @@ class Replayed(Described, ABC):
     def propose(self) -> Suggestion | None:
         """The next suggestion; None changes nothing."""
 
-    def accept(self, id: int) -> None:  # noqa: B027 (most optimizers need not know the id)
+    def accept(self, id: int) -> None:
         """The last proposal became trial `id`."""
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Study 07's problem: the best small CNN under a limit on its size and a floor on its precision.
 
-    maximise  top3(x)   subject to   params(x) <= max_model_size,   precision(x) >= min_precision
-    over the configurations x of `flower_cnn.space()`, with training epochs as fidelity.
+maximise  top3(x)   subject to   params(x) <= max_model_size,   precision(x) >= min_precision
+over the configurations x of `flower_cnn.space()`, with training epochs as fidelity.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -232,4 +232,3 @@ def _mean(measured: list[dict[str, float]]) -> dict[str, float]:
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*curves, strict=False)]
-

@@ -1,0 +1,172 @@
+"""Checked archives and downloads: a digest before any byte is trusted, no path escape, nothing half-written.
+
+A digest is written as `algorithm:hex`, for example `sha256:ba89…` or `md5:f68b…`.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import http.client
+import logging
+import lzma
+import os
+import tarfile
+import tempfile
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from tqdm import tqdm
+
+from jahslib.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+MEMBER_LIMIT = 256 * 2**20  # bytes; the largest member of a known archive is CIFAR-100's train file, 155 MB
+TOTAL_LIMIT = 2 * 2**30  # bytes over all members of one archive
+
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hex digest of the file at `path`."""
+    with open(path, "rb") as file:
+        # usedforsecurity=False: published md5 sums must stay readable on machines whose policy forbids md5
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def verify(path: Path, expected: str, mend: str = "delete it and fetch it again") -> None:
+    """Raise `UserError` with the expected and the found digest unless the file at `path` has `expected`."""
+    algorithm, _, wanted = expected.partition(":")
+    found = digest(path, algorithm)
+    if found != wanted:
+        size = path.stat().st_size
+        raise UserError(
+            f"{path.name} ({size} bytes) is truncated or not the known file: "
+            f"expected {algorithm} {wanted}, found {found}; {mend}"
+        )
+
+
+def gunzip(path: Path, limit: int = MEMBER_LIMIT, mend: str = "delete it and fetch it again") -> bytes:
+    """Contents of one gzip file; `UserError` if it is damaged or unpacks to more than `limit` bytes."""
+    try:
+        with gzip.open(path) as file:
+            contents = file.read(limit + 1)
+    except _DAMAGED as error:
+        raise UserError(f"{path.name} is truncated or no gzip file ({error}); {mend}") from error
+    if len(contents) > limit:
+        raise UserError(f"{path.name} unpacks to more than the limit of {limit} bytes; {mend}")
+    return contents
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as archive:
+            yield archive
+            while archive.fileobj.read(2**20):  # to the end, where a compressed stream keeps its own checksum
+                pass
+    except tarfile.FilterError as error:
+        raise UserError(f"{path.name}: refused ({error}); get it from its official source") from error
+    except _DAMAGED as error:
+        raise UserError(
+            f"{path.name} is truncated or no tar archive ({error}); replace it with a whole copy"
+        ) from error
+
+
+def _checked(archive: tarfile.TarFile, path: Path, limit: int, total: int) -> Iterator[tarfile.TarInfo]:
+    """Members in archive order; `UserError` at the first that is not a plain file or folder below the root."""
+    seen = 0
+    for member in archive:
+        seen += member.size
+        posix, windows = PurePosixPath(member.name), PureWindowsPath(member.name)
+        if posix.is_absolute() or windows.drive or windows.root:
+            fault = "has an absolute name"
+        elif ".." in windows.parts:  # Windows parts split at both kinds of slash
+            fault = "leaves the folder with '..'"
+        elif not (member.isreg() or member.isdir()):
+            fault = "is a link or a device"
+        elif member.size > limit:
+            fault = f"has {member.size} bytes, over the limit of {limit}"
+        elif seen > total:
+            fault = f"takes the archive over the limit of {total} bytes in all"
+        else:
+            yield member
+            continue
+        raise UserError(f"{path.name}: refused, its member {member.name!r} {fault}; get it from its official source")
+
+
+def members(path: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of every file of a tar archive (any compression), in archive order; nothing is written.
+
+    Raises `UserError` for a damaged archive and, naming the member, for absolute names, `..`, links, devices, and
+    members over `limit` bytes or that take the sum over `total` bytes.
+    """
+    path = Path(path)
+    with _opened(path) as archive:
+        for member in _checked(archive, path, limit, total):
+            if member.isreg():
+                yield member.name, archive.extractfile(member).read()
+
+
+def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> None:
+    """Unpack a tar archive as the new folder `target`, whole or not at all.
+
+    Raises `UserError` as `members` does, or if `target` exists. The parent folder of `target` must exist.
+    """
+    path, target = Path(path), Path(target)
+    if target.exists():
+        raise UserError(f"{target.name} already exists; remove it to unpack {path.name} again")
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        folder = Path(scratch) / target.name
+        folder.mkdir()
+        with _opened(path) as archive:
+            for member in _checked(archive, path, limit, total):
+                archive.extract(member, folder, filter="data")
+        os.replace(folder, target)
+
+
+def _stream(url: str, part: Path, timeout: float) -> None:
+    with urllib.request.urlopen(url, timeout=timeout) as response:
+        part.parent.mkdir(parents=True, exist_ok=True)  # only now: a failed connection must not leave a folder
+        size = int(response.headers.get("Content-Length") or 0) or None
+        with (
+            open(part, "wb") as file,
+            tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, mininterval=1.0) as bar,
+        ):
+            while chunk := response.read(2**16):
+                file.write(chunk)
+                bar.update(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def download(urls: Sequence[str], expected: str, target: Path, timeout: float = 15.0) -> None:
+    """Download `target` from the first of `urls` that serves the file with digest `expected`.
+
+    The bytes go to `NAME.part`, always from the start, and get their name only once the digest is right. There are no
+    retries; `timeout` (seconds) bounds the connection and every read. Raises `UserError` with each address's failure.
+    """
+    target = Path(target)
+    part = target.with_name(target.name + ".part")
+    failures = []
+    try:
+        for url in urls:
+            host = urllib.parse.urlsplit(url).hostname
+            logger.info("downloading %s from %s", target.name, host)
+            try:
+                _stream(url, part, timeout)
+                verify(part, expected, mend="nothing was kept")
+            except (OSError, http.client.HTTPException, UserError) as error:
+                # an OSError's own text may hold a machine path; its reason does not
+                reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+                failures.append(f"{host}: {reason}")
+                continue
+            os.replace(part, target)
+            return
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    raise UserError(f"{target.name} could not be downloaded ({'; '.join(failures)})")

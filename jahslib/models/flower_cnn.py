@@ -1,0 +1,209 @@
+"""The network of study 07: one to three convolution blocks, then one to three fully connected layers.
+
+Source: the "AutoML lecture" project of Freiburg and Hannover (summer 2021), network `torchModel` and its search space.
+A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation stands *after* the ReLU, as in the
+original. Dropout follows the fully connected layers only.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from ConfigSpace import (
+    CategoricalHyperparameter,
+    ConfigurationSpace,
+    Constant,
+    Float,
+    InCondition,
+    Integer,
+    OrdinalHyperparameter,
+)
+from ConfigSpace.hyperparameters import Hyperparameter
+from torch import nn
+
+from jahslib.errors import UserError
+
+# The course's default network, which lies in the space (6,360,741 parameters for 3 x 16 x 16 images of 17 classes).
+DEFAULT: dict[str, Any] = {
+    "learning_rate_init": 0.0016651181400389517,
+    "batch_size": 290,
+    "kernel_size": 5,
+    "use_BN": False,
+    "global_avg_pooling": True,
+    "dropout_rate": 0.2,
+    "n_conv_layers": 3,
+    "n_channels_conv_0": 457,
+    "n_channels_conv_1": 511,
+    "n_channels_conv_2": 38,
+    "n_fc_layers": 2,
+    "n_channels_fc_0": 27,
+    "n_channels_fc_1": 17,
+}
+
+# The best configuration reported for precision >= .39 and at most 2e7 parameters (it has 1,012,899).
+ROW_1: dict[str, Any] = {
+    "learning_rate_init": 0.001534,
+    "batch_size": 280,
+    "kernel_size": 5,
+    "use_BN": True,
+    "global_avg_pooling": True,
+    "dropout_rate": 0.01391,
+    "n_conv_layers": 2,
+    "n_channels_conv_0": 351,
+    "n_channels_conv_1": 109,
+    "n_fc_layers": 1,
+    "n_channels_fc_0": 226,
+}
+
+# name -> (lower, upper, default, logarithmic) or the choices, whose first is the default
+_RANGES: dict[str, tuple] = {
+    "learning_rate_init": (1e-5, 0.1, 0.01, True),
+    "batch_size": (4, 300, 16, True),
+    "dropout_rate": (0.01, 0.5, 0.2, True),
+    "n_conv_layers": (1, 3, 3, False),
+    **{f"n_channels_conv_{i}": (16, 1024, 512, True) for i in range(3)},
+    "n_fc_layers": (1, 3, 3, False),
+    **{f"n_channels_fc_{i}": (4, 512, 256, True) for i in range(3)},
+}
+_CHOICES: dict[str, tuple] = {"kernel_size": (3, 5, 7), "use_BN": (True, False), "global_avg_pooling": (True, False)}
+_GROUPS = {"channels": "n_channels_conv_", "fc_channels": "n_channels_fc_"}
+
+
+def space(**overrides: Sequence) -> ConfigurationSpace:
+    """The 14-dimensional search space of study 07.
+
+    An override narrows one hyperparameter: `(lower, upper)` for a number, the choices for `kernel_size`, `use_BN` and
+    `global_avg_pooling`. `channels` and `fc_channels` narrow all three convolution or fully connected widths at once.
+    A default outside a narrowed range moves to the nearest bound. Raises `UserError` for a name the space lacks.
+    """
+    for group, prefix in _GROUPS.items():
+        if group in overrides:
+            bounds = overrides.pop(group)
+            overrides = {f"{prefix}{i}": bounds for i in range(3)} | overrides
+    if unknown := overrides.keys() - _RANGES.keys() - _CHOICES.keys():
+        known = ", ".join([*_GROUPS, *_RANGES, *_CHOICES])
+        raise UserError(f"flower_cnn.space: no hyperparameter {sorted(unknown)[0]!r}; narrow one of {known}")
+
+    def number(name: str):
+        low, high, default, log = _RANGES[name]
+        low, high = overrides.get(name, (low, high))
+        if low == high:
+            return Constant(name, low)
+        kind = Integer if isinstance(default, int) else Float
+        return kind(name, (low, high), default=min(max(default, low), high), log=log)
+
+    def choice(name: str) -> Hyperparameter:
+        kind = OrdinalHyperparameter if name == "kernel_size" else CategoricalHyperparameter
+        return kind(name, list(overrides.get(name, _CHOICES[name])))
+
+    configuration_space = ConfigurationSpace(name="flower_cnn")
+    configuration_space.add([number(name) for name in ("learning_rate_init", "batch_size", "dropout_rate")])
+    configuration_space.add([choice(name) for name in _CHOICES])
+    for layer in ("conv", "fc"):
+        count = number(f"n_{layer}_layers")
+        fewest, most = overrides.get(count.name, (1, 3))
+        configuration_space.add(count)
+        for i in range(most):
+            width = number(f"n_channels_{layer}_{i}")
+            configuration_space.add(width)
+            if i >= fewest:
+                configuration_space.add(InCondition(width, count, list(range(i + 1, most + 1))))
+    return configuration_space
+
+
+class _Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Left to the module's `reset_parameters`, which draws from a given generator."""
+
+
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """As above."""
+
+
+class Dropout(nn.Module):
+    """Dropout (inverted scaling) whose masks come from `generator`, which must live on the device of the input."""
+
+    def __init__(self, p: float, generator: torch.Generator):
+        super().__init__()
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = 1 - self.p
+        return x * torch.empty_like(x).bernoulli_(keep, generator=self.generator).div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def build(
+    configuration: Mapping[str, Any],
+    *,
+    channels: int = 3,
+    classes: int = 17,
+    size: int = 16,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """The network of `configuration`: `n x channels x size x size` float images -> `n x classes` logits.
+
+    Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
+    default seed), which the dropout layers keep for their masks. Keys that the configuration lacks take the
+    original's fallbacks. Raises `UserError` when the image is too small for the number of poolings.
+    """
+    generator = generator or torch.Generator()
+    model = _layers(configuration, channels, classes, size, generator).to_empty(device="cpu")
+    reset_parameters(model, generator)
+    return model
+
+
+def count_parameters(configuration: Mapping[str, Any], *, channels: int = 3, classes: int = 17, size: int = 16) -> int:
+    """Number of trainable parameters (batch normalisation's affine ones included), without building the tensors."""
+    model = _layers(configuration, channels, classes, size, generator=None)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
+    """torch's default initialisation of Conv2d, Linear and BatchNorm2d in module order, drawn from `generator`."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size: int, generator) -> nn.Sequential:
+    """The network on the meta device: shapes without storage, so that no random number is drawn."""
+    get = dict(configuration).get
+    kernel, n_conv = int(get("kernel_size", 5)), int(get("n_conv_layers", 3))
+    if size >> n_conv == 0:
+        raise UserError(f"flower_cnn: n_conv_layers={n_conv} halves {size}-pixel images to nothing; use fewer layers")
+
+    layers: list[nn.Module] = []
+    width = channels
+    for i in range(n_conv):
+        inputs, width = width, int(get(f"n_channels_conv_{i}", 2 * width if i else 16))
+        layers += [_Conv2d(inputs, width, kernel, padding=(kernel - 1) // 2, device="meta"), nn.ReLU(inplace=True)]
+        if get("use_BN", False):
+            layers.append(nn.BatchNorm2d(width, device="meta"))
+        layers.append(nn.MaxPool2d(2))
+    if get("global_avg_pooling", True):
+        layers.append(nn.AdaptiveAvgPool2d(1))
+    else:
+        width *= (size >> n_conv) ** 2
+    layers.append(nn.Flatten())
+
+    # Without a number of layers the original falls back to these three widths, the last two of them odd ones.
+    fallback = {} if "n_fc_layers" in configuration else {0: 256, 1: 17, 2: 273}
+    for i in range(int(get("n_fc_layers", 3))):
+        inputs, width = width, int(get(f"n_channels_fc_{i}", fallback.get(i, width // 2 if i else 256)))
+        layers += [_Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
+        layers.append(Dropout(float(get("dropout_rate", 0.2)), generator))
+    layers.append(_Linear(width, classes, device="meta"))
+    return nn.Sequential(*layers)

@@ -1,0 +1,115 @@
+"""paper.pdf from the Typst sources in paper/ and the notebooks' records; offline, and the same bytes for the same input.
+
+Typst reads nothing outside its root, while the sources lie in the repository and the records may lie elsewhere
+(`$JAHSLIB_RESULTS`). So sources and records are copied into one temporary folder, and that is compiled.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import typst
+
+from jahslib import paths, reported
+from jahslib.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SOURCES = paths.ROOT / "paper"
+PROFILES = ("paper", "cpu", "smoke")  # best first
+
+
+def profiles(root: Path | None = None) -> dict[str, str]:
+    """For each notebook that has records, the best profile that it has them in."""
+    results = (root or paths.outputs()) / "results"
+    found: dict[str, str] = {}
+    for profile in PROFILES:
+        for index in results.glob(f"{profile}/*/records.json"):
+            found.setdefault(index.parent.name, profile)
+    return dict(sorted(found.items()))
+
+
+def build(root: Path | None = None) -> Path:
+    """Compile the paper and return where it lies.
+
+    Args:
+        root: the folder that holds results/ and figs/ and receives paper.pdf; default `paths.outputs()`.
+
+    Raises:
+        UserError: no notebook has records, a record or its file is missing, or the sources do not compile. A paper.pdf
+            that was there before stays as it was.
+    """
+    root = Path(root or paths.outputs())
+    chosen = profiles(root)
+    if not chosen:
+        raise UserError(f"paper: no records in {root / 'results'}; run a notebook first")
+    with tempfile.TemporaryDirectory(prefix="jahslib-paper-") as folder:
+        stage = Path(folder)
+        for source in (*SOURCES.glob("*.typ"), *SOURCES.glob("*.bib"), reported.FILE):
+            shutil.copyfile(source, stage / source.name)
+        for notebook, profile in chosen.items():
+            _stage_records(root, notebook, profile, stage / "records" / notebook)
+        pdf = _compile(stage, chosen)
+    file = root / "paper.pdf"
+    part = file.with_name(".paper.pdf.part")
+    part.write_bytes(pdf)
+    os.replace(part, file)
+    return file
+
+
+def _stage_records(root: Path, notebook: str, profile: str, target: Path) -> None:
+    results, figs = (root / kind / profile / notebook for kind in ("results", "figs"))
+    target.mkdir(parents=True)
+    shutil.copyfile(results / "records.json", target / "records.json")
+    for name, record in _records(results / "records.json").items():
+        if "file" in record:
+            source = (figs if record["kind"] == "figure" else results) / record["file"]
+            if not source.is_file():
+                raise UserError(
+                    f"paper: {notebook} (profile {profile}): record {name!r} has lost its file {source}; "
+                    "run the notebook in this profile again"
+                )
+            shutil.copyfile(source, target / record["file"])
+
+
+def _records(index: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return json.loads(index.read_text(encoding="utf-8"))["records"]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"paper: {index} is no index of records; run its notebook again") from error
+
+
+def _compile(stage: Path, chosen: dict[str, str]) -> bytes:
+    try:
+        pdf, warnings = typst.compile_with_warnings(
+            stage / "main.typ", root=stage, ignore_system_fonts=True, sys_inputs=chosen
+        )
+    except typst.TypstError as error:
+        raise UserError(f"paper: {_one_line(error)}") from error
+    for warning in warnings:
+        log.warning("paper: %s", warning.message)
+    return pdf
+
+
+def _one_line(error: typst.TypstError) -> str:
+    """The sources' own checks say what and where; for any other error the source file and line are added."""
+    asserted = "assertion failed: "
+    message = " ".join(str(error.message).split())
+    if message.startswith(asserted):
+        return message.removeprefix(asserted)
+    place = re.search(r"([\w-]+\.(?:typ|bib)):(\d+)", error.diagnostic)
+    return f"{place[1]}, line {place[2]}: {message}" if place else message
+
+
+if __name__ == "__main__":
+    try:
+        print(build())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

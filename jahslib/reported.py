@@ -1,0 +1,26 @@
+"""The originals' reported numbers, to be shown beside ours; reported.json holds them in tidy form."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jahslib.errors import UserError
+
+FILE = Path(__file__).with_name("reported.json")
+
+
+def load(notebook: str) -> dict[str, Any]:
+    """Reported numbers of one study; `about` says what each key holds.
+
+    Most keys are lists of rows that `pandas.DataFrame(load(notebook)[key])` takes as they are.
+
+    Args:
+        notebook: such as "07_constrained_EA".
+
+    Raises:
+        UserError: nothing is stored for that notebook.
+    """
+    studies = json.loads(FILE.read_text(encoding="utf-8"))
+    if notebook not in studies:
+        raise UserError(f"reported numbers: none for {notebook!r}; there are {', '.join(studies)}")
+    return studies[notebook]

@@ -1,0 +1,265 @@
+"""One training loop for every study, written for the small images and small networks that they search over.
+
+The data set lives on the device as one float tensor and batches are index selections from it; activations are
+channels-last, which spares the CPU's pooling and normalisation kernels their slow path; optimizers are fused; the loss
+is summed on the device and read once an epoch. On CUDA, where networks this small wait for kernel launches, the step
+on a full batch is captured once as a CUDA graph and replayed. `benchmarks/training.md` holds what this gains.
+
+Every random number comes from a generator that the training owns, one for each purpose: a run depends on its seed
+alone, and on the CPU `save` and `restore` continue it bit for bit.
+"""
+
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+from jahslib.errors import UserError
+
+
+def mse(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared error between logits (`n x classes`) and one-hot labels (`n`)."""
+    return F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
+
+
+OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
+LOSSES = {"cross_entropy": F.cross_entropy, "mse": mse}
+
+# Evaluation keeps no activations: large batches suit CUDA, batches that fit its cache the CPU.
+EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
+
+
+class Diverged(ArithmeticError):
+    """The training loss of an epoch was not finite; the message names the epoch."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained; `weight_decay` None is the torch default of that optimizer.
+
+    Raises `UserError` for an unknown name and for momentum where there is none.
+    """
+
+    batch_size: int
+    learning_rate: float
+    optimizer: str = "adam"
+    loss: str = "cross_entropy"
+    weight_decay: float | None = None
+    momentum: float = 0.0
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
+        for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES)):
+            if (value := getattr(self, name)) not in known:
+                raise UserError(f"Recipe: no {name} {value!r}; choose one of {', '.join(known)}")
+        if self.momentum and self.optimizer != "sgd":
+            raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
+
+
+class Training:
+    """A network in training: `run` it to some epoch, `predict`, `save`, `restore`.
+
+    `build(generator)` returns the network, its weights drawn from the CPU generator it is given, so that they are the
+    same on every device. Modules with an attribute `generator` (a `torch.Generator`) are layers that draw random
+    numbers: they receive the training's own generator on its device.
+
+    `images`: uint8 `n x c x h x w`, converted once to floats in [0, 1] on the device; `labels`: class indices (`n`).
+    `augment(batch, generator)` maps a float batch (`b x c x h x w`) to one of the same shape.
+    On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
+    torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[torch.Generator], nn.Module],
+        images: Tensor,
+        labels: Tensor,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        bf16: bool = True,
+        graph: bool = True,
+    ):
+        self.recipe, self.device, self.augment = recipe, torch.device(device), augment
+        self.epoch = 0
+        self.generators = generators(seed, self.device)
+        self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        for module in self.model.modules():
+            if isinstance(getattr(module, "generator", None), torch.Generator):
+                module.generator = self.generators["layers"]
+        self.optimizer = _optimizer(recipe, self.model, self.device)
+        # n x h x w x c in memory: selecting rows then keeps the layout, and a permuted view is channels-last.
+        self._images = images.to(self.device).permute(0, 2, 3, 1).contiguous().float().div_(255)
+        self._labels = labels.to(self.device, torch.long)
+        on_cuda = self.device.type == "cuda"
+        self._bf16 = bf16 and on_cuda
+        self._graph = graph and on_cuda and len(images) >= recipe.batch_size
+        self._graphed_step: _GraphedStep | None = None
+
+    def run(
+        self, epochs: int, *, deadline: float | None = None, on_epoch: Callable[[int, float], None] | None = None
+    ) -> list[float]:
+        """Train until `epoch == epochs` or `time.time() > deadline`, looked at between epochs.
+
+        Returns the mean training loss of each epoch run; `on_epoch(epoch, loss)` is called after each. Raises
+        `Diverged` when that loss is not finite.
+        """
+        losses = []
+        while self.epoch < epochs and (deadline is None or time.time() <= deadline):
+            losses.append(self._run_epoch())
+            if on_epoch is not None:
+                on_epoch(self.epoch, losses[-1])
+        return losses
+
+    def _run_epoch(self) -> float:
+        self.model.train()
+        if self._graph and self._graphed_step is None:
+            self._graphed_step = _GraphedStep(self)
+        # Shuffled on the CPU, so that every device sees the same batches.
+        order = torch.randperm(len(self._labels), generator=self.generators["order"]).to(self.device)
+        total = torch.zeros((), device=self.device)
+        for rows in order.split(self.recipe.batch_size):
+            images, labels = self._batch(rows)
+            if self.augment is not None:
+                images = self.augment(images, self.generators["augment"])
+            step = self._graphed_step if self._graph and len(rows) == self.recipe.batch_size else self.step
+            total += step(images, labels) * len(rows)
+        mean = total.item() / len(order)
+        if not math.isfinite(mean):
+            raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}")
+        self.epoch += 1
+        return mean
+
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step on a float batch (`b x c x h x w`) and its labels, both on the device; its mean loss."""
+        with self._autocast():
+            loss = LOSSES[self.recipe.loss](self.model(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _autocast(self) -> torch.autocast:
+        # No cache: each weight is cast once a step anyway, and a cache must not outlive the capture of a graph.
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits (`n x classes`, float32, on the device) for uint8 images (`n x c x h x w`), in evaluation mode."""
+        self.model.eval()
+        logits = []
+        for batch in images.split(EVALUATION_BATCH.get(self.device.type, 1024)):
+            batch = batch.to(self.device, memory_format=torch.channels_last).float().div_(255)
+            with self._autocast():
+                logits.append(self.model(batch).float())
+        return torch.cat(logits)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write model, optimizer, epoch and generators to `path`, whole or not at all."""
+        part = Path(f"{os.fspath(path)}.{os.getpid()}.part")
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch}
+        state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
+        state["device"] = self.device.type
+        try:
+            torch.save(state, part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def restore(self, path: str | os.PathLike, *, weights_only_continuation: bool = False) -> None:
+        """Continue from `path` in a fresh training of the same network, on the same kind of device.
+
+        `weights_only_continuation` leaves the optimizer fresh, as the original of study 07 does between rungs; weights
+        (with the running statistics of batch normalisation), epoch and generators continue. Raises `UserError` when
+        the file is damaged, holds another network or comes from another kind of device.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise UserError(f"{path} is not a readable checkpoint: remove it and train again") from error
+        if state["device"] != self.device.type:
+            raise UserError(f"{path} was saved on {state['device']}: restore it there, not on {self.device.type}")
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
+        if not weights_only_continuation:
+            self.optimizer.load_state_dict(state["optimizer"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        self.epoch = state["epoch"]
+        self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
+
+
+def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
+    """Independent generators for initial weights and batch order (CPU), augmentation and random layers (`device`)."""
+    places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
+    seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
+    return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
+
+
+def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.Optimizer:
+    options: dict = {} if recipe.weight_decay is None else {"weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "sgd":
+        options["momentum"] = recipe.momentum
+    else:  # SGD counts no steps, so nothing in it hinders a capture
+        options["capturable"] = device.type == "cuda"
+    if recipe.optimizer != "adadelta":  # which has no fused form
+        options["fused"] = True
+    return OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.learning_rate, **options)
+
+
+class _GraphedStep:
+    """`Training.step` on full batches, captured as a CUDA graph (after torch's notes, "whole-network capture").
+
+    cuDNN and the optimizer set themselves up lazily, so a few steps run on a side stream first. They must leave no
+    trace: weights, optimizer state and generator are put back *in place*, as the graph refers to them by address.
+    """
+
+    def __init__(self, training: Training):
+        model, optimizer, layers = training.model, training.optimizer, training.generators["layers"]
+        self.images, self.labels = training._batch(torch.arange(training.recipe.batch_size, device=training.device))
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        moments = {value: value.clone() for value in _state_tensors(optimizer)}
+        random_state = layers.get_state()
+        with torch.cuda.device(training.device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    training.step(self.images, self.labels)
+            torch.cuda.current_stream().wait_stream(side)
+            model.load_state_dict(weights)
+            for value in _state_tensors(optimizer):  # what the warm-up created starts from zero in all four optimizers
+                value.copy_(moments.get(value, torch.zeros_like(value)))
+            layers.set_state(random_state)
+
+            optimizer.zero_grad(set_to_none=True)  # the capture must allocate the gradients in its own pool
+            self.graph = torch.cuda.CUDAGraph()
+            self.graph.register_generator_state(layers)
+            with torch.cuda.graph(self.graph):
+                self.loss = training.step(self.images, self.labels)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.graph.replay()
+        return self.loss
+
+
+def _state_tensors(optimizer: optim.Optimizer) -> list[Tensor]:
+    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]

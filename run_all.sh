@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Everything: the environment, all notebooks, results/, figs/ and paper.pdf. ./run_all.sh --help lists the options.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+given= previous=
+for argument in "$@"; do
+  case $argument in --python=*) given=${argument#*=} ;; esac
+  if [ "$previous" = --python ]; then given=$argument; fi
+  previous=$argument
+done
+
+base=
+for candidate in ${given:+"$given"} python3 python3.14 python3.13 python3.12 python3.11; do
+  # what is given has all it needs; the others must be able to make a virtual environment
+  if [ "$candidate" = "$given" ]; then modules=sys; else modules="sys, ensurepip, ssl, venv"; fi
+  if "$candidate" -c "import $modules; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null; then
+    base=$candidate
+    break
+  fi
+done
+if [ -z "$base" ]; then
+  echo "run_all.sh: needs Python 3.11 to 3.14 with its venv module (Debian: python3-venv); or name one with --python" >&2
+  exit 2
+fi
+
+# Options are checked before anything is installed or written.
+for argument in "$@"; do
+  case $argument in -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --help ;; esac
+done
+PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --check "$@"
+
+if [ -n "$given" ]; then
+  python=$given
+else
+  python=$("$base" -P -m jahslib.environment)
+fi
+exec "$python" -P -m jahslib.runner "$@"

@@ -1,0 +1,157 @@
+"""The conformance class that every optimizer must pass."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from jahslib import triallog
+from jahslib.optimizers.ax_bo import AxBO
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.search import Budget, search
+from jahslib.trials import History
+from jahslib.workers import InProcess
+from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
+
+OPTIMIZERS = {
+    "random search": lambda p, seed: RandomSearch(p, seed),
+    "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
+    "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
+    "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
+    "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
+    "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
+}
+
+
+class Shuffled(InProcess):
+    """Pretends to have workers: jobs finish in a scrambled order that depends on `seed` alone."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.waiting = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        from concurrent.futures import Future
+
+        future = Future()
+        self.waiting.append((future, fn, args))
+        return future
+
+    def finish_one(self):
+        future, fn, args = self.waiting.pop(self.rng.integers(len(self.waiting)))
+        future.set_result(fn(*args))
+
+
+@pytest.fixture(params=OPTIMIZERS, ids=lambda name: name.replace(" ", "-"))
+def make(request):
+    return OPTIMIZERS[request.param]
+
+
+@pytest.fixture
+def budget(make):
+    # Ax fits a Gaussian process for each suggestion past its first four.
+    return Budget(trials=9 if make is OPTIMIZERS["Ax"] else 25)
+
+
+class TestConformance:
+    def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, tmp_path):
+        histories = []
+        for run in range(2):
+            random.seed(run)
+            np.random.seed(run)  # noqa: NPY002 (perturbs what must not be used)
+            torch.manual_seed(run)
+            toy = Toy([SIZE, PRECISION])
+            before = torch.get_rng_state()
+            histories.append(search(toy, make(toy, 3), budget, tmp_path / f"{run}.jsonl", seed=3))
+            assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
+        assert decisions(histories[0]) == decisions(histories[1])
+
+    def test_seeds_differ(self, make, budget, toy, tmp_path):
+        first, second = (search(toy, make(toy, s), budget, tmp_path / f"{s}.jsonl", seed=0) for s in (1, 2))
+        assert [t.configuration for t in first] != [t.configuration for t in second]
+
+    @pytest.mark.parametrize("how", ["raise", "nan"])
+    def test_a_failed_trial_is_survived(self, make, budget, how, tmp_path):
+        toy = Toy([SIZE, PRECISION], fail=how)
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        failed = [t for t in history if t.status == "failed"]
+        assert failed and all(not t.configuration["norm"] and t.reason for t in failed)
+        assert len([t for t in history if t.status != "rejected"]) == budget.trials
+        assert toy.incumbent(history).configuration["norm"]
+
+    def test_constraints_are_honoured(self, make, budget, toy, tmp_path):
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        trained = [t for t in history if t.status == "ok"]
+        assert trained and all(t.metrics["size"] <= 600 for t in trained)
+        best = toy.incumbent(history)
+        assert best.metrics["precision"] >= 0.5
+        feasible = [t for t in trained if t.final and t.metrics["precision"] >= 0.5]
+        assert best.metrics["accuracy"] == max(t.metrics["accuracy"] for t in feasible)
+
+    def test_configurations_are_valid_in_the_conditional_space(self, make, budget, toy, tmp_path):
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        for trial in history:
+            assert ("width" in trial.configuration) == (trial.configuration["layers"] > 1)
+            assert all(type(v) in (int, float, bool, str) for v in trial.configuration.values())
+        assert {t.configuration["layers"] > 1 for t in history} == {True, False}
+
+    def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
+        toy = Toy(space=tiny_space())
+        history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)
+        assert 4 <= len(history) <= 12
+        assert len({str(t.configuration) for t in history}) >= 3
+
+    def test_resume_after_a_kill_gives_the_uninterrupted_run(self, make, budget, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        whole = search(toy, make(toy, 5), budget, path, seed=5)
+        lines = path.read_bytes().splitlines(keepends=True)
+        for kept in (1, len(lines) // 2, len(lines) - 2):
+            path.write_bytes(b"".join(lines[:kept]) + lines[kept][:17])  # killed while writing a line
+            resumed = search(toy, make(toy, 5), budget, path, seed=5)
+            assert decisions(resumed) == decisions(whole)
+            assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept], "a finished trial was repeated"
+
+    @pytest.mark.parametrize("workers", [2, 4])
+    def test_a_parallel_log_replays_to_the_same_decisions(self, make, budget, toy, workers, tmp_path, monkeypatch):
+        executor = Shuffled(seed=workers)
+
+        def wait(futures, return_when):
+            executor.finish_one()
+            return {f for f in futures if f.done()}, None
+
+        monkeypatch.setattr("jahslib.search.wait", wait)
+        path = tmp_path / "log.jsonl"
+        parallel = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
+        assert any(a.id > b.id for a, b in zip(parallel.trials, parallel.trials[1:], strict=False)), "nothing overtook"
+
+        # A fresh optimizer that is given the recorded events must make the recorded suggestion at each of them.
+        recorded, optimizer, replayed = triallog.read(path).trials, make(toy, 1), History()
+        suggestions = {t.id: t.suggestion() for t in recorded}
+        for trial in recorded:
+            while len(replayed.suggestions) < trial.asked:
+                suggestion = optimizer.ask(replayed)
+                assert suggestion == suggestions[len(replayed.suggestions)]
+                replayed.ask(suggestion)
+            replayed.finish(trial)
+
+        # And a kill with trials in flight loses those only.
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: len(lines) // 2]))
+        resumed = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
+        assert sorted(t.id for t in resumed) == sorted(t.id for t in parallel)
+        assert path.read_bytes().splitlines(keepends=True)[: len(lines) // 2] == lines[: len(lines) // 2]
+
+    def test_asking_twice_proposes_the_same(self, make, toy):
+        optimizer, history = make(toy, 0), History()
+        assert optimizer.ask(history) == optimizer.ask(history)
+        assert make(toy, 0).ask(history) == optimizer.ask(history)
+
+    def test_describes_its_settings_in_json_types(self, make, toy):
+        import json
+
+        description = make(toy, 7).describe()
+        assert json.loads(json.dumps(description))["seed"] == 7

@@ -1,0 +1,271 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jahslib import triallog
+from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.problem import Constraint, Outcome
+from jahslib.search import Budget, search
+from jahslib.triallog import LogWriteError
+from jahslib.trials import Trial
+from jahslib.workers import LocalProcesses, pool
+from tests.conftest import PRECISION, SIZE, Toy, decisions
+
+
+def run(toy, path, *, seed=0, budget=None, optimizer=None, **options):
+    optimizer = optimizer or RandomSearch(toy, seed)
+    return search(toy, optimizer, budget or Budget(trials=6), path, seed=seed, **options)
+
+
+def evolution(toy, seed=0):
+    return Evolution(toy, seed, pop_size=4, num_children=2, hyperband=True)
+
+
+class TestBudget:
+    @pytest.mark.parametrize("bad", [{}, {"trials": 0}, {"epochs": -1}, {"seconds": 0.0}])
+    def test_refuses_what_is_no_budget(self, bad):
+        with pytest.raises(UserError, match="budget"):
+            Budget(**bad)
+
+    def test_epochs_are_never_overspent_and_counted_once_on_promotion(self, toy, tmp_path):
+        history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=200), optimizer=evolution(toy))
+        spent = sum(t.epochs for t in history)
+        assert 200 - 9 < spent <= 200
+        by_id = {t.id: t for t in history}
+        promoted = [t for t in history if t.parent is not None]
+        assert promoted and all(t.epochs == t.fidelity - by_id[t.parent].fidelity for t in promoted)
+
+    def test_with_workers_pending_trials_are_counted(self, toy, tmp_path):
+        with pool(3) as executor:
+            history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=40), executor=executor, workers=3)
+        assert sum(t.epochs for t in history) == 36
+
+    def test_seconds_cut_the_search(self, tmp_path):
+        toy = Toy(delay=0.05)
+        history = run(toy, tmp_path / "log.jsonl", budget=Budget(seconds=0.5, trials=1000))
+        assert 1 <= len(history) <= 10
+        assert history.trials[-1].elapsed < 0.8
+
+    def test_a_finished_search_goes_on_under_a_larger_budget(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path, budget=Budget(trials=4))
+        longer = run(toy, path, budget=Budget(trials=9))
+        assert decisions(longer) == decisions(run(toy, tmp_path / "other.jsonl", budget=Budget(trials=9)))
+
+    def test_a_finished_search_asks_nothing(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        first = run(toy, path)
+
+        class Untouchable(RandomSearch):
+            def ask(self, history):
+                raise AssertionError("asked")
+
+            def describe(self):
+                return RandomSearch(self.problem, self.seed).describe()
+
+        assert decisions(run(toy, path, optimizer=Untouchable(toy, 0))) == decisions(first)
+
+
+class TestFailures:
+    def test_the_reason_is_one_line(self, tmp_path):
+        history = run(Toy(fail="raise"), tmp_path / "log.jsonl", budget=Budget(trials=12))
+        assert {t.reason for t in history if t.status == "failed"} == {"RuntimeError: out of luck"}
+
+    def test_a_problem_that_always_fails_is_given_up(self, tmp_path):
+        class Broken(Toy):
+            def evaluate(self, job):
+                raise MemoryError
+
+        toy = Broken()
+        path = tmp_path / "log.jsonl"
+        history = run(toy, path, budget=Budget(epochs=10_000))
+        assert len(history) == 50 and "in a row failed" in triallog.read(path).end["reason"]
+        assert toy.verdict(history) == "no trial finished at the highest fidelity"
+
+    def test_what_only_the_user_can_mend_ends_the_search(self, tmp_path):
+        class NoData(Toy):
+            def evaluate(self, job):
+                raise UserError("no data")
+
+        with pytest.raises(UserError, match="no data"):
+            run(NoData(), tmp_path / "log.jsonl")
+
+    def test_a_killed_worker_fails_its_trial_only(self, tmp_path):
+        with pool(2) as executor:
+            history = run(Toy(fail="kill"), tmp_path / "log.jsonl", executor=executor, workers=2)
+        killed = [t for t in history if t.status == "failed"]
+        assert killed and all(not t.configuration["norm"] for t in killed)
+        assert all(t.configuration["norm"] for t in history if t.status == "ok")
+        assert len(history) == 6
+
+    def test_impossible_constraints_are_said_plainly(self, tmp_path):
+        path = tmp_path / "log.jsonl"
+        unreachable = Toy([Constraint("precision", ">=", 2.0)])
+        assert "none feasible (precision >= 2 not met)" in unreachable.verdict(run(unreachable, path))
+        untrainable = Toy([Constraint("size", "<=", 0)])
+        assert len(run(untrainable, tmp_path / "other.jsonl")) == 0
+
+    def test_a_deadline_marks_the_trial_cut_and_it_is_no_incumbent(self, tmp_path):
+        class Slow(Toy):
+            def evaluate(self, job):
+                return Outcome({"accuracy": 1.0}, 1, cut=True)
+
+        toy = Slow()
+        history = run(toy, tmp_path / "log.jsonl")
+        assert {t.status for t in history} == {"cut"} and toy.incumbent(history) is None
+
+
+class TestTrialSeeds:
+    def test_a_promoted_trial_keeps_its_ancestors_seed_and_names_its_stages(self, tmp_path):
+        jobs = []
+
+        class Recording(Toy):
+            def evaluate(self, job):
+                jobs.append(job)
+                return super().evaluate(job)
+
+        toy = Recording()
+        history = run(toy, tmp_path / "log.jsonl", budget=Budget(trials=40), optimizer=evolution(toy))
+        seeds = {}
+        for trial, job in zip(history, jobs, strict=True):
+            root = history.lineage(trial.id)[0]
+            assert seeds.setdefault(root, job.seed) == job.seed
+            assert job.stages == tuple(history.suggestions[i].fidelity for i in history.lineage(trial.id))
+            assert (job.save is None) == trial.final and (job.restore is None) == (trial.parent is None)
+        assert len(set(seeds.values())) == len(seeds)
+
+
+class TestLog:
+    def test_one_line_of_pandas_reads_it(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        history = run(toy, path, study="s", method="m", profile="smoke")
+        table = pd.read_json(path, lines=True).query("kind == 'trial'")
+        assert list(table.id) == [t.id for t in history] and set(table.method) == {"m"}
+        header = json.loads(path.read_text().splitlines()[0])
+        assert header["profile"] == "smoke" and header["versions"]["torch"] and header["device"].startswith("cpu")
+
+    def test_another_problems_log_is_refused_and_untouched(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        before = path.read_bytes()
+        with pytest.raises(UserError, match=r"problem.fidelity: \[1, 9\] in the log, \[1, 27\] now"):
+            run(Toy([SIZE, PRECISION], high=27), path)
+        with pytest.raises(UserError, match=r"seed"):
+            run(toy, path, seed=1)
+        assert path.read_bytes() == before
+
+    def test_fresh_starts_over(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        assert len(run(toy, path, seed=1, fresh=True)) == 6
+
+    def test_a_torn_last_line_is_cut_and_reported(self, toy, tmp_path, caplog):
+        path = tmp_path / "log.jsonl"
+        whole = run(toy, path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:3]) + lines[3][:40])
+        assert decisions(run(toy, path)) == decisions(whole)
+        assert "cut off a torn last line of 40 bytes" in caplog.text
+
+    def test_damage_elsewhere_is_refused(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(lines[0] + b"{broken\n" + b"".join(lines[2:]))
+        with pytest.raises(UserError, match="line 2 is damaged"):
+            run(toy, path)
+
+    def test_a_log_in_use_is_refused(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        held = triallog.TrialLog(path, {"fingerprint": {}})
+        with pytest.raises(UserError, match="in use"):
+            triallog.TrialLog(path, {"fingerprint": {}})
+        held.close()
+
+    def test_a_full_disk_stops_the_search_with_the_log_intact(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        whole = run(toy, tmp_path / "whole.jsonl")
+        script = f"""
+import resource, signal, sys
+from tests.conftest import Toy, SIZE, PRECISION
+from tests.test_search import run
+from jahslib.triallog import LogWriteError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4500, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    run(Toy([SIZE, PRECISION]), {str(path)!r})
+except LogWriteError as error:
+    sys.exit(str(error))
+"""
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+        assert done.returncode == 1 and "run again to resume" in done.stderr
+        kept = triallog.read(path)
+        assert path.read_bytes().endswith(b"\n") and 0 < len(kept.trials) < 6
+        assert decisions(run(toy, path)) == decisions(whole)
+
+    def test_a_failed_write_leaves_whole_lines(self, toy, tmp_path, monkeypatch):
+        path = tmp_path / "log.jsonl"
+        log = triallog.TrialLog(path, {"fingerprint": {}})
+        before = path.read_bytes()
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(LogWriteError, match="No space left"):
+            log.append(Trial({}, 1, id=0))
+        assert path.read_bytes() == before
+
+
+class TestKill:
+    def test_sigkill_at_random_moments(self, tmp_path):
+        """The same command until it ends: same trials as an uninterrupted run, none evaluated twice after logging."""
+        toy = Toy([SIZE, PRECISION], delay=0.004)
+        whole = run(toy, tmp_path / "whole.jsonl", budget=Budget(trials=60), optimizer=evolution(toy))
+        path = tmp_path / "log.jsonl"
+        script = f"""
+from tests.conftest import Toy, SIZE, PRECISION
+from tests.test_search import run, evolution
+from jahslib.search import Budget
+toy = Toy([SIZE, PRECISION], delay=0.004)
+print("ready", flush=True)
+run(toy, {str(path)!r}, budget=Budget(trials=60), optimizer=evolution(toy))
+"""
+        rng, kills, lines = np.random.default_rng(0), 0, []
+        while True:
+            process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE)
+            process.stdout.readline()
+            if kills < 5:
+                time.sleep(rng.uniform(0.02, 0.2))
+                process.send_signal(signal.SIGKILL)
+            code = process.wait()
+            now = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            whole_lines = [line for line in lines if line.endswith(b"\n")]
+            assert now[: len(whole_lines)] == whole_lines
+            lines = now
+            if code == 0:
+                break
+            kills += 1
+        assert kills >= 3
+        assert decisions(triallog.read(path).trials) == decisions(whole)
+
+
+def test_listed_proposes_its_configurations_in_turn(toy, tmp_path):
+    wanted = [{"layers": 1, "rate": 1e-3, "kernel": k, "norm": True} for k in (3, 5, 7)]
+    history = run(toy, tmp_path / "log.jsonl", optimizer=Listed(toy, 0, wanted), budget=Budget(trials=10))
+    assert [t.configuration for t in history] == wanted
+
+
+def test_local_processes_refuse_no_workers():
+    with pytest.raises(UserError, match="workers"):
+        LocalProcesses(0)
