@@ -1,4 +1,4 @@
-"""paper.pdf from the Typst sources in paper/ and the notebooks' records; offline, and the same bytes for the same input.
+"""paper.pdf from the Typst sources in paper/ and the notebooks' records: offline, the same bytes for the same input.
 
 Typst reads nothing outside its root, while the sources lie in the repository and the records may lie elsewhere
 (`$JAHSLIB_RESULTS`). So sources and records are copied into one temporary folder, and that is compiled.

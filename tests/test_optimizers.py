@@ -53,8 +53,8 @@ def make(request):
 
 @pytest.fixture
 def budget(make):
-    # Ax fits a Gaussian process for each suggestion past its first four.
-    return Budget(trials=9 if make is OPTIMIZERS["Ax"] else 25)
+    # Ax and SMAC fit a model for each suggestion past their first few.
+    return Budget(trials={OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15}.get(make, 25))
 
 
 class TestConformance:

@@ -22,7 +22,7 @@ NOTEBOOK = "07_constrained_EA"
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 
 
-# Records that no notebook made -----------------------------------------------------------------------------------------
+# Records that no notebook made ----------------------------------------------------------------------------------------
 
 
 def names(call: str) -> list[str]:
@@ -91,7 +91,7 @@ def index(root) -> Path:
     return root / "results" / "cpu" / NOTEBOOK / "records.json"
 
 
-# Building --------------------------------------------------------------------------------------------------------------
+# Building -------------------------------------------------------------------------------------------------------------
 
 
 def test_same_records_give_the_same_bytes_wherever_they_lie(full, root):
@@ -160,7 +160,7 @@ def test_a_study_without_records_is_left_out(tmp_path):
     assert "The common frame" in shown and "Study 07" not in shown
 
 
-# What is missing -------------------------------------------------------------------------------------------------------
+# What is missing ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["ea_test_top3", "mcnemar", "rungs"])
@@ -209,7 +209,7 @@ def test_the_command_says_in_one_line_that_nothing_has_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Cells and numbers -----------------------------------------------------------------------------------------------------
+# Cells and numbers ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_cells_are_shown_readably(raw, decimals, shown, tmp_path):
     assert json.loads(typst.query(main, "<cell>", field="value", one=True)) == shown
 
 
-# Margin marks ----------------------------------------------------------------------------------------------------------
+# Margin marks ---------------------------------------------------------------------------------------------------------
 
 
 def words(pdf: Path) -> list[list[tuple[str, float, float, float, float]]]:
@@ -282,13 +282,12 @@ def test_a_mark_stands_beside_its_number(root, index):
     pytest.fail("the number is not in the paper")
 
 
-# No result is typed by hand --------------------------------------------------------------------------------------------
+# No result is typed by hand -------------------------------------------------------------------------------------------
 
 STATEMENT = {"let", "set", "show", "import", "include", "return"}
 BRANCH = {"if", "for", "while", "else"}
 IDENTIFIER = re.compile(r"[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*")
 LENGTH = re.compile(r"\d+(\.\d+)?(pt|mm|cm|em|fr)")
-COMMENT = re.compile(r"//.*|/\*.*?\*/", re.S)
 
 
 class TypedDigits:
@@ -312,7 +311,7 @@ class TypedDigits:
 
     def skip_comment(self, i: int) -> int:
         if self.source[i] == "/" and self.source[i - 1] != ":":
-            end = re.compile(r"//[^\n]*|/\*.*?\*/", re.S).match(self.source, i)
+            end = self.at(i, r"//[^\n]*|/\*(?s:.*?)\*/")
             return end.end() if end else i
         return i
 
@@ -354,7 +353,9 @@ class TypedDigits:
         name = IDENTIFIER.match(self.source, i)
         if name is None:
             return self.code(i, once=True)
-        if name[0] in STATEMENT or name[0] == "context":
+        if name[0] == "context":
+            return self.expression(self.at(name.end(), r"\s*").end())
+        if name[0] in STATEMENT:
             return self.code(name.end(), line=True)
         if name[0] in BRANCH:
             i = self.code(name.end(), body=True)
@@ -376,7 +377,7 @@ class TypedDigits:
             c = self.source[i]
             if c == until:
                 return i + 1
-            if line and c == "\n":
+            if line and c in "\n)]}":
                 return i
             if (after := self.skip_comment(i)) > i:
                 i = after

@@ -1,18 +1,27 @@
-"""Running a study's searches: one after another or side by side, with a progress line."""
+"""Running a study's searches, one after another or side by side, with progress."""
 
 import logging
+import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from jahslib import triallog
+from jahslib.errors import UserError
 from jahslib.problem import Problem
 from jahslib.search import Budget, Optimizer, search
 from jahslib.trials import History
 from jahslib.workers import pool
 
 log = logging.getLogger(__name__)
+
+BAR_EVERY, LINE_EVERY = 1.0, 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,11 @@ def run_all(
     worker: its decisions then depend on nothing but its seed. A single search spreads its trials over the workers.
     """
     runs = list(runs)
-    with pool(workers, scheduler) as executor:
+    with pool(workers, scheduler) as executor, _progress(runs, fresh):
         if len(runs) == 1:
             return {runs[0].log.stem: runs[0](fresh=fresh, executor=executor, workers=workers)}
-        histories, waiting, running = {}, list(runs), {}
-        started = time.monotonic()
+        histories: dict[str, History] = {}
+        waiting, running = list(runs), {}
         while waiting or running:
             while waiting and len(running) < workers:
                 run = waiting.pop(0)
@@ -67,12 +76,51 @@ def run_all(
             for future in done:
                 run = running.pop(future)
                 histories[run.log.stem] = future.result()
-                log.info(
-                    "%d of %d searches done, %.0f s: %s: %s",
-                    len(histories),
-                    len(runs),
-                    time.monotonic() - started,
-                    run.log.stem,
-                    run.problem.verdict(histories[run.log.stem]),
-                )
+                log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
         return {run.log.stem: histories[run.log.stem] for run in runs}
+
+
+@contextmanager
+def _progress(runs: list[Run], fresh: bool) -> Iterator[None]:
+    """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run."""
+    headless = "JAHSLIB_RUN" in os.environ
+    since = time.time()
+    total = sum(_size(run) for run in runs)
+    bar = tqdm(total=total, unit="epoch", disable=headless)
+    finished = threading.Event()
+
+    def look() -> None:
+        trials = [t for run in runs for t in _trials(run, since if fresh else 0.0)]
+        bar.n = sum(t.epochs for t in trials)
+        bar.set_postfix_str(f"{len(trials)} trials")
+        bar.refresh()
+        if headless:
+            log.info("%d trials, %.0f of at most %.0f epochs, %.0f s", len(trials), bar.n, total, time.time() - since)
+
+    def watch() -> None:
+        while not finished.wait(LINE_EVERY if headless else BAR_EVERY):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        look()
+        bar.close()
+
+
+def _size(run: Run) -> float:
+    """Epochs a run may spend at most, for the bar's length."""
+    if run.budget.epochs is not None:
+        return run.budget.epochs
+    return (run.budget.trials or 0) * run.problem.epochs((run.problem.fidelity.high,))
+
+
+def _trials(run: Run, since: float):
+    try:
+        return [t for t in triallog.read(run.log).trials if t.finished >= since]
+    except UserError:  # not begun
+        return []

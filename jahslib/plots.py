@@ -1,0 +1,179 @@
+"""Figures that several studies share. Each takes tidy data and returns a matplotlib figure; none reads a log."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
+FEASIBLE, SIZE_ONLY, NEITHER = "#009E73", "#E69F00", "#56B4E9"
+LIMIT = "#D55E00"
+
+
+def style() -> None:
+    """Set the look of all figures; call once in a notebook's set-up cell."""
+    sns.set_theme(context="notebook", style="ticks")
+    plt.rcParams.update(
+        {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "legend.frameon": False}
+    )
+
+
+def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
+    """Curves as step functions on a common grid, `curves x grid`; NaN before a curve's first point."""
+    values = np.full((len(curves), len(grid)), np.nan)
+    for row, (x, y) in zip(values, curves, strict=True):
+        index = np.searchsorted(x, grid, side="right") - 1
+        row[index >= 0] = np.asarray(y)[index[index >= 0]]
+    return values
+
+
+def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str, str]) -> None:
+    """Mean over seeds as a step function of `x`, with a band of one standard deviation.
+
+    `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
+    the first seed to end.
+    """
+    for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
+        own = table[table.method == method]
+        if own.empty:
+            continue
+        curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
+        start, end = max(c[0][0] for c in curves), min(c[0][-1] for c in curves)
+        grid = np.unique(np.concatenate([c[0] for c in curves]))
+        grid = grid[(grid >= start) & (grid <= end)]
+        values = steps(curves, grid)
+        mean = values.mean(axis=0)
+        axis.step(grid, mean, where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
+        if len(curves) > 1:
+            sd = values.std(axis=0, ddof=1)
+            axis.fill_between(grid, mean - sd, mean + sd, step="post", color=colour, alpha=0.15, linewidth=0)
+
+
+def trace_panels(
+    table: pd.DataFrame,
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    labels: Mapping[str, str],
+    limits: Mapping[str, float] | None = None,
+) -> Figure:
+    """A grid of `traces`: one row a metric, one column a cost. Keys are columns of `table`, values axis labels.
+
+    `limits` draws a constraint's bound in the row of its metric.
+    """
+    size = (4.6 * len(columns), 2.9 * len(rows) + 0.4)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, sharex="col", sharey="row")
+    for i, (y, y_label) in enumerate(rows.items()):
+        for j, (x, x_label) in enumerate(columns.items()):
+            axis = axes[i, j]
+            traces(axis, table, x, y, labels)
+            if limits and y in limits:
+                axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
+                axis.annotate("floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+            axis.set_ylabel(y_label if j == 0 else "")
+            axis.set_xlabel(x_label if i == len(rows) - 1 else "")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=len(names), bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    return figure
+
+
+def feasibility(
+    table: pd.DataFrame,
+    x: str,
+    labels: Mapping[str, str],
+    *,
+    bound: float,
+    x_label: str,
+    log: bool = False,
+) -> Figure:
+    """Top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
+
+    `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
+    """
+    methods = [m for m in labels if (table.method == m).any()]
+    figure, axes = plt.subplots(1, len(methods), figsize=(2.6 * len(methods) + 0.4, 3.2), sharex=True, sharey=True, squeeze=False)
+    kinds = (
+        ("both constraints met", FEASIBLE, "o", lambda t: t.feasible),
+        ("size limit only", SIZE_ONLY, "^", lambda t: ~t.feasible & t.size_met),
+        ("size limit exceeded", NEITHER, "s", lambda t: ~t.size_met),
+    )
+    for axis, method in zip(axes[0], methods, strict=True):
+        own = table[table.method == method]
+        for label, colour, marker, where in kinds:
+            chosen = own[where(own)]
+            axis.scatter(chosen[x], chosen.top3, s=16, c=colour, marker=marker, alpha=0.75, linewidths=0, label=label)
+        axis.axvline(bound, color="black", linewidth=0.9, linestyle=(0, (1, 1)))
+        axis.set_title(labels[method], fontsize=10)
+        axis.set_xlabel(x_label)
+        if log:
+            axis.set_xscale("log")
+    axes[0, 0].set_ylabel("validation top-3 accuracy")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    shown = [i for i, (_, _, _, where) in enumerate(kinds) if where(table).any()]
+    figure.legend([handles[i] for i in shown], [names[i] for i in shown], loc="upper center", ncols=3, markerscale=1.5)
+    figure.tight_layout(rect=(0, 0, 1, 0.91))
+    return figure
+
+
+def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
+    """Hyperband's brackets: each trained configuration's path over epochs, promoted ones in colour.
+
+    `table` has the columns bracket (the plan's number, 0 the most exploratory), member, fidelity, final, `metric`.
+    """
+    brackets = sorted(table.bracket.unique())
+    figure, axes = plt.subplots(1, len(brackets), figsize=(2.5 * len(brackets) + 0.4, 3.0), sharey=True, squeeze=False)
+    for axis, bracket in zip(axes[0], brackets, strict=True):
+        own = table[table.bracket == bracket]
+        fidelities = sorted(own.fidelity.unique())
+        for _, member in own.groupby("member"):
+            last = member.final.any()
+            axis.plot(
+                member.fidelity,
+                member[metric],
+                marker="o",
+                markersize=4 if last else 3,
+                linewidth=1.4 if last else 0.8,
+                color=COLOURS[0] if last else "#999999",
+                alpha=0.85 if last else 0.6,
+                zorder=2 if last else 1,
+            )
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(fidelities, [str(f) for f in fidelities])
+        axis.minorticks_off()
+        axis.set_xlabel("epochs")
+        axis.set_title(f"bracket {bracket + 1}", fontsize=10)
+        axis.margins(x=0.15)
+    axes[0, 0].set_ylabel(label)
+    lines = [plt.Line2D([], [], color=COLOURS[0], marker="o"), plt.Line2D([], [], color="#999999", marker="o")]
+    figure.legend(lines, ["reached the last rung", "stopped earlier"], loc="upper center", ncols=2)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    return figure
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts of true (rows) against predicted (columns) classes."""
+    side = 0.34 * len(names) + 1.6
+    figure, axis = plt.subplots(figsize=(side + 0.6, side))
+    sns.heatmap(
+        matrix,
+        ax=axis,
+        cmap="cividis",
+        square=True,
+        annot=np.where(matrix > 0, matrix.astype(str), ""),
+        fmt="",
+        annot_kws={"fontsize": 7},
+        xticklabels=names,
+        yticklabels=names,
+        cbar_kws={"label": "test images", "shrink": 0.8},
+    )
+    axis.set_xlabel("predicted class")
+    axis.set_ylabel("true class")
+    axis.tick_params(labelsize=8, rotation=0)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,273 @@
+"""Study 07: tables and the numbers behind its figures, all computed from trial logs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.contingency_tables import mcnemar
+
+from jahslib.optimizers import hyperband
+from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.reported import load as load_reported
+from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options
+from jahslib.trials import History, Trial
+
+
+@dataclass(frozen=True)
+class Search:
+    """A finished search of the comparison. `problem` has the study's constraints, also where the search ignored one."""
+
+    method: str
+    seed: int
+    history: History
+    problem: ConstrainedCNN
+
+    @property
+    def incumbent(self) -> Trial:
+        found = self.problem.incumbent(self.history)
+        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
+        return found
+
+    @property
+    def full(self) -> list[Trial]:
+        """Trials that may be the incumbent, in completion order."""
+        return [t for t in self.history if t.status == "ok" and t.final]
+
+    def feasible(self, trial: Trial) -> bool:
+        return self.problem.violation(trial) == 0
+
+
+def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
+    """Batch-wise precision of a perfect classifier on class-sorted data: what the metric allows at each batch size."""
+    import torch
+
+    from jahslib.metrics import batchwise_precision
+
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    values = [batchwise_precision(labels, labels, classes, b) for b in batch_sizes]
+    return pd.DataFrame({"batch_size": batch_sizes, "highest_batchwise_precision": values})
+
+
+def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
+    """One row a bracket: members@epochs of each rung, and the epochs it costs when promoted trainings are continued."""
+    rows = []
+    for rungs in hyperband.plan(low, high, eta):
+        before = [0, *(r.fidelity for r in rungs[:-1])]
+        cost = sum(r.members * (r.fidelity - b) for r, b in zip(rungs, before, strict=True))
+        rows.append({"bracket": " → ".join(f"{r.members}@{r.fidelity}" for r in rungs), "epochs": cost})
+    return pd.DataFrame(rows)
+
+
+def trajectory(search: Search, pop_size: int) -> pd.DataFrame:
+    """Columns of the original's {run}.csv (avg_acc, best_acc, avg_prec, best_prec, step, time in s) and epochs spent.
+
+    One row a full evaluation, so that methods without steps compare; `step` counts them. The average is over the
+    population, which in a (mu + lambda) strategy is the best mu of all full evaluations so far.
+    """
+    problem, rows, seen, spent = search.problem, [], [], 0.0
+    for trial in search.history:
+        spent += trial.epochs
+        if trial.status != "ok" or not trial.final:
+            continue
+        seen.append(trial)
+        population = sorted(seen, key=problem.rank)[:pop_size]
+        accuracy = [t.metrics["top3"] for t in population]
+        precision = [t.metrics[problem.precision] for t in population]
+        rows.append(
+            {
+                "avg_acc": np.mean(accuracy),
+                "best_acc": accuracy[0],
+                "avg_prec": np.mean(precision),
+                "best_prec": precision[0],
+                "step": len(rows),
+                "time": trial.elapsed,
+                "epochs": spent,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def trajectories(searches: Sequence[Search], pop_size: int) -> pd.DataFrame:
+    parts = [trajectory(s, pop_size).assign(method=s.method, seed=s.seed) for s in searches]
+    return pd.concat(parts, ignore_index=True)
+
+
+def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
+    """Every full evaluation of every search, with its feasibility."""
+    rows = [
+        {
+            "method": s.method,
+            "seed": s.seed,
+            "top3": t.metrics["top3"],
+            "precision": t.metrics[s.problem.precision],
+            "macro_precision": t.metrics["macro_precision"],
+            "params": int(t.metrics["params"]),
+            "batch_size": t.configuration["batch_size"],
+            "precision_met": t.metrics[s.problem.precision] >= s.problem.min_precision,
+            "size_met": t.metrics["params"] <= s.problem.max_model_size,
+            "feasible": s.feasible(t),
+        }
+        for s in searches
+        for t in s.full
+    ]
+    return pd.DataFrame(rows)
+
+
+def pm(values: Sequence[float], digits: int = 3) -> str:
+    """mean ± sample standard deviation; the mean alone for one value."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def winners_table(searches: Sequence[Search]) -> pd.DataFrame:
+    """One row a search: its incumbent."""
+    return pd.DataFrame(
+        {
+            "method": METHODS[s.method],
+            "seed": s.seed,
+            "feasible": s.feasible(s.incumbent),
+            "val_top3": s.incumbent.metrics["top3"],
+            "val_precision": s.incumbent.metrics[s.problem.precision],
+            "params": int(s.incumbent.metrics["params"]),
+            "batch_size": s.incumbent.configuration["batch_size"],
+            "full_evaluations": len(s.full),
+            "epochs": sum(t.epochs for t in s.history),
+            "minutes": s.history.trials[-1].elapsed / 60,
+        }
+        for s in searches
+    )
+
+
+def feasible_share(search: Search) -> float:
+    return float(np.mean([search.feasible(t) for t in search.full]))
+
+
+def methods_table(searches: Sequence[Search], tests: Mapping[tuple[str, int], Sequence[Trial]]) -> pd.DataFrame:
+    """The main comparison: each cell is over the seeds of a method (test values first averaged within a seed).
+
+    Args:
+        tests: test trainings of each search's incumbent, by (method, seed).
+    """
+    reported = {r["method"]: r for r in load_reported(NOTEBOOK)["test"]}
+    rows = []
+    for method in dict.fromkeys(s.method for s in searches):
+        own = [s for s in searches if s.method == method]
+        final = [tests[s.method, s.seed] for s in own]
+        slides = reported.get(METHODS[method], {})
+
+        def test(metric: str, final=final) -> str:
+            return pm([float(np.mean([t.metrics[metric] for t in trials])) for trials in final])
+
+        rows.append(
+            {
+                "method": METHODS[method],
+                "n": len(own),
+                "feasible_incumbents": sum(s.feasible(s.incumbent) for s in own),
+                "val_top3": pm([s.incumbent.metrics["top3"] for s in own]),
+                "val_precision": pm([s.incumbent.metrics[s.problem.precision] for s in own]),
+                "test_top3": test("top3"),
+                "test_top3_without_leaked": test("top3_without_leaked"),
+                "test_precision": test(own[0].problem.precision),
+                "test_macro_precision": test("macro_precision"),
+                "params": pm([s.incumbent.metrics["params"] for s in own], 0),
+                "feasible_share": pm([feasible_share(s) for s in own]),
+                "full_evaluations": pm([len(s.full) for s in own], 0),
+                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in own])), 1),
+                "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 1),
+                "epochs_final": sum(round(t.epochs) for trials in final for t in trials),
+                "reported_test_top3": slides.get("test_top3"),
+                "reported_test_precision": slides.get("test_precision"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Sequence[Trial]]) -> pd.DataFrame:
+    """EA-HB under each (precision floor, size limit); the original's table stands beside it row by row."""
+    reported = load_reported(NOTEBOOK)["constraints"]
+    rows = []
+    for (floor, size), winner, final, original in zip(o.settings, winners, tests, reported, strict=False):
+        rows.append(
+            {
+                "min_precision": floor,
+                "max_size": size,
+                "feasible": winner.feasible(winner.incumbent),
+                "val_top3": winner.incumbent.metrics["top3"],
+                "params": int(winner.incumbent.metrics["params"]),
+                "test_precision": pm([t.metrics[o.precision] for t in final]),
+                "test_top3": pm([t.metrics["top3"] for t in final]),
+                "reported_max_size": original["max_size"],
+                "reported_params": original["params"],
+                "reported_test_precision": original["test_precision"],
+                "reported_test_top3": original["test_top3"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], against: str = "ea_hb") -> pd.DataFrame:
+    """McNemar's test with continuity correction on top-1 correctness over the same test images.
+
+    Statistic (|b - c| - 1)^2 / (b + c), b and c the images that only one of the two classifies rightly; chi-squared with
+    one degree of freedom (3.841 at 5 %).
+    """
+    reported = {r["pair"]: r["statistic"] for r in load_reported(NOTEBOOK)["mcnemar"]}
+    right = {m: np.asarray(p) == labels for m, p in predictions.items()}
+    rows = []
+    for other in predictions:
+        if other == against:
+            continue
+        a, b = right[against], right[other]
+        pair = f"{METHODS.get(against, against)} vs {METHODS.get(other, other)}"
+        result = mcnemar([[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]], exact=False, correction=True)
+        rows.append(
+            {
+                "pair": pair,
+                "only_first_right": int(np.sum(a & ~b)),
+                "only_second_right": int(np.sum(~a & b)),
+                "statistic": result.statistic,
+                "p": result.pvalue,
+                "significant": bool(result.pvalue < 0.05),
+                "reported_statistic": reported.get(pair),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def retrained_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
+    """The original's configurations retrained as its evaluation script does, against what it reported."""
+    reported = {r["configuration"]: r for r in load_reported(NOTEBOOK)["reruns"] if r["by"] == "reported"}
+    return pd.DataFrame(
+        {
+            "configuration": name,
+            "n": len(runs),
+            "params": int(runs[0].metrics["params"]),
+            "test_top3": pm([t.metrics["top3"] for t in runs]),
+            "test_top3_without_leaked": pm([t.metrics["top3_without_leaked"] for t in runs]),
+            "test_precision": pm([t.metrics["batchwise_precision"] for t in runs]),
+            "test_macro_precision": pm([t.metrics["macro_precision"] for t in runs]),
+            "minutes": float(np.mean([t.seconds for t in runs]) / 60),
+            "reported_test_top3": reported[name.replace(" ", "")]["test_top3"],
+            "reported_test_precision": reported[name.replace(" ", "")]["test_precision"],
+        }
+        for name, runs in trials.items()
+    )
+
+
+def rungs_table(search: Search, low: int, high: int, eta: int) -> pd.DataFrame:
+    """Every Hyperband trial: its bracket in the plan, the configuration it belongs to (`member`), epochs and top-3."""
+    n_brackets = len(hyperband.plan(low, high, eta))
+    return pd.DataFrame(
+        {
+            "step": t.bracket // n_brackets,
+            "bracket": t.bracket % n_brackets,
+            "member": search.history.lineage(t.id)[0],
+            "fidelity": t.fidelity,
+            "final": t.final,
+            "top3": t.metrics["top3"],
+        }
+        for t in search.history
+        if t.bracket is not None and t.status == "ok"
+    )
