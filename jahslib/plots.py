@@ -20,7 +20,13 @@ def style() -> None:
     """Set the look of all figures; call once in a notebook's set-up cell."""
     sns.set_theme(context="notebook", style="ticks")
     plt.rcParams.update(
-        {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "legend.frameon": False}
+        {
+            "figure.dpi": 100,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "font.size": 10,
+            "legend.frameon": False,
+        }
     )
 
 
@@ -74,7 +80,9 @@ def trace_panels(
             traces(axis, table, x, y, labels)
             if limits and y in limits:
                 axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
-                axis.annotate("floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+                axis.annotate(
+                    "floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+                )
             axis.set_ylabel(y_label if j == 0 else "")
             axis.set_xlabel(x_label if i == len(rows) - 1 else "")
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -97,7 +105,9 @@ def feasibility(
     `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
     """
     methods = [m for m in labels if (table.method == m).any()]
-    figure, axes = plt.subplots(1, len(methods), figsize=(2.6 * len(methods) + 0.4, 3.2), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(methods), figsize=(2.6 * len(methods) + 0.4, 3.2), sharex=True, sharey=True, squeeze=False
+    )
     kinds = (
         ("both constraints met", FEASIBLE, "o", lambda t: t.feasible),
         ("size limit only", SIZE_ONLY, "^", lambda t: ~t.feasible & t.size_met),

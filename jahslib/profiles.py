@@ -1,5 +1,6 @@
 """A study's options: defaults by profile, each of which a notebook parameter may override."""
 
+import ast
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -28,3 +29,24 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
             raise UserError(f"parameter {name!r} is unknown{hint}")
     chosen = {k: v for k, v in given.items() if v is not None}
     return options(**{**defaults[profile], **chosen})
+
+
+def given(namespace: Mapping[str, Any], options: type) -> dict[str, Any]:
+    """A notebook's parameters: the options found among its globals, and whatever papermill injected.
+
+    Papermill only warns of a misspelt parameter and runs on with the defaults; passing its names on lets `resolve`
+    refuse them.
+    """
+    known = {f.name for f in fields(options)}  # type: ignore[arg-type]
+    injected = _injected(namespace.get("In", []))
+    return {name: namespace[name] for name in namespace if name in known | injected}
+
+
+def _injected(cells: list[str]) -> set[str]:
+    """Names that papermill's own cell assigns; it begins with a comment of that text."""
+    names = set()
+    for cell in cells:
+        if cell.startswith("# Parameters\n"):
+            assignments = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+            names |= {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
+    return names

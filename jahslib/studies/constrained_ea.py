@@ -1,5 +1,6 @@
 """Study 07: which searches are run, on what, and where their logs stand. Notebook 07_constrained_EA tells the story."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 
-from jahslib import paths
+from jahslib import paths, spaces
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
 from jahslib.optimizers.ax_bo import AxBO
@@ -18,7 +19,8 @@ from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.profiles import resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import Run
+from jahslib.studies.runs import Run, run_all
+from jahslib.trials import History, Trial
 
 NOTEBOOK = "07_constrained_EA"
 
@@ -79,6 +81,30 @@ class Options:
             raise UserError("seeds: none given; give at least one, such as [0]")
 
 
+@dataclass(frozen=True)
+class Search:
+    """A finished search of the comparison. `problem` has the study's constraints, also where the search ignored one."""
+
+    method: str
+    seed: int
+    history: History
+    problem: ConstrainedCNN
+
+    @property
+    def incumbent(self) -> Trial:
+        found = self.problem.incumbent(self.history)
+        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
+        return found
+
+    @property
+    def full(self) -> list[Trial]:
+        """Trials that may be the incumbent, in completion order."""
+        return [t for t in self.history if t.status == "ok" and t.final]
+
+    def feasible(self, trial: Trial) -> bool:
+        return self.problem.violation(trial) == 0
+
+
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
         "note": "the embedded 8x8 digits, a few seconds of training: shows that the code runs, not how methods compare",
@@ -102,25 +128,25 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "note": (
-            "one fold of three instead of all, 24 epochs instead of 50, at most 2e5 parameters instead of 2e7, "
+            "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7, "
             "convolutions of 16-96 channels instead of 16-1024, batches of 64-300 instead of 4-300, learning rates of "
             "1e-4 to 1e-1 instead of 1e-5 to 1e-1, a population of 8 instead of 50 with 4 children instead of 10, and "
-            "a budget of 900 epochs a search instead of 23 hours"
+            "a budget of 1800 epochs a search instead of 23 hours"
         ),
         "data": "micro17flower",
         "methods": tuple(METHODS),
         "seeds": (0, 42, 123),
         "pop_size": 8,
         "num_children": 4,
-        "epoch_budget": 900,
-        "max_epochs": 24,
-        "min_epochs": 3,
+        "epoch_budget": 1800,
+        "max_epochs": 32,
+        "min_epochs": 4,
         "folds_used": 1,
         "narrowed": {"channels": (16, 96), "batch_size": (64, 300), "learning_rate_init": (1e-4, 1e-1)},
         "constraint_max_model_size": 2e5,
         "constraint_min_precision": 0.39,
         "settings": ((0.39, 2e5), (0.39, 5e5), (0.39, 1e6), (0.40, 2e5), (0.42, 2e5), (0.39, 4e4), (0.39, 2e4)),
-        "retrain": {"row 1": 5, "default": 2},
+        "retrain": {"row 1": 5, "default": 1},
         "retrain_epochs": 50,
         "final_seeds": 3,
     },
@@ -258,3 +284,84 @@ def final_run(
         study=NOTEBOOK,
         profile=o.profile,
     )
+
+
+def finished(o: Options, histories: dict[str, History]) -> list[Search]:
+    """The main comparison's searches, judged by the study's constraints whatever each of them was told."""
+    runs = {run.log.stem: run for run in searches(o)}
+    return [Search(runs[log].method, runs[log].seed, h, problem(o, runs[log].seed)) for log, h in histories.items()]
+
+
+def run_finals(o: Options, found: list[Search]) -> dict[tuple[str, int], list[Trial]]:
+    """Train each incumbent on the whole training split and measure it on the test split, by (method, seed).
+
+    The incumbents are also written as opt_cfg_METHOD_seedS.json, which `configuration` takes.
+    """
+    runs = {}
+    for s in found:
+        _write_configuration(o, s.incumbent.configuration, f"opt_cfg_{s.method}_seed{s.seed}.json")
+        log = f"test-{s.method}-seed{s.seed}.jsonl"
+        runs[s.method, s.seed] = final_run(
+            o, test_problem(o), s.incumbent.configuration, o.final_seeds, log, s.method, s.seed
+        )
+    return dict(zip(runs, _trials(o, list(runs.values())), strict=True))
+
+
+def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search], list[list[Trial]]]:
+    """EA-HB's searches under each constraint setting, and the test trainings of their incumbents."""
+    runs = list(constraint_searches(o))
+    histories = run_all(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh) if runs else {}
+    first = [s for s in found if s.method == "ea_hb" and s.seed == o.seeds[0]]
+    swept = first + [Search("ea_hb", r.seed, histories[r.log.stem], r.problem) for r in runs]
+    finals = [
+        final_run(
+            o,
+            test_problem(o, max_model_size=s.problem.max_model_size, min_precision=s.problem.min_precision),
+            s.incumbent.configuration,
+            o.final_seeds,
+            f"test-ea_hb-precision{s.problem.min_precision:g}-size{s.problem.max_model_size:g}.jsonl",
+            "ea_hb",
+            s.seed,
+        )
+        for s in swept
+    ]
+    return swept, _trials(o, finals)
+
+
+def run_retrainings(o: Options) -> dict[str, list[Trial]]:
+    return dict(zip(o.retrain, _trials(o, list(retrainings(o))), strict=True))
+
+
+def run_configuration(o: Options) -> list[Trial]:
+    """Train the configuration in the file `o.configuration` and measure it on the test split.
+
+    Raises:
+        UserError: no such file, not JSON, or not a configuration of the space.
+    """
+    path = Path(o.configuration or "")
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"configuration: no file {path}; give the path of an opt_cfg JSON") from error
+    except ValueError as error:
+        raise UserError(f"configuration: {path} is not JSON; give the path of an opt_cfg JSON") from error
+    task = test_problem(o, narrowed={}, max_model_size=None, min_precision=None)
+    given = spaces.complete(task.space, values)
+    return _trials(o, [final_run(o, task, given, o.final_seeds, f"configuration-{path.stem}.jsonl", "configuration")])[
+        0
+    ]
+
+
+def log_files(o: Options) -> list[Path]:
+    return sorted(logs(o).glob("*.jsonl"))
+
+
+def _trials(o: Options, runs: list[Run]) -> list[list[Trial]]:
+    histories = run_all(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh) if runs else {}
+    return [[t for t in histories[run.log.stem] if t.status == "ok"] for run in runs]
+
+
+def _write_configuration(o: Options, configuration: Configuration, name: str) -> None:
+    path = paths.results(o.profile, NOTEBOOK) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n")

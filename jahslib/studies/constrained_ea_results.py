@@ -1,41 +1,17 @@
 """Study 07: tables and the numbers behind its figures, all computed from trial logs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 from statsmodels.stats.contingency_tables import mcnemar
 
 from jahslib.optimizers import hyperband
-from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.report import Report
 from jahslib.reported import load as load_reported
-from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options
-from jahslib.trials import History, Trial
-
-
-@dataclass(frozen=True)
-class Search:
-    """A finished search of the comparison. `problem` has the study's constraints, also where the search ignored one."""
-
-    method: str
-    seed: int
-    history: History
-    problem: ConstrainedCNN
-
-    @property
-    def incumbent(self) -> Trial:
-        found = self.problem.incumbent(self.history)
-        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
-        return found
-
-    @property
-    def full(self) -> list[Trial]:
-        """Trials that may be the incumbent, in completion order."""
-        return [t for t in self.history if t.status == "ok" and t.final]
-
-    def feasible(self, trial: Trial) -> bool:
-        return self.problem.violation(trial) == 0
+from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
+from jahslib.trials import Trial
 
 
 def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
@@ -221,7 +197,9 @@ def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], aga
             continue
         a, b = right[against], right[other]
         pair = f"{METHODS.get(against, against)} vs {METHODS.get(other, other)}"
-        result = mcnemar([[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]], exact=False, correction=True)
+        result = mcnemar(
+            [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]], exact=False, correction=True
+        )
         rows.append(
             {
                 "pair": pair,
@@ -271,3 +249,112 @@ def rungs_table(search: Search, low: int, high: int, eta: int) -> pd.DataFrame:
         for t in search.history
         if t.bracket is not None and t.status == "ok"
     )
+
+
+def confusion(labels: np.ndarray, predictions: Sequence[int]) -> np.ndarray:
+    return confusion_matrix(labels, predictions)
+
+
+def tested_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    return pd.DataFrame([t.metrics for t in trials]).T
+
+
+def check_claims(
+    o: Options,
+    searches: Sequence[Search],
+    tests: Mapping[tuple[str, int], Sequence[Trial]],
+    retrained: Mapping[str, Sequence[Trial]],
+) -> None:
+    """What the study says of its own run, asserted.
+
+    Values that depend on floating point carry the tolerances that the retrained originals were given: top-3 .90 +- .015
+    and batch-wise precision .56 +- .03 for the best reported configuration, top-3 .755 to .84 for the default one.
+    """
+    for s in searches:
+        spent = sum(t.epochs for t in s.history)
+        assert spent <= o.epoch_budget * o.folds_used, f"{s.method} overspent: {spent} epochs"
+        assert s.incumbent.metrics["params"] <= o.constraint_max_model_size, f"{s.method}: winner too large"
+        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
+        assert not better, f"{s.method}: {len(better)} trials are better than its incumbent"
+    for (method, seed), trials in tests.items():
+        assert len(trials) == o.final_seeds, f"{method} seed {seed}: {len(trials)} final trainings"
+    if "row 1" in retrained:
+        runs = retrained["row 1"]
+        assert abs(np.mean([t.metrics["top3"] for t in runs]) - 0.90) <= 0.015
+        assert abs(np.mean([t.metrics["batchwise_precision"] for t in runs]) - 0.56) <= 0.03
+    if "default" in retrained:
+        assert 0.755 <= np.mean([t.metrics["top3"] for t in retrained["default"]]) <= 0.84
+
+
+def record_values(
+    record: Report,
+    o: Options,
+    searches: Sequence[Search],
+    tests: Mapping[tuple[str, int], Sequence[Trial]],
+    mcnemar_rows: pd.DataFrame,
+    parameters: Mapping[str, int],
+) -> None:
+    """The numbers that the paper's text quotes."""
+    add = record.value
+    add("data", o.data, "Data set")
+    add("profile_note", o.note, "What this profile changes against the original")
+    add(
+        "size_limit",
+        o.constraint_max_model_size,
+        "Largest number of parameters",
+        text=f"{o.constraint_max_model_size:,.0f}",
+    )
+    add("min_precision", o.constraint_min_precision, "Precision floor")
+    add(
+        "epoch_budget",
+        o.epoch_budget * o.folds_used,
+        "Epochs a search may spend",
+        text=f"{o.epoch_budget * o.folds_used:,.0f}",
+    )
+    add("max_epochs", o.max_epochs, "Epochs of a full training")
+    add("folds", o.folds_used, "Validation folds a trial trains")
+    add("n_seeds", len(o.seeds), "Seeds of every search")
+    add("trials_total", sum(len(s.history) for s in searches), "Trials of the main comparison")
+    add("default_params", parameters["default"], "Parameters of the default network", text=f"{parameters['default']:,}")
+    best = parameters["best reported"]
+    add("row1_params", best, "Parameters of the best reported network", text=f"{best:,}")
+    for size, cap in caps([128, 200, 290]).itertuples(index=False):
+        add(f"cap_{size}", cap, f"Batch-wise precision of a perfect classifier at batch size {size}", text=f"{cap:.3f}")
+
+    means = {}
+    for method in dict.fromkeys(s.method for s in searches):
+        own = [s for s in searches if s.method == method]
+        val = [s.incumbent.metrics["top3"] for s in own]
+        test = [float(np.mean([t.metrics["top3"] for t in tests[s.method, s.seed]])) for s in own]
+        share = [100 * feasible_share(s) for s in own]
+        means[method] = float(np.mean(val))
+        feasible = sum(s.feasible(s.incumbent) for s in own)
+        add(f"{method}_val_top3", means[method], f"{METHODS[method]}: validation top-3 of incumbents", text=pm(val))
+        add(f"{method}_test_top3", float(np.mean(test)), f"{METHODS[method]}: test top-3 of incumbents", text=pm(test))
+        add(
+            f"{method}_feasible_share",
+            float(np.mean(share)),
+            f"{METHODS[method]}: feasible share",
+            text=f"{pm(share, 1)} %",
+        )
+        add(
+            f"{method}_feasible",
+            feasible,
+            f"{METHODS[method]}: searches with a feasible incumbent",
+            text=f"{feasible} of {len(own)}",
+        )
+    order = sorted(means, key=means.__getitem__, reverse=True)
+    add("best_method", METHODS[order[0]], "Method with the highest mean validation top-3")
+    add("ordering", " > ".join(METHODS[m] for m in order), "Methods by mean validation top-3 of their incumbents")
+    for row in mcnemar_rows.itertuples():
+        if row.pair == "EA-HB vs RS":
+            add("mcnemar_ea_hb_rs", row.statistic, "McNemar's statistic, EA-HB against RS", text=f"{row.statistic:.2f}")
+    final = [t for trials in tests.values() for t in trials]
+    leaked = searches[0].problem.leaked
+    add("duplicates", int(leaked.sum()), "Test images that are exact copies of training images")
+    add("top3_with_duplicates", *_mean_of(final, "top3"))
+    add("top3_without_duplicates", *_mean_of(final, "top3_without_leaked"))
+
+
+def _mean_of(trials: Sequence[Trial], metric: str) -> tuple[float, str]:
+    return float(np.mean([t.metrics[metric] for t in trials])), f"Mean {metric} over all final trainings"
