@@ -4,9 +4,7 @@ The data set lives on the device as one float tensor and batches are index selec
 channels-last, which spares the CPU's pooling and normalisation kernels their slow path; optimizers are fused; the loss
 is summed on the device and read once an epoch. On CUDA, where networks this small wait for kernel launches, the step
 on a full batch is captured once as a CUDA graph and replayed. `benchmarks/training.md` holds what this gains.
-
-Every random number comes from a generator that the training owns, one for each purpose: a run depends on its seed
-alone, and on the CPU `save` and `restore` continue it bit for bit.
+Every random number comes from a generator that the training owns: a run depends on its seed alone.
 """
 
 import math
@@ -15,7 +13,6 @@ import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,17 +21,12 @@ from torch.nn import functional as F
 
 from jahslib.errors import UserError
 
-
-def mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error between logits (`n x classes`) and one-hot labels (`n`)."""
-    return F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
-
-
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
-LOSSES = {"cross_entropy": F.cross_entropy, "mse": mse}
-
-# Evaluation keeps no activations: large batches suit CUDA, batches that fit its cache the CPU.
-EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
+LOSSES = {
+    "cross_entropy": F.cross_entropy,
+    "mse": lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)),
+}
+EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches suit CUDA, batches that fit the cache the CPU
 
 
 class Diverged(ArithmeticError):
@@ -71,7 +63,6 @@ class Training:
     `build(generator)` returns the network, its weights drawn from the CPU generator it is given, so that they are the
     same on every device. Modules with an attribute `generator` (a `torch.Generator`) are layers that draw random
     numbers: they receive the training's own generator on its device.
-
     `images`: uint8 `n x c x h x w`, converted once to floats in [0, 1] on the device; `labels`: class indices (`n`).
     `augment(batch, generator)` maps a float batch (`b x c x h x w`) to one of the same shape.
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
@@ -91,8 +82,7 @@ class Training:
         bf16: bool = True,
         graph: bool = True,
     ):
-        self.recipe, self.device, self.augment = recipe, torch.device(device), augment
-        self.epoch = 0
+        self.recipe, self.device, self.augment, self.epoch = recipe, torch.device(device), augment, 0
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
         for module in self.model.modules():
@@ -102,19 +92,15 @@ class Training:
         # n x h x w x c in memory: selecting rows then keeps the layout, and a permuted view is channels-last.
         self._images = images.to(self.device).permute(0, 2, 3, 1).contiguous().float().div_(255)
         self._labels = labels.to(self.device, torch.long)
-        on_cuda = self.device.type == "cuda"
-        self._bf16 = bf16 and on_cuda
-        self._graph = graph and on_cuda and len(images) >= recipe.batch_size
+        self._bf16 = bf16 and self.device.type == "cuda"
+        self._graph = graph and self.device.type == "cuda" and len(images) >= recipe.batch_size
         self._graphed_step: _GraphedStep | None = None
 
     def run(
         self, epochs: int, *, deadline: float | None = None, on_epoch: Callable[[int, float], None] | None = None
     ) -> list[float]:
-        """Train until `epoch == epochs` or `time.time() > deadline`, looked at between epochs.
-
-        Returns the mean training loss of each epoch run; `on_epoch(epoch, loss)` is called after each. Raises
-        `Diverged` when that loss is not finite.
-        """
+        """Train until `epoch == epochs` or `time.time() > deadline`, looked at between epochs; the mean losses of these
+        epochs. `on_epoch(epoch, loss)` is called after each. Raises `Diverged` when a mean loss is not finite."""
         losses = []
         while self.epoch < epochs and (deadline is None or time.time() <= deadline):
             losses.append(self._run_epoch())
@@ -170,15 +156,12 @@ class Training:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write model, optimizer, epoch and generators to `path`, whole or not at all."""
-        part = Path(f"{os.fspath(path)}.{os.getpid()}.part")
+        part = f"{os.fspath(path)}.{os.getpid()}.part"
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch}
         state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
-        state["device"] = self.device.type
-        try:
-            torch.save(state, part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        state["device"] = self.device.type  # generator states are not portable between kinds of device
+        torch.save(state, part)
+        os.replace(part, path)
 
     def restore(self, path: str | os.PathLike, *, weights_only_continuation: bool = False) -> None:
         """Continue from `path` in a fresh training of the same network, on the same kind of device.

@@ -88,10 +88,27 @@ class AxBO(Replayed):
                 objective=sign + self.problem.objective.metric,
                 outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in self.problem.constraints],
             )
-            client.configure_generation_strategy(
-                method=self.method, initialization_budget=self.n_init, initialization_random_seed=self.seed
-            )
+            client.set_generation_strategy(self._strategy())
         return client
+
+    def _strategy(self) -> Any:
+        """Ax's own choice of strategy, with its acquisition optimizer bounded.
+
+        Left at its default of 64 alternations between discrete and continuous steps, that optimizer takes two thirds
+        of a proposal's time on study 07's mixed space.
+        """
+        from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+        from ax.api.utils.structs import GenerationStrategyDispatchStruct
+
+        struct = GenerationStrategyDispatchStruct(
+            method=self.method, initialization_budget=self.n_init, initialization_random_seed=self.seed
+        )
+        strategy = choose_generation_strategy(struct)
+        if self.method == "fast":
+            options = {"maxiter_alternating": 8, "maxiter_init": 20}
+            for spec in strategy.nodes_by_name["MBM"].generator_specs:
+                spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": {"options": options}}
+        return strategy
 
 
 def _parameters(space: ConfigurationSpace) -> list:

@@ -117,8 +117,13 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_epochs": 4,
         "min_epochs": 1,
         "folds_used": 1,
-        "per_class": 30,
-        "narrowed": {"channels": (16, 32), "fc_channels": (16, 64), "learning_rate_init": (1e-3, 1e-1)},
+        "per_class": 20,
+        "narrowed": {
+            "channels": (16, 32),
+            "fc_channels": (16, 64),
+            "batch_size": (32, 300),
+            "learning_rate_init": (1e-3, 1e-1),
+        },
         "constraint_max_model_size": 2e4,
         "constraint_min_precision": 0.2,
         "settings": ((0.2, 2e4), (0.25, 2e4)),
@@ -129,20 +134,25 @@ PROFILES: dict[str, dict[str, Any]] = {
     "cpu": {
         "note": (
             "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7, "
-            "convolutions of 16-96 channels instead of 16-1024, batches of 64-300 instead of 4-300, learning rates of "
-            "1e-4 to 1e-1 instead of 1e-5 to 1e-1, a population of 8 instead of 50 with 4 children instead of 10, and "
-            "a budget of 1800 epochs a search instead of 23 hours"
+            "convolutions of 16-64 channels instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of "
+            "4-300, learning rates of 1e-4 to 1e-1 instead of 1e-5 to 1e-1, a population of 8 instead of 50 with 4 "
+            "children instead of 10, and a budget of 1500 epochs a search instead of 23 hours"
         ),
         "data": "micro17flower",
         "methods": tuple(METHODS),
         "seeds": (0, 42, 123),
         "pop_size": 8,
         "num_children": 4,
-        "epoch_budget": 1800,
+        "epoch_budget": 1500,
         "max_epochs": 32,
         "min_epochs": 4,
         "folds_used": 1,
-        "narrowed": {"channels": (16, 96), "batch_size": (64, 300), "learning_rate_init": (1e-4, 1e-1)},
+        "narrowed": {
+            "channels": (16, 64),
+            "kernel_size": (3, 5),
+            "batch_size": (64, 300),
+            "learning_rate_init": (1e-4, 1e-1),
+        },
         "constraint_max_model_size": 2e5,
         "constraint_min_precision": 0.39,
         "settings": ((0.39, 2e5), (0.39, 5e5), (0.39, 1e6), (0.40, 2e5), (0.42, 2e5), (0.39, 4e4), (0.39, 2e4)),
