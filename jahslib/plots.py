@@ -8,26 +8,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
 FEASIBLE, SIZE_ONLY, NEITHER = "#009E73", "#E69F00", "#56B4E9"
-LIMIT = "#D55E00"
+
+
+WIDTH = 7.2  # inches; the paper scales it to its column
 
 
 def style() -> None:
     """Set the look of all figures; call once in a notebook's set-up cell."""
-    sns.set_theme(context="notebook", style="ticks")
-    plt.rcParams.update(
-        {
-            "figure.dpi": 100,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "font.size": 10,
-            "legend.frameon": False,
-        }
-    )
+    look = {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+    small = {"font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 9}
+    sns.set_theme(context="paper", style="ticks", rc=look | small | {"xtick.labelsize": 8, "ytick.labelsize": 8})
 
 
 def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
@@ -72,7 +68,7 @@ def trace_panels(
 
     `limits` draws a constraint's bound in the row of its metric.
     """
-    size = (4.6 * len(columns), 2.9 * len(rows) + 0.4)
+    size = (WIDTH / 2 * len(columns), 2.3 * len(rows) + 0.4)
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, sharex="col", sharey="row")
     for i, (y, y_label) in enumerate(rows.items()):
         for j, (x, x_label) in enumerate(columns.items()):
@@ -105,29 +101,34 @@ def feasibility(
     `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
     """
     methods = [m for m in labels if (table.method == m).any()]
-    figure, axes = plt.subplots(
-        1, len(methods), figsize=(2.6 * len(methods) + 0.4, 3.2), sharex=True, sharey=True, squeeze=False
-    )
+    n_rows = -(-len(methods) // 3)
+    figure, axes = plt.subplots(n_rows, 3, figsize=(WIDTH, 2.2 * n_rows + 0.4), sharex=True, sharey=True, squeeze=False)
     kinds = (
         ("both constraints met", FEASIBLE, "o", lambda t: t.feasible),
         ("size limit only", SIZE_ONLY, "^", lambda t: ~t.feasible & t.size_met),
         ("size limit exceeded", NEITHER, "s", lambda t: ~t.size_met),
     )
-    for axis, method in zip(axes[0], methods, strict=True):
+    for axis, method in zip(axes.flat, methods, strict=False):
         own = table[table.method == method]
         for label, colour, marker, where in kinds:
             chosen = own[where(own)]
-            axis.scatter(chosen[x], chosen.top3, s=16, c=colour, marker=marker, alpha=0.75, linewidths=0, label=label)
+            axis.scatter(chosen[x], chosen.top3, s=14, c=colour, marker=marker, alpha=0.75, linewidths=0, label=label)
         axis.axvline(bound, color="black", linewidth=0.9, linestyle=(0, (1, 1)))
-        axis.set_title(labels[method], fontsize=10)
-        axis.set_xlabel(x_label)
+        axis.set_title(labels[method])
+        axis.tick_params(labelbottom=True)
         if log:
             axis.set_xscale("log")
-    axes[0, 0].set_ylabel("validation top-3 accuracy")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.xaxis.set_major_formatter(FuncFormatter(_short))
+    for unused in axes.flat[len(methods) :]:
+        unused.set_visible(False)
+    figure.supxlabel(x_label, fontsize=9)
+    figure.supylabel("validation top-3 accuracy", fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     shown = [i for i, (_, _, _, where) in enumerate(kinds) if where(table).any()]
     figure.legend([handles[i] for i in shown], [names[i] for i in shown], loc="upper center", ncols=3, markerscale=1.5)
-    figure.tight_layout(rect=(0, 0, 1, 0.91))
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
     return figure
 
 
@@ -137,7 +138,7 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
     `table` has the columns bracket (the plan's number, 0 the most exploratory), member, fidelity, final, `metric`.
     """
     brackets = sorted(table.bracket.unique())
-    figure, axes = plt.subplots(1, len(brackets), figsize=(2.5 * len(brackets) + 0.4, 3.0), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(brackets), figsize=(WIDTH, 2.6), sharey=True, squeeze=False)
     for axis, bracket in zip(axes[0], brackets, strict=True):
         own = table[table.bracket == bracket]
         fidelities = sorted(own.fidelity.unique())
@@ -157,8 +158,10 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
         axis.set_xticks(fidelities, [str(f) for f in fidelities])
         axis.minorticks_off()
         axis.set_xlabel("epochs")
-        axis.set_title(f"bracket {bracket + 1}", fontsize=10)
+        axis.set_title(f"bracket {bracket + 1}")
         axis.margins(x=0.15)
+        if len(fidelities) == 1:
+            axis.set_xlim(fidelities[0] / 2, fidelities[0] * 2)
     axes[0, 0].set_ylabel(label)
     lines = [plt.Line2D([], [], color=COLOURS[0], marker="o"), plt.Line2D([], [], color="#999999", marker="o")]
     figure.legend(lines, ["reached the last rung", "stopped earlier"], loc="upper center", ncols=2)
@@ -168,8 +171,8 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts of true (rows) against predicted (columns) classes."""
-    side = 0.34 * len(names) + 1.6
-    figure, axis = plt.subplots(figsize=(side + 0.6, side))
+    side = 0.24 * len(names) + 1.2
+    figure, axis = plt.subplots(figsize=(side + 0.8, side))
     sns.heatmap(
         matrix,
         ax=axis,
@@ -177,13 +180,18 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         square=True,
         annot=np.where(matrix > 0, matrix.astype(str), ""),
         fmt="",
-        annot_kws={"fontsize": 7},
+        annot_kws={"fontsize": 6},
         xticklabels=names,
         yticklabels=names,
         cbar_kws={"label": "test images", "shrink": 0.8},
     )
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
-    axis.tick_params(labelsize=8, rotation=0)
+    axis.tick_params(labelsize=7, rotation=0)
     figure.tight_layout()
     return figure
+
+
+def _short(value: float, _position: int) -> str:
+    """3000, 1e5: log-axis labels narrow enough for small panels."""
+    return f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")

@@ -77,8 +77,9 @@ class Job:
     """One evaluation as the search loop orders it.
 
     `stages` are the fidelities of the trial's lineage, ascending, the last being the one asked for: (3, 6, 12) is a
-    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6; a problem
-    that finds it gone trains through the earlier stages again. `deadline` is a `time.time()` after which no new epoch begins.
+    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6; a
+    problem that finds it gone trains through the earlier stages again. `deadline` is a `time.time()` after which no new
+    epoch begins.
     """
 
     configuration: Configuration

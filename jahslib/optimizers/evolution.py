@@ -79,6 +79,7 @@ class Evolution(Replayed):
         brackets = hyperband.plan(self.min_fidelity or self.problem.fidelity.low, self.problem.fidelity.high, self.eta)
         for number, rungs in enumerate(brackets, start=step * len(brackets)):
             children = self._children(population, rungs[0].members, rng)
+            trained: list[Trial] = []
             promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
             for level, rung in enumerate(rungs):
                 trained = yield [

@@ -1,8 +1,8 @@
 """Base of the optimizers that keep state between suggestions.
 
-Their state is only a cache of the history: it is brought up to date from the history's events before each suggestion, and
-rebuilt from the start when the history is not a continuation of what was seen. So a fresh object given a long history
-proposes what the object that lived through it would have proposed.
+Their state is only a cache of the history: it is brought up to date from the history's events before each suggestion,
+and rebuilt from the start when the history is not a continuation of what was seen. So a fresh object given a long
+history proposes what the object that lived through it would have proposed.
 """
 
 from abc import ABC, abstractmethod
@@ -71,7 +71,7 @@ class Replayed(Described, ABC):
         if proposal != event.suggestion:
             raise UserError(
                 f"{type(self).__name__}: trial {event.id} of the log is {event.suggestion}, but the same history now "
-                f"leads to {proposal}; resume with the package versions named in the log's header, or start over (fresh)"
+                f"leads to {proposal}; resume with the package versions in the log's header, or start over (fresh)"
             )
         self._proposal = None
         self.accept(event.id)

@@ -134,6 +134,7 @@ class ConstrainedCNN(Problem):
 
     def evaluate(self, job: Job) -> Outcome:
         charged, measured, losses, curve = 0.0, [], [], []
+        logits = torch.empty(0)
         for fold, (train, held_out) in enumerate(self._splits()):
             training = self._training(job, train)
             start, tops = self._resume(training, job, fold), []

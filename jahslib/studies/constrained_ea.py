@@ -133,10 +133,11 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "note": (
-            "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7, "
-            "convolutions of 16-64 channels instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of "
-            "4-300, learning rates of 1e-4 to 1e-1 instead of 1e-5 to 1e-1, a population of 8 instead of 50 with 4 "
-            "children instead of 10, and a budget of 1500 epochs a search instead of 23 hours"
+            "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7 and, since "
+            "so little training reaches less, a precision floor of .30 instead of .39; convolutions of 16-64 channels "
+            "instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of 4-300, learning rates of "
+            "1e-4 to 1e-1 instead of 1e-5 to 1e-1; a population of 8 instead of 50 with 4 children instead of 10, and a "
+            "budget of 1500 epochs a search instead of 23 hours"
         ),
         "data": "micro17flower",
         "methods": tuple(METHODS),
@@ -154,8 +155,8 @@ PROFILES: dict[str, dict[str, Any]] = {
             "learning_rate_init": (1e-4, 1e-1),
         },
         "constraint_max_model_size": 2e5,
-        "constraint_min_precision": 0.39,
-        "settings": ((0.39, 2e5), (0.39, 5e5), (0.39, 1e6), (0.40, 2e5), (0.42, 2e5), (0.39, 4e4), (0.39, 2e4)),
+        "constraint_min_precision": 0.30,
+        "settings": ((0.30, 2e5), (0.30, 5e5), (0.30, 1e6), (0.31, 2e5), (0.32, 2e5), (0.30, 4e4), (0.30, 2e4)),
         "retrain": {"row 1": 5, "default": 1},
         "retrain_epochs": 50,
         "final_seeds": 3,
@@ -360,6 +361,14 @@ def run_configuration(o: Options) -> list[Trial]:
     return _trials(o, [final_run(o, task, given, o.final_seeds, f"configuration-{path.stem}.jsonl", "configuration")])[
         0
     ]
+
+
+def class_names(o: Options) -> list[str]:
+    """In label order; the flowers' classes are folders whose names were sorted as text."""
+    names = (
+        [str(i + 1) for i in range(17)] if o.data == "micro17flower" else [str(i) for i in range(problem(o, 0).classes)]
+    )
+    return sorted(names)
 
 
 def log_files(o: Options) -> list[Path]:

@@ -186,8 +186,8 @@ def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Seq
 def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], against: str = "ea_hb") -> pd.DataFrame:
     """McNemar's test with continuity correction on top-1 correctness over the same test images.
 
-    Statistic (|b - c| - 1)^2 / (b + c), b and c the images that only one of the two classifies rightly; chi-squared with
-    one degree of freedom (3.841 at 5 %).
+    Statistic (|b - c| - 1)^2 / (b + c), b and c the images that only one of the two classifies rightly; chi-squared
+    with one degree of freedom (3.841 at 5 %).
     """
     reported = {r["pair"]: r["statistic"] for r in load_reported(NOTEBOOK)["mcnemar"]}
     right = {m: np.asarray(p) == labels for m, p in predictions.items()}
@@ -296,21 +296,12 @@ def record_values(
 ) -> None:
     """The numbers that the paper's text quotes."""
     add = record.value
+    budget, limit = o.epoch_budget * o.folds_used, o.constraint_max_model_size
     add("data", o.data, "Data set")
     add("profile_note", o.note, "What this profile changes against the original")
-    add(
-        "size_limit",
-        o.constraint_max_model_size,
-        "Largest number of parameters",
-        text=f"{o.constraint_max_model_size:,.0f}",
-    )
+    add("size_limit", limit, "Largest number of parameters", text=f"{limit:,.0f}")
     add("min_precision", o.constraint_min_precision, "Precision floor")
-    add(
-        "epoch_budget",
-        o.epoch_budget * o.folds_used,
-        "Epochs a search may spend",
-        text=f"{o.epoch_budget * o.folds_used:,.0f}",
-    )
+    add("epoch_budget", budget, "Epochs a search may spend", text=f"{budget:,.0f}")
     add("max_epochs", o.max_epochs, "Epochs of a full training")
     add("folds", o.folds_used, "Validation folds a trial trains")
     add("n_seeds", len(o.seeds), "Seeds of every search")
@@ -328,21 +319,12 @@ def record_values(
         test = [float(np.mean([t.metrics["top3"] for t in tests[s.method, s.seed]])) for s in own]
         share = [100 * feasible_share(s) for s in own]
         means[method] = float(np.mean(val))
-        feasible = sum(s.feasible(s.incumbent) for s in own)
-        add(f"{method}_val_top3", means[method], f"{METHODS[method]}: validation top-3 of incumbents", text=pm(val))
-        add(f"{method}_test_top3", float(np.mean(test)), f"{METHODS[method]}: test top-3 of incumbents", text=pm(test))
-        add(
-            f"{method}_feasible_share",
-            float(np.mean(share)),
-            f"{METHODS[method]}: feasible share",
-            text=f"{pm(share, 1)} %",
-        )
-        add(
-            f"{method}_feasible",
-            feasible,
-            f"{METHODS[method]}: searches with a feasible incumbent",
-            text=f"{feasible} of {len(own)}",
-        )
+        feasible = f"{sum(s.feasible(s.incumbent) for s in own)} of {len(own)}"
+        name, mean_share = METHODS[method], float(np.mean(share))
+        add(f"{method}_val_top3", means[method], f"{name}: validation top-3 of incumbents", text=pm(val))
+        add(f"{method}_test_top3", float(np.mean(test)), f"{name}: test top-3 of incumbents", text=pm(test))
+        add(f"{method}_feasible_share", mean_share, f"{name}: share of feasible evaluations", text=f"{pm(share, 1)} %")
+        add(f"{method}_feasible", feasible, f"{name}: searches with a feasible incumbent")
     order = sorted(means, key=means.__getitem__, reverse=True)
     add("best_method", METHODS[order[0]], "Method with the highest mean validation top-3")
     add("ordering", " > ".join(METHODS[m] for m in order), "Methods by mean validation top-3 of their incumbents")
