@@ -229,9 +229,10 @@ Each method trains the same network from the same weights on the same batches wi
 validates once (top-3, top-5, batchwise precision). (a) ImageFolder and DataLoader, JPEGs decoded every epoch; (b)
 TensorDataset and DataLoader; both with NCHW tensors, Adam's defaults, no workers and, as in the original of study 07,
 top-3, top-5 and scikit-learn's precision on every training batch. (c) is (b) without metrics in training. Ours computes
-none in training either. Epochs a second count the whole run, validation and set-up of the network included (without
-reading the files once, or building the data set objects), in CPU seconds of the process. Speeds are medians; ratios are medians (smallest–largest) of
-the alternating measurements, taken pair by pair. The mean loss of every epoch agrees within 1 % (checked).
+none in training either. Epochs a second count the whole run, validation and set-up of the network included, file
+listing and the construction of data set objects not, in CPU seconds of the process. Speeds are medians; ratios are
+medians (smallest–largest) over the alternating measurements, taken pair by pair. The mean loss of every epoch agrees
+within 1 % (checked).
 
 {chr(10).join(lines)}
 

@@ -187,6 +187,11 @@ class Training:
         self.epoch = state["epoch"]
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
+    def restart_optimizer(self) -> None:
+        """Forget the optimizer's state, as `restore(..., weights_only_continuation=True)` does."""
+        self.optimizer = _optimizer(self.recipe, self.model, self.device)
+        self._graphed_step = None
+
 
 def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
     """Independent generators for initial weights and batch order (CPU), augmentation and random layers (`device`)."""

@@ -37,7 +37,7 @@ class TestContinuation:
             p.evaluate(Job(SMALL, (3, 6, 12), 7, restore=tmp_path / "6", save=tmp_path / "12")),
         ]
         assert parts[-1].metrics == whole.metrics
-        assert sum((part.curve["train_loss"] for part in parts), []) == whole.curve["train_loss"]
+        assert [loss for part in parts for loss in part.curve["train_loss"]] == whole.curve["train_loss"]
         assert [part.epochs for part in parts] == [9, 9, 18] and whole.epochs == 36
         for fold in range(3):
             ours, theirs = (torch.load(tmp_path / w / f"fold{fold}.pt", weights_only=True) for w in ("12", "whole"))

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,8 +36,8 @@ def test_every_plan_stays_in_range_and_shrinks(low, extra, eta):
     for rungs in plan(low, high, eta):
         fidelities, members = [r.fidelity for r in rungs], [r.members for r in rungs]
         assert low <= fidelities[0] and fidelities[-1] <= high < fidelities[-1] * eta
-        assert all(b == a * eta for a, b in zip(fidelities, fidelities[1:], strict=False))
-        assert all(1 <= b <= max(1, a // eta) for a, b in zip(members, members[1:], strict=False))
+        assert all(b == a * eta for a, b in pairwise(fidelities))
+        assert all(1 <= b <= max(1, a // eta) for a, b in pairwise(members))
     assert [r.fidelity for r in plan(low, high, eta)[-1]] == [high]
 
 

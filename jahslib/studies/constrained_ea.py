@@ -133,11 +133,11 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "note": (
-            "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7 and, since "
-            "so little training reaches less, a precision floor of .30 instead of .39; convolutions of 16-64 channels "
-            "instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of 4-300, learning rates of "
-            "1e-4 to 1e-1 instead of 1e-5 to 1e-1; a population of 8 instead of 50 with 4 children instead of 10, and a "
-            "budget of 1500 epochs a search instead of 23 hours"
+            "one fold of three instead of all, 32 epochs instead of 50, at most 2e5 parameters instead of 2e7 and, "
+            "since so little training reaches less, a precision floor of .30 instead of .39; convolutions of 16-64 "
+            "channels instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of 4-300, learning "
+            "rates of 1e-4 to 1e-1 instead of 1e-5 to 1e-1; a population of 8 instead of 50 with 4 children instead of "
+            "10, and a budget of 1500 epochs a search instead of 23 hours"
         ),
         "data": "micro17flower",
         "methods": tuple(METHODS),

@@ -1,0 +1,54 @@
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from jahslib.errors import UserError
+from jahslib.report import Report
+from tests.conftest import Toy
+from tests.test_search import run
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    path = tmp_path / "results/smoke/00_test/logs/a.jsonl"
+    run(Toy(), path, profile="smoke", method="rs")
+    return path
+
+
+def write(log):
+    report = Report("00_test", "smoke", [log])
+    report.value("answer", 0.123456, "An answer")
+    report.table("numbers", pd.DataFrame({"x": [1, 2], "y": [0.1, 1 / 3]}), "Numbers")
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [3, 4], label="line")
+    axis.legend()
+    report.figure("line", figure, "A line")
+    plt.close(figure)
+    return report.save()
+
+
+def test_records_carry_their_provenance(log):
+    index = json.loads(write(log).read_text())
+    assert index["records"]["answer"] == {"kind": "value", "value": 0.123456, "text": "0.1235", "about": "An answer"}
+    assert index["profile"] == "smoke" and index["seeds"] == [0] and index["versions"]["torch"]
+    assert len(index["logs"]["a.jsonl"]) == 64
+    assert (log.parent.parent / "numbers.csv").read_text() == "x,y\n1,0.1\n2,0.333333\n"
+
+
+def test_the_same_data_gives_the_same_bytes(log, tmp_path):
+    files = [f for f in tmp_path.rglob("*") if f.is_file()]
+    write(log)
+    written = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file() and f not in files}
+    assert {f.suffix for f in written} == {".json", ".csv", ".svg", ".png"}
+    write(log)
+    assert {f: f.read_bytes() for f in written} == written
+
+
+def test_a_name_is_written_once(log):
+    report = Report("00_test", "smoke", [log])
+    report.value("x", 1, "one")
+    with pytest.raises(UserError, match="'x' is written twice"):
+        report.value("x", 2, "two")
