@@ -20,10 +20,8 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as results:
         os.environ |= {"JAHSLIB_RESULTS": results, "JAHSLIB_RUN": "1", "PYTHONPATH": str(HERE.parent)}
-        client = NotebookClient(
-            notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
-        )
-        client.execute()
+        place = {"metadata": {"path": str(HERE)}}
+        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
     notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": notebook.metadata.language_info}
     notebook.metadata.language_info.pop("version", None)
     for cell in notebook.cells:

@@ -113,7 +113,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "seeds": (0,),
         "pop_size": 4,
         "num_children": 2,
-        "epoch_budget": 40,
+        "epoch_budget": 32,
         "max_epochs": 4,
         "min_epochs": 1,
         "folds_used": 1,
