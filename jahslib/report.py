@@ -48,7 +48,7 @@ class Report:
         self._add(name, {"kind": "table", "file": file.name, "about": about}, logs)
         return table
 
-    def figure(self, name: str, figure: Figure, about: str, *, logs: Iterable[Path] = ()) -> Figure:
+    def figure(self, name: str, figure: Figure, about: str, *, logs: Iterable[Path] = ()) -> None:
         """Written as NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
         self.figs.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
@@ -57,7 +57,6 @@ class Report:
                 figure.savefig(part, format=suffix, metadata=metadata, dpi=150)
                 os.replace(part, self.figs / f"{name}.{suffix}")
         self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about}, logs)
-        return figure
 
     def save(self) -> Path:
         """Write records.json, the index that the paper is built from."""

@@ -119,7 +119,8 @@ class Training:
             images, labels = self._batch(rows)
             if self.augment is not None:
                 images = self.augment(images, self.generators["augment"])
-            step = self._graphed_step if self._graph and len(rows) == self.recipe.batch_size else self.step
+            full = len(rows) == self.recipe.batch_size
+            step = self._graphed_step if self._graphed_step is not None and full else self.step
             total += step(images, labels) * len(rows)
         mean = total.item() / len(order)
         if not math.isfinite(mean):

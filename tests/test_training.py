@@ -1,4 +1,6 @@
+import contextlib
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.training import Diverged, Recipe, Training, generators
+from jahslib.training import Diverged, Recipe, Training, _GraphedStep, generators
 
 CONFIGURATION = flower_cnn.ROW_1 | {"n_channels_conv_0": 8, "n_channels_conv_1": 12, "dropout_rate": 0.3}
 RECIPE = Recipe(batch_size=32, learning_rate=0.003)
@@ -208,6 +210,32 @@ def test_a_failed_save_leaves_the_checkpoint_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         t.save(tmp_path / "a.pt")
     training().restore(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adadelta", "sgd"])
+def test_the_warm_up_before_a_capture_leaves_no_trace(optimizer, continued, tmp_path, monkeypatch):
+    """Everything up to the capture itself, which only CUDA can do, on the CPU."""
+    recipe = Recipe(32, 0.003, optimizer, momentum=0.9 * (optimizer == "sgd"))
+    plain, warmed = training(recipe), training(recipe)
+    if continued:
+        plain.run(2)
+        plain.save(tmp_path / "a.pt")
+        warmed.restore(tmp_path / "a.pt")
+    for name in ("device", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, contextlib.nullcontext)
+    for name in ("Stream", "current_stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, lambda: Mock())
+    steps = []
+    step = warmed.step
+    monkeypatch.setattr(
+        warmed, "step", lambda *batch: len(steps) < 3 and steps.append(step(*batch))
+    )  # the 4th captures
+    warmed.model.train()
+    _GraphedStep(warmed)
+    monkeypatch.undo()
+    assert len(steps) == 3 and same_state(plain, warmed)
+    assert warmed.run(5) == plain.run(5)
 
 
 @needs_cuda

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from botorch.utils.sampling import manual_seed
 from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, OrdinalHyperparameter
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
@@ -78,9 +77,9 @@ class AxBO(Replayed):
         return outcomes
 
     def _new_client(self) -> Any:
-        from ax.api.client import Client
-
         with _quiet_and_seeded(self.seed):
+            from ax.api.client import Client
+
             client = Client(random_seed=self.seed)
             client.configure_experiment(parameters=_parameters(self.problem.space))
             sign = "" if self.problem.objective.best > self.problem.objective.worst else "-"
@@ -155,17 +154,19 @@ def _typed(space: ConfigurationSpace, name: str, value: Any) -> Any:
 
 @contextmanager
 def _quiet_and_seeded(seed: int):
-    """Ax and BoTorch draw from torch's global generator and log each step; neither may leak.
+    """Ax and BoTorch draw from torch's global generator, log each step and warn at import; none of it may leak.
 
     One thread: with more, sums are ordered by chance and two runs of a seed could part ways.
     """
-    from ax.utils.common.logger import set_stderr_log_level
-
     threads = torch.get_num_threads()
-    set_stderr_log_level(logging.ERROR)
     torch.set_num_threads(1)
     try:
-        with manual_seed(seed), warnings.catch_warnings(action="ignore"):
-            yield
+        with warnings.catch_warnings(action="ignore"):
+            from ax.utils.common.logger import set_stderr_log_level
+            from botorch.utils.sampling import manual_seed
+
+            set_stderr_log_level(logging.ERROR)
+            with manual_seed(seed):
+                yield
     finally:
         torch.set_num_threads(threads)
