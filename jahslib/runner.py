@@ -161,7 +161,8 @@ def _parameter_names(notebook: Path) -> set[str]:
 def run(args: argparse.Namespace) -> int:
     """Execute the selected notebooks, build the paper, print the summary; 0 if all went well, 1 if anything failed.
 
-    Raises UserError, with nothing written, for an environment, device or scheduler that is not there.
+    Raises UserError, with nothing written, for an environment, device or scheduler that is not there, and for
+    parameters with which a notebook cannot work.
     """
     if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
         raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
@@ -171,10 +172,15 @@ def run(args: argparse.Namespace) -> int:
     workers = args.workers or (_cores() if device == "cpu" else 1)
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
+    plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
+    from jahslib import studies
+
+    for notebook, parameters in plan:
+        studies.check(notebook.stem, parameters)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
     with _lock(outputs() / "results" / args.profile) as token:
-        for notebook, own in zip(args.selected, args.overrides, strict=True):
-            rows.append(_execute(notebook, common | own, token, device_name))
+        for notebook, parameters in plan:
+            rows.append(_execute(notebook, parameters, token, device_name))
         rows.append(_build_paper())
     widths = [max(len(cell) for cell in column) for column in zip(*map(astuple, rows), strict=True)]
     print()

@@ -89,9 +89,9 @@ def search(
         UserError: the log belongs to another search or is in use.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
-    fingerprint = {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
     labels = {"study": study, "method": method, "seed": seed}
-    header = {**labels, "profile": profile, "fingerprint": fingerprint, **provenance.environment(problem.device)}
+    header = {**labels, "profile": profile, **provenance.environment(problem.device)}
+    header["fingerprint"] = fingerprint(problem, optimizer, seed)
     trial_log = TrialLog(Path(log_path), header, fresh=fresh)
     checkpoints = Path(log_path).with_suffix("") / "checkpoints"
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
@@ -104,6 +104,11 @@ def search(
     finally:
         trial_log.close()
     return run.history
+
+
+def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
+    """What two searches must share for one to resume the other."""
+    return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
 
 
 class _Run:

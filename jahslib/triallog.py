@@ -55,7 +55,7 @@ class TrialLog:
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
         self.path = Path(path)
         if self.path.exists() and not fresh:
-            _refuse_other_search(self.path, header)  # before anything is touched
+            refuse_other_search(self.path, header["fingerprint"])  # before anything is touched
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+b", buffering=0)
         try:
@@ -142,10 +142,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
 
 
-def _refuse_other_search(path: Path, header: dict[str, Any]) -> None:
+def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
+    """Raises UserError, saying what differs, when an existing log's fingerprint is not this one."""
     if b"\n" not in path.read_bytes():  # not even a whole header: torn at birth
         return
-    found, wanted = read(path).fingerprint, json.loads(json.dumps(_finite(header["fingerprint"])))
+    found, wanted = read(path).fingerprint, json.loads(json.dumps(_finite(fingerprint)))
     differing = list(_differences(found, wanted))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jahslib import studies, triallog
 from jahslib.errors import UserError
 from jahslib.studies import constrained_ea as study
 from jahslib.studies import constrained_ea_results as results
@@ -65,14 +66,28 @@ class TestOptions:
             ({"max_time": 0}, "budget: seconds=0"),
             ({"max_epochs": 0}, "fidelity: epochs 1..0"),
             ({"constraint_min_precision": 1.5}, "constraint_min_precision: 1.5"),
+            ({"constraint_max_model_size": 10}, "none of 10,000 random configurations has at most 10 parameters"),
+            ({"pop_size": 0}, "pop_size=0"),
+            ({"data": "flowers"}, "no data set is called 'flowers'"),
         ],
     )
-    def test_refuses_bad_values_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
+    def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         with pytest.raises(UserError, match=said):
-            for run in study.searches(options(**bad)):
-                run.problem.describe()
+            studies.check(study.NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(tmp_path.iterdir())
+
+    def test_refuses_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+        run = next(r for r in study.searches(options()) if r.method == "rs")
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close()
+        with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
+            study.check(options())
+        study.check(options(fresh=True))
+
+    def test_the_profiles_shown_to_work(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+        study.check(options())
 
 
 class TestResults:

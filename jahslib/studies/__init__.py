@@ -1,0 +1,17 @@
+"""The studies: one module for what a notebook runs, one for its tables."""
+
+from importlib import import_module
+from typing import Any
+
+MODULES = {"07_constrained_EA": "constrained_ea"}
+
+
+def check(notebook: str, parameters: dict[str, Any]) -> None:
+    """Refuse parameters with which a notebook cannot work, before anything is written.
+
+    Raises:
+        UserError: an unknown or impossible value, a missing data set, a trial log of another search.
+    """
+    if notebook in MODULES:
+        module = import_module(f"jahslib.studies.{MODULES[notebook]}")
+        module.check(module.options(**parameters))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jahslib import paths, spaces
@@ -190,6 +191,20 @@ def options(**given: Any) -> Options:
         if given.get(name) is not None:
             given[name] = tuple(given[name])
     return resolve(Options, PROFILES, given)
+
+
+def check(o: Options) -> None:
+    """See `jahslib.studies.check`."""
+    test_problem(o).test_images  # noqa: B018 (loads the test split)
+    for run in [*searches(o), *constraint_searches(o), *retrainings(o)]:
+        run.check(fresh=o.fresh)
+    for size in {o.constraint_max_model_size, *(size for _, size in o.settings)}:
+        task = problem(o, 0, max_model_size=size)
+        if spaces.sample_where(task.space, np.random.default_rng(0), task.admits) is None:
+            raise UserError(
+                f"constraint_max_model_size: none of 10,000 random configurations has at most {size:g} parameters; "
+                "raise it"
+            )
 
 
 def problem(o: Options, seed: int, **changes: Any) -> ConstrainedCNN:

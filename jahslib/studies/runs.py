@@ -15,7 +15,7 @@ from tqdm import tqdm
 from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.problem import Problem
-from jahslib.search import Budget, Optimizer, search
+from jahslib.search import Budget, Optimizer, fingerprint, search
 from jahslib.trials import History
 from jahslib.workers import pool
 
@@ -36,6 +36,12 @@ class Run:
     method: str
     study: str
     profile: str
+
+    def check(self, *, fresh: bool = False) -> None:
+        """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
+        wanted = fingerprint(self.problem, self.optimizer, self.seed)
+        if self.log.exists() and not fresh:
+            triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
         return search(
