@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 # that fails this often in a row is broken.
 MAX_REJECTED_IN_A_ROW = 1000
 MAX_FAILED_IN_A_ROW = 50
+
+# More than the widest rung of any Hyperband plan in use: a bound on disk space, not on what can be continued.
+KEPT_CHECKPOINTS = 40
 
 
 class Optimizer(Protocol):
@@ -79,7 +82,7 @@ def search(
     """Run or resume one search and return its history.
 
     Args:
-        log_path: the trial log; checkpoints stand in `checkpoints/` beside it while the search is unfinished.
+        log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial; the optimizer has its own from its constructor.
         executor: any `concurrent.futures.Executor`; default is this process.
         workers: how many trials may be pending at once.
@@ -92,15 +95,16 @@ def search(
     labels = {"study": study, "method": method, "seed": seed}
     header = {**labels, "profile": profile, **provenance.environment(problem.device)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed)
-    trial_log = TrialLog(Path(log_path), header, fresh=fresh)
-    checkpoints = Path(log_path).with_suffix("") / "checkpoints"
+    path = Path(log_path).absolute()
+    trial_log = TrialLog(path, header, fresh=fresh)
+    checkpoints = path.with_name(f"{path.stem}.checkpoints")
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
     try:
         if not run.already_complete():
             run.replay()
             run.live(executor or InProcess(), workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
-            shutil.rmtree(checkpoints.parent, ignore_errors=True)
+            shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
         trial_log.close()
     return run.history
@@ -111,20 +115,22 @@ def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, 
     return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
 
 
+@dataclass
 class _Run:
     """The state of one call of `search`."""
 
-    def __init__(self, problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial):
-        self.problem: Problem = problem
-        self.optimizer: Optimizer = optimizer
-        self.budget: Budget = budget
-        self.log: TrialLog = trial_log
-        self.checkpoints: Path = checkpoints
-        self.seed: int = seed
-        self.labels: dict[str, Any] = labels
-        self.on_trial = on_trial
-        self.history = History()
-        self.end = ""
+    problem: Problem
+    optimizer: Optimizer
+    budget: Budget
+    log: TrialLog
+    checkpoints: Path
+    seed: int
+    labels: dict[str, Any]
+    on_trial: Callable[[Trial, History], None] | None
+    history: History = field(default_factory=History)
+    end: str = ""
+
+    def __post_init__(self):
         self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
         self._since = time.monotonic()
 
@@ -277,29 +283,24 @@ class _Run:
             self.on_trial(trial, self.history)
 
     def _drop_checkpoints(self, trial: Trial) -> None:
-        """Delete what no promotion can need: the continued parent's, and those of brackets that are over.
+        """Delete the continued parent's, and all but the newest of those that might still be continued.
 
         A checkpoint missed later is no loss but time: the problem trains through the earlier stages again.
         """
-        over = [] if trial.parent is None else [trial.parent]
-        if trial.bracket is not None and trial.final:
-            open_brackets = {s.bracket for s in self.history.pending.values()} | {trial.bracket}
-            over += [t.id for t in self.history if t.bracket is not None and t.bracket < min(open_brackets)]
-        for id in over:
-            shutil.rmtree(self._checkpoint(id), ignore_errors=True)
+        waiting = [t.id for t in self.history if not t.final]
+        for id in (trial.parent, *waiting[-KEPT_CHECKPOINTS - 1 : -KEPT_CHECKPOINTS]):
+            if id is not None:
+                shutil.rmtree(self._checkpoint(id), ignore_errors=True)
 
 
 @dataclass
 class _Evaluated:
     status: str
-    outcome: Outcome = None  # type: ignore[assignment]
+    outcome: Outcome = field(default_factory=lambda: Outcome({}, 0.0))
     reason: str = ""
     seconds: float = 0.0
     started: float = 0.0
     worker: str = ""
-
-    def __post_init__(self):
-        self.outcome = self.outcome or Outcome({}, 0.0)
 
 
 def evaluate(problem: Problem, job: Job) -> _Evaluated:

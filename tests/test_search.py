@@ -145,6 +145,28 @@ class TestTrialSeeds:
         assert len(set(seeds.values())) == len(seeds)
 
 
+class TestCheckpoints:
+    def test_only_the_newest_are_kept_and_none_after_the_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("jahslib.search.KEPT_CHECKPOINTS", 5)
+        counts = []
+
+        class Saving(Toy):
+            def evaluate(self, job):
+                if job.save:
+                    job.save.mkdir(parents=True)
+                return super().evaluate(job)
+
+        def look(trial, history):
+            counts.append(len(list((tmp_path / "log.checkpoints").glob("*"))))
+            if trial.parent is not None:
+                assert not (tmp_path / f"log.checkpoints/trial-{trial.parent:05d}").exists()
+
+        toy = Saving()
+        run(toy, tmp_path / "log.jsonl", budget=Budget(trials=60), optimizer=evolution(toy), on_trial=look)
+        assert max(counts) == 5
+        assert not (tmp_path / "log.checkpoints").exists()
+
+
 class TestLog:
     def test_one_line_of_pandas_reads_it(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"
