@@ -1,6 +1,7 @@
 """The only writer of results/ and figs/: values, tables and figures, each with its provenance.
 
-A notebook makes one `Report`, adds records to it, and calls `save` at its end. The paper reads nothing else.
+A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone replaces the index, so a
+notebook that fails half-way leaves the last whole one. The paper reads nothing else.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 from jahslib import paths, triallog
 from jahslib.errors import UserError
+from jahslib.problem import Configuration
 
 
 class Report:
@@ -24,31 +26,27 @@ class Report:
     Args:
         notebook: such as "07_constrained_EA".
         profile: smoke, cpu or paper.
-        logs: the trial logs that the records rest on, unless a record names its own.
     """
 
-    def __init__(self, notebook: str, profile: str, logs: Iterable[Path]):
+    def __init__(self, notebook: str, profile: str):
         self.notebook, self.profile = notebook, profile
         self.results = paths.results(profile, notebook)
         self.figs = paths.figs(profile, notebook)
-        self._logs = sorted(logs)
         self._records: dict[str, dict[str, Any]] = {}
 
-    def value(
-        self, name: str, value: float | int | str, about: str, *, text: str | None = None, logs: Iterable[Path] = ()
-    ) -> None:
+    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
         """A number or word that the paper quotes as `text` (default: four significant digits)."""
         shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
-        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about}, logs)
+        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
 
-    def table(self, name: str, table: pd.DataFrame, about: str, *, logs: Iterable[Path] = ()) -> pd.DataFrame:
+    def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """Written as NAME.csv; returned for the notebook to show."""
         file = self.results / f"{name}.csv"
         _write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-        self._add(name, {"kind": "table", "file": file.name, "about": about}, logs)
+        self._add(name, {"kind": "table", "file": file.name, "about": about})
         return table
 
-    def figure(self, name: str, figure: Figure, about: str, *, logs: Iterable[Path] = ()) -> None:
+    def figure(self, name: str, figure: Figure, about: str) -> None:
         """Written as NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
         self.figs.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
@@ -56,26 +54,33 @@ class Report:
                 part = self.figs / f".{name}.{suffix}"
                 figure.savefig(part, format=suffix, metadata=metadata, dpi=150)
                 os.replace(part, self.figs / f"{name}.{suffix}")
-        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about}, logs)
+        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
 
-    def save(self) -> Path:
-        """Write records.json, the index that the paper is built from."""
+    def configuration(self, name: str, configuration: Configuration, about: str) -> None:
+        """Written as NAME.json, which a notebook's `configuration` parameter takes."""
+        file = self.results / f"{name}.json"
+        _write(file, (json.dumps(configuration, indent=1, sort_keys=True) + "\n").encode())
+        self._add(name, {"kind": "configuration", "file": file.name, "about": about})
+
+    def save(self, logs: Iterable[Path]) -> Path:
+        """Write records.json, the index that the paper is built from.
+
+        Args:
+            logs: the trial logs that the records rest on.
+        """
         content = {
             "notebook": self.notebook,
             "profile": self.profile,
-            **_provenance(self._logs),
+            **_provenance(sorted(logs)),
             "records": dict(sorted(self._records.items())),
         }
         file = self.results / "records.json"
         _write(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
         return file
 
-    def _add(self, name: str, record: dict[str, Any], logs: Iterable[Path]) -> None:
+    def _add(self, name: str, record: dict[str, Any]) -> None:
         if name in self._records:
             raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
-        logs = sorted(logs)
-        if logs:
-            record["logs"] = [log.name for log in logs]
         self._records[name] = record
 
 

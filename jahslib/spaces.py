@@ -4,6 +4,7 @@ Every draw comes from the generator passed in; ConfigSpace's own random state is
 space carries nothing from one call to the next.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,11 @@ def _python(value: Any) -> Any:
 def key(configuration: Configuration) -> str:
     """A string that is equal for equal configurations."""
     return json.dumps(configuration, sort_keys=True)
+
+
+def digest(configuration: Configuration) -> str:
+    """Eight hexadecimal digits that tell configurations apart in file names."""
+    return hashlib.sha256(key(configuration).encode()).hexdigest()[:8]
 
 
 def sample(space: ConfigurationSpace, rng: np.random.Generator) -> Configuration:

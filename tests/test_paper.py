@@ -44,7 +44,7 @@ def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, to
         log = paths.results(profile, notebook) / "random_seed5.jsonl"
         made = {"seed": 5, "commit": "0123456789ab", "versions": {"torch": torch}, "device": "cpu (1 threads)"}
         TrialLog(log, {**made, "fingerprint": {}}).close()
-        report = Report(notebook, profile, [log])
+        report = Report(notebook, profile)
         for name in names("study-value"):
             report.value(name, name, "a value", text="0.123 ± 0.004")
         for name, shown in columns().items():
@@ -53,7 +53,7 @@ def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, to
             figure = Figure(figsize=(4, 1))
             figure.subplots().plot([1, 3, 2])
             report.figure(name, figure, "a figure")
-        return report.save()
+        return report.save([log])
 
 
 def change(index: Path, name: str, **entries) -> None:

@@ -19,7 +19,7 @@ def log(tmp_path, monkeypatch):
 
 
 def write(log):
-    report = Report("00_test", "smoke", [log])
+    report = Report("00_test", "smoke")
     report.value("answer", 0.123456, "An answer")
     report.table("numbers", pd.DataFrame({"x": [1, 2], "y": [0.1, 1 / 3]}), "Numbers")
     figure, axis = plt.subplots()
@@ -27,7 +27,7 @@ def write(log):
     axis.legend()
     report.figure("line", figure, "A line")
     plt.close(figure)
-    return report.save()
+    return report.save([log])
 
 
 def test_records_carry_their_provenance(log):
@@ -48,7 +48,7 @@ def test_the_same_data_gives_the_same_bytes(log, tmp_path):
 
 
 def test_a_name_is_written_once(log):
-    report = Report("00_test", "smoke", [log])
+    report = Report("00_test", "smoke")
     report.value("x", 1, "one")
     with pytest.raises(UserError, match="'x' is written twice"):
         report.value("x", 2, "two")

@@ -321,12 +321,11 @@ def finished(o: Options, histories: dict[str, History]) -> list[Search]:
 def run_finals(o: Options, found: list[Search]) -> dict[tuple[str, int], list[Trial]]:
     """Train each incumbent on the whole training split and measure it on the test split, by (method, seed).
 
-    The incumbents are also written as opt_cfg_METHOD_seedS.json, which `configuration` takes.
+    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
     """
     runs = {}
     for s in found:
-        _write_configuration(o, s.incumbent.configuration, f"opt_cfg_{s.method}_seed{s.seed}.json")
-        log = f"test-{s.method}-seed{s.seed}.jsonl"
+        log = f"test-{s.method}-seed{s.seed}-{spaces.digest(s.incumbent.configuration)}.jsonl"
         runs[s.method, s.seed] = final_run(
             o, test_problem(o), s.incumbent.configuration, o.final_seeds, log, s.method, s.seed
         )
@@ -345,7 +344,8 @@ def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search],
             test_problem(o, max_model_size=s.problem.max_model_size, min_precision=s.problem.min_precision),
             s.incumbent.configuration,
             o.final_seeds,
-            f"test-ea_hb-precision{s.problem.min_precision:g}-size{s.problem.max_model_size:g}.jsonl",
+            f"test-ea_hb-precision{s.problem.min_precision:g}-size{s.problem.max_model_size:g}-"
+            f"{spaces.digest(s.incumbent.configuration)}.jsonl",
             "ea_hb",
             s.seed,
         )
@@ -373,9 +373,9 @@ def run_configuration(o: Options) -> list[Trial]:
         raise UserError(f"configuration: {path} is not JSON; give the path of an opt_cfg JSON") from error
     task = test_problem(o, narrowed={}, max_model_size=None, min_precision=None)
     given = spaces.complete(task.space, values)
-    return _trials(o, [final_run(o, task, given, o.final_seeds, f"configuration-{path.stem}.jsonl", "configuration")])[
-        0
-    ]
+    return _trials(
+        o, [final_run(o, task, given, o.final_seeds, f"test-{spaces.digest(given)}.jsonl", "configuration")]
+    )[0]
 
 
 def class_names(o: Options) -> list[str]:
@@ -393,9 +393,3 @@ def log_files(o: Options) -> list[Path]:
 def _trials(o: Options, runs: list[Run]) -> list[list[Trial]]:
     histories = run_all(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh) if runs else {}
     return [[t for t in histories[run.log.stem] if t.status == "ok"] for run in runs]
-
-
-def _write_configuration(o: Options, configuration: Configuration, name: str) -> None:
-    path = paths.results(o.profile, NOTEBOOK) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n")

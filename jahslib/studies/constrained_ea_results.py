@@ -299,7 +299,7 @@ def record_values(
     mcnemar_rows: pd.DataFrame,
     parameters: Mapping[str, int],
 ) -> None:
-    """The numbers that the paper's text quotes."""
+    """The numbers that the paper's text quotes, and each search's winner as a file."""
     add = record.value
     budget, limit = o.epoch_budget * o.folds_used, o.constraint_max_model_size
     add("data", o.data, "Data set")
@@ -333,6 +333,9 @@ def record_values(
         if row.pair == "EA-HB vs RS":
             add("mcnemar_ea_hb_rs", row.statistic, "McNemar's statistic, EA-HB against RS", text=f"{row.statistic:.2f}")
     final = [t for trials in tests.values() for t in trials]
+    for s in searches:
+        name = f"opt_cfg_{s.method}_seed{s.seed}"
+        record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, seed {s.seed}: incumbent")
     leaked = searches[0].problem.leaked
     add("duplicates", int(leaked.sum()), "Test images that are exact copies of training images")
     add("top3_with_duplicates", *_mean_of(final, "top3"))
