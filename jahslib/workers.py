@@ -97,7 +97,7 @@ def _connect(scheduler: str) -> Any:
     from distributed import Client
 
     try:
-        return Client(scheduler, timeout="10s", set_as_default=False)
+        return Client(scheduler, timeout="5s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"scheduler: nothing answers at {scheduler!r}; start `dask scheduler` and give its address"
