@@ -6,9 +6,13 @@ import signal
 import time
 
 import pytest
+import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, InCondition, Integer, OrdinalHyperparameter
 
 from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+
+# Networks this small gain nothing from a second thread and lose much where tests run side by side.
+torch.set_num_threads(1)
 
 
 def conditional_space() -> ConfigurationSpace:

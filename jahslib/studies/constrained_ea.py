@@ -160,7 +160,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "settings": ((0.30, 2e5), (0.30, 5e5), (0.30, 1e6), (0.31, 2e5), (0.32, 2e5), (0.30, 4e4), (0.30, 2e4)),
         "retrain": {"row 1": 5, "default": 1},
         "retrain_epochs": 50,
-        "final_seeds": 3,
+        "final_seeds": 2,
     },
     "paper": {
         "note": "the original's space, folds, epochs and population, with an epoch budget instead of 23 hours",
