@@ -119,11 +119,16 @@ def feasible_share(search: Search) -> float:
     return float(np.mean([search.feasible(t) for t in search.full]))
 
 
-def methods_table(searches: Sequence[Search], tests: Mapping[tuple[str, int], Sequence[Trial]]) -> pd.DataFrame:
+def methods_table(
+    searches: Sequence[Search],
+    tests: Mapping[tuple[str, int], Sequence[Trial]],
+    default: Sequence[Trial] = (),
+) -> pd.DataFrame:
     """The main comparison: each cell is over the seeds of a method (test values first averaged within a seed).
 
     Args:
         tests: test trainings of each search's incumbent, by (method, seed).
+        default: trainings of the default configuration, which no search chose.
     """
     reported = {r["method"]: r for r in load_reported(NOTEBOOK)["test"]}
     rows = []
@@ -155,6 +160,23 @@ def methods_table(searches: Sequence[Search], tests: Mapping[tuple[str, int], Se
                 "epochs_final": sum(round(t.epochs) for trials in final for t in trials),
                 "reported_test_top3": slides.get("test_top3"),
                 "reported_test_precision": slides.get("test_precision"),
+            }
+        )
+    if default:
+        slides, precision = reported["Default"], searches[0].problem.precision
+        rows.append(
+            {
+                "method": "Default",
+                "n": len(default),
+                "feasible_incumbents": sum(searches[0].feasible(t) for t in default),
+                "test_top3": pm([t.metrics["top3"] for t in default]),
+                "test_top3_without_leaked": pm([t.metrics["top3_without_leaked"] for t in default]),
+                "test_precision": pm([t.metrics[precision] for t in default]),
+                "test_macro_precision": pm([t.metrics["macro_precision"] for t in default]),
+                "params": f"{default[0].metrics['params']:.0f}",
+                "epochs_final": sum(round(t.epochs) for t in default),
+                "reported_test_top3": slides["test_top3"],
+                "reported_test_precision": slides["test_precision"],
             }
         )
     return pd.DataFrame(rows)
@@ -191,12 +213,13 @@ def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], aga
     """
     reported = {r["pair"]: r["statistic"] for r in load_reported(NOTEBOOK)["mcnemar"]}
     right = {m: np.asarray(p) == labels for m, p in predictions.items()}
+    names = METHODS | {"default": "Default"}
     rows = []
     for other in predictions:
         if other == against:
             continue
         a, b = right[against], right[other]
-        pair = f"{METHODS.get(against, against)} vs {METHODS.get(other, other)}"
+        pair = f"{names[against]} vs {names[other]}"
         result = mcnemar(
             [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]], exact=False, correction=True
         )
