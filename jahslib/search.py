@@ -102,7 +102,8 @@ def search(
     try:
         if not run.already_complete():
             run.replay()
-            run.live(executor or InProcess(), workers)
+            if not run.end:
+                run.live(executor or InProcess(), workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
@@ -143,8 +144,8 @@ class _Run:
         end = self.log.end
         if end is None or (end["reason"] != "optimizer" and end["budget"] != vars(self.budget)):
             return False
-        self.end = end["reason"]
         self._recorded_events(ask=None)
+        self.end = end["reason"]
         return True
 
     def replay(self) -> None:
@@ -154,6 +155,8 @@ class _Run:
     def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None) -> None:
         recorded = {trial.id: trial for trial in self.log.trials}
         for trial in self.log.trials:
+            if self._is_beyond(trial):
+                return
             while len(self.history.suggestions) < trial.asked:
                 known = recorded.get(len(self.history.suggestions))
                 suggestion = known.suggestion() if known else ask and ask(self.history)
@@ -161,6 +164,16 @@ class _Run:
                     suggestion = Suggestion({}, self.problem.fidelity.low)
                 self.history.ask(suggestion)
             self.history.finish(trial)
+
+    def _is_beyond(self, trial: Trial) -> bool:
+        """Whether a logged trial lies past this budget, smaller than the one it was made under; then the search ends."""
+        spent = sum(t.epochs for t in self.history) + trial.epochs
+        trained = sum(t.status != "rejected" for t in self.history) + (trial.status != "rejected")
+        if self.budget.epochs is not None and spent > self.budget.epochs:
+            self.end = "epochs"
+        elif self.budget.trials is not None and trained > self.budget.trials:
+            self.end = "trials"
+        return bool(self.end)
 
     def live(self, executor: Executor, workers: int) -> None:
         running: dict[Future, int] = {}

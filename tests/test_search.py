@@ -62,6 +62,18 @@ class TestBudget:
         longer = run(toy, path, budget=Budget(trials=9))
         assert decisions(longer) == decisions(run(toy, tmp_path / "other.jsonl", budget=Budget(trials=9)))
 
+    @pytest.mark.parametrize("kind", ["trials", "epochs"])
+    def test_a_smaller_budget_gives_the_shorter_search_and_keeps_the_log(self, toy, kind, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path, budget=Budget(**{kind: 90}), optimizer=evolution(toy))
+        before = path.read_bytes()
+        shorter = run(toy, path, budget=Budget(**{kind: 40}), optimizer=evolution(toy))
+        alone = run(toy, tmp_path / "alone.jsonl", budget=Budget(**{kind: 40}), optimizer=evolution(toy))
+        assert decisions(shorter) == decisions(alone)
+        assert path.read_bytes().startswith(before)
+        again = run(toy, path, budget=Budget(**{kind: 90}), optimizer=evolution(toy))
+        assert len(again) > len(shorter)
+
     def test_a_finished_search_asks_nothing(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"
         first = run(toy, path)
