@@ -166,7 +166,7 @@ class _Run:
             self.history.finish(trial)
 
     def _is_beyond(self, trial: Trial) -> bool:
-        """Whether a logged trial lies past this budget, smaller than the one it was made under; then the search ends."""
+        """Whether a logged trial lies past this budget, smaller than the one it was made under."""
         spent = sum(t.epochs for t in self.history) + trial.epochs
         trained = sum(t.status != "rejected" for t in self.history) + (trial.status != "rejected")
         if self.budget.epochs is not None and spent > self.budget.epochs:
