@@ -63,7 +63,7 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     add("--profile", type=profile, default="smoke", help="smoke (seconds a notebook; the default), cpu or paper")
     add("--device", type=device, default="auto", help="auto (CUDA if there is one; the default), cpu, cuda or cuda:N")
     add("--only", metavar="07,01", help="run these notebooks only, by number or name")
-    add("--workers", type=workers, metavar="N", help="evaluate N trials at once (default: cores; 1 on CUDA)")
+    add("--workers", type=workers, metavar="N", help="work on N trials at once (default: cores; 1 on CUDA or in smoke)")
     add("--scheduler", type=scheduler, metavar="tcp://HOST:PORT", help="evaluate trials on this Dask cluster")
     add("--seeds", type=_seeds, metavar="0,1,2", help="seeds of every search (default: the profile's)")
     add("--python", type=_python, metavar="PATH", help="use this environment's Python and install nothing")
@@ -169,7 +169,8 @@ def run(args: argparse.Namespace) -> int:
     device, device_name = _find_device(args.device)
     if args.scheduler:
         _knock(args.scheduler)
-    workers = args.workers or (_cores() if device == "cpu" else 1)
+    # A smoke run is over before worker processes have imported what they need.
+    workers = args.workers or (_cores() if device == "cpu" and args.profile != "smoke" else 1)
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
