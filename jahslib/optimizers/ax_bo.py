@@ -46,7 +46,12 @@ class AxBO(Replayed):
     def propose(self) -> Suggestion | None:
         for _ in range(MAX_REPEATS):
             with _quiet_and_seeded(self.seed):
-                proposed = self._client.get_next_trials(max_trials=1)
+                from ax.exceptions.core import SearchSpaceExhausted
+
+                try:
+                    proposed = self._client.get_next_trials(max_trials=1)
+                except SearchSpaceExhausted:
+                    return None
             if not proposed:
                 return None
             ((self._asked, parameters),) = proposed.items()
@@ -103,11 +108,24 @@ class AxBO(Replayed):
             method=self.method, initialization_budget=self.n_init, initialization_random_seed=self.seed
         )
         strategy = choose_generation_strategy(struct)
-        if self.method == "fast":
+        if self.method == "fast" and _alternates(self.problem.space):
             options = {"maxiter_alternating": 8, "maxiter_init": 20}
             for spec in strategy.nodes_by_name["MBM"].generator_specs:
                 spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": {"options": options}}
         return strategy
+
+
+def _alternates(space: ConfigurationSpace) -> bool:
+    """Whether BoTorch optimizes the acquisition function on this space by alternating; its other ways take no bound."""
+    from botorch.optim.optimize_mixed import should_use_mixed_alternating_optimizer
+
+    discrete = {}
+    for i, hp in enumerate(space.values()):
+        if isinstance(hp, UniformIntegerHyperparameter):
+            discrete[i] = range(hp.upper - hp.lower + 1)
+        elif not isinstance(hp, UniformFloatHyperparameter):
+            discrete[i] = range(hp.size)
+    return len(discrete) < len(space) and should_use_mixed_alternating_optimizer(discrete_dims=discrete)
 
 
 def _parameters(space: ConfigurationSpace) -> list:
