@@ -48,7 +48,7 @@ def test_parameters_are_the_smoke_profile(notebook):
 
 def test_no_machine_path_or_volatile_output(notebook):
     text = nbformat.writes(notebook)
-    assert not re.search(r"/tmp/|/home/|/root/|0x[0-9a-f]{8}|it/s", text)
+    assert not re.search(r"/(tmp|home|root)/|0x[0-9a-f]{8}|it/s", text)
     assert notebook.metadata.language_info.name == "python"
 
 

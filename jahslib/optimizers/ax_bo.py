@@ -46,11 +46,11 @@ class AxBO(Replayed):
     def propose(self) -> Suggestion | None:
         for _ in range(MAX_REPEATS):
             with _quiet_and_seeded(self.seed):
-                from ax.exceptions.core import SearchSpaceExhausted
+                from ax.exceptions.core import DataRequiredError, SearchSpaceExhausted
 
                 try:
                     proposed = self._client.get_next_trials(max_trials=1)
-                except SearchSpaceExhausted:
+                except (DataRequiredError, SearchSpaceExhausted):  # wait for pending trials; nothing new is left
                     return None
             if not proposed:
                 return None
