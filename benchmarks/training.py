@@ -31,7 +31,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 from jahslib import archives, metrics
-from jahslib.models import flower_cnn
+from jahslib.models import flower_cnn, layers
 from jahslib.training import Recipe, Training, generators
 
 TABLE = Path(__file__).with_suffix(".md")
@@ -97,7 +97,7 @@ def ordinary(train, val, configuration: dict, classes: int, epochs: int, seed: i
     own, batch_size = generators(seed, torch.device("cpu")), configuration["batch_size"]
     model = flower_cnn.build(configuration, classes=classes, generator=own["init"])
     for module in model.modules():
-        if isinstance(module, flower_cnn.Dropout):
+        if isinstance(module, layers.Dropout):
             module.generator = own["layers"]
     optimizer = torch.optim.Adam(model.parameters(), lr=configuration["learning_rate_init"])
     train_batches = DataLoader(train, batch_size, sampler=Order(len(train), own["order"]))

@@ -65,6 +65,8 @@ class Training:
     numbers: they receive the training's own generator on its device.
     `images`: uint8 `n x c x h x w`, converted once to floats in [0, 1] on the device; `labels`: class indices (`n`).
     `augment(batch, generator)` maps a float batch (`b x c x h x w`) to one of the same shape.
+    `after_step(model)` is called after each optimizer step; it may change the model, parameters' sizes included.
+    `evaluation_batch`: images a forward pass in `predict`; for networks that normalise by the batch's statistics there.
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
     """
@@ -79,10 +81,14 @@ class Training:
         seed: int,
         device: str | torch.device = "cpu",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        after_step: Callable[[nn.Module], object] | None = None,
+        evaluation_batch: int | None = None,
         bf16: bool = True,
         graph: bool = True,
     ):
-        self.recipe, self.device, self.augment, self.epoch = recipe, torch.device(device), augment, 0
+        self.recipe, self.device, self.augment, self.after_step = recipe, torch.device(device), augment, after_step
+        self.epoch = 0
+        self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
         for module in self.model.modules():
@@ -93,7 +99,8 @@ class Training:
         self._images = images.to(self.device).permute(0, 2, 3, 1).contiguous().float().div_(255)
         self._labels = labels.to(self.device, torch.long)
         self._bf16 = bf16 and self.device.type == "cuda"
-        self._graph = graph and self.device.type == "cuda" and len(images) >= recipe.batch_size
+        fixed = graph and after_step is None
+        self._graph = fixed and self.device.type == "cuda" and len(images) >= recipe.batch_size
         self._graphed_step: _GraphedStep | None = None
 
     def run(
@@ -138,6 +145,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        if self.after_step is not None:
+            self.after_step(self.model)
         return loss.detach()
 
     def _autocast(self) -> torch.autocast:
@@ -149,7 +158,7 @@ class Training:
         """Logits (`n x classes`, float32, on the device) for uint8 images (`n x c x h x w`), in evaluation mode."""
         self.model.eval()
         logits = []
-        for batch in images.split(EVALUATION_BATCH.get(self.device.type, 1024)):
+        for batch in images.split(self.evaluation_batch):
             batch = batch.to(self.device, memory_format=torch.channels_last).float().div_(255)
             with self._autocast():
                 logits.append(self.model(batch).float())

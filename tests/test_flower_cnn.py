@@ -5,7 +5,7 @@ from ConfigSpace import Configuration
 from torch import nn
 
 from jahslib.errors import UserError
-from jahslib.models import flower_cnn
+from jahslib.models import flower_cnn, layers
 
 
 def generator(seed=0):
@@ -78,7 +78,7 @@ def test_the_global_generator_is_neither_used_nor_moved():
 
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
-    dropout = flower_cnn.Dropout(0.3, generator())
+    dropout = layers.Dropout(0.3, generator())
     x = torch.ones(200, 200)
     kept = dropout(x)
     assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.7])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.models import flower_cnn
+from jahslib.models import flower_cnn, layers
 from jahslib.training import Diverged, Recipe, Training, _GraphedStep, generators
 
 CONFIGURATION = flower_cnn.ROW_1 | {"n_channels_conv_0": 8, "n_channels_conv_1": 12, "dropout_rate": 0.3}
@@ -60,7 +60,7 @@ def test_the_loop_is_plain_minibatch_training():
     t = training(Recipe(batch_size=32, learning_rate=0.003, weight_decay=0.01))
     own = generators(0, torch.device("cpu"))
     model = build(own["init"])
-    next(m for m in model if isinstance(m, flower_cnn.Dropout)).generator = own["layers"]
+    next(m for m in model if isinstance(m, layers.Dropout)).generator = own["layers"]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003, weight_decay=0.01, fused=False, foreach=False)
     images, labels = data()
     expected = []

@@ -5,7 +5,6 @@ A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation 
 original. Dropout follows the fully connected layers only.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from ConfigSpace.hyperparameters import Hyperparameter
 from torch import nn
 
 from jahslib.errors import UserError
+from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
 
 # The course's default network, which lies in the space (6,360,741 parameters for 3 x 16 x 16 images of 17 classes).
 DEFAULT: dict[str, Any] = {
@@ -112,34 +112,6 @@ def space(**overrides: Sequence) -> ConfigurationSpace:
     return configuration_space
 
 
-class _Conv2d(nn.Conv2d):
-    def reset_parameters(self) -> None:
-        """Left to the module's `reset_parameters`, which draws from a given generator."""
-
-
-class _Linear(nn.Linear):
-    def reset_parameters(self) -> None:
-        """As above."""
-
-
-class Dropout(nn.Module):
-    """Dropout (inverted scaling) whose masks come from `generator`, which must live on the device of the input."""
-
-    def __init__(self, p: float, generator: torch.Generator):
-        super().__init__()
-        self.p = p
-        self.generator = generator
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return x
-        keep = 1 - self.p
-        return x * torch.empty_like(x).bernoulli_(keep, generator=self.generator).div_(keep)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
 def build(
     configuration: Mapping[str, Any],
     *,
@@ -166,18 +138,6 @@ def count_parameters(configuration: Mapping[str, Any], *, channels: int = 3, cla
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
-    """torch's default initialisation of Conv2d, Linear and BatchNorm2d in module order, drawn from `generator`."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.weight[0].numel())
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-
-
 def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size: int, generator) -> nn.Sequential:
     """The network on the meta device: shapes without storage, so that no random number is drawn."""
     get = dict(configuration).get
@@ -189,7 +149,7 @@ def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size:
     width = channels
     for i in range(n_conv):
         inputs, width = width, int(get(f"n_channels_conv_{i}", 2 * width if i else 16))
-        layers += [_Conv2d(inputs, width, kernel, padding=(kernel - 1) // 2, device="meta"), nn.ReLU(inplace=True)]
+        layers += [Conv2d(inputs, width, kernel, padding=(kernel - 1) // 2, device="meta"), nn.ReLU(inplace=True)]
         if get("use_BN", False):
             layers.append(nn.BatchNorm2d(width, device="meta"))
         layers.append(nn.MaxPool2d(2))
@@ -203,7 +163,7 @@ def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size:
     fallback = {} if "n_fc_layers" in configuration else {0: 256, 1: 17, 2: 273}
     for i in range(int(get("n_fc_layers", 3))):
         inputs, width = width, int(get(f"n_channels_fc_{i}", fallback.get(i, width // 2 if i else 256)))
-        layers += [_Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
+        layers += [Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
         layers.append(Dropout(float(get("dropout_rate", 0.2)), generator))
-    layers.append(_Linear(width, classes, device="meta"))
+    layers.append(Linear(width, classes, device="meta"))
     return nn.Sequential(*layers)

@@ -1,10 +1,11 @@
 """BOHB as SMAC3 has it: Hyperband whose configurations come from a random-forest surrogate.
 
 SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
-density estimator instead). Around it stand three repairs: budgets are rounded to whole epochs in one place, the model
+density estimator instead). Around it stand three repairs: budgets are rounded up to whole epochs in one place, the model
 leaves a lower budget only once the higher one has `min_trials` results, and costs are finite.
 """
 
+import math
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class SmacBohb(Replayed):
             self._exhausted = True
             return None
         configuration = spaces.plain(self._asked.config)
-        fidelity = max(1, round(self._asked.budget))
+        fidelity = math.ceil(self._asked.budget - 1e-9)
         lower, parent = self._trained.get(spaces.key(configuration), (0, None))
         return Suggestion(
             configuration,

@@ -14,13 +14,13 @@ from jahslib.errors import UserError
 from jahslib.models import flower_cnn
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.profiles import resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import Run, run_all
+from jahslib.studies.runs import AnySearch, Run, run_all, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "07_constrained_EA"
@@ -82,28 +82,7 @@ class Options:
             raise UserError("seeds: none given; give at least one, such as [0]")
 
 
-@dataclass(frozen=True)
-class Search:
-    """A finished search of the comparison. `problem` has the study's constraints, also where the search ignored one."""
-
-    method: str
-    seed: int
-    history: History
-    problem: ConstrainedCNN
-
-    @property
-    def incumbent(self) -> Trial:
-        found = self.problem.incumbent(self.history)
-        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
-        return found
-
-    @property
-    def full(self) -> list[Trial]:
-        """Trials that may be the incumbent, in completion order."""
-        return [t for t in self.history if t.status == "ok" and t.final]
-
-    def feasible(self, trial: Trial) -> bool:
-        return self.problem.violation(trial) == 0
+Search = AnySearch[ConstrainedCNN]
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -300,15 +279,8 @@ def final_run(
     o: Options, task: ConstrainedCNN, configuration: Configuration, count: int, log: str, method: str, seed: int = 0
 ) -> Run:
     """One configuration trained `count` times from different initial weights and measured on the test split."""
-    return Run(
-        problem=task,
-        optimizer=Listed(task, seed, [configuration] * count),
-        budget=Budget(trials=count),
-        log=logs(o) / log,
-        seed=seed,
-        method=method,
-        study=NOTEBOOK,
-        profile=o.profile,
+    return trainings(
+        task, [configuration] * count, logs(o) / log, seed=seed, method=method, study=NOTEBOOK, profile=o.profile
     )
 
 

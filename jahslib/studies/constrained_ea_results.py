@@ -11,6 +11,7 @@ from jahslib.optimizers import hyperband
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
+from jahslib.studies.tables import pm
 from jahslib.trials import Trial
 
 
@@ -88,12 +89,6 @@ def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
         for t in s.full
     ]
     return pd.DataFrame(rows)
-
-
-def pm(values: Sequence[float], digits: int = 3) -> str:
-    """mean ± sample standard deviation; the mean alone for one value."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def winners_table(searches: Sequence[Search]) -> pd.DataFrame:

@@ -9,14 +9,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
 from jahslib import triallog
 from jahslib.errors import UserError
-from jahslib.problem import Problem
+from jahslib.optimizers.random_search import Listed
+from jahslib.problem import Configuration, Problem
 from jahslib.search import Budget, Optimizer, fingerprint, search
-from jahslib.trials import History
+from jahslib.trials import History, Trial
 from jahslib.workers import pool
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,48 @@ class Run:
             workers=workers,
             fresh=fresh,
         )
+
+
+def trainings(
+    problem: Problem,
+    configurations: list[Configuration],
+    log: Path,
+    *,
+    seed: int,
+    method: str,
+    study: str,
+    profile: str,
+) -> Run:
+    """A run that trains each of the configurations in turn, from initial weights of its own, at the full fidelity."""
+    budget = Budget(trials=len(configurations))
+    return Run(problem, Listed(problem, seed, configurations), budget, log, seed, method, study, profile)
+
+
+AnyProblem = TypeVar("AnyProblem", bound=Problem)
+
+
+@dataclass(frozen=True)
+class AnySearch(Generic[AnyProblem]):
+    """A finished search of a comparison. `problem` has the study's constraints, also where the search ignored one."""
+
+    method: str
+    seed: int
+    history: History
+    problem: AnyProblem
+
+    @property
+    def incumbent(self) -> Trial:
+        found = self.problem.incumbent(self.history)
+        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
+        return found
+
+    @property
+    def full(self) -> list[Trial]:
+        """Trials that may be the incumbent, in completion order."""
+        return [t for t in self.history if t.status == "ok" and t.final]
+
+    def feasible(self, trial: Trial) -> bool:
+        return self.problem.violation(trial) == 0
 
 
 def run_all(

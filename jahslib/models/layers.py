@@ -1,0 +1,47 @@
+"""Layers whose random numbers, weights and masks alike, come from a generator that is passed in."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Left to `reset_parameters` below, which draws from a given generator."""
+
+
+class Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """As above."""
+
+
+class Dropout(nn.Module):
+    """Dropout (inverted scaling) whose masks come from `generator`, which must live on the device of the input."""
+
+    def __init__(self, p: float, generator: torch.Generator):
+        super().__init__()
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = 1 - self.p
+        return x * torch.empty_like(x).bernoulli_(keep, generator=self.generator).div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
+    """torch's default initialisation of every convolution, linear and batch normalisation layer, in module order."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, _BatchNorm):
+            module.reset_parameters()

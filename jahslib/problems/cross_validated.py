@@ -1,0 +1,193 @@
+"""Image classification as a problem: networks trained on the folds of a training split, or once for the test split."""
+
+from abc import abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from sklearn.model_selection import StratifiedKFold
+
+from jahslib import data, metrics
+from jahslib.errors import UserError
+from jahslib.problem import Fidelity, Job, Outcome, Problem
+from jahslib.training import Diverged, Training
+
+Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
+
+
+@dataclass
+class CrossValidated(Problem):
+    """Subclasses say what is trained (`training`) and what is measured (`measure`).
+
+    Args:
+        data: name of a data set for `jahslib.data.load`.
+        seed: of the stratified folds.
+        split: "validation" trains on the other folds and measures on each; "test" trains on the whole training split.
+        folds, folds_used: cross-validation and how many of its folds a trial trains.
+        per_class: use at most this many training images a class, the first ones.
+        continuation: what a promoted trial continues with: "exact" (weights, optimizer and random state: as if never
+            interrupted), "weights" (a fresh optimizer at every rung) or "scratch" (nothing).
+        curves: measure `curve_metric` on the validation data after every epoch.
+
+    Raises:
+        UserError: an unknown option, or an impossible number of folds.
+    """
+
+    data: str = "micro17flower"
+    seed: int = 0
+    split: Literal["validation", "test"] = "validation"
+    min_epochs: int = 2
+    max_epochs: int = 50
+    folds: int = 3
+    folds_used: int = 3
+    per_class: int | None = None
+    continuation: Literal["exact", "weights", "scratch"] = "exact"
+    curves: bool = False
+    device: str = "cpu"
+
+    sorted_by_class = False
+    curve_metric = "top1"
+
+    def __post_init__(self):
+        self._choose("split", ("validation", "test"))
+        self._choose("continuation", ("exact", "weights", "scratch"))
+        if not 1 <= self.folds_used <= self.folds or self.folds < 2:
+            raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")
+
+    def _choose(self, option: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, option) not in allowed:
+            raise UserError(f"{option}: {getattr(self, option)!r} is unknown; choose one of {', '.join(allowed)}")
+
+    @abstractmethod
+    def training(self, job: Job, train: Images) -> Training:
+        """The network of `job.configuration`, ready to be trained on these images."""
+
+    @abstractmethod
+    def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
+        """Metrics of a trained network from its logits (`n x classes`, CPU) on the held-out images."""
+
+    def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
+        """What of one fold is worth its place in the log beside the metrics' mean over folds (JSON types)."""
+        return {}
+
+    def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
+        """`Outcome.outputs` from the notes of all folds."""
+        return {}
+
+    @property
+    def fidelity(self) -> Fidelity:
+        return Fidelity(self.min_epochs, self.max_epochs)
+
+    def epochs(self, stages: tuple[int, ...]) -> float:
+        own = stages[-1] if self.continuation == "scratch" else super().epochs(stages)
+        return own * self._n_trainings
+
+    def describe(self) -> dict[str, Any]:
+        options = {k: v for k, v in asdict(self).items() if k != "device"}
+        return super().describe() | options | {"digest": data.load(self.data).digest()}
+
+    @property
+    def classes(self) -> int:
+        return data.load(self.data).classes
+
+    @property
+    def training_images(self) -> Images:
+        """The training split, or its part, in the data set's order or sorted by class."""
+        loaded = data.load(self.data)
+        order = loaded.labels.argsort(stable=True)
+        if self.per_class is not None:
+            sorted_labels = loaded.labels[order]
+            first = torch.searchsorted(sorted_labels, sorted_labels)
+            order = order[torch.arange(len(order)) - first < self.per_class]
+        if not self.sorted_by_class:
+            order = order.sort().values
+        return loaded.images[order], loaded.labels[order]
+
+    @property
+    def test_images(self) -> Images:
+        loaded = data.load(self.data, "test")
+        if not self.sorted_by_class:
+            return loaded.images, loaded.labels
+        order = loaded.labels.argsort(stable=True)
+        return loaded.images[order], loaded.labels[order]
+
+    def evaluate(self, job: Job) -> Outcome:
+        charged, measured, losses, curve, notes = 0.0, [], [], [], []
+        for fold, (train, held_out) in enumerate(self._splits()):
+            training = self.training(job, train)
+            start, points = self._resume(training, job, fold), []
+
+            def record(epoch, loss, training=training, held_out=held_out, points=points):
+                points.append(self._curve_point(training, held_out, job))
+
+            try:
+                losses.append(
+                    training.run(job.fidelity, deadline=job.deadline, on_epoch=record if self.curves else None)
+                )
+            except Diverged as error:
+                error.epochs = charged + training.epoch + 1 - start
+                raise
+            if job.save is not None:
+                job.save.mkdir(parents=True, exist_ok=True)
+                training.save(job.save / f"fold{fold}.pt")
+            charged += training.epoch - start
+            curve.append(points)
+            logits = training.predict(held_out[0]).cpu()
+            measured.append(self.measure(training, logits, held_out[1], job))
+            if training.epoch < job.fidelity:
+                return Outcome(_mean(measured), charged, {"train_loss": _mean_curve(losses)}, cut=True)
+            notes.append(self.note(training, logits, measured[-1]))
+        curves = {"train_loss": _mean_curve(losses)} | ({self.curve_metric: _mean_curve(curve)} if self.curves else {})
+        return Outcome(_mean(measured), self.epochs(job.stages), curves, self.outputs(notes))
+
+    @property
+    def _n_trainings(self) -> int:
+        return 1 if self.split == "test" else self.folds_used
+
+    def _splits(self) -> list[tuple[Images, Images]]:
+        images, labels = self.training_images
+        if self.split == "test":
+            return [((images, labels), self.test_images)]
+        folds = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(images, labels)
+        parts = [(torch.from_numpy(train), torch.from_numpy(held_out)) for train, held_out in folds]
+        return [((images[a], labels[a]), (images[b], labels[b])) for a, b in parts[: self.folds_used]]
+
+    def _resume(self, training: Training, job: Job, fold: int) -> int:
+        """Bring the training to the stage before the one asked for; returns the epoch from which epochs are charged.
+
+        A checkpoint that is gone costs time and nothing else: the earlier stages are trained again, to the same bits.
+        """
+        if self.continuation == "scratch" or len(job.stages) == 1:
+            return 0
+        checkpoint = job.restore / f"fold{fold}.pt" if job.restore else None
+        if checkpoint is not None and checkpoint.exists():
+            training.restore(checkpoint, weights_only_continuation=self.continuation == "weights")
+        else:
+            for stage in job.stages[:-1]:
+                training.run(stage)
+                if self.continuation == "weights":
+                    training.restart_optimizer()
+        return training.epoch
+
+    def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
+        return self.measure(training, training.predict(held_out[0]).cpu(), held_out[1], job)[self.curve_metric]
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
+    """The metrics that every classification study reports."""
+    predicted = logits.argmax(1)
+    return {
+        "top1": metrics.top_k_accuracy(logits, labels, 1),
+        "top3": metrics.top_k_accuracy(logits, labels, 3),
+        "top5": metrics.top_k_accuracy(logits, labels, 5),
+        "macro_precision": metrics.macro_precision(predicted, labels, classes),
+        "macro_f1": metrics.macro_f1(predicted, labels, classes),
+    }
+
+
+def _mean(measured: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(m[name] for m in measured) / len(measured) for name in measured[0]}
+
+
+def _mean_curve(curves: list[list[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*curves, strict=False)]
