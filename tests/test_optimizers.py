@@ -1,6 +1,9 @@
 """The conformance class that every optimizer must pass."""
 
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.paths import ROOT
 from jahslib.search import Budget, search
 from jahslib.trials import History
 from jahslib.workers import InProcess
@@ -157,3 +161,32 @@ class TestConformance:
 
         description = make(toy, 7).describe()
         assert json.loads(json.dumps(description))["seed"] == 7
+
+
+DECISIONS = """
+import sys
+from pathlib import Path
+from tests.test_optimizers import *
+
+toy = Toy([SIZE, PRECISION])
+for name, make in OPTIMIZERS.items():
+    # SMAC's local search starts from several points only once its model knows some tens of trials.
+    budget = Budget(trials=30 if name == "SMAC BOHB" else 10)
+    print(name, decisions(search(toy, make(toy, 3), budget, Path(sys.argv[1]) / f"{name}.jsonl", seed=3)))
+"""
+
+
+def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
+    running = []
+    for hashing in ("0", "1"):
+        (tmp_path / hashing).mkdir()
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", DECISIONS, str(tmp_path / hashing)],
+                env=os.environ | {"PYTHONHASHSEED": hashing, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    first, second = (process.communicate()[0].splitlines() for process in running)
+    assert len(first) == len(OPTIMIZERS) and first == second

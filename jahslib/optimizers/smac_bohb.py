@@ -1,8 +1,9 @@
 """BOHB as SMAC3 has it: Hyperband whose configurations come from a random-forest surrogate.
 
 SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
-density estimator instead). Around it stand three repairs: budgets are rounded up to whole epochs in one place, the model
-leaves a lower budget only once the higher one has `min_trials` results, and costs are finite.
+density estimator instead). Around it stand four repairs: budgets are rounded up to whole epochs in one place, the model
+leaves a lower budget only once the higher one has `min_trials` results, costs are finite, and the same seed proposes the
+same in every process.
 """
 
 import math
@@ -90,6 +91,8 @@ class SmacBohb(Replayed):
             max_budget=self.problem.fidelity.high,
             seed=self.seed,
         )
+        maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
+        _order_starting_points(maximizer)
         with warnings.catch_warnings(category=UserWarning, action="ignore"):
             return MultiFidelityFacade(
                 scenario,
@@ -97,6 +100,7 @@ class SmacBohb(Replayed):
                 intensifier=MultiFidelityFacade.get_intensifier(
                     scenario, eta=self.eta, incumbent_selection="highest_budget"
                 ),
+                acquisition_maximizer=maximizer,
                 initial_design=MultiFidelityFacade.get_initial_design(scenario, n_configs=self.n_init or dimensions),
                 config_selector=ConfigSelector(
                     scenario, retrain_after=self.retrain_after, min_trials=max(8, dimensions)
@@ -104,6 +108,18 @@ class SmacBohb(Replayed):
                 logging_level=False,
                 overwrite=True,
             )
+
+
+def _order_starting_points(maximizer) -> None:
+    """SMAC 2.4 passes the starting points of its local search through a set of configurations, whose order hangs on the
+    process's string hashing (PYTHONHASHSEED), and with it what is proposed."""
+    search = maximizer._local_search
+    unordered = search._get_init_points_from_previous_configs
+
+    def ordered(*args, **options):
+        return sorted(unordered(*args, **options), key=lambda configuration: configuration.get_array().tobytes())
+
+    search._get_init_points_from_previous_configs = ordered
 
 
 def _never_called(config, seed: int = 0, budget: float = 0.0) -> float:
