@@ -8,7 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
 
 # Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -84,6 +85,109 @@ def trace_panels(
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="upper center", ncols=len(names), bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    return figure
+
+
+def layer_panels(
+    table: pd.DataFrame, panels: Mapping[str, str], *, x_label: str = "optimizer step", title: str = "layer"
+) -> Figure:
+    """One panel a column of `table`, one curve a layer over training steps, mean ± sd over trainings.
+
+    `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
+    belongs to the network, is drawn once.
+    """
+    layers = {name: name for name in sorted(table.layer.unique())}
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False)
+    tidy = table.rename(columns={"layer": "method", "training": "seed"})
+    for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
+        if column == "params":
+            traces(axis, tidy[tidy.method == next(iter(layers))], "step", column, {next(iter(layers)): "network"})
+            axis.lines[0].set_color("black")
+            for band in axis.collections:
+                band.set_color("black")
+        else:
+            traces(axis, tidy, "step", column, layers)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(label)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=len(names), bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    return figure
+
+
+def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str, panel: str) -> Figure:
+    """`y` over `x` (logarithmic), a colour a type, with the one-sigma ellipse of each type's covariance in log10 `x`.
+
+    `table` has the columns type, `x`, `y` and `panel`, whose values get a panel each.
+    """
+    names = list(dict.fromkeys(table.type))
+    colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    panels = list(dict.fromkeys(table[panel]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False, sharex=True)
+    for axis, shown in zip(axes[0], panels, strict=True):
+        for i, name in enumerate(names):
+            own = table[(table[panel] == shown) & (table.type == name)]
+            if own.empty:
+                continue
+            points = np.column_stack([np.log10(own[x]), own[y]])
+            marker = "osD^vP*Xh<>"[i % 11]
+            axis.scatter(*points.T, s=14, color=colours[name], marker=marker, alpha=0.6, linewidths=0)
+            axis.scatter(*points.mean(0), s=42, color=colours[name], marker=marker, edgecolors="black", label=name)
+            if len(own) > 1:
+                values, vectors = np.linalg.eigh(np.cov(points.T, ddof=0))
+                turn = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
+                wide, high = 2 * np.sqrt(np.clip(values[::-1], 0, None))
+                axis.add_patch(
+                    Ellipse(
+                        points.mean(0), wide, high, angle=turn, facecolor=(*colours[name], 0.2), edgecolor=colours[name]
+                    )
+                )
+        axis.xaxis.set_major_locator(MultipleLocator(1))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, position: _short(10**value, position)))
+        axis.set_title(shown)
+        axis.set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(5, len(labels)))
+    figure.tight_layout(rect=(0, 0.07 * -(-len(labels) // 5) + 0.02, 1, 1))
+    return figure
+
+
+def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str, labels: Mapping[str, str]) -> Figure:
+    """`y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
+    figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, 3.0), squeeze=False, sharey=True)
+    for axis, (x, x_label) in zip(axes[0], columns.items(), strict=True):
+        for i, (method, label) in enumerate(labels.items()):
+            own = table[table.method == method]
+            colour, marker = COLOURS[i % len(COLOURS)], "osD^vP*"[i % 7]
+            axis.scatter(own[x], own[y], s=16, color=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
+        axis.set_xscale("log")
+        axis.set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=len(names), handletextpad=0.2, columnspacing=1.0)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    return figure
+
+
+def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
+    """Box plots of `value` by type with every point, a panel for each value of the column `panel`."""
+    panels = list(dict.fromkeys(table[panel]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, sharey=True)
+    names = list(dict.fromkeys(table.type))
+    for axis, shown in zip(axes[0], panels, strict=True):
+        own = table[table[panel] == shown]
+        runs = [own[own.type == name][value].to_numpy() for name in names]
+        rows = np.arange(len(names), 0, -1)
+        axis.boxplot(
+            runs, positions=rows, orientation="horizontal", widths=0.6, whis=(0, 100), medianprops={"color": "black"}
+        )
+        for row, points in zip(rows, runs, strict=True):
+            axis.scatter(points, row + np.linspace(-0.12, 0.12, len(points)), s=12, color=COLOURS[0], zorder=3)
+        axis.set_yticks(rows, names)
+        axis.set_title(shown)
+        axis.set_xlabel(label)
+    figure.tight_layout()
     return figure
 
 

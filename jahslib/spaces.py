@@ -7,6 +7,7 @@ space carries nothing from one call to the next.
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,21 @@ def key(configuration: Configuration) -> str:
 def digest(configuration: Configuration) -> str:
     """Eight hexadecimal digits that tell configurations apart in file names."""
     return hashlib.sha256(key(configuration).encode()).hexdigest()[:8]
+
+
+def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
+    """The configuration in a JSON file, such as `Report.configuration` writes, with absent values at their defaults.
+
+    Raises:
+        UserError: no such file, not JSON, or not a configuration of the space.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"configuration: no file {path}; give the path of an opt_cfg JSON") from error
+    except ValueError as error:
+        raise UserError(f"configuration: {path} is not JSON; give the path of an opt_cfg JSON") from error
+    return complete(space, values)
 
 
 def sample(space: ConfigurationSpace, rng: np.random.Generator) -> Configuration:

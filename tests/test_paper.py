@@ -11,28 +11,30 @@ import pytest
 import typst
 from matplotlib.figure import Figure
 
-from jahslib import paper, paths
+from jahslib import paper, paths, studies
 from jahslib.errors import UserError
 from jahslib.report import Report
 from jahslib.triallog import TrialLog
 
 HELPERS = ("records.typ", "style.typ")  # functions and layout; everything else is prose
-SECTION = (paper.SOURCES / "study_07.typ").read_text()
 NOTEBOOK = "07_constrained_EA"
+SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "07")}
+SECTION = SECTIONS["07"]
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 
 
 # Records that no notebook made ----------------------------------------------------------------------------------------
 
 
-def names(call: str) -> list[str]:
-    return sorted(set(re.findall(call + r'\(\s*(?:"07",\s*)?"(\w+)"', SECTION)))
+def names(call: str, key: str = "07") -> list[str]:
+    return sorted(set(re.findall(call + rf'\(\s*(?:"{key}",\s*)?"(\w+)"', SECTIONS.get(key, ""))))
 
 
-def columns() -> dict[str, set[str]]:
+def columns(key: str = "07") -> dict[str, set[str]]:
     """The columns that the section shows of each table."""
     found: dict[str, set[str]] = {}
-    for name, shown in re.findall(r'records-table\(\s*"07",\s*"(\w+)",\s*columns: \((.*?)\n  \)', SECTION, re.S):
+    table = rf'records-table\(\s*"{key}",\s*"(\w+)",\s*columns: \((.*?)\n  \)'
+    for name, shown in re.findall(table, SECTIONS.get(key, ""), re.S):
         found.setdefault(name, set()).update(re.findall(r"^    (\w+):", shown, re.M))
     return found
 
@@ -45,11 +47,12 @@ def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, to
         made = {"seed": 5, "commit": "0123456789ab", "versions": {"torch": torch}, "device": "cpu (1 threads)"}
         TrialLog(log, {**made, "fingerprint": {}}).close()
         report = Report(notebook, profile)
-        for name in names("study-value"):
+        key = notebook[:2]
+        for name in names("study-value", key):
             report.value(name, name, "a value", text="0.123 ± 0.004")
-        for name, shown in columns().items():
+        for name, shown in columns(key).items():
             report.table(name, pd.DataFrame({c: ["text", 0.25, 1234567] for c in sorted(shown)}), "a table")
-        for name in names("records-figure"):
+        for name in names("records-figure", key):
             figure = Figure(figsize=(4, 1))
             figure.subplots().plot([1, 3, 2])
             report.figure(name, figure, "a figure")
@@ -151,6 +154,18 @@ def test_provenance_stands_at_the_head_and_under_every_table(full):
     shown = text_of(paper.build(full))
     line = "cpu (1 threads) · seed 5 · torch 2.15.0 · commit 0123456789ab"
     assert shown.count(line) == 1 + SECTION.count("#records-table(")
+
+
+@pytest.mark.parametrize("notebook", studies.MODULES)
+@poppler
+def test_every_section_builds_without_the_others(notebook, tmp_path):
+    write_records(tmp_path, notebook=notebook)
+    shown = text_of(paper.build(tmp_path))
+    assert [key for key in SECTIONS if f"Study {key}" in shown] == [notebook[:2]]
+
+
+def test_every_study_has_a_section():
+    assert [notebook[:2] for notebook in studies.MODULES] == list(SECTIONS)
 
 
 @poppler

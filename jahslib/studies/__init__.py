@@ -3,7 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-MODULES = {"07_constrained_EA": "constrained_ea"}
+MODULES = {
+    "01_growing_bohb": "growing_bohb",
+    "02_growing_thresholds": "growing_thresholds",
+    "07_constrained_EA": "constrained_ea",
+}
 
 
 def check(notebook: str, parameters: dict[str, Any]) -> None:

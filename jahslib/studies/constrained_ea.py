@@ -1,6 +1,5 @@
 """Study 07: which searches are run, on what, and where their logs stand. Notebook 07_constrained_EA tells the story."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,14 +116,14 @@ PROFILES: dict[str, dict[str, Any]] = {
             "since so little training reaches less, a precision floor of .30 instead of .39; convolutions of 16-64 "
             "channels instead of 16-1024 with kernels of 3 and 5 pixels, batches of 64-300 instead of 4-300, learning "
             "rates of 1e-4 to 1e-1 instead of 1e-5 to 1e-1; a population of 8 instead of 50 with 4 children instead of "
-            "10, and a budget of 1500 epochs a search instead of 23 hours"
+            "10, and a budget of 1200 epochs a search instead of 23 hours"
         ),
         "data": "micro17flower",
         "methods": tuple(METHODS),
         "seeds": (0, 42, 123),
         "pop_size": 8,
         "num_children": 4,
-        "epoch_budget": 1500,
+        "epoch_budget": 1200,
         "max_epochs": 32,
         "min_epochs": 4,
         "folds_used": 1,
@@ -175,7 +174,7 @@ def options(**given: Any) -> Options:
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     test_problem(o).test_images  # noqa: B018 (loads the test split)
-    for run in [*searches(o), *constraint_searches(o), *retrainings(o)]:
+    for run in planned(o):
         run.check(fresh=o.fresh)
     for size in {o.constraint_max_model_size, *(size for _, size in o.settings)}:
         task = problem(o, 0, max_model_size=size)
@@ -236,6 +235,11 @@ def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optim
             return AxBO(task, seed)
 
 
+def planned(o: Options) -> list[Run]:
+    """Every run that rests on no other's result, the longest first, so that workers end at about the same time."""
+    return [*reversed(list(retrainings(o))), *searches(o), *constraint_searches(o)]
+
+
 def searches(o: Options) -> Iterator[Run]:
     """The main comparison: every method with every seed, under one epoch budget."""
     left_out = {True: "ea", False: "ea_hb"}.get(o.hyperband)  # type: ignore[call-overload]
@@ -286,8 +290,11 @@ def final_run(
 
 def finished(o: Options, histories: dict[str, History]) -> list[Search]:
     """The main comparison's searches, judged by the study's constraints whatever each of them was told."""
-    runs = {run.log.stem: run for run in searches(o)}
-    return [Search(runs[log].method, runs[log].seed, h, problem(o, runs[log].seed)) for log, h in histories.items()]
+    return [
+        Search(run.method, run.seed, histories[run.log.stem], problem(o, run.seed))
+        for run in searches(o)
+        if run.log.stem in histories
+    ]
 
 
 def run_finals(o: Options, found: list[Search]) -> dict[tuple[str, int], list[Trial]]:
@@ -334,17 +341,10 @@ def run_configuration(o: Options) -> list[Trial]:
     """Train the configuration in the file `o.configuration` and measure it on the test split.
 
     Raises:
-        UserError: no such file, not JSON, or not a configuration of the space.
+        UserError: see `jahslib.spaces.read`.
     """
-    path = Path(o.configuration or "")
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"configuration: no file {path}; give the path of an opt_cfg JSON") from error
-    except ValueError as error:
-        raise UserError(f"configuration: {path} is not JSON; give the path of an opt_cfg JSON") from error
     task = test_problem(o, narrowed={}, max_model_size=None, min_precision=None)
-    given = spaces.complete(task.space, values)
+    given = spaces.read(task.space, o.configuration or "")
     return _trials(
         o, [final_run(o, task, given, o.final_seeds, f"test-{spaces.digest(given)}.jsonl", "configuration")]
     )[0]

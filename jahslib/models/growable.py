@@ -1,0 +1,178 @@
+"""Layers that gain neurons while they are trained.
+
+A layer's tensors always have the size of what is active. Growth gives the same `Parameter` new data, so optimizers,
+hooks and references stay valid; `state_dict` holds the present size and `load_state_dict` takes any size.
+
+Optimizers keep moments of a parameter's size, and fused ones would read beyond them. One process-wide hook therefore
+pads the state of growable parameters with zeros, before the step, in whatever optimizer holds them: none need be
+registered.
+That suits optimizers whose state is element-wise (SGD, Adam, AdamW, Adadelta, RMSprop, ...); others are refused.
+
+[Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. The original allocates the largest size
+and slices it; here nothing is allocated before it is needed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from jahslib.errors import UserError
+from jahslib.models import layers
+
+
+class _MayGrow(nn.Module):
+    """Takes a `state_dict` of any size, and keeps its parameters marked for `_pad_state`, whatever replaces them."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._mark()
+
+    def _apply(self, *args, **options):  # to another device, out of the meta device
+        super()._apply(*args, **options)
+        self._mark()
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # of a deep copy
+        super().__setstate__(state)
+        self._mark()
+
+    def _mark(self) -> None:
+        for parameter in self.parameters(recurse=False):
+            parameter.may_grow = True  # type: ignore[attr-defined]
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **options):
+        for name, parameter in self.named_parameters(recurse=False):
+            found = state_dict.get(prefix + name)
+            same_kernel = found is not None and found.ndim == parameter.ndim and found.shape[2:] == parameter.shape[2:]
+            if same_kernel and found.shape != parameter.shape:
+                empty = torch.empty(found.shape, dtype=parameter.dtype, device=parameter.device)
+                _become(parameter, empty.contiguous(memory_format=_memory_format(parameter)))
+        for name, buffer in self.named_buffers(recurse=False):
+            found = state_dict.get(prefix + name)
+            if found is not None and found.shape != buffer.shape and found.ndim == buffer.ndim:
+                setattr(self, name, buffer.new_empty(found.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+        self._note_size()
+
+    def _note_size(self) -> None:
+        raise NotImplementedError
+
+
+class _GrowableLayer(_MayGrow):
+    """`weight` is out x in x ..., `bias` out; growing appends along the first and second axis."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def add_outputs(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """New neurons: `weight` k x in x ..., `bias` k (None: zeros)."""
+        if weight.shape[1:] != self.weight.shape[1:]:
+            raise UserError(
+                f"add_outputs: weight of shape {tuple(weight.shape)} does not fit {tuple(self.weight.shape)}; "
+                "all axes but the first must agree"
+            )
+        _append(self.weight, weight, 0)
+        if self.bias is not None:
+            _append(self.bias, self.bias.new_zeros(len(weight)) if bias is None else bias, 0)
+        self._note_size()
+
+    def add_inputs(self, count: int) -> None:
+        """`count` new inputs with weight zero, so that the output stays what it was."""
+        out, _, *kernel = self.weight.shape
+        _append(self.weight, self.weight.new_zeros(out, count, *kernel), 1)
+        self._note_size()
+
+
+class Conv2d(_GrowableLayer, layers.Conv2d):
+    def _note_size(self) -> None:
+        self.out_channels, self.in_channels = self.weight.shape[:2]
+
+
+class Linear(_GrowableLayer, layers.Linear):
+    def _note_size(self) -> None:
+        self.out_features, self.in_features = self.weight.shape
+
+
+class BatchNorm(_MayGrow, _BatchNorm):
+    """Batch normalisation of `n x features` or `n x features x h x w`.
+
+    `track_running_stats=False` normalises by the batch's statistics in evaluation too, as in [Berg22].
+    """
+
+    def add_features(self, mean: Tensor, var: Tensor) -> None:
+        """New features (k) with scale 1 and shift 0; `mean` and `var` start their running statistics."""
+        if self.affine:
+            _append(self.weight, torch.ones_like(mean), 0)
+            _append(self.bias, torch.zeros_like(mean), 0)
+        if self.track_running_stats:
+            assert self.running_mean is not None and self.running_var is not None
+            self.running_mean = torch.cat([self.running_mean, mean.to(self.running_mean)])
+            self.running_var = torch.cat([self.running_var, var.to(self.running_var)])
+        self.num_features += len(mean)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any; the network decides."""
+
+    def _note_size(self) -> None:
+        found = self.weight if self.affine else self.running_mean
+        self.num_features = self.num_features if found is None else len(found)
+
+
+def _append(parameter: nn.Parameter, more: Tensor, axis: int) -> None:
+    grown = torch.cat([parameter.data, more.to(parameter)], axis)
+    _become(parameter, grown.contiguous(memory_format=_memory_format(parameter)))
+
+
+def _become(parameter: nn.Parameter, data: Tensor) -> None:
+    """Give `parameter` data of another shape.
+
+    While a graph of the last forward pass is alive (a loss kept in a variable), autograd goes on using the gradient
+    accumulator it made for the old shape. It drops it on a change of type, so the data take a detour over one.
+    """
+    other = torch.float64 if parameter.dtype != torch.float64 else torch.float32
+    parameter.grad = None
+    parameter.data = torch.empty(0, dtype=other, device=parameter.device)
+    parameter.data = data
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _pad_state(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not getattr(parameter, "may_grow", False) or parameter not in optimizer.state:
+                continue
+            state = optimizer.state[parameter]
+            moments = {name: value for name, value in state.items() if isinstance(value, Tensor) and value.ndim}
+            shapes = {value.shape for value in moments.values()}
+            if shapes <= {parameter.shape}:
+                continue
+            # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
+            if len(shapes) > 1 or not _fits(*shapes, parameter):
+                kept = ", ".join(f"{name} {tuple(value.shape)}" for name, value in moments.items())
+                raise UserError(
+                    f"{type(optimizer).__name__} keeps {kept} for a growable parameter of shape "
+                    f"{tuple(parameter.shape)}: a state that is not element-wise cannot follow growth; use an "
+                    "optimizer such as SGD or Adam"
+                )
+            for name, value in moments.items():
+                state[name] = _padded(value, parameter)
+
+
+def _fits(shape: torch.Size, parameter: Tensor) -> bool:
+    return len(shape) == parameter.ndim and all(a <= b for a, b in zip(shape, parameter.shape, strict=True))
+
+
+def _padded(value: Tensor, parameter: Tensor) -> Tensor:
+    padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
+    padded[tuple(slice(n) for n in value.shape)] = value
+    return padded
+
+
+register_optimizer_step_pre_hook(_pad_state)

@@ -1,0 +1,62 @@
+"""How much of its room a layer uses: ranks and orthogonality of activation matrices.
+
+An activation matrix H is samples x n, one column a neuron. All measures need its singular values only, and those are
+the square roots of the eigenvalues of the n x n Gram matrix, which for samples >> n costs a fraction of the SVD.
+
+[Maile22] Maile, Rachelson, Luga, Wilson, "When, where, and how to add new neurons to ANNs", AutoML 2022.
+[Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def activation_matrix(activations: Tensor) -> Tensor:
+    """`b x n` or `b x n x h x w` -> `(b h w) x n`, scaled by `1/sqrt(b)` (by the batch only, [Berg22])."""
+    flat = activations.permute(0, 2, 3, 1).flatten(0, 2) if activations.ndim == 4 else activations
+    return flat / math.sqrt(len(activations))
+
+
+def singular_values(matrix: Tensor) -> Tensor:
+    """Singular values of `samples x n`, descending (float64, `min(samples, n)`), from the Gram matrix.
+
+    The product is accumulated in `matrix`'s own precision, the eigenvalues in float64. In float32 a singular value far
+    below the largest, s_1, carries an error of up to about 3e-4 s_1 (the root of the rounding error).
+    """
+    gram = (matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T).double()
+    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().flip(0)
+
+
+def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
+    """Number of singular values above `epsilon` ([Berg22] equation 1; [Maile22] uses .01)."""
+    return int((s > epsilon).sum())
+
+
+def effective_rank(s: Tensor) -> float:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3)."""
+    total = s.sum()
+    if total <= 0:
+        return 0.0
+    p = s / total
+    return float(torch.special.entr(p).sum().exp())
+
+
+def orthogonality_gap(s: Tensor, samples: int) -> float:
+    """|| H H^T / ||H||_F^2 - I / samples ||_F, from the singular values of H (`samples x n`) ([Maile22] section 3)."""
+    energy = s.square()
+    total = energy.sum()
+    if total <= 0:
+        return 1.0
+    return math.sqrt(max(0.0, float((energy / total).square().sum()) - 1 / samples))
+
+
+def residual(basis: Tensor, candidates: Tensor) -> Tensor:
+    """Squared norm (k) of what of each candidate column (`samples x k`) the columns of `basis` (`samples x n`) miss.
+
+    || c - H H^+ c ||^2 ([Berg22] equation 5), with singular values up to the machine epsilon not inverted.
+    """
+    u, s, _ = torch.linalg.svd(basis, full_matrices=False)
+    u = u[:, s > torch.finfo(s.dtype).eps * s.max()]
+    return (candidates - u @ (u.T @ candidates)).square().sum(0)

@@ -1,0 +1,271 @@
+"""Study 02: which trainings are run, on what, and where their logs stand; see notebook 02_growing_thresholds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jahslib import paths, spaces
+from jahslib.errors import UserError
+from jahslib.problem import Configuration
+from jahslib.problems.growing_convnet import (
+    BASELINE,
+    INCUMBENT,
+    INCUMBENT_STATIC,
+    GrowingConvNets,
+    static_configuration,
+)
+from jahslib.profiles import resolve
+from jahslib.studies.runs import Run, run_all, trainings
+from jahslib.trials import Trial
+
+NOTEBOOK = "02_growing_thresholds"
+
+BASELINE_NAME, NORTH_NAME = "baseline", "NORTH-Select"
+TEST_TYPES = ("baseline", "BOHB static", "BOHB growing", "grown, retrained statically")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of the study.
+
+    `thresholds`: the values of q in the sweep. `gamma`, `north_width`: NORTH-Select's point, which the original starts
+    from 16 neurons a layer. `ablations`: name -> changes to the problem of one q = `ablated` point, `rule` among them.
+    `full_folds`: folds of three points trained on all of the data in addition, to be compared like for like with the
+    reported values; 0 leaves it out. `configuration`: path of what "BOHB growing" trains in the test comparison, such
+    as a winner of study 01 (JSON); None is the original's incumbent.
+    """
+
+    profile: str
+    data: str
+    per_class: int | None
+    thresholds: tuple[float, ...]
+    folds_used: int
+    max_epochs: int
+    test_runs: int
+    trace_every: int
+    full_folds: int
+    note: str
+    seeds: tuple[int, ...] = (0,)
+    folds: int = 5
+    gamma: float = 0.9
+    north_width: int = 16
+    initial_width: int = 8
+    max_width: int = 256
+    max_params: int = 30_000
+    growth_every: int = 10
+    ablated: float = 0.8
+    ablations: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {
+            "random neurons": {"rule": {"initialisation": "random"}},
+            "neurons off the weights' row space": {"rule": {"initialisation": "weight"}},
+            "growth at every step": {"rule": {"every": 1}},
+            "running batch statistics": {"batch_norm": "running"},
+        }
+    )
+    configuration: str | None = None
+    device: str = "auto"
+    workers: int = 1
+    scheduler: str | None = None
+    fresh: bool = False
+
+    def __post_init__(self):
+        for q in (*self.thresholds, self.gamma, self.ablated):
+            if not 0 <= q <= 1:
+                raise UserError(f"thresholds: {q} is none; give values in [0, 1]")
+        if not self.thresholds or not self.seeds:
+            raise UserError("thresholds and seeds: give at least one of each, such as [0.8] and [0]")
+        if self.test_runs < 1:
+            raise UserError(f"test_runs: {self.test_runs}; give at least 1")
+
+
+SWEEP = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "note": "300 of mnist5k's digits, a few steps of training: shows that the code runs, nothing about thresholds",
+        "data": "mnist5k",
+        "per_class": 30,
+        "thresholds": (0.3, 0.8, 1.0),
+        "folds_used": 2,
+        "max_epochs": 2,
+        "test_runs": 2,
+        "trace_every": 1,
+        "full_folds": 0,
+        "growth_every": 1,
+    },
+    "cpu": {
+        "note": (
+            "the first 600 training images of each class (6,000 of 60,000), so 48 steps an epoch instead of 480 in the "
+            "sweep and 60 instead of 600 before the test"
+        ),
+        "data": "fashion_mnist",
+        "per_class": 600,
+        "thresholds": SWEEP,
+        "folds_used": 5,
+        "max_epochs": 10,
+        "test_runs": 5,
+        "trace_every": 4,
+        "full_folds": 2,
+    },
+    "paper": {
+        "note": "the original's data, folds, epochs and runs",
+        "data": "fashion_mnist",
+        "per_class": None,
+        "thresholds": SWEEP,
+        "folds_used": 5,
+        "max_epochs": 10,
+        "test_runs": 5,
+        "trace_every": 20,
+        "full_folds": 0,
+    },
+}
+
+
+def options(**given: Any) -> Options:
+    """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
+    if given.get("device") in (None, "auto"):
+        given["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    for name in ("thresholds", "seeds"):
+        if given.get(name) is not None:
+            given[name] = tuple(given[name])
+    return resolve(Options, PROFILES, given)
+
+
+def check(o: Options) -> None:
+    """See `jahslib.studies.check`."""
+    test_problem(o).test_images  # noqa: B018 (loads the test split)
+    test_problem(o).check()
+    for run in [*sweep(o).values(), *full(o).values()]:
+        run.check(fresh=o.fresh)
+
+
+def problem(o: Options, **changes: Any) -> GrowingConvNets:
+    """The problem of the sweep: five folds of seed 42, no limit on parameters."""
+    base = GrowingConvNets(
+        data=o.data,
+        min_epochs=1,
+        max_epochs=o.max_epochs,
+        folds=o.folds,
+        folds_used=o.folds_used,
+        per_class=o.per_class,
+        max_params=None,
+        initial_width=o.initial_width,
+        rule={"every": o.growth_every, "max_conv": o.max_width},
+        trace_every=o.trace_every,
+        device=o.device,
+    )
+    return replace(base, **changes)
+
+
+def test_problem(o: Options) -> GrowingConvNets:
+    """Train on the whole training split under the search's limits, measure on the test split."""
+    return problem(
+        o, split="test", max_params=o.max_params, rule={"every": o.growth_every, "max_conv": min(128, o.max_width)}
+    )
+
+
+def logs(o: Options) -> Path:
+    return paths.results(o.profile, NOTEBOOK) / "logs"
+
+
+def growing(q: float) -> Configuration:
+    return {"learning_rate_init": 0.01, "n_conv_layers": 3, "n_fc_layers": 0, "conv_trigger_threshold": q}
+
+
+def sweep(o: Options) -> dict[tuple[str, int], Run]:
+    """The runs by (type, seed): baseline, NORTH-Select and every q, each cross-validated once a seed."""
+    north = {"trigger": "north", "every": 1, "max_conv": o.max_width}
+    points: dict[str, tuple[GrowingConvNets, Configuration]] = {
+        BASELINE_NAME: (problem(o), BASELINE),
+        NORTH_NAME: (problem(o, initial_width=o.north_width, rule=north), growing(o.gamma)),
+    }
+    points |= {threshold_name(q): (problem(o), growing(q)) for q in o.thresholds}
+    return {
+        (name, seed): _run(o, f"{_file_name(name)}-seed{seed}", name, task, [configuration], seed)
+        for seed in o.seeds
+        for name, (task, configuration) in points.items()
+    }
+
+
+def full(o: Options) -> dict[tuple[str, int], Run]:
+    """The runs of baseline, q = .8 and q = 1 on all of the data, by (type, seed)."""
+    if not o.full_folds:
+        return {}
+    task = problem(o, per_class=None, folds_used=o.full_folds, trace_every=0)
+    points = {BASELINE_NAME: BASELINE} | {threshold_name(q): growing(q) for q in (0.8, 1.0)}
+    seed = o.seeds[0]
+    return {
+        (name, seed): _run(o, f"full-{_file_name(name)}-seed{seed}", name, task, [c], seed)
+        for name, c in points.items()
+    }
+
+
+def ablation(o: Options) -> dict[tuple[str, int], Run]:
+    """The runs of the q = `ablated` point with one thing changed, by (change, seed)."""
+    runs = {}
+    for name, changes in o.ablations.items():
+        plain = problem(o, **{k: v for k, v in changes.items() if k != "rule"})
+        task = replace(plain, rule=plain.rule | changes.get("rule", {}))
+        for seed in o.seeds:
+            log = f"ablation-{_file_name(name)}-seed{seed}"
+            runs[name, seed] = _run(o, log, name, task, [growing(o.ablated)], seed)
+    return runs
+
+
+def run(o: Options, runs: Mapping[tuple[str, int], Run]) -> dict[str, list[Trial]]:
+    """Train what is not trained yet; the trials by name, one a seed."""
+    if not runs:
+        return {}
+    histories = run_all(runs.values(), workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
+    found: dict[str, list[Trial]] = {}
+    for (name, _), made in runs.items():
+        found.setdefault(name, []).extend(t for t in histories[made.log.stem] if t.status == "ok")
+    return found
+
+
+def run_tests(o: Options) -> dict[str, list[Trial]]:
+    """The test comparison by type; what grew in "BOHB growing" is then trained once more as static networks."""
+    task, seed = test_problem(o), o.seeds[0]
+    incumbent = spaces.read(task.space, o.configuration) if o.configuration else INCUMBENT
+    chosen = {"baseline": BASELINE, "BOHB static": INCUMBENT_STATIC, "BOHB growing": incumbent}
+    runs = {
+        (name, seed): _run(o, f"test-{_file_name(name)}-{spaces.digest(c)}", name, task, [c] * o.test_runs, seed)
+        for name, c in chosen.items()
+    }
+    found = run(o, runs)
+    grown = [
+        static_configuration(incumbent.get("learning_rate_init", 0.01), fold["widths"], fold["n_conv"])
+        for trial in found["BOHB growing"]
+        for fold in trial.outputs["folds"]
+    ]
+    name = TEST_TYPES[-1]
+    log = f"test-{_file_name(name)}-{spaces.digest({'all': str(grown)})}"
+    return found | run(o, {(name, seed): _run(o, log, name, task, grown, seed)})
+
+
+def threshold_name(q: float) -> str:
+    return f"q = {q:g}"
+
+
+def log_files(o: Options) -> list[Path]:
+    return sorted(logs(o).glob("*.jsonl"))
+
+
+def _run(
+    o: Options, log: str, method: str, task: GrowingConvNets, configurations: Sequence[Configuration], seed: int
+) -> Run:
+    return trainings(
+        task,
+        list(configurations),
+        logs(o) / f"{log}.jsonl",
+        seed=seed,
+        method=method,
+        study=NOTEBOOK,
+        profile=o.profile,
+    )
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c == "." else "_" for c in name.lower().replace(" = ", ""))
