@@ -82,9 +82,7 @@ def trace_panels(
                 )
             axis.set_ylabel(y_label if j == 0 else "")
             axis.set_xlabel(x_label if i == len(rows) - 1 else "")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names), bbox_to_anchor=(0.5, 1.0))
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    _legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -109,9 +107,7 @@ def layer_panels(
             traces(axis, tidy, "step", column, layers)
         axis.set_xlabel(x_label)
         axis.set_ylabel(label)
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names), bbox_to_anchor=(0.5, 1.0))
-    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    _legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -161,12 +157,10 @@ def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str
             own = table[table.method == method]
             colour, marker = COLOURS[i % len(COLOURS)], "osD^vP*"[i % 7]
             axis.scatter(own[x], own[y], s=16, color=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
-        axis.set_xscale("log")
+        _log_axis(axis)
         axis.set_xlabel(x_label)
     axes[0, 0].set_ylabel(y_label)
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names), handletextpad=0.2, columnspacing=1.0)
-    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    _legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -221,10 +215,7 @@ def feasibility(
         axis.set_title(labels[method])
         axis.tick_params(labelbottom=True)
         if log:
-            axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.xaxis.set_major_formatter(FuncFormatter(_short))
+            _log_axis(axis)
     for unused in axes.flat[len(methods) :]:
         unused.set_visible(False)
     figure.supxlabel(x_label, fontsize=9)
@@ -294,6 +285,22 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axis.tick_params(labelsize=7, rotation=0)
     figure.tight_layout()
     return figure
+
+
+def _legend_above(figure: Figure, axis: Axes) -> None:
+    """The legend of `axis` above all panels, in two rows where its names are long, and room made for it."""
+    handles, names = axis.get_legend_handles_labels()
+    rows = 1 if sum(map(len, names)) + 6 * len(names) <= 78 else 2
+    figure.legend(handles, names, loc="upper center", ncols=-(-len(names) // rows), bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.15 + 0.2 * rows) / figure.get_figheight()))
+
+
+def _log_axis(axis: Axes) -> None:
+    """A logarithmic x axis with labels few and narrow enough for a small panel."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(FuncFormatter(_short))
 
 
 def _short(value: float, _position: int) -> str:

@@ -67,3 +67,78 @@ def test_the_published_curves_average_the_wrong_runs(study):
 def test_unknown_study_is_refused():
     with pytest.raises(UserError, match="08_none"):
         reported.load("08_none")
+
+
+class TestGrowing:
+    """Studies 01 and 02."""
+
+    @pytest.fixture(params=["01_growing_bohb", "02_growing_thresholds"])
+    def either(self, request):
+        return reported.load(request.param)
+
+    @pytest.fixture
+    def search(self):
+        return reported.load("01_growing_bohb")
+
+    @pytest.fixture
+    def thresholds(self):
+        return reported.load("02_growing_thresholds")
+
+    def test_keys_are_documented_and_tables_tidy(self, either):
+        test_every_key_is_documented(either)
+        test_tables_are_tidy(either)
+
+    def test_the_incumbent_is_a_point_of_the_reported_space(self, search):
+        for r in search["space"]:
+            value, (low, high) = r["incumbent"], r["range"]
+            assert low <= r["default"] <= high and (value is None or low <= value <= high)
+            assert search["incumbent"].get(r["hyperparameter"]) == value
+        assert search["incumbent"].keys() == {
+            r["hyperparameter"] for r in search["space"] if r["incumbent"] is not None
+        }
+        assert (search["search"]["configurations"], search["search"]["static_configurations"]) == (60, 171)
+
+    def test_the_library_searches_the_reported_space(self, search):
+        from jahslib.problems.growing_convnet import INCUMBENT, space
+
+        ours = space("joint")
+        for r in search["space"]:
+            hyperparameter = ours[r["hyperparameter"]]
+            assert [hyperparameter.lower, hyperparameter.upper] == r["range"]
+            assert hyperparameter.default_value == r["default"]
+            assert getattr(hyperparameter, "log", False) == ("log" in r["type"])
+        assert len(ours) == 5 and INCUMBENT == search["incumbent"]
+
+    def test_the_sweep_is_complete_and_agrees_with_its_folds(self, thresholds):
+        rows = thresholds["sweep"]
+        assert [r["q"] for r in rows if r["type"] == "threshold"] == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
+        assert {r["type"] for r in rows} == {"baseline", "NORTH-Select", "threshold"}
+        for r in rows:
+            params, accuracy = pd.Series(r["params_by_fold"]) / 1000, pd.Series(r["accuracy_by_fold"])
+            assert len(params) == len(accuracy) == 5
+            assert params.mean() == pytest.approx(r["params_thousands"], abs=0.1)
+            assert params.std(ddof=0) == pytest.approx(r["params_sd"], abs=0.1)
+            assert accuracy.mean() == pytest.approx(r["accuracy"], abs=5.1e-4)
+            assert accuracy.std(ddof=0) == pytest.approx(r["accuracy_sd"], abs=5.1e-4)
+
+    @pytest.mark.parametrize(("q", "params", "accuracy"), [(1.0, 2.0, 0.887), (0.8, 6.4, 0.9), (0.4, 205.4, 0.914)])
+    def test_points_of_the_sweep(self, thresholds, q, params, accuracy):
+        point = row(thresholds["sweep"], q=q)
+        assert (point["params_thousands"], point["accuracy"]) == (params, accuracy)
+
+    def test_the_test_runs_agree_with_what_is_printed_of_them(self, thresholds):
+        printed = {r["type"]: r["accuracy"] for r in thresholds["test"]}
+        names = ("baseline", "BOHB static", "BOHB growing", "grown, retrained statically")
+        assert printed == dict(zip(names, (0.907, 0.909, 0.914, 0.915), strict=True))
+        for r in thresholds["test"]:
+            runs = pd.Series(r["runs"])
+            assert len(runs) == 5 and runs.mean() == pytest.approx(r["accuracy"], abs=5.1e-4)
+            assert runs.std(ddof=0) == pytest.approx(r["accuracy_sd"], abs=5.1e-4)
+
+    def test_the_stated_significance_follows_from_the_runs(self, thresholds):
+        from statsmodels.stats.weightstats import ztest
+
+        stated = thresholds["significance"]
+        baseline, growing = (row(thresholds["test"], type=stated[k])["runs"] for k in ("against", "type"))
+        _, p = ztest(growing, value=pd.Series(baseline).mean(), alternative="larger")
+        assert (p < stated["alpha"]) == stated["rejected"]

@@ -2,8 +2,8 @@
 
 SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
 density estimator instead). Around it stand four repairs: budgets are rounded up to whole epochs in one place, the model
-leaves a lower budget only once the higher one has `min_trials` results, costs are finite, and the same seed proposes the
-same in every process.
+leaves a lower budget only once the higher one has `min_trials` results, costs are finite, and a seed proposes the same
+in every process.
 """
 
 import math
@@ -51,6 +51,7 @@ class SmacBohb(Replayed):
             self._exhausted = True
             return None
         configuration = spaces.plain(self._asked.config)
+        assert self._asked.budget is not None, "Hyperband gives every trial a budget"
         fidelity = math.ceil(self._asked.budget - 1e-9)
         lower, parent = self._trained.get(spaces.key(configuration), (0, None))
         return Suggestion(
