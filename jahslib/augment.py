@@ -1,0 +1,38 @@
+"""Random augmentation of whole batches, as tensor code without a loop over images."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def flips_and_rotations(
+    images: Tensor, generator: torch.Generator, *, flips: bool = True, degrees: float = 180.0
+) -> Tensor:
+    """Each image flipped left-right and upside down, each with probability 1/2, then turned by up to +-`degrees`.
+
+    `images`: `b x c x h x w` floats; the result has the same shape. As torchvision's RandomHorizontalFlip,
+    RandomVerticalFlip and RandomRotation, which study 05's original chains: the angle is uniform, every pixel takes the
+    value of the nearest one, and what comes from outside is 0. `generator` lives on the images' device.
+    """
+    b = len(images)
+    draws = torch.rand(3, b, generator=generator, device=images.device, dtype=images.dtype)
+    angle = (2 * draws[0] - 1) * math.radians(degrees)
+    mirror = torch.where(draws[1:] < 0.5, -1.0, 1.0).to(images.dtype) if flips else torch.ones_like(draws[1:])
+    return turn(images, angle, mirror[0], mirror[1])
+
+
+def turn(images: Tensor, angle: Tensor, mirror_x: Tensor, mirror_y: Tensor) -> Tensor:
+    """Each image mirrored (-1) or not (1) along its axes, then turned counter-clockwise by `angle` (radians).
+
+    All but `images` (`b x c x h x w`) have shape `b`. One nearest-neighbour look-up does it all.
+    """
+    h, w = images.shape[2:]
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # From a pixel of the result to where it comes from, in coordinates of -1..1 along each side.
+    x = torch.stack([mirror_x * cos, -mirror_x * sin * (h / w), zero], 1)
+    y = torch.stack([mirror_y * sin * (w / h), mirror_y * cos, zero], 1)
+    grid = F.affine_grid(torch.stack([x, y], 1), list(images.shape), align_corners=False)
+    turned = F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return turned.contiguous(memory_format=torch.channels_last)
