@@ -20,13 +20,14 @@ def activation_matrix(activations: Tensor) -> Tensor:
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values of `samples x n`, descending (float64, `min(samples, n)`), from the Gram matrix.
+    """Singular values of `samples x n`, descending (float64, on the CPU, `min(samples, n)`), from the Gram matrix.
 
     The product is accumulated in `matrix`'s own precision, the eigenvalues in float64. In float32 a singular value far
     below the largest, s_1, carries an error of up to about 3e-4 s_1 (the root of the rounding error).
     """
-    gram = (matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T).double()
-    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().flip(0)
+    gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    # On the CPU: for matrices this small the solvers of CUDA take far longer than the copy.
+    return torch.linalg.eigvalsh(gram.to("cpu", torch.float64)).clamp(min=0).sqrt().flip(0)
 
 
 def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
