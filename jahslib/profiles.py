@@ -3,8 +3,8 @@
 import ast
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import fields, replace
+from typing import Any, TypeVar, get_origin
 
 from jahslib.errors import UserError
 
@@ -14,6 +14,8 @@ Options = TypeVar("Options")
 
 def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Options:
     """Options of the profile named in `given["profile"]`, overridden by whatever else in `given` is not None.
+
+    The device "auto" becomes "cuda" where there is one, else "cpu"; lists become tuples where an option is one.
 
     Raises:
         UserError: an unknown profile or option.
@@ -27,8 +29,15 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
             raise UserError(f"parameter {name!r} is unknown{hint}")
-    chosen = {k: v for k, v in given.items() if v is not None}
-    return options(**{**defaults[profile], **chosen})
+    chosen = {**defaults[profile], **{k: v for k, v in given.items() if v is not None}}
+    tuples = {f.name for f in fields(options) if get_origin(f.type) is tuple}  # type: ignore[arg-type]
+    chosen |= {k: tuple(v) for k, v in chosen.items() if k in tuples and isinstance(v, list)}
+    made = options(**chosen)
+    if getattr(made, "device", None) != "auto":
+        return made
+    import torch
+
+    return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[type-var]
 
 
 def given(namespace: Mapping[str, Any], options: type) -> dict[str, Any]:

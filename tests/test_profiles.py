@@ -23,6 +23,17 @@ def test_the_profile_sets_what_is_not_given():
     )
 
 
+def test_lists_become_tuples_and_auto_a_device():
+    @dataclass
+    class Seeded:
+        profile: str
+        seeds: tuple[int, ...]
+        device: str = "auto"
+
+    made = resolve(Seeded, {"smoke": {"seeds": (0,)}}, {"profile": "smoke", "seeds": [1, 2]})
+    assert made.seeds == (1, 2) and made.device in ("cpu", "cuda")
+
+
 def test_refuses_unknown_profiles_and_options():
     with pytest.raises(UserError, match="profile: 'papr' is unknown; choose one of smoke, cpu, paper"):
         resolve(Options, DEFAULTS, {"profile": "papr"})

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from jahslib import paths, spaces
 from jahslib.errors import UserError
 from jahslib.problem import Configuration
@@ -125,11 +123,6 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def options(**given: Any) -> Options:
     """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
-    if given.get("device") in (None, "auto"):
-        given["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-    for name in ("thresholds", "seeds"):
-        if given.get(name) is not None:
-            given[name] = tuple(given[name])
     return resolve(Options, PROFILES, given)
 
 
