@@ -26,12 +26,17 @@ PROFILES = ("paper", "cpu", "smoke")  # best first
 
 
 def profiles(root: Path | None = None) -> dict[str, str]:
-    """For each notebook that has records, the best profile that it has them in."""
+    """For each notebook that has records, the best profile that it has them in.
+
+    A smoke run means nothing, so it is left out as soon as any notebook has more.
+    """
     results = (root or paths.outputs()) / "results"
     found: dict[str, str] = {}
     for profile in PROFILES:
         for index in results.glob(f"{profile}/*/records.json"):
             found.setdefault(index.parent.name, profile)
+    if any(profile != "smoke" for profile in found.values()):
+        found = {notebook: profile for notebook, profile in found.items() if profile != "smoke"}
     return dict(sorted(found.items()))
 
 

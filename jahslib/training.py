@@ -20,6 +20,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
+from jahslib.schedules import SCHEDULES
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
 LOSSES = {
@@ -37,6 +38,7 @@ class Diverged(ArithmeticError):
 class Recipe:
     """How one network is trained; `weight_decay` None is the torch default of that optimizer.
 
+    `nesterov` changes nothing at momentum 0. `schedule` names one of `jahslib.schedules`.
     Raises `UserError` for an unknown name and for momentum where there is none.
     """
 
@@ -46,15 +48,19 @@ class Recipe:
     loss: str = "cross_entropy"
     weight_decay: float | None = None
     momentum: float = 0.0
+    nesterov: bool = False
+    schedule: str = "constant"
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
-        for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES)):
+        for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES), ("schedule", SCHEDULES)):
             if (value := getattr(self, name)) not in known:
                 raise UserError(f"Recipe: no {name} {value!r}; choose one of {', '.join(known)}")
         if self.momentum and self.optimizer != "sgd":
             raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
+        if self.nesterov and self.optimizer != "sgd":
+            raise UserError(f"Recipe: nesterov is for sgd, not {self.optimizer}; leave it off")
 
 
 class Training:
@@ -88,6 +94,7 @@ class Training:
     ):
         self.recipe, self.device, self.augment, self.after_step = recipe, torch.device(device), augment, after_step
         self.epoch = 0
+        self.losses: list[float] = []  # mean training loss of every epoch done, which schedules look at
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
@@ -117,6 +124,7 @@ class Training:
 
     def _run_epoch(self) -> float:
         self.model.train()
+        self._follow_schedule()
         if self._graph and self._graphed_step is None:
             self._graphed_step = _GraphedStep(self)
         # Shuffled on the CPU, so that every device sees the same batches.
@@ -133,7 +141,15 @@ class Training:
         if not math.isfinite(mean):
             raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}")
         self.epoch += 1
+        self.losses.append(mean)
         return mean
+
+    def _follow_schedule(self) -> None:
+        rate = self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](self.losses)
+        for group in self.optimizer.param_groups:
+            if group["lr"] != rate:
+                group["lr"] = rate
+                self._graphed_step = None  # the rate is a constant of the captured step
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
@@ -168,6 +184,7 @@ class Training:
         """Write model, optimizer, epoch and generators to `path`, whole or not at all."""
         part = f"{os.fspath(path)}.{os.getpid()}.part"
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch}
+        state["losses"] = self.losses
         state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
         state["device"] = self.device.type  # generator states are not portable between kinds of device
         torch.save(state, part)
@@ -194,7 +211,7 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
-        self.epoch = state["epoch"]
+        self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
     def restart_optimizer(self) -> None:
@@ -214,6 +231,7 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
     options: dict = {} if recipe.weight_decay is None else {"weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         options["momentum"] = recipe.momentum
+        options["nesterov"] = recipe.nesterov and recipe.momentum > 0
     else:  # SGD counts no steps, so nothing in it hinders a capture
         options["capturable"] = device.type == "cuda"
     if recipe.optimizer != "adadelta":  # which has no fused form

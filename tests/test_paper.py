@@ -18,7 +18,7 @@ from jahslib.triallog import TrialLog
 
 HELPERS = ("records.typ", "style.typ")  # functions and layout; everything else is prose
 NOTEBOOK = "07_constrained_EA"
-SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "07")}
+SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "06", "07")}
 SECTION = SECTIONS["07"]
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 
@@ -138,6 +138,13 @@ def test_the_best_profile_is_chosen(root):
     assert paper.profiles(root) == {NOTEBOOK: "paper"}
     shown = text_of(paper.build(root))
     assert "profile paper" in shown and "9.8.7" in shown and "profile cpu" not in shown
+
+
+def test_a_smoke_run_is_left_out_where_another_notebook_has_more(root):
+    write_records(root, "smoke", notebook="01_growing_bohb")
+    assert paper.profiles(root) == {NOTEBOOK: "cpu"}
+    write_records(root, "cpu", notebook="01_growing_bohb")
+    assert paper.profiles(root) == {"01_growing_bohb": "cpu", NOTEBOOK: "cpu"}
 
 
 @poppler

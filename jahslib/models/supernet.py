@@ -11,7 +11,7 @@ ordinary way, each operation on its own and then the weighted sum, most of the t
 - Identity and skip path are linear: with the weights of nodes 2 and 3, whose outputs are summed, they are one 1x1.
 - Zero is left out, sums and ReLUs are in place, and activations are channels-last.
 - Large kernels go through the Fourier transform on the CPU (`fourier`).
-The modules hold the operations' own parameters under their own names. `benchmarks/supernet.py` measures what this gains.
+The modules hold the operations' own parameters under their own names. `benchmarks/supernet.py` measures the gain.
 """
 
 from collections.abc import Sequence

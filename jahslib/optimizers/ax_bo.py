@@ -1,12 +1,13 @@
 """Bayesian optimisation with Ax's own ask and tell: a Gaussian process with noisy expected improvement from BoTorch.
 
-Every trial runs at the highest fidelity. The problem's constraints are Ax outcome constraints.
+Every trial runs at the highest fidelity, unless early stopping is asked for. The problem's constraints are Ax outcome
+constraints.
 """
 
 import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -16,11 +17,22 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.optimizers.replayed import Replayed
-from jahslib.problem import Problem
+from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
 
 # An exhausted space makes Ax repeat itself; this many repetitions in a row and the search is done.
 MAX_REPEATS = 20
+
+# A fifth of Ax's restarts and half its raw samples, evaluated at once: three hyperparameters need no more.
+FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
+
+# Options that a description names only where they are used: a log made without them stays one search with today's.
+OPTIONAL = ("initialisation", "acquisition", "early_stopping")
+INITIALISATION = (
+    "initialize_with_center",
+    "min_observed_initialization_trials",
+    "allow_exceeding_initialization_budget",
+)
 
 
 @dataclass
@@ -28,6 +40,12 @@ class AxBO(Replayed):
     """Args:
     method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
     n_init: Sobol trials before the GP.
+    initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
+    acquisition: options of BoTorch's acquisition optimizer, such as {"num_restarts": 4, "raw_samples": 512}; `FAST` is
+        a choice that halves the seconds a proposal (see `benchmarks/ax_proposing.md`).
+    early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
+        epochs; further entries go to `PercentileEarlyStoppingStrategy`. A trial then is a chain of continued ones, and
+        only those that reach the highest fidelity are final. Ax's own default never stops within 10 epochs.
 
     Ax sees the box of all hyperparameters; those that are inactive in a proposal are dropped before training. A trial
     that was rejected before training, or failed, is told as the worst objective with the constraint metrics that are
@@ -38,14 +56,32 @@ class AxBO(Replayed):
     seed: int
     method: Literal["fast", "random_search"] = "fast"
     n_init: int = 5
+    initialisation: dict[str, Any] = field(default_factory=dict)
+    acquisition: dict[str, Any] = field(default_factory=dict)
+    early_stopping: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in self.initialisation:
+            if name not in INITIALISATION:
+                raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")
+        every = self.early_stopping.get("every", 1)
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UserError(f"early_stopping: every={every!r}; give a whole number of epochs of at least 1")
+
+    def describe(self) -> dict[str, Any]:
+        return {name: value for name, value in super().describe().items() if value or name not in OPTIONAL}
 
     def start(self) -> None:
         self._client = self._new_client()
         self._index, self._asked, self._seen_keys = {}, -1, set()
+        self._unfinished: list[tuple[int, Suggestion]] = []
 
     def propose(self) -> Suggestion | None:
+        if self._unfinished:
+            self._asked, continued = self._unfinished.pop(0)
+            return continued
         for _ in range(MAX_REPEATS):
-            with _quiet_and_seeded(self.seed):
+            with quiet_and_seeded(self.seed):
                 from ax.exceptions.core import DataRequiredError, SearchSpaceExhausted
 
                 try:
@@ -54,12 +90,12 @@ class AxBO(Replayed):
                     return None
             if not proposed:
                 return None
-            ((self._asked, parameters),) = proposed.items()
+            ((self._asked, values),) = proposed.items()
             configuration = spaces.complete(
-                self.problem.space, {k: _typed(self.problem.space, k, v) for k, v in parameters.items()}
+                self.problem.space, {k: _typed(self.problem.space, k, v) for k, v in values.items()}
             )
             if spaces.key(configuration) not in self._seen_keys:
-                return Suggestion(configuration, self.problem.fidelity.high)
+                return self._staged(configuration, 0)
             self._client.mark_trial_abandoned(self._asked)
         return None
 
@@ -68,31 +104,38 @@ class AxBO(Replayed):
 
     def observe(self, trial: Trial) -> None:
         self._seen_keys.add(spaces.key(trial.configuration))
-        with _quiet_and_seeded(self.seed):
-            self._client.complete_trial(self._index.pop(trial.id), raw_data=self._outcomes(trial))
+        index, told = self._index.pop(trial.id), outcomes(self.problem, trial)
+        progression = trial.fidelity if self.early_stopping else None
+        with quiet_and_seeded(self.seed):
+            if trial.final or trial.status != "ok":
+                self._client.complete_trial(index, raw_data=told, progression=progression)
+                return
+            self._client.attach_data(index, raw_data=told, progression=progression)
+            if self._client.should_stop_trial_early(index):
+                self._client.mark_trial_early_stopped(index)
+            else:
+                self._unfinished.append((index, self._staged(trial.configuration, trial.fidelity, trial.id)))
 
-    def _outcomes(self, trial: Trial) -> dict[str, float]:
-        objective = self.problem.objective
-        outcomes = {objective.metric: trial.metrics.get(objective.metric, objective.worst)}
-        if trial.status != "ok":
-            outcomes[objective.metric] = objective.worst
-        for c in self.problem.constraints:
-            beyond = 2 * c.bound if c.relation == "<=" else 0.0
-            outcomes[c.metric] = float(trial.metrics.get(c.metric, beyond))
-        return outcomes
+    def _staged(self, configuration: Configuration, trained: int, parent: int | None = None) -> Suggestion:
+        """The configuration up to the next look at it, or to the highest fidelity."""
+        high = self.problem.fidelity.high
+        fidelity = min(high, trained + self.early_stopping["every"]) if self.early_stopping else high
+        return Suggestion(configuration, fidelity, parent=parent, final=fidelity == high)
 
     def _new_client(self) -> Any:
-        with _quiet_and_seeded(self.seed):
+        with quiet_and_seeded(self.seed):
             from ax.api.client import Client
 
             client = Client(random_seed=self.seed)
-            client.configure_experiment(parameters=_parameters(self.problem.space))
+            client.configure_experiment(parameters=parameters(self.problem.space))
             sign = "" if self.problem.objective.best > self.problem.objective.worst else "-"
             client.configure_optimization(
                 objective=sign + self.problem.objective.metric,
                 outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in self.problem.constraints],
             )
             client.set_generation_strategy(self._strategy())
+            if self.early_stopping:
+                client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
         return client
 
     def _strategy(self) -> Any:
@@ -105,14 +148,41 @@ class AxBO(Replayed):
         from ax.api.utils.structs import GenerationStrategyDispatchStruct
 
         struct = GenerationStrategyDispatchStruct(
-            method=self.method, initialization_budget=self.n_init, initialization_random_seed=self.seed
+            method=self.method,
+            initialization_budget=self.n_init,
+            initialization_random_seed=self.seed,
+            **self.initialisation,
         )
         strategy = choose_generation_strategy(struct)
-        if self.method == "fast" and _alternates(self.problem.space):
-            options = {"maxiter_alternating": 8, "maxiter_init": 20}
+        bounds = {"maxiter_alternating": 8, "maxiter_init": 20} if _alternates(self.problem.space) else {}
+        options = bounds | self.acquisition.get("options", {})
+        kwargs = self.acquisition | ({"options": options} if options else {})
+        if self.method == "fast" and kwargs:
             for spec in strategy.nodes_by_name["MBM"].generator_specs:
-                spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": {"options": options}}
+                spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": kwargs}
         return strategy
+
+
+def _percentile_rule(every: int = 1, **options: Any) -> Any:
+    """Ax's rule with the earliest look at `every` epochs instead of after its default of more than 10."""
+    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
+
+    try:
+        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
+    except TypeError as error:
+        raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
+
+
+def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
+    """What Ax is told of a trial: the objective and the constrained metrics, the worst of those that are not known."""
+    objective = problem.objective
+    told = {objective.metric: trial.metrics.get(objective.metric, objective.worst)}
+    if trial.status != "ok":
+        told[objective.metric] = objective.worst
+    for c in problem.constraints:
+        beyond = 2 * c.bound if c.relation == "<=" else 0.0
+        told[c.metric] = float(trial.metrics.get(c.metric, beyond))
+    return told
 
 
 def _alternates(space: ConfigurationSpace) -> bool:
@@ -128,7 +198,12 @@ def _alternates(space: ConfigurationSpace) -> bool:
     return len(discrete) < len(space) and should_use_mixed_alternating_optimizer(discrete_dims=discrete)
 
 
-def _parameters(space: ConfigurationSpace) -> list:
+def parameters(space: ConfigurationSpace) -> list:
+    """Ax's parameters for the box of all hyperparameters of the space.
+
+    Raises:
+        UserError: a kind of hyperparameter that Ax does not have.
+    """
     from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
     parameters = []
@@ -171,8 +246,10 @@ def _typed(space: ConfigurationSpace, name: str, value: Any) -> Any:
 
 
 @contextmanager
-def _quiet_and_seeded(seed: int):
-    """Ax and BoTorch draw from torch's global generator, log each step and warn at import; none of it may leak.
+def quiet_and_seeded(seed: int):
+    """A place for calls of Ax.
+
+    Ax and BoTorch draw from torch's global generator, log each step and warn at import; none of it may leak.
 
     One thread: with more, sums are ordered by chance and two runs of a seed could part ways.
     """

@@ -6,6 +6,7 @@ from typing import Any
 MODULES = {
     "01_growing_bohb": "growing_bohb",
     "02_growing_thresholds": "growing_thresholds",
+    "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",
 }
 

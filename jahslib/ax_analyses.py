@@ -1,0 +1,179 @@
+"""Ax's own view of a search: its experiment rebuilt from a trial log, saved as Ax saves it, and analysed by Ax's cards.
+
+Any method's log will do. A saved JSON file is opened with plain Ax by `Client.load_from_json_file(path)`, a class
+method; it holds experiment and generation strategy, but neither the client's seed nor an early-stopping strategy.
+Ax draws its cards with plotly, whose export needs a browser; `jahslib.ax_figures` draws the same data with matplotlib.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+
+from jahslib.errors import UserError
+from jahslib.optimizers.ax_bo import outcomes, parameters, quiet_and_seeded
+from jahslib.problem import Configuration, Problem
+from jahslib.trials import History
+
+if TYPE_CHECKING:
+    from ax.api.client import Client
+
+LEAST_TRIALS = 3  # a surrogate of fewer says nothing
+
+
+@dataclass(frozen=True)
+class Analyses:
+    """The data of Ax's cards, as Ax computes them; `best` is the configuration at which the others are fixed.
+
+    contours: (x, y) -> columns x, y, METRIC_mean, METRIC_sem, sampled. slices: x -> the same without y.
+    sensitivity: parameter_name, sensitivity (total-order Sobol index, with the sign of the mean gradient).
+    cross_validation: observed, predicted, predicted_95_ci (half width), one row a trial, left out in turn.
+    parallel_coordinates: one row a trial, with its parameters and the metric.
+    """
+
+    metric: str
+    best: Configuration
+    contours: dict[tuple[str, str], pd.DataFrame]
+    slices: dict[str, pd.DataFrame]
+    sensitivity: pd.DataFrame
+    cross_validation: pd.DataFrame
+    parallel_coordinates: pd.DataFrame
+
+
+def client(
+    problem: Problem, history: History, *, seed: int = 0, name: str = "search", database: Path | None = None
+) -> "Client":
+    """An Ax client that holds the search's trials and goes on from them with its model.
+
+    Trials are told as the Ax optimizer is told them (a failed one as the worst). A trial that was continued from
+    stage to stage is one trial with a progression, stopped early where its last stage is not final.
+
+    Args:
+        database: an SQLite file that Ax writes everything to as well; an old one is replaced.
+
+    Raises:
+        UserError: SQLAlchemy is not installed.
+    """
+    with quiet_and_seeded(seed):
+        from ax.api.client import Client
+
+        made = Client(storage_config=_storage(database), random_seed=seed)
+        made.configure_experiment(parameters=parameters(problem.space), name=name)
+        sign = "" if problem.objective.best > problem.objective.worst else "-"
+        made.configure_optimization(
+            objective=sign + problem.objective.metric,
+            outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in problem.constraints],
+        )
+        made.configure_generation_strategy(initialization_budget=0, initialize_with_center=False)
+        defaults = {name: hp.default_value for name, hp in problem.space.items()}
+        indices: dict[int, int] = {}
+        for trial in history:
+            root = history.lineage(trial.id)[0]
+            if root not in indices:
+                indices[root] = made.attach_trial({**defaults, **trial.configuration})
+            staged = not trial.final or trial.parent is not None
+            told = {"raw_data": outcomes(problem, trial), "progression": trial.fidelity if staged else None}
+            if trial.final or trial.status != "ok":
+                made.complete_trial(indices.pop(root), **told)
+            else:
+                made.attach_data(indices[root], **told)
+        for index in indices.values():
+            made.mark_trial_early_stopped(index)
+    return made
+
+
+def save(made: "Client", file: Path) -> Path:
+    """Write the experiment as Ax's JSON snapshot; `ax.api.client.Client.load_from_json_file` opens it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with quiet_and_seeded(0):
+        made.save_to_json_file(str(file))
+    return file
+
+
+def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
+    """Fit Ax's surrogate to the client's trials and compute its cards for the objective.
+
+    Raises:
+        UserError: fewer than three trials.
+    """
+    metric, numeric = problem.objective.metric, numeric_parameters(problem)
+    with quiet_and_seeded(seed):
+        from ax.analysis.plotly.cross_validation import CrossValidationPlot
+        from ax.analysis.plotly.parallel_coordinates import ParallelCoordinatesPlot
+        from ax.analysis.plotly.sensitivity import SensitivityAnalysisPlot
+        from ax.analysis.plotly.surface.contour import ContourPlot
+        from ax.analysis.plotly.surface.slice import SlicePlot
+
+        if len(made.summarize()) < LEAST_TRIALS:
+            raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
+        best, *_ = made.get_best_parameterization(use_model_predictions=False)
+        pairs = list(combinations(numeric, 2))
+        return Analyses(
+            metric,
+            best,
+            contours={(x, y): _frame(made, ContourPlot(x, y, metric_name=metric)) for x, y in pairs},
+            slices={x: _frame(made, SlicePlot(x, metric_name=metric)) for x in numeric},
+            sensitivity=_frame(made, SensitivityAnalysisPlot(metric)),
+            cross_validation=_frame(made, CrossValidationPlot([metric], untransform=True)),
+            parallel_coordinates=_frame(made, ParallelCoordinatesPlot(metric)),
+        )
+
+
+def numeric_parameters(problem: Problem) -> list[str]:
+    kinds = UniformFloatHyperparameter | UniformIntegerHyperparameter
+    return [name for name, hp in problem.space.items() if isinstance(hp, kinds)]
+
+
+def surface(
+    made: "Client", problem: Problem, x: str, y: str, others: Configuration, *, points: int = 25, seed: int = 0
+) -> pd.DataFrame:
+    """The surrogate's mean and standard error over two parameters, the others held at the values given.
+
+    Columns x, y, mean, sem; `points` squared rows, x running fastest. The client must have been analysed once.
+    """
+    axes = [_axis(problem.space[name], points) for name in (x, y)]
+    grid = [{**others, x: u, y: v} for v in axes[1] for u in axes[0]]
+    with quiet_and_seeded(seed):
+        predicted = made.predict([dict(point) for point in grid])  # which it rewrites in place
+    metric = problem.objective.metric
+    rows = [(p[x], p[y], *map(float, q[metric])) for p, q in zip(grid, predicted, strict=True)]
+    return pd.DataFrame(rows, columns=[x, y, "mean", "sem"])
+
+
+def _axis(hp: Any, points: int) -> Sequence[float]:
+    """Evenly spaced values on the hyperparameter's own scale."""
+    if hp.log:
+        values = np.geomspace(hp.lower, hp.upper, points).clip(hp.lower, hp.upper)
+    else:
+        values = np.linspace(hp.lower, hp.upper, points)
+    return [int(v) for v in values.round()] if isinstance(hp, UniformIntegerHyperparameter) else values.tolist()
+
+
+def _frame(made: "Client", analysis: Any) -> pd.DataFrame:
+    """The first card's data; an analysis that fails says so instead of leaving a hole."""
+    (card,) = made.compute_analyses([analysis], display=False)
+    first = card.flatten()[0]
+    if "Error" in type(first).__name__ or "NotApplicable" in type(first).__name__:
+        raise UserError(f"Ax's {type(analysis).__name__} failed: {first.subtitle}")
+    return first.df
+
+
+def _storage(database: Path | None) -> Any:
+    if database is None:
+        return None
+    try:
+        from ax.api.configs import StorageConfig
+        from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
+    except ImportError as error:
+        raise UserError("ax database: needs SQLAlchemy; install sqlalchemy or use the JSON file alone") from error
+    database.parent.mkdir(parents=True, exist_ok=True)
+    database.unlink(missing_ok=True)
+    url = f"sqlite:///{database.absolute()}"
+    init_engine_and_session_factory(url=url)
+    create_all_tables(get_engine())
+    return StorageConfig(url=url)

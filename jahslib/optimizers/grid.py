@@ -1,0 +1,70 @@
+"""Grid search: every combination of evenly spaced values, for `Listed` to propose."""
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace, Constant
+from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+
+from jahslib import spaces
+from jahslib.errors import UserError
+from jahslib.optimizers.sobol import from_unit
+from jahslib.problem import Configuration
+
+
+def grid(
+    space: ConfigurationSpace, counts: Mapping[str, int], rng: np.random.Generator | None = None
+) -> list[Configuration]:
+    """All combinations of `counts[name]` values of each hyperparameter, the middles of equal parts of its range
+    (on its own scale, linear or logarithmic); of a choice, that many of its values.
+
+    In the space's order, the last hyperparameter running fastest, or shuffled by `rng`: a search that a budget ends
+    early then has no preferred corner. Combinations that differ only in inactive hyperparameters appear once.
+
+    Raises:
+        UserError: a hyperparameter without a count, an unknown one, or a count below 1.
+    """
+    for name in [*counts, *space]:
+        if name not in space or name not in counts:
+            raise UserError(
+                f"grid: the space has {', '.join(space)}; give exactly these a count, not {', '.join(counts)}"
+            )
+        if counts[name] < 1:
+            raise UserError(f"grid: {name} has {counts[name]} values; give at least 1")
+    axes = [[(i + 0.5) / counts[name] for i in range(counts[name])] for name in space]
+    unique = {spaces.key(c): c for c in (from_unit(space, point) for point in itertools.product(*axes))}
+    configurations = list(unique.values())
+    if rng is not None:
+        rng.shuffle(configurations)  # type: ignore[arg-type]
+    return configurations
+
+
+def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
+    """Values of each hyperparameter for an even grid of at most `trials` points.
+
+    Values are added one at a time, to the hyperparameter that has fewest, the space's first ones first; choices get no
+    more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
+
+    Raises:
+        UserError: no trial.
+    """
+    if trials < 1:
+        raise UserError(f"grid: no grid has {trials} points; give at least 1 trial")
+    most = {name: _values(hp) for name, hp in space.items()}
+    counts = dict.fromkeys(space, 1)
+    while True:
+        size = math.prod(counts.values())
+        can_grow = [n for n, c in counts.items() if c < most[n] and size // c * (c + 1) <= trials]
+        if not can_grow:
+            return counts
+        counts[min(can_grow, key=counts.__getitem__)] += 1
+
+
+def _values(hp) -> float:
+    if isinstance(hp, UniformFloatHyperparameter):
+        return math.inf
+    if isinstance(hp, UniformIntegerHyperparameter):
+        return hp.upper - hp.lower + 1
+    return 1 if isinstance(hp, Constant) else hp.size

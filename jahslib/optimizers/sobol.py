@@ -1,0 +1,68 @@
+"""Quasi-random search: the points of a scrambled Sobol sequence, mapped to the space.
+
+Source: I. M. Sobol', USSR Computational Mathematics and Mathematical Physics 7(4), 1967; scrambled after Matoušek
+(Journal of Complexity 14, 1998) by scipy, so that seeds differ.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ConfigSpace import ConfigurationSpace, Constant
+from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+from scipy.stats import qmc
+
+from jahslib import spaces
+from jahslib.optimizers.replayed import Described
+from jahslib.problem import Configuration, Problem
+from jahslib.trials import History, Suggestion
+
+BLOCK = 64  # a power of two, as the sequence's balance needs
+ATTEMPTS = 10_000
+
+
+@dataclass
+class Sobol(Described):
+    """The sequence's points in turn at the highest fidelity, without repetition and without those that break a
+    constraint known before training.
+
+    It is done when 10,000 further points bring nothing new: the space is exhausted, or the constraints are impossible.
+    """
+
+    problem: Problem
+    seed: int
+
+    def ask(self, history: History) -> Suggestion | None:
+        configuration = next(islice(self._sequence(), len(history.suggestions), None), None)
+        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
+
+    def _sequence(self) -> Iterator[Configuration]:
+        engine = qmc.Sobol(len(self.problem.space), scramble=True, rng=self.seed)
+        seen: set[str] = set()
+        fruitless = 0
+        while fruitless < ATTEMPTS:
+            for point in engine.random(BLOCK):
+                configuration = from_unit(self.problem.space, point.tolist())
+                key = spaces.key(configuration)
+                fruitless += 1
+                if key not in seen and self.problem.admits(configuration):
+                    fruitless = 0
+                    seen.add(key)
+                    yield configuration
+
+
+def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
+    """The configuration at a point of the unit cube, one coordinate in [0, 1] for each hyperparameter of the space.
+
+    Numbers are scaled linearly or logarithmically as the space has them, choices get equal shares of the interval.
+    Hyperparameters that are inactive there are left out.
+    """
+    values = {}
+    for hp, u in zip(space.values(), point, strict=True):
+        if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
+            values[hp.name] = hp.to_value(min(max(u, 0.0), 1.0))
+        elif isinstance(hp, Constant):
+            values[hp.name] = hp.value
+        else:
+            values[hp.name] = hp.to_value(min(int(u * hp.size), hp.size - 1))  # their vectors are indices
+    return spaces.complete(space, values)

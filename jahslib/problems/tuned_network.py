@@ -1,0 +1,199 @@
+"""Study 06's problem: the training hyperparameters of a given network, and optionally the network itself.
+
+maximise  top1(x)   over   x = (lr, momentum, weight_decay)   of SGD, at a fixed number of epochs
+
+Source: an image-classification project of 2019 on PyTorch and Ax, which searched these three on AlexNet and measured
+them on the *test* split. Here `top1` is measured on a stratified part of the training split that is not trained on.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+from torch import nn
+
+from jahslib import data
+from jahslib.errors import UserError
+from jahslib.models import image_nets
+from jahslib.problem import Configuration, Job, Objective
+from jahslib.problems.cross_validated import CrossValidated, Images, scores
+from jahslib.schedules import SCHEDULES
+from jahslib.training import Recipe, Training
+
+# The original's ranges, name -> (lower, upper, logarithmic), but for momentum: its upper bound of 1 never converges.
+REPORTED = {"lr": (1e-4, 1.0, True), "momentum": (0.0, 0.999, False), "weight_decay": (1e-6, 1e-4, False)}
+WIDE = {"lr": (1e-5, 10.0, True), "momentum": (0.0, 0.999, False), "weight_decay": (1e-8, 1e-1, True)}
+RANGES = {"reported": REPORTED, "wide": WIDE}
+
+DEFAULT = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-5}  # the original's, for a training without a search
+
+# What a setting may be at all: bounds, and whether the upper one is allowed itself.
+LEGAL = {"lr": (0.0, 100.0), "momentum": (0.0, 1.0), "weight_decay": (0.0, 1.0)}
+
+JOINT = ("batch_size", "schedule", "network")
+BATCH_SIZES = (16, 512)
+
+
+def check_setting(name: str, value: Any, what: str = "") -> None:
+    """Raises `UserError` for a value with which SGD cannot work: momentum of 1 or more, a learning rate of 0, ...
+
+    `what` says of what it is the value, such as "lower bound".
+    """
+    place = f"{name}: {what} {value!r}" if what else f"{name}: {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{place} is not a number; give one such as {DEFAULT[name]:g}")
+    low, high = LEGAL[name]
+    if name == "momentum" and value >= high:
+        raise UserError(f"{place} never forgets a gradient and diverges; give 0 <= momentum < 1")
+    if not low <= value <= high or (name == "lr" and value == 0):
+        relation = "<" if name == "lr" else "<="
+        raise UserError(f"{place} is out of range; give {low:g} {relation} {name} <= {high:g}")
+
+
+def space(
+    ranges: str = "reported",
+    *,
+    bounds: Mapping[str, Any] | None = None,
+    joint: tuple[str, ...] = (),
+    networks: tuple[str, ...] = (),
+) -> ConfigurationSpace:
+    """lr, momentum and weight_decay, and those of "batch_size", "schedule" and "network" that `joint` names.
+
+    Args:
+        ranges: "reported" or "wide".
+        bounds: other (lower, upper) for some of the three.
+        joint: what is searched beside them.
+        networks: the choices of "network".
+
+    Raises:
+        UserError: an unknown name, or bounds with which SGD cannot work.
+    """
+    if ranges not in RANGES:
+        raise UserError(f"ranges: {ranges!r} is unknown; choose one of {', '.join(RANGES)}")
+    bounds = dict(bounds or {})
+    for name in bounds:
+        if name not in REPORTED:
+            raise UserError(f"bounds: no hyperparameter {name!r}; choose from {', '.join(REPORTED)}")
+    for name in joint:
+        if name not in JOINT:
+            raise UserError(f"joint: {name!r} is unknown; choose from {', '.join(JOINT)}")
+    made = ConfigurationSpace(name="tuned_network")
+    for name, (low, high, log) in RANGES[ranges].items():
+        low, high = _bounds(name, bounds.get(name, (low, high)), log)
+        made.add(Float(name, (low, high), default=min(max(DEFAULT[name], low), high), log=log))
+    if "batch_size" in joint:
+        made.add(Integer("batch_size", BATCH_SIZES, default=128, log=True))
+    if "schedule" in joint:
+        made.add(Categorical("schedule", list(SCHEDULES)))
+    if "network" in joint:
+        made.add(Categorical("network", list(networks)))
+    return made
+
+
+def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise UserError(f"bounds: {name} has {given!r}; give (lower, upper)")
+    for what, value in zip(("lower bound", "upper bound"), given, strict=True):
+        check_setting(name, value, what)
+    low, high = map(float, given)
+    if not low < high or (log and low == 0):
+        raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give lower < upper{', both above 0' if log else ''}")
+    return low, high
+
+
+@dataclass
+class TunedNetwork(CrossValidated):
+    """Trials hold one stratified fold of `folds` back from the training split; "test" trains on all of it.
+
+    Args:
+        network: of `jahslib.models.image_nets`, where it is not searched.
+        batch_size, schedule, nesterov: of the training, where not searched.
+        ranges, bounds, joint: see `space`.
+        networks: the choices where the network is searched.
+    """
+
+    data: str = "cifar100"
+    min_epochs: int = 20
+    max_epochs: int = 20
+    folds: int = 5
+    folds_used: int = 1
+    network: str = "alexnet"
+    batch_size: int = 128
+    schedule: str = "constant"
+    nesterov: bool = False
+    ranges: Literal["reported", "wide"] = "reported"
+    bounds: dict[str, Any] = field(default_factory=dict)
+    joint: tuple[str, ...] = ()
+    networks: tuple[str, ...] = image_nets.NETWORKS
+
+    name = "tuned_network"
+    objective = Objective("top1", best=1.0, worst=0.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for network in (self.network, *self.networks):
+            if network not in image_nets.NETWORKS:
+                raise UserError(f"network: {network!r} is unknown; choose from {', '.join(image_nets.NETWORKS)}")
+        Recipe(self.batch_size, 1.0, "sgd", nesterov=self.nesterov, schedule=self.schedule)  # refuses bad ones here
+        self.space  # noqa: B018 (refuses bad bounds here, at the door)
+
+    def check(self) -> None:
+        """Raises `UserError` for images too small for a network. Loads the data."""
+        for network in self.networks if "network" in self.joint else (self.network,):
+            self.known({"network": network})
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        return space(self.ranges, bounds=self.bounds, joint=self.joint, networks=self.networks)
+
+    def network_of(self, configuration: Configuration) -> str:
+        return configuration.get("network", self.network)
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        return {"params": float(image_nets.count_parameters(self.network_of(configuration), **self.shape))}
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Channels, classes and pixels of the data: what a network is built for."""
+        loaded = data.load(self.data)
+        _, channels, size, _ = loaded.images.shape
+        return {"channels": channels, "classes": loaded.classes, "size": size}
+
+    def recipe(self, configuration: Configuration) -> Recipe:
+        """How a configuration is trained; the original's defaults for what it lacks.
+
+        Raises:
+            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
+        """
+        c = DEFAULT | configuration
+        for name in DEFAULT:
+            check_setting(name, c[name])
+        return Recipe(
+            batch_size=c.get("batch_size", self.batch_size),
+            learning_rate=c["lr"],
+            optimizer="sgd",
+            weight_decay=c["weight_decay"],
+            momentum=c["momentum"],
+            nesterov=self.nesterov,
+            schedule=c.get("schedule", self.schedule),
+        )
+
+    def training(self, job: Job, train: Images) -> Training:
+        network, shape = self.network_of(job.configuration), self.shape
+
+        def build(generator: torch.Generator) -> nn.Module:
+            return image_nets.build(network, **shape, generator=generator)
+
+        return Training(build, *train, self.recipe(job.configuration), seed=job.seed, device=self.device)
+
+    def images(self) -> tuple[Images, Images | None]:
+        """What a final training is trained on and what is held back: the first fold, or nothing on "test"."""
+        train, held_out = self._splits()[0]
+        return train, None if self.split == "test" else held_out
+
+    def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
+        return scores(logits, labels, self.classes)

@@ -1,0 +1,59 @@
+"""Learning-rate schedules: each maps the mean training losses of the epochs done to a factor of the initial rate.
+
+As the losses are part of a checkpoint, a continued training follows its schedule exactly. The kinds and their numbers
+are those of the original of study 06, which never used them: there a schedule worked only while validation was on, and
+"plateau" not even then. Here none of them looks at validation data.
+"""
+
+from collections.abc import Callable, Sequence
+
+Schedule = Callable[[Sequence[float]], float]
+
+PLATEAU_FACTOR, PLATEAU_PATIENCE, PLATEAU_THRESHOLD = 0.1, 10, 1e-4  # torch's ReduceLROnPlateau by default
+
+
+def constant(losses: Sequence[float]) -> float:
+    return 1.0
+
+
+def step(losses: Sequence[float]) -> float:
+    """A tenth after every 60 epochs."""
+    return 0.1 ** (len(losses) // 60)
+
+
+def step_restart(losses: Sequence[float]) -> float:
+    """A tenth after 4 epochs, and back to the initial rate after 8."""
+    return 0.1 ** (len(losses) % 8 // 4)
+
+
+def multi(losses: Sequence[float]) -> float:
+    """A tenth after 10 epochs."""
+    return 0.1 if len(losses) >= 10 else 1.0
+
+
+def stairs(losses: Sequence[float]) -> float:
+    """1, .5, .1, .01 from epochs 0, 5, 10, 15 on: the original's "lambda"."""
+    return (1.0, 0.5, 0.1, 0.01)[min(len(losses) // 5, 3)]
+
+
+def plateau(losses: Sequence[float]) -> float:
+    """A tenth whenever the training loss has not fallen by .01 % of the best for more than 10 epochs."""
+    factor, best, waited = 1.0, float("inf"), 0
+    for loss in losses:
+        if loss < best * (1 - PLATEAU_THRESHOLD):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > PLATEAU_PATIENCE:
+            factor, waited = factor * PLATEAU_FACTOR, 0
+    return factor
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant,
+    "step": step,
+    "step_restart": step_restart,
+    "multi": multi,
+    "lambda": stairs,
+    "plateau": plateau,
+}

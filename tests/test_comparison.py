@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from jahslib import comparison
+from jahslib.errors import UserError
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+class TestPairedBootstrap:
+    def test_a_constant_lead_is_certain_however_much_the_seeds_differ(self):
+        """Unpaired, the spread between seeds would drown it."""
+        second = rng(1).uniform(0, 1, 10)
+        found = comparison.paired_bootstrap(second + 0.01, second, rng())
+        assert (found.mean, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
+        assert found.n == 10 and found.not_above == 0
+
+    def test_the_interval_is_that_of_the_mean_difference(self):
+        """For normal differences it comes near mean ± 1.96 sd / sqrt(n)."""
+        differences = rng(2).normal(0.3, 1, 400)
+        found = comparison.paired_bootstrap(differences, np.zeros(400), rng())
+        half = 1.96 * differences.std() / 20
+        assert found.low == pytest.approx(differences.mean() - half, abs=0.02)
+        assert found.high == pytest.approx(differences.mean() + half, abs=0.02)
+
+    def test_no_difference_is_even(self):
+        found = comparison.paired_bootstrap([1, 2, 3, 4], [2, 1, 4, 3], rng())
+        assert found.mean == 0 and found.low < 0 < found.high and 0.4 < found.not_above < 0.9
+
+    def test_the_generator_decides(self):
+        values = rng(3).normal(size=(2, 8))
+        assert comparison.paired_bootstrap(*values, rng(1)) == comparison.paired_bootstrap(*values, rng(1))
+
+    def test_refuses_what_is_no_pairs(self):
+        with pytest.raises(UserError, match="paired bootstrap: 2 and 1 values are no pairs"):
+            comparison.paired_bootstrap([1, 2], [1], rng())
+
+
+def test_the_band_covers_the_mean_and_narrows_with_seeds():
+    values = rng(4).normal(size=(40, 6))
+    low, high = comparison.band(values, rng())
+    few_low, few_high = comparison.band(values[:5], rng())
+    assert (low < values.mean(0)).all() and (values.mean(0) < high).all()
+    assert (high - low).mean() < 0.6 * (few_high - few_low).mean()
+    assert (high - low).mean() == pytest.approx(2 * 1.96 / np.sqrt(40), rel=0.25)
+
+
+def table():
+    rows = [
+        {"data": d, "method": m, "seed": s, "trials": t, "minutes": 0.1 * t * (s + 1), "top1": 0.5 + 0.01 * t + 0.1 * s}
+        for d in ("one", "two")
+        for m in ("a", "b")
+        for s in (0, 1)
+        for t in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_anytime_draws_every_method_with_its_band_and_a_row_a_data_set():
+    figure = comparison.anytime(
+        table(), "top1", "accuracy", {"trials": "trials", "minutes": "minutes"}, {"a": "A", "b": "B"}, panel="data"
+    )
+    assert len(figure.axes) == 4 and [len(axis.lines) for axis in figure.axes] == [2] * 4
+    assert all(len(axis.collections) == 2 for axis in figure.axes)
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata() == pytest.approx([0.56, 0.57, 0.58])
+
+
+def test_costs_stack_the_parts_of_the_mean():
+    costs = pd.DataFrame(
+        {"method": ["a", "a", "b"], "training": [2.0, 4.0, 5.0], "choosing": [1.0, 1.0, 0.5], "seed": [0, 1, 0]}
+    )
+    figure = comparison.costs(costs, {"training": "t", "choosing": "c"}, {"a": "A", "b": "B", "unused": "U"})
+    widths = [[bar.get_width() for bar in part] for part in figure.axes[0].containers]
+    assert widths == [[3.0, 5.0], [1.0, 0.5]]
+    assert [bar.get_x() for bar in figure.axes[0].containers[1]] == [3.0, 5.0]
