@@ -2,7 +2,7 @@
 
 import ast
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar, get_origin
 
@@ -38,6 +38,14 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
     import torch
 
     return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[type-var]
+
+
+def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `UserError` for the first of `values` that is not among `known`."""
+    known = list(known)
+    for value in values:
+        if value not in known:
+            raise UserError(f"{option}: {value!r} is unknown; choose from {', '.join(known)}")
 
 
 def given(namespace: Mapping[str, Any], options: type) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import resolve
+from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_all, trainings
+from jahslib.studies.runs import AnySearch, Run, run_trials, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "06_ax_bo"
@@ -115,9 +115,7 @@ class Options:
     fresh: bool = False
 
     def __post_init__(self):
-        unknown = [m for m in self.methods if m not in METHODS]
-        if unknown:
-            raise UserError(f"methods: {unknown[0]!r} is unknown; choose from {', '.join(METHODS)}")
+        refuse_unknown("methods", self.methods, METHODS)
         for name in ("seeds", "methods", "data"):
             if not getattr(self, name):
                 raise UserError(f"{name}: none given; give at least one")
@@ -321,8 +319,7 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[Key, list[Trial]]:
             study=NOTEBOOK,
             profile=o.profile,
         )
-    histories = run_all(runs.values(), workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
-    return {key: [t for t in histories[run.log.stem] if t.status == "ok"] for key, run in runs.items()}
+    return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.profiles import resolve
+from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_all, trainings
+from jahslib.studies.runs import AnySearch, Run, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "07_constrained_EA"
@@ -73,9 +73,7 @@ class Options:
     fresh: bool = False
 
     def __post_init__(self):
-        unknown = [m for m in self.methods if m not in METHODS]
-        if unknown:
-            raise UserError(f"methods: {unknown[0]!r} is unknown; choose from {', '.join(METHODS)}")
+        refuse_unknown("methods", self.methods, METHODS)
         if not self.seeds:
             raise UserError("seeds: none given; give at least one, such as [0]")
 
@@ -357,5 +355,5 @@ def log_files(o: Options) -> list[Path]:
 
 
 def _trials(o: Options, runs: list[Run]) -> list[list[Trial]]:
-    histories = run_all(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh) if runs else {}
-    return [[t for t in histories[run.log.stem] if t.status == "ok"] for run in runs]
+    numbered = dict(enumerate(runs))
+    return list(run_trials(numbered, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh).values())

@@ -10,9 +10,9 @@ from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
-from jahslib.profiles import resolve
+from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_all, trainings
+from jahslib.studies.runs import AnySearch, Run, run_trials, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "01_growing_bohb"
@@ -74,9 +74,7 @@ class Options:
     fresh: bool = False
 
     def __post_init__(self):
-        unknown = [m for m in self.methods if m not in METHODS]
-        if unknown:
-            raise UserError(f"methods: {unknown[0]!r} is unknown; choose from {', '.join(METHODS)}")
+        refuse_unknown("methods", self.methods, METHODS)
         if not self.seeds:
             raise UserError("seeds: none given; give at least one, such as [0]")
 
@@ -221,8 +219,7 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], lis
             study=NOTEBOOK,
             profile=o.profile,
         )
-    histories = run_all(runs.values(), workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
-    return {key: [t for t in histories[run.log.stem] if t.status == "ok"] for key, run in runs.items()}
+    return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 
 
 def growing(found: Sequence[Search]) -> list[Search]:

@@ -16,7 +16,7 @@ from jahslib.problems.growing_convnet import (
     static_configuration,
 )
 from jahslib.profiles import resolve
-from jahslib.studies.runs import Run, run_all, trainings
+from jahslib.studies.runs import Run, run_trials, trainings
 from jahslib.trials import Trial
 
 NOTEBOOK = "02_growing_thresholds"
@@ -209,12 +209,9 @@ def ablation(o: Options) -> dict[tuple[str, int], Run]:
 
 def run(o: Options, runs: Mapping[tuple[str, int], Run]) -> dict[str, list[Trial]]:
     """Train what is not trained yet; the trials by name, one a seed."""
-    if not runs:
-        return {}
-    histories = run_all(runs.values(), workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
     found: dict[str, list[Trial]] = {}
-    for (name, _), made in runs.items():
-        found.setdefault(name, []).extend(t for t in histories[made.log.stem] if t.status == "ok")
+    for (name, _), trials in run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh).items():
+        found.setdefault(name, []).extend(trials)
     return found
 
 

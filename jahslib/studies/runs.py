@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +77,7 @@ def trainings(
 
 
 AnyProblem = TypeVar("AnyProblem", bound=Problem)
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,16 @@ def run_all(
                 histories[run.log.stem] = future.result()
                 log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
         return {run.log.stem: histories[run.log.stem] for run in runs}
+
+
+def run_trials(
+    runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
+) -> dict[Key, list[Trial]]:
+    """As `run_all`; returns the trials that succeeded, by the runs' keys."""
+    if not runs:
+        return {}
+    histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
+    return {key: [t for t in histories[run.log.stem] if t.status == "ok"] for key, run in runs.items()}
 
 
 @contextmanager
