@@ -147,7 +147,7 @@ def complete_runs(x, y, scale: Scale) -> tuple[list[str], list[float]]:
 
 
 def by_gram(outputs: list[torch.Tensor]) -> list[float]:
-    return [ranks.effective_rank(ranks.singular_values(ranks.activation_matrix(output))) for output in outputs]
+    return [ranks.effective_rank(ranks.activation_singular_values(output)) for output in outputs]
 
 
 def by_full_svd(outputs: list[torch.Tensor]) -> list[float]:
@@ -209,7 +209,7 @@ def accuracy(x, y, scale: Scale) -> list[str]:
                 svd += timed(by_full_svd, model.net.captured[1:])
                 for output in model.net.captured[1:]:
                     h = ranks.activation_matrix(output)
-                    ours, exact = ranks.singular_values(h), torch.linalg.svdvals(h.double())
+                    ours, exact = ranks.activation_singular_values(output), torch.linalg.svdvals(h.double())
                     effective.append(abs(ranks.effective_rank(ours) / ranks.effective_rank(exact) - 1))
                     values.append(float((ours - exact).abs().max() / exact[0]))
                     differing += ranks.numerical_rank(ours) != ranks.numerical_rank(exact)

@@ -63,6 +63,15 @@ class TestSingularValues:
             assert ranks.effective_rank(s) == pytest.approx(ranks.effective_rank(expected), rel=1e-5)
             assert ranks.numerical_rank(s, 4.0) == ranks.numerical_rank(expected, 4.0)
 
+    @pytest.mark.parametrize("shape", [(20, 6, 5, 5), (20, 6), (3, 8)])
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+    def test_those_of_activations_are_those_of_their_matrix(self, shape, memory_format):
+        activations = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        if activations.ndim == 4:
+            activations = activations.contiguous(memory_format=memory_format)
+        expected = torch.linalg.svdvals(ranks.activation_matrix(activations))
+        torch.testing.assert_close(ranks.activation_singular_values(activations), expected, rtol=1e-9, atol=1e-7)
+
     def test_dead_neurons_give_zeros_and_no_nan(self):
         h = torch.zeros(50, 4)
         h[:, 1] = 2.0

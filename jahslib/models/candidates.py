@@ -92,7 +92,7 @@ def _scaled(block: Block, directions: Tensor) -> Neurons:
 
 
 def _least_representable(block: Block, x: Tensor, output: Tensor, w: Tensor, b: Tensor, count: int) -> Neurons:
-    simulated, _, _ = block.simulate(x, w, b)
+    simulated = block.simulate(x, w, b)
     missed = ranks.residual(ranks.activation_matrix(output.float()), ranks.activation_matrix(simulated.float()))
     chosen = missed.argsort(descending=True, stable=True)[:count]
     return w[chosen], b[chosen]

@@ -43,17 +43,24 @@ class Block(nn.Module):
             x = self.norm(x)
         return F.max_pool2d(x, 2) if self.is_conv else x
 
-    def simulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What neurons with these weights (`k x in ...`) would put out for the block's input `x`, and the mean and
-        (unbiased) variance of each before normalisation, by which the block's batch normalisation would divide them."""
-        if isinstance(self.layer, nn.Conv2d):
-            x = F.relu(F.conv2d(x, weight, bias, padding=self.layer.padding))
-        else:
-            x = F.relu(F.linear(x, weight, bias))
-        var, mean = torch.var_mean(x, dim=(0, 2, 3) if self.is_conv else 0)
+    def simulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """What neurons with these weights (`k x in ...`) would put out for the block's input `x`."""
+        x = self._activate(x, weight, bias)
         if self.norm is not None:
             x = F.batch_norm(x, None, None, training=True, eps=self.norm.eps)
-        return (F.max_pool2d(x, 2) if self.is_conv else x), mean, var
+        return F.max_pool2d(x, 2) if self.is_conv else x
+
+    def statistics(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and (unbiased) variance (k) of such neurons before normalisation."""
+        var, mean = torch.var_mean(self._activate(x, weight, bias), dim=(0, 2, 3) if self.is_conv else 0)
+        return mean, var
+
+    def _activate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.Conv2d):
+            x = F.conv2d(x, weight, bias, padding=self.layer.padding)
+            # Of one input channel the result may come channels-first, which pooling on the CPU is slow on.
+            return F.relu(x).contiguous(memory_format=torch.channels_last)
+        return F.relu(F.linear(x, weight, bias))
 
 
 class GrowingConvNet(nn.Module):
@@ -139,7 +146,7 @@ class GrowingConvNet(nn.Module):
 
         Args:
             weight, bias: incoming weights (`k x in ...`) and biases (k).
-            mean, var: the neurons' statistics before normalisation (k), as `Block.simulate` returns them.
+            mean, var: the neurons' statistics before normalisation (k), as `Block.statistics` returns them.
         """
         block = self.blocks[index]
         block.layer.add_outputs(weight, bias)

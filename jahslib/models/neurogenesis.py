@@ -184,7 +184,7 @@ class Neurogenesis(nn.Module):
         n = block.width
         samples, s = output.numel() // n, None
         if row is not None or rule.trigger != "weight":
-            s = ranks.singular_values(ranks.activation_matrix(output))
+            s = ranks.activation_singular_values(output)
         if row is not None:
             row |= {f"numerical_{i}": ranks.numerical_rank(s, rule.epsilon), f"effective_{i}": ranks.effective_rank(s)}
         if rule.trigger == "weight":
@@ -205,7 +205,7 @@ class Neurogenesis(nn.Module):
         x = x if block.is_conv else x.flatten(1)
         make = INITIALISATIONS[self.rule.initialisation]
         weight, bias = make(block, x, output, count, self.rule.candidates, self.generator)
-        _, mean, var = block.simulate(x, weight, bias)
+        mean, var = block.statistics(x, weight, bias)
         self.net.add_neurons(i, weight, bias, mean, var)
         return count
 

@@ -9,14 +9,23 @@ the square roots of the eigenvalues of the n x n Gram matrix, which for samples 
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def activation_matrix(activations: Tensor) -> Tensor:
     """`b x n` or `b x n x h x w` -> `(b h w) x n`, scaled by `1/sqrt(b)` (by the batch only, [Berg22])."""
-    flat = activations.permute(0, 2, 3, 1).flatten(0, 2) if activations.ndim == 4 else activations
-    return flat / math.sqrt(len(activations))
+    return _flat(activations) / math.sqrt(len(activations))
+
+
+def activation_singular_values(activations: Tensor) -> Tensor:
+    """`singular_values` of the activation matrix, which is not made: its few singular values are scaled instead."""
+    return singular_values(_flat(activations)) / math.sqrt(len(activations))
+
+
+def _flat(activations: Tensor) -> Tensor:
+    return activations.permute(0, 2, 3, 1).flatten(0, 2) if activations.ndim == 4 else activations
 
 
 def singular_values(matrix: Tensor) -> Tensor:
@@ -25,9 +34,12 @@ def singular_values(matrix: Tensor) -> Tensor:
     The product is accumulated in `matrix`'s own precision, the eigenvalues in float64. In float32 a singular value far
     below the largest, s_1, carries an error of up to about 3e-4 s_1 (the root of the rounding error).
     """
-    gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    # NumPy sees that the product is symmetric and computes half of it, which torch does not.
+    gram = torch.from_numpy(tall.numpy().T @ tall.numpy()) if tall.device.type == "cpu" else tall.T @ tall
     # On the CPU: for matrices this small the solvers of CUDA take far longer than the copy.
-    return torch.linalg.eigvalsh(gram.to("cpu", torch.float64)).clamp(min=0).sqrt().flip(0)
+    eigenvalues = np.linalg.eigvalsh(gram.to("cpu", torch.float64).numpy())
+    return torch.from_numpy(np.sqrt(eigenvalues.clip(min=0))[::-1].copy())
 
 
 def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
