@@ -170,7 +170,7 @@ def _storage(database: Path | None) -> Any:
         from ax.api.configs import StorageConfig
         from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
     except ImportError as error:
-        raise UserError("ax database: needs SQLAlchemy; install sqlalchemy or use the JSON file alone") from error
+        raise UserError("ax database: needs SQLAlchemy; install sqlalchemy<2 or use the JSON file alone") from error
     database.parent.mkdir(parents=True, exist_ok=True)
     database.unlink(missing_ok=True)
     url = f"sqlite:///{database.absolute()}"

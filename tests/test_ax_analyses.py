@@ -106,13 +106,14 @@ class TestExperiment:
         assert statuses["COMPLETED"] == finals and statuses["EARLY_STOPPED"] == len(table) - finals
 
     def test_sqlite_without_its_package_is_refused_by_name(self, problem, history, tmp_path, monkeypatch):
+        import ax.api.client  # noqa: F401  (what it imports with the package absent, it would miss in later tests)
+
         monkeypatch.setitem(sys.modules, "ax.storage.sqa_store.db", None)
         with pytest.raises(UserError, match="ax database: needs SQLAlchemy"):
             ax_analyses.client(problem, history, database=tmp_path / "ax.db")
         assert not list(tmp_path.iterdir())
 
     def test_sqlite_holds_the_experiment(self, problem, history, tmp_path):
-        pytest.importorskip("sqlalchemy")
         from ax.api.client import Client
         from ax.api.configs import StorageConfig
 

@@ -223,6 +223,5 @@ class TestTensorBoard:
         assert not list(tmp_path.iterdir())
 
     def test_with_the_package_events_are_written(self, train, tmp_path):
-        pytest.importorskip("tensorboard")
         train(epochs=1, id="abc", tensorboard=True)
         assert list((tmp_path / "logger_digits_lenet300" / "abc").glob("events*"))
