@@ -8,6 +8,7 @@ from jahslib import studies, triallog
 from jahslib.errors import UserError
 from jahslib.studies import constrained_ea as study
 from jahslib.studies import constrained_ea_results as results
+from jahslib.studies.runs import run_all
 from jahslib.trials import History, Suggestion, Trial
 
 
@@ -130,6 +131,20 @@ class TestResults:
     def test_a_claim_that_does_not_hold_stops_the_notebook(self):
         with pytest.raises(AssertionError, match="overspent"):
             results.check_claims(options(epoch_budget=10), [search([(0.5, 0.3)] * 3)], {}, {})
+
+
+class TestFresh:
+    def test_what_planned_has_started_over_is_not_started_over_again(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+        o = options(fresh=True, methods=("ea_hb",), epoch_budget=16, retrain={})
+        for _ in range(2):
+            before = {file.name: file.read_bytes() for file in study.log_files(o)}
+            histories = run_all(study.planned(o), fresh=True)
+            planned = {file.name: file.read_bytes() for file in study.log_files(o)}
+            assert len(planned) == len(o.settings) and not set(before.values()) & set(planned.values())
+        swept, _ = study.run_constraint_sweep(o, study.finished(o, histories))
+        assert len(swept) == len(o.settings)
+        assert planned.items() <= {file.name: file.read_bytes() for file in study.log_files(o)}.items()
 
 
 class TestConfigurationFile:

@@ -304,9 +304,10 @@ def run_finals(o: Options, found: list[Search]) -> dict[tuple[str, int], list[Tr
 
 
 def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search], list[list[Trial]]]:
-    """EA-HB's searches under each constraint setting, and the test trainings of their incumbents."""
+    """EA-HB's searches under each constraint setting, read where `planned` has been run, and the test trainings of
+    their incumbents."""
     runs = list(constraint_searches(o))
-    histories = run_all(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh) if runs else {}
+    histories = run_all(runs, workers=o.workers, scheduler=o.scheduler) if runs else {}
     first = [s for s in found if s.method == "ea_hb" and s.seed == o.seeds[0]]
     swept = first + [Search("ea_hb", r.seed, histories[r.log.stem], r.problem) for r in runs]
     finals = [
@@ -326,7 +327,8 @@ def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search],
 
 
 def run_retrainings(o: Options) -> dict[str, list[Trial]]:
-    return dict(zip(o.retrain, _trials(o, list(retrainings(o))), strict=True))
+    """By configuration; read where `planned` has been run."""
+    return dict(zip(o.retrain, _trials(replace(o, fresh=False), list(retrainings(o))), strict=True))
 
 
 def run_configuration(o: Options) -> list[Trial]:
