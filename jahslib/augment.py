@@ -23,6 +23,24 @@ def flips_and_rotations(
     return turn(images, angle, mirror[0], mirror[1])
 
 
+def flip_and_crop(images: Tensor, generator: torch.Generator, *, pad: int, flip: bool = True) -> Tensor:
+    """Each image flipped left-right with probability 1/2 and shifted by up to `pad` pixels, zeros coming in.
+
+    `images`: `b x c x h x w` floats; the result has the same shape. As torchvision's RandomHorizontalFlip and
+    RandomCrop with padding. `generator` lives on the images' device.
+    """
+    b, _, h, w = images.shape
+    device = images.device
+    top, left = torch.randint(2 * pad + 1, (2, b), generator=generator, device=device)
+    mirrored = torch.rand(b, generator=generator, device=device) < (0.5 if flip else 0.0)
+    rows = top[:, None] + torch.arange(h, device=device)
+    columns = left[:, None] + torch.arange(w, device=device)
+    columns = torch.where(mirrored[:, None], w + 2 * pad - 1 - columns, columns)
+    padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
+    taken = padded[torch.arange(b, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return taken.permute(0, 3, 1, 2)
+
+
 def turn(images: Tensor, angle: Tensor, mirror_x: Tensor, mirror_y: Tensor) -> Tensor:
     """Each image mirrored (-1) or not (1) along its axes, then turned counter-clockwise by `angle` (radians).
 

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from jahslib import archives
+from jahslib import archives, nas_unseen
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
 
@@ -146,6 +146,19 @@ def _find(files: Sequence[str]) -> tuple[str, Path] | None:
     return next((hit for hit in found if hit[1].exists()), None)
 
 
+def at_hand(file: str) -> bool:
+    """Whether one of the places holds `file`, so that nothing is downloaded for it; its contents are not looked at."""
+    return _find([file]) is not None
+
+
+def locate(name: str, file: str, mend: str) -> Path:
+    """Where `file` lies, for data that are no images; `UserError` naming the places and `mend` if nowhere."""
+    hit = _find([file])
+    if hit is None:
+        raise _missing(name, [file], mend)
+    return hit[1]
+
+
 def _missing(name: str, files: Sequence[str], mend: str, reason: object = "") -> UserError:
     given = os.environ.get("JAHSLIB_DATA")
     state = "unset" if not given else "searched" if Path(given).expanduser().is_dir() else "no such folder"
@@ -252,27 +265,27 @@ def _retinadigits(split: str) -> Dataset:
 
 
 def _addnist(split: str) -> Dataset:
-    """AddNIST's public rule: MNIST digits r, g, b as the three channels, label r+g+b-1 in 0..19, classes balanced.
-
-    The three digits are uniform among the triples with the label's sum. Train images come from train digits, test
-    images from test digits: 60,000 and 10,000 from MNIST where it is at hand, else 10,000 and 2,000 from mnist5k.
-    """
+    """Train images come from train digits, test images from test digits: 60,000 and 10,000 from MNIST where it is at
+    hand, else 10,000 and 2,000 from mnist5k."""
     files = [f"mnist/{file}.gz" for file in IDX_SHA256["mnist"]]
     base, sizes = ("mnist", (60_000, 10_000)) if all(_find([file]) for file in files) else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
     digits = load(base, split)
     at = TRAIN_TEST.index(split)
-    rng = np.random.default_rng((20, at))
-    triples = np.stack(np.meshgrid(*[np.arange(10)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    labels = np.arange(sizes[at]) % 20  # in turn, so that any prefix is balanced
-    rgb = np.empty((len(labels), 3), dtype=np.int64)
-    for label in range(20):
-        rows = triples[triples.sum(1) == label + 1]
-        rgb[labels == label] = rows[rng.integers(len(rows), size=np.sum(labels == label))]
-    order = np.argsort(digits.labels.numpy(), kind="stable")
-    counts = np.bincount(digits.labels.numpy(), minlength=10)
-    picks = order[(np.cumsum(counts) - counts)[rgb] + rng.integers(counts[rgb])]
-    return _dataset("addnist-gen", digits.images.numpy()[picks, 0], labels, 20, f"generated from {base}")
+    rng = np.random.default_rng((nas_unseen.N_SUMS, at))
+    images, labels = nas_unseen.addnist(digits.images.numpy(), digits.labels.numpy(), sizes[at], rng)
+    return _dataset("addnist-gen", images, labels, nas_unseen.N_SUMS, f"generated from {base}")
+
+
+def _cifartile(name: str, base: str, split: str) -> Dataset:
+    """60,000 train images from train pictures, shifted and mirrored, and 10,000 test images from test pictures."""
+    pictures = load(base, split)
+    at = TRAIN_TEST.index(split)
+    rng = np.random.default_rng((nas_unseen.MOST_CLASSES, at))
+    images, labels = nas_unseen.cifartile(
+        pictures.images.numpy(), pictures.labels.numpy(), (60_000, 10_000)[at], rng, augment=split == "train"
+    )
+    return _dataset(name, images, labels, nas_unseen.MOST_CLASSES, f"generated from {base}")
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -444,6 +457,12 @@ _ENTRIES = {
     "cifar10-jpeg": _Entry(
         lambda split: _folder("cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG, split), TRAIN_TEST, "by hand"
     ),
+    "cifartile-gen": _Entry(
+        lambda split: _cifartile("cifartile-gen", "cifar10", split), TRAIN_TEST, "generated from cifar10"
+    ),
+    "cifartile-gen-jpeg": _Entry(
+        lambda split: _cifartile("cifartile-gen-jpeg", "cifar10-jpeg", split), TRAIN_TEST, "generated from cifar10-jpeg"
+    ),
     "micro17flower": _Entry(
         lambda split: _folder("micro17flower", "micro17flower", _FLOWERS, split), TRAIN_TEST, "by hand"
     ),
@@ -466,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser.parse_args(arguments)
         if options.command == "list":
             for name, entry in _ENTRIES.items():
-                print(f"{name:16}{', '.join(entry.splits):18}{entry.origin}")
+                print(f"{name:20}{', '.join(entry.splits):18}{entry.origin}")
             return 0
         for split in splits(options.name):
             got = load(options.name, split)

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.errors import UserError
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from jahslib.trials import Trial
 
 Configuration = dict[str, Any]
+
+
+class Space(Protocol):
+    """A space of configurations that is no ConfigurationSpace, such as a grammar's."""
+
+    def sample(self, rng: np.random.Generator) -> Configuration: ...
+
+    def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration: ...
+
+    def to_serialized_dict(self) -> dict[str, Any]:
+        """What tells this space from another, in JSON types."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ class Problem(ABC):
     """Subclasses set the attributes and write `evaluate`; `known`, `epochs` and `describe` have defaults."""
 
     name: str
-    space: ConfigurationSpace
+    space: ConfigurationSpace | Space
     fidelity: Fidelity
     objective: Objective
     constraints: tuple[Constraint, ...] = ()

@@ -5,6 +5,7 @@ are those of the original of study 06, which never used them: there a schedule w
 "plateau" not even then. Here none of them looks at validation data.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 Schedule = Callable[[Sequence[float]], float]
@@ -47,6 +48,14 @@ def plateau(losses: Sequence[float]) -> float:
         if waited > PLATEAU_PATIENCE:
             factor, waited = factor * PLATEAU_FACTOR, 0
     return factor
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """Half a cosine from 1 to 0 over `epochs`, by the epochs done (Loshchilov and Hutter, ICLR 2017); 0 from then on.
+
+    Not one of `SCHEDULES`, as it has to know where it ends.
+    """
+    return (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
 
 
 SCHEDULES: dict[str, Schedule] = {

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from jahslib.errors import UserError
-from jahslib.problem import Configuration
+from jahslib.problem import Configuration, Space
 
 
 def plain(configuration: CSConfiguration) -> Configuration:
@@ -53,13 +54,28 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
     return complete(space, values)
 
 
-def sample(space: ConfigurationSpace, rng: np.random.Generator) -> Configuration:
+def refuse_others(space: ConfigurationSpace | Space, method: str) -> None:
+    """At the door of a method that works on named hyperparameters.
+
+    Raises:
+        UserError: the space is no ConfigurationSpace.
+    """
+    if not isinstance(space, ConfigurationSpace):
+        raise UserError(
+            f"{method}: works on a ConfigurationSpace, not on {space}; "
+            "use random search, regularized evolution or grammar BO"
+        )
+
+
+def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:
+    if not isinstance(space, ConfigurationSpace):
+        return space.sample(rng)
     space.seed(int(rng.integers(2**31)))
     return plain(space.sample_configuration())
 
 
 def sample_where(
-    space: ConfigurationSpace,
+    space: ConfigurationSpace | Space,
     rng: np.random.Generator,
     accept: Callable[[Configuration], bool],
     attempts: int = 10_000,
@@ -76,6 +92,40 @@ def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> 
     """A fresh value of one hyperparameter from its prior."""
     state = np.random.RandomState(int(rng.integers(2**31)))
     return _python(space[name].sample_value(seed=state))
+
+
+def mutate(space: ConfigurationSpace | Space, configuration: Configuration, rng: np.random.Generator) -> Configuration:
+    """With one of the active hyperparameters drawn afresh from its prior; what becomes active starts at its default."""
+    if not isinstance(space, ConfigurationSpace):
+        return space.mutate(configuration, rng)
+    name = sorted(configuration)[rng.integers(len(configuration))]
+    return complete(space, {**configuration, name: resample(space, name, rng)})
+
+
+def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.random.Generator) -> Configuration:
+    """With one of the active hyperparameters moved to a neighbour, as ConfigSpace has it: a normal step of a fifth of
+    the range of a number, a rank next to an ordinal's, another value of a choice."""
+    movable = [name for name in sorted(configuration) if space[name].size > 1]
+    if not movable:
+        return dict(configuration)
+    name = movable[rng.integers(len(movable))]
+    state = np.random.RandomState(int(rng.integers(2**31)))
+    moved = np.atleast_1d(space[name].neighbors_values(configuration[name], n=1, seed=state))
+    return complete(space, {**configuration, name: _python(moved[0])})
+
+
+def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[float]:
+    """Coordinates in the unit cube for a distance-based kernel: numbers and ordinals on their own scale, a column for
+    each value of a choice; what is inactive lies at 0."""
+    point: list[float] = []
+    for name, hp in space.items():
+        value = configuration.get(name)
+        if isinstance(hp, CategoricalHyperparameter):
+            point += [float(value == choice) for choice in hp.choices]
+        else:
+            steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # whose vectors are ranks
+            point.append(0.0 if value is None else float(hp.to_vector(value)) / max(steps, 1))
+    return point
 
 
 def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:

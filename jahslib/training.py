@@ -20,7 +20,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.schedules import SCHEDULES
+from jahslib.schedules import SCHEDULES, cosine
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
 LOSSES = {
@@ -38,7 +38,8 @@ class Diverged(ArithmeticError):
 class Recipe:
     """How one network is trained; `weight_decay` None is the torch default of that optimizer.
 
-    `nesterov` changes nothing at momentum 0. `schedule` names one of `jahslib.schedules`.
+    `nesterov` changes nothing at momentum 0. `schedule` names one of `jahslib.schedules`; `cosine_epochs` multiplies it
+    with half a cosine that reaches 0 after so many epochs. Without `shuffle`, batches follow the order of the images.
     Raises `UserError` for an unknown name and for momentum where there is none.
     """
 
@@ -50,10 +51,14 @@ class Recipe:
     momentum: float = 0.0
     nesterov: bool = False
     schedule: str = "constant"
+    cosine_epochs: int | None = None
+    shuffle: bool = True
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
+        if self.cosine_epochs is not None and self.cosine_epochs < 1:
+            raise UserError(f"Recipe: cosine_epochs is {self.cosine_epochs}; give at least 1, or None for no cosine")
         for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES), ("schedule", SCHEDULES)):
             if (value := getattr(self, name)) not in known:
                 raise UserError(f"Recipe: no {name} {value!r}; choose one of {', '.join(known)}")
@@ -124,32 +129,42 @@ class Training:
 
     def _run_epoch(self) -> float:
         self.model.train()
-        self._follow_schedule()
+        self.follow_schedule()
         if self._graph and self._graphed_step is None:
             self._graphed_step = _GraphedStep(self)
         # Shuffled on the CPU, so that every device sees the same batches.
-        order = torch.randperm(len(self._labels), generator=self.generators["order"]).to(self.device)
+        n, generator = len(self._labels), self.generators["order"]
+        order = torch.randperm(n, generator=generator) if self.recipe.shuffle else torch.arange(n)
+        order = order.to(self.device)
         total = torch.zeros((), device=self.device)
-        for rows in order.split(self.recipe.batch_size):
+        batches = self.batches(order)
+        for rows in batches:
             images, labels = self._batch(rows)
             if self.augment is not None:
                 images = self.augment(images, self.generators["augment"])
             full = len(rows) == self.recipe.batch_size
             step = self._graphed_step if self._graphed_step is not None and full else self.step
             total += step(images, labels) * len(rows)
-        mean = total.item() / len(order)
+        mean = total.item() / sum(map(len, batches))
         if not math.isfinite(mean):
             raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}")
         self.epoch += 1
         self.losses.append(mean)
         return mean
 
-    def _follow_schedule(self) -> None:
+    def follow_schedule(self) -> None:
+        """Called before each epoch."""
         rate = self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](self.losses)
+        if self.recipe.cosine_epochs is not None:
+            rate *= cosine(self.epoch, self.recipe.cosine_epochs)
         for group in self.optimizer.param_groups:
             if group["lr"] != rate:
                 group["lr"] = rate
                 self._graphed_step = None  # the rate is a constant of the captured step
+
+    def batches(self, order: Tensor) -> list[Tensor]:
+        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller."""
+        return list(order.split(self.recipe.batch_size))
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as vision
 
-from jahslib.augment import flips_and_rotations, turn
+from jahslib.augment import flip_and_crop, flips_and_rotations, turn
 
 
 def generator(seed=0):
@@ -61,3 +61,19 @@ def test_the_generator_decides_alone():
         a, b = flips_and_rotations(images(), generator(2)), flips_and_rotations(images(), generator(2))
         assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(a, b) and not torch.equal(a, flips_and_rotations(images(), generator(3)))
+
+
+def test_crops_are_shifts_of_the_image_and_flips_mirror_it():
+    ramp = torch.arange(1.0, 7.0).expand(300, 2, 6, 6)
+    found = flip_and_crop(ramp, torch.Generator().manual_seed(0), pad=2)
+    padded = torch.tensor([0.0, 0, 1, 2, 3, 4, 5, 6, 0, 0])
+    rows = {tuple(image.amax((0, 1)).tolist()) for image in found}
+    expected = {tuple(part.tolist()) for i in range(5) for part in (padded[i : i + 6], padded[i : i + 6].flip(0))}
+    assert found.shape == ramp.shape and rows == expected
+    assert {int((image.amax((0, 2)) > 0).sum()) for image in found} == {4, 5, 6}
+    assert torch.equal(found, flip_and_crop(ramp, torch.Generator().manual_seed(0), pad=2))
+
+
+def test_without_flips_and_padding_nothing_changes():
+    images = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flip_and_crop(images, torch.Generator().manual_seed(1), pad=0, flip=False), images)

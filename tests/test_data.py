@@ -177,6 +177,7 @@ def test_a_missing_set_says_where_and_how_in_one_line(offline, name, monkeypatch
     with pytest.raises(UserError) as caught:
         data.load(name, "test")
     message = str(caught.value)
+    name = {"cifartile-gen": "cifar10", "cifartile-gen-jpeg": "cifar10-jpeg"}.get(name, name)  # what they are made of
     assert message.startswith(f"{name}: found no ") and "\n" not in message
     assert "$JAHSLIB_DATA (no such folder), data/ or " in message
     mend = {

@@ -4,7 +4,7 @@ from torch import nn, optim
 
 from jahslib.errors import UserError
 from jahslib.models.layers import Linear, reset_parameters
-from jahslib.schedules import SCHEDULES, constant, multi, plateau, stairs, step, step_restart
+from jahslib.schedules import SCHEDULES, constant, cosine, multi, plateau, stairs, step, step_restart
 from jahslib.training import Recipe, Training
 
 
@@ -93,3 +93,28 @@ def test_refuses_unknown_schedules_and_nesterov_elsewhere():
         Recipe(8, 0.1, "sgd", schedule="cosine")
     with pytest.raises(UserError, match="nesterov is for sgd, not adam"):
         Recipe(8, 0.1, "adam", nesterov=True)
+
+
+def test_cosine_ends_at_zero_and_stays():
+    assert [round(cosine(e, 4), 6) for e in range(6)] == [1.0, 0.853553, 0.5, 0.146447, 0.0, 0.0]
+
+
+def test_a_training_follows_its_cosine_and_keeps_the_order_of_the_images():
+    images, labels = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1), torch.zeros(8, dtype=torch.long)
+
+    def build(generator):
+        return nn.Sequential(nn.Flatten(), Linear(1, 2))
+
+    recipe = Recipe(4, 0.2, "sgd", cosine_epochs=2, shuffle=False)
+    training = Training(build, images, labels, recipe, seed=0)
+    reset_parameters(training.model, torch.Generator())
+    seen, rates = [], []
+    training.step = lambda batch, _: (
+        seen.extend((batch.flatten() * 255).round().tolist()),
+        rates.append(training.optimizer.param_groups[0]["lr"]),
+        torch.zeros(()),
+    )[2]
+    training.run(2)
+    assert seen == [*range(8), *range(8)] and rates == pytest.approx([0.2, 0.2, 0.1, 0.1])
+    with pytest.raises(UserError, match="cosine_epochs is 0"):
+        Recipe(4, 0.2, cosine_epochs=0)

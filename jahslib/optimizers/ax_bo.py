@@ -61,6 +61,7 @@ class AxBO(Replayed):
     early_stopping: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        spaces.refuse_others(self.problem.space, "Ax")
         for name in self.initialisation:
             if name not in INITIALISATION:
                 raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")

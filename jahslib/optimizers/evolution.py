@@ -49,6 +49,7 @@ class Evolution(Replayed):
     frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
 
     def __post_init__(self):
+        spaces.refuse_others(self.problem.space, "evolution")
         if self.pop_size < 1 or self.num_children < 1:
             raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
         if self.parent_selection not in ("neutral", "tournament"):
@@ -131,9 +132,7 @@ class Evolution(Replayed):
         """
         child = dict(parent)
         for _ in range(ATTEMPTS):
-            gene = sorted(child)[rng.integers(len(child))]
-            values = {**child, gene: spaces.resample(self.problem.space, gene, rng)}
-            child = spaces.complete(self.problem.space, values)
+            child = spaces.mutate(self.problem.space, child, rng)
             if self.problem.admits(child):
                 return child
         return parent

@@ -24,8 +24,9 @@ def grid(
     early then has no preferred corner. Combinations that differ only in inactive hyperparameters appear once.
 
     Raises:
-        UserError: a hyperparameter without a count, an unknown one, or a count below 1.
+        UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space is a grammar's.
     """
+    spaces.refuse_others(space, "grid")
     for name in [*counts, *space]:
         if name not in space or name not in counts:
             raise UserError(

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jahslib import spaces
 from jahslib.optimizers.replayed import Replayed
@@ -25,6 +26,8 @@ class SmacBohb(Replayed):
     min_fidelity: epochs of the lowest rung, at least; None is the problem's own minimum.
     n_init: random configurations before the model is asked; None is one a hyperparameter.
     retrain_after: results between two fits of the forest.
+    min_trials: results at a budget before the forest is fitted to them; None is one a hyperparameter, at least 8.
+    use_default_config: the space's default follows the random configurations.
 
     Constraints enter as a penalty: an infeasible trial costs the worst objective plus its violation (at most 1 more),
     a failed or rejected one the most of all. A problem without constraints gives the plain baseline.
@@ -36,6 +39,16 @@ class SmacBohb(Replayed):
     min_fidelity: int | None = None
     n_init: int | None = None
     retrain_after: int = 8
+    min_trials: int | None = None
+    use_default_config: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """The last two options are named where they are used: logs made before there were any stay valid."""
+        unused = {"min_trials": None, "use_default_config": False}
+        return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
+
+    def __post_init__(self):
+        spaces.refuse_others(self.problem.space, "BOHB")
 
     def start(self) -> None:
         self._smac = self._facade()
@@ -46,7 +59,9 @@ class SmacBohb(Replayed):
         if self._exhausted:
             return None
         try:
-            self._asked = self._smac.ask()
+            # SMAC averages the durations of a local search, none where it ended at once.
+            with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
+                self._asked = self._smac.ask()
         except StopIteration:  # the space holds no configuration that was not tried
             self._exhausted = True
             return None
@@ -91,6 +106,7 @@ class SmacBohb(Replayed):
             min_budget=self.min_fidelity or self.problem.fidelity.low,
             max_budget=self.problem.fidelity.high,
             seed=self.seed,
+            use_default_config=self.use_default_config,
         )
         maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
         _order_starting_points(maximizer)
@@ -104,7 +120,7 @@ class SmacBohb(Replayed):
                 acquisition_maximizer=maximizer,
                 initial_design=MultiFidelityFacade.get_initial_design(scenario, n_configs=self.n_init or dimensions),
                 config_selector=ConfigSelector(
-                    scenario, retrain_after=self.retrain_after, min_trials=max(8, dimensions)
+                    scenario, retrain_after=self.retrain_after, min_trials=self.min_trials or max(8, dimensions)
                 ),
                 logging_level=False,
                 overwrite=True,

@@ -32,6 +32,9 @@ class Sobol(Described):
     problem: Problem
     seed: int
 
+    def __post_init__(self):
+        spaces.refuse_others(self.problem.space, "Sobol")
+
     def ask(self, history: History) -> Suggestion | None:
         configuration = next(islice(self._sequence(), len(history.suggestions), None), None)
         return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)

@@ -1,0 +1,316 @@
+"""Networks of architecture terms, from the primitives of NAS-Bench-201 and of the hierarchical space.
+
+    grammar = examples.grammar("hierarchical")
+    model = nb201.build(grammar, grammar.sample(rng), channels=3, classes=10, size=32, generator=generator)
+
+A term's nested topologies become one flat sequence of operations: `zero` edges and whatever no path from input to
+output meets are left out, `id` edges are bypassed, tensors that meet at a node are summed. Before it comes a 3x3
+convolution with batch normalisation; a `resBlock` halves height and width and doubles the channels; after it come batch
+normalisation, ReLU, global average pooling and the classifier.
+
+Sources: Dong and Yang, ICLR 2020 (NAS-Bench-201) and Schrodi et al., NeurIPS 2023 (arXiv 2211.01842). Departures: layer
+normalisation has its parameters from the start, where the original made them in the first forward pass, too late for
+its optimizer; a resBlock's skip pools the last row and column of an odd-sized image as well, so that every size works.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, reduce
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from jahslib.errors import UserError
+from jahslib.grammars import examples
+from jahslib.grammars.grammar import Grammar
+from jahslib.grammars.terms import Term
+from jahslib.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
+from jahslib.models.batch_norm import BatchNorm2d
+from jahslib.models.layers import Conv2d, Linear, reset_parameters
+
+SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, of which instance normalisation can take a variance
+
+Shape = tuple[int, int, int]  # channels, height, width
+Size = int | tuple[int, int]  # of a square, or height and width
+
+
+# Primitives: `b x c x h x w` -> the same shape, but for the resBlock --------------------------------------------------
+
+
+class LayerNorm(nn.Module):
+    """Normalises over channels, height and width, with an affine parameter for each element.
+
+    The parameters are kept `h x w x c`, as channels-last activations are in memory.
+    """
+
+    def __init__(self, c: int, h: int, w: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(h, w, c)), nn.Parameter(torch.zeros(h, w, c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class InstanceNorm(nn.GroupNorm):
+    """Instance normalisation: every channel of every image is a group. torch's kernel for groups is the quicker one."""
+
+    def __init__(self, c: int):
+        super().__init__(c, c)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+class ReLUConvBN(nn.Module):
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.conv = Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn = BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(F.relu(x)))
+
+
+class ResBlock(nn.Module):
+    """`b x c x h x w` -> `b x 2c x h/2 x w/2` (rounded up); no ReLU after the sum."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.a, self.b = ReLUConvBN(c, 2 * c, 3, stride=2), ReLUConvBN(2 * c, 2 * c, 3)
+        self.skip = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), Conv2d(c, 2 * c, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.b(self.a(x))
+
+
+def avg_pool(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "hardswish": F.hardswish,
+    "mish": F.mish,
+    "avg_pool": avg_pool,
+}
+MODULES: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "conv3x3": lambda c, h, w: ReLUConvBN(c, c, 3),
+    "conv1x1": lambda c, h, w: ReLUConvBN(c, c, 1),
+    "conv3x3o": lambda c, h, w: Conv2d(c, c, 3, padding=1, bias=False),
+    "conv1x1o": lambda c, h, w: Conv2d(c, c, 1, bias=False),
+    "dconv3x3o": lambda c, h, w: Conv2d(c, c, 3, padding=1, groups=c, bias=False),
+    "batch": lambda c, h, w: BatchNorm2d(c),
+    "instance": lambda c, h, w: InstanceNorm(c),
+    "layer": LayerNorm,
+    "resBlock": lambda c, h, w: ResBlock(c),
+}
+PRIMITIVES = (ID, ZERO, *FUNCTIONS, *MODULES)
+
+
+# From a term to a sequence of operations ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation; `sources` number the values it takes, 0 being the stem's output and i + 1 that of step i.
+
+    `shape` is that of its sources. The label of a sum is "+".
+    """
+
+    label: str
+    sources: tuple[int, ...]
+    shape: Shape
+
+
+@dataclass
+class _Flattening:
+    """Steps so far, in an order in which they can be run, and the shape of every value.
+
+    Operations without parameters and sums are done once for the same sources, however often the term names them.
+    """
+
+    topologies: dict[str, Topology]
+    shapes: list[Shape]
+    steps: list[Step] = field(default_factory=list)
+    known: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
+
+    def fill(self, child: Child, value: int) -> int:
+        """The value at the head of an edge whose tail has this value; the child is not `zero`."""
+        head = child if isinstance(child, str) else child.head
+        if is_leaf(child):
+            return value if head == ID else self.step(head, (value,))
+        topology = self.topologies[head]
+        contents, tails = _contents(topology, child)
+        values: dict[str, int | None] = {topology.source: value}
+
+        def at(node: str) -> int | None:
+            if node not in values:
+                into = [i for i, edge in enumerate(topology.edges) if edge.head == node and not is_zero(contents[i])]
+                met = [self.fill(contents[i], tail) for i in into if (tail := at(tails[i])) is not None]
+                values[node] = self.sum(tuple(met))
+            return values[node]
+
+        last = at(topology.sink)
+        assert last is not None, "a checked term has a path from source to sink"
+        return last
+
+    def sum(self, values: tuple[int, ...]) -> int | None:
+        return values[0] if len(values) == 1 else self.step("+", tuple(sorted(values))) if values else None
+
+    def step(self, label: str, sources: tuple[int, ...]) -> int:
+        if label != "+" and label not in PRIMITIVES:
+            raise UserError(f"network: no operation {label!r}; a term's terminals can be {', '.join(PRIMITIVES)}")
+        if label not in MODULES and (label, sources) in self.known:
+            return self.known[label, sources]
+        shapes = {self.shapes[i] for i in sources}
+        if len(shapes) > 1:
+            met = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+            raise UserError(f"network: tensors of {met} meet at a node; give every path there as many resBlocks")
+        c, h, w = shape = shapes.pop()
+        self.steps.append(Step(label, sources, shape))
+        self.shapes.append((2 * c, (h + 1) // 2, (w + 1) // 2) if label == "resBlock" else shape)
+        self.known[label, sources] = len(self.steps)
+        return len(self.steps)
+
+
+def _contents(topology: Topology, term: Term) -> tuple[list[Child], list[str]]:
+    """What fills each edge, and where each begins."""
+    contents: list[Child] = [edge.label or ZERO for edge in topology.edges]
+    tails = [edge.tail or "" for edge in topology.edges]
+    for slot, child in zip(topology.slots, term.children, strict=True):
+        if slot.is_tail:
+            tails[slot.edge] = child if isinstance(child, str) else child.head
+        else:
+            contents[slot.edge] = child
+    return contents, tails
+
+
+def flatten(grammar: Grammar, term: Term, shape: Shape) -> tuple[list[Step], Shape]:
+    """The operations of a term and the shape they end with, for a stem that puts out `shape`.
+
+    A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells.
+
+    Raises:
+        UserError: the term is not one of this grammar, or names an operation that is no primitive here.
+    """
+    grammar.check(term)
+    topologies = grammar.topologies
+    if term.symbol == "CELL":
+        topologies = _around_cells().topologies | topologies
+        term = examples.cell_based_network(term)
+    flat = _Flattening(topologies, [shape])
+    last = flat.fill(term, 0)
+    return flat.steps, flat.shapes[last]
+
+
+@cache
+def _around_cells() -> Grammar:
+    return Grammar(examples.CELL_BASED_NETWORK)
+
+
+# The network ------------------------------------------------------------------------------------------------------
+
+
+def _add(*values: Tensor) -> Tensor:
+    return reduce(torch.add, values)
+
+
+class Network(nn.Module):
+    """`n x channels x h x w` float images -> `n x classes` logits; weights as yet uninitialised (see `build`)."""
+
+    def __init__(self, steps: list[Step], width: int, channels: int, last: int, classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(Conv2d(channels, width, 3, padding=1, bias=False), BatchNorm2d(width))
+        self.operations = nn.ModuleList(MODULES[step.label](*step.shape) for step in steps if step.label in MODULES)
+        self.norm, self.classifier = BatchNorm2d(last), Linear(last, classes)
+        self._program = _program(steps, list(self.operations))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: list[Tensor | None] = [self.stem(x)]
+        for call, sources, spent in self._program:
+            values.append(call(*[values[i] for i in sources]))
+            for i in spent:
+                values[i] = None
+        last = values[-1]
+        assert last is not None
+        return self.classifier(F.relu(self.norm(last)).mean((2, 3)))
+
+
+def _program(steps: list[Step], modules: list[nn.Module]) -> tuple[tuple[Callable, tuple[int, ...], list[int]], ...]:
+    """What to call, with which values, and which values nobody needs afterwards."""
+    waiting = iter(modules)
+    last_use = {source: number for number, step in enumerate(steps) for source in step.sources}
+    spent: list[list[int]] = [[] for _ in steps]
+    for source, number in last_use.items():
+        spent[number].append(source)
+    calls = [_add if s.label == "+" else FUNCTIONS.get(s.label) or next(waiting) for s in steps]
+    return tuple((call, step.sources, done) for call, step, done in zip(calls, steps, spent, strict=True))
+
+
+def _hw(size: Size) -> tuple[int, int]:
+    h, w = (size, size) if isinstance(size, int) else size
+    if min(h, w) < SMALLEST:
+        raise UserError(f"network: images of {h} x {w} pixels are too small; give at least {SMALLEST} x {SMALLEST}")
+    return h, w
+
+
+def _network(grammar: Grammar, term: Term, channels: int, classes: int, size: Size, width: int) -> Network:
+    steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
+    return Network(steps, width, channels, last, classes)
+
+
+def build(
+    grammar: Grammar,
+    term: Term,
+    *,
+    channels: int = 3,
+    classes: int = 10,
+    size: Size = 32,
+    width: int = 16,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """The network of a term, for images of `channels` and `size`.
+
+    Args:
+        size: pixels of a side, or height and width.
+        width: channels that the stem puts out.
+        generator: a CPU generator for the initial weights, which follow torch's default distributions; None: a new one
+            with torch's default seed.
+
+    Raises:
+        UserError: the term is not one of this grammar, an operation is no primitive here, or the images are too small.
+    """
+    model = _network(grammar, term, channels, classes, size, width)
+    reset_parameters(model, generator or torch.Generator())
+    return model
+
+
+def count_parameters(
+    grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
+) -> int:
+    """Number of trainable parameters, from shapes alone. Raises as `build` does."""
+    steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
+    around = 9 * channels * width + 2 * width + 2 * last + (last + 1) * classes
+    return around + sum(_parameters(step.label, step.shape) for step in steps if step.label in MODULES)
+
+
+@lru_cache(maxsize=1000)
+def _parameters(label: str, shape: Shape) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MODULES[label](*shape).parameters())
+
+
+def count_flops(
+    grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
+) -> int:
+    """Floating-point operations of the convolutions and the classifier for one image, a multiply-accumulate being two.
+
+    Counted by torch's own counter on tensors without storage. Raises as `build` does.
+    """
+    with torch.device("meta"):
+        model = _network(grammar, term, channels, classes, size, width).eval()
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, channels, *_hw(size)))
+    return counter.get_total_flops()
