@@ -61,7 +61,7 @@ class Scale:
 
     images: int = 6_000
     epochs: int = 3
-    repeats: int = 5
+    repeats: int = 3
     networks: list = field(default_factory=lambda: NETWORKS)
     growing: list = field(default_factory=lambda: GROWING)
 
