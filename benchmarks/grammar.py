@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jahslib.grammars import evolve, examples, gp
+from jahslib.grammars import evolve, examples, gp, pool
 from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.kernels import WLKernel
+from jahslib.grammars.space import GrammarSpace, Point
 from jahslib.grammars.terms import Term
 from jahslib.grammars.wl import TermTable
 
@@ -73,28 +74,15 @@ def fitted(grammar: Grammar, terms: list[Term], y: np.ndarray, *, hierarchical: 
     return gp.fit(table, terms, y, kernel=WLKernel(table))
 
 
-def offspring(grammar: Grammar, population: list[Term], value: np.ndarray, rng: np.random.Generator) -> Term | None:
-    """Of two parents from a tournament of a fifth: crossover, self-crossover of the better one, or its mutation."""
-    drawn = rng.integers(len(population), size=len(population) // 5)
-    first, second = (population[i] for i in drawn[np.argsort(-value[drawn])[:2]])
-    if rng.random() < 0.5:
-        itself = rng.random() < 0.5
-        pair = evolve.self_crossover(grammar, first, rng) if itself else evolve.crossover(grammar, first, second, rng)
-        return pair and pair[0]
-    return evolve.mutate(grammar, first, rng)
-
-
 def proposal(grammar: Grammar, terms: list[Term], y: np.ndarray, rng: np.random.Generator, *, hierarchical: bool):
-    """The term of the highest expected improvement that is found in 50 generations."""
+    """The new term of the highest expected improvement that is found in 50 generations."""
     surrogate = fitted(grammar, terms, y, hierarchical=hierarchical)
-    population = [terms[i] for i in np.argsort(y)[:10]] + [grammar.sample(rng) for _ in range(POOL - 10)]
-    best: tuple[float, Term | None] = (-np.inf, None)
-    for _ in range(GENERATIONS):
-        value = surrogate.log_expected_improvement(population)
-        best = max(best, (value.max(), population[int(value.argmax())]), key=lambda pair: pair[0])
-        children = [offspring(grammar, population, value, rng) for _ in range(POOL)]
-        population = [child or grammar.sample(rng) for child in children]
-    return best
+    scored = pool.Scored(
+        lambda points: surrogate.log_expected_improvement([p.term for p in points]), {Point(t) for t in terms}
+    )
+    parents = [Point(terms[i]) for i in np.argsort(y)[:10]]
+    pool.evolved(GrammarSpace(grammar), parents, scored, rng, size=POOL, generations=(GENERATIONS, GENERATIONS))
+    return scored.best
 
 
 def measure(prepare: Callable[[], Callable[[], object]], repeats: int) -> list[float]:

@@ -6,11 +6,12 @@ Each function takes the data of `jahslib.ax_analyses` and returns a matplotlib f
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ConfigSpace import ConfigurationSpace
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Normalize
@@ -128,7 +129,7 @@ def fit(analyses: Analyses, label: str) -> Figure:
 def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Figure:
     """One line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
     table = analyses.parallel_coordinates.sort_values(analyses.metric)
-    names = [*problem.space, analyses.metric]
+    names = [*cast(ConfigurationSpace, problem.space), analyses.metric]
     units = np.column_stack([_unit(table[name], problem, name) for name in names])
     scale = Normalize(table[analyses.metric].min(), table[analyses.metric].max())
     figure, axis = plt.subplots(figsize=(WIDTH, 2.8))

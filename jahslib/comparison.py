@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import wilcoxon
 
 from jahslib.errors import UserError
 from jahslib.plots import COLOURS, DASHES, WIDTH, steps
@@ -45,6 +46,13 @@ def paired_bootstrap(
     means = differences[rng.integers(len(differences), size=(resamples, len(differences)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(len(differences), float(differences.mean()), float(low), float(high), float((means <= 0).mean()))
+
+
+def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) on the same seeds; 1 where all pairs are
+    equal."""
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 
 def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:

@@ -85,3 +85,12 @@ def test_costs_stack_the_parts_of_the_mean():
     widths = [[bar.get_width() for bar in part] for part in figure.axes[0].containers]
     assert widths == [[3.0, 5.0], [1.0, 0.5]]
     assert [bar.get_x() for bar in figure.axes[0].containers[1]] == [3.0, 5.0]
+
+
+class TestSignedRank:
+    def test_a_constant_lead_on_many_seeds_is_significant_either_way_round(self):
+        second = rng(1).uniform(0, 1, 12)
+        assert comparison.signed_rank(second + 0.01, second) == comparison.signed_rank(second, second + 0.01) < 0.001
+
+    def test_equal_pairs_say_nothing(self):
+        assert comparison.signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0

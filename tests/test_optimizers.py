@@ -13,6 +13,7 @@ from jahslib import triallog
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search
@@ -25,6 +26,7 @@ OPTIMIZERS = {
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
     "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
     "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
@@ -62,13 +64,18 @@ def budget(make):
 
 
 class TestConformance:
+    """On a ConfigurationSpace; a subclass has the same tests on spaces of another kind."""
+
+    Toy = Toy
+    tiny_space = staticmethod(tiny_space)
+
     def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, tmp_path):
         histories = []
         for run in range(2):
             random.seed(run)
             np.random.seed(run)  # noqa: NPY002 (perturbs what must not be used)
             torch.manual_seed(run)
-            toy = Toy([SIZE, PRECISION])
+            toy = self.Toy([SIZE, PRECISION])
             before = torch.get_rng_state()
             histories.append(search(toy, make(toy, 3), budget, tmp_path / f"{run}.jsonl", seed=3))
             assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
@@ -80,7 +87,7 @@ class TestConformance:
 
     @pytest.mark.parametrize("how", ["raise", "nan"])
     def test_a_failed_trial_is_survived(self, make, budget, how, tmp_path):
-        toy = Toy([SIZE, PRECISION], fail=how)
+        toy = self.Toy([SIZE, PRECISION], fail=how)
         history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
         failed = [t for t in history if t.status == "failed"]
         assert failed and all(not t.configuration["norm"] and t.reason for t in failed)
@@ -105,7 +112,7 @@ class TestConformance:
             assert {t.configuration["layers"] > 1 for t in history} == {True, False}
 
     def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
-        toy = Toy(space=tiny_space())
+        toy = self.Toy(space=self.tiny_space())
         history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)
         assert 4 <= len(history) <= 12
         assert len({str(t.configuration) for t in history}) >= 3

@@ -18,7 +18,7 @@ from jahslib.triallog import TrialLog
 
 HELPERS = ("records.typ", "style.typ")  # functions and layout; everything else is prose
 NOTEBOOK = "07_constrained_EA"
-SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "06", "07")}
+SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "03", "04", "05", "06", "07")}
 SECTION = SECTIONS["07"]
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 

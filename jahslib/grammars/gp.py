@@ -92,6 +92,7 @@ def fit(
     *,
     kernel: Kernel | None = None,
     noise: float = 1e-3,
+    maximum_noise: float = NOISE[1],
     h_grid: Iterable[int] | None = None,
     steps: int = STEPS,
 ) -> Surrogate:
@@ -103,6 +104,7 @@ def fit(
         numeric: further hyperparameters, shape n x d, best scaled to the unit cube.
         kernel: over `[id, numeric ...]`; by default hWL, times a Matérn 5/2 kernel where there are numeric columns.
         noise: where its fit starts, the last fit's for one; it stays within `NOISE`.
+        maximum_noise: a smaller upper bound than `NOISE`'s.
         h_grid: iterations of WL on the full graphs to choose from, by likelihood before the rest is fitted; by default
             all that the table holds (0 to 4).
         steps: of Adam at a learning rate of 0.1, on all parameters at once.
@@ -122,15 +124,17 @@ def fit(
         if X.shape[1] > 1:
             columns = tuple(range(1, X.shape[1]))
             kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=len(columns), active_dims=columns)
-    # Without a transform, Adam moves the noise itself, as in the original; `_keep` holds it in its bounds.
-    likelihood = GaussianLikelihood(noise_constraint=Interval(*NOISE, transform=None, initial_value=noise))
+    # Without a transform, Adam moves the noise itself, as in the original; `_descend` holds it in its bounds.
+    bounds = (NOISE[0], maximum_noise)
+    start = min(max(noise, NOISE[0]), maximum_noise)
+    likelihood = GaussianLikelihood(noise_constraint=Interval(*bounds, transform=None, initial_value=start))
     model = SingleTaskGP(
         X, torch.from_numpy(y)[:, None], likelihood=likelihood, covar_module=kernel, mean_module=ZeroMean()
     )
     mll = ExactMarginalLogLikelihood(likelihood, model)
     with _exact():
         _choose_h(model, mll, range(table.h[0] + 1) if h_grid is None else tuple(h_grid))
-        _descend(model, mll, steps)
+        _descend(model, mll, steps, bounds)
     mll.eval()
     return Surrogate(table, model, float(y.min()))
 
@@ -170,7 +174,7 @@ def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterab
             kernel.h = min(losses, key=losses.__getitem__)
 
 
-def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int) -> None:
+def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, noise: tuple[float, float]) -> None:
     """Adam; the iterate of the highest likelihood is kept."""
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
@@ -184,7 +188,7 @@ def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int) -
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                model.likelihood.raw_noise.clamp_(*NOISE)
+                model.likelihood.raw_noise.clamp_(*noise)
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)

@@ -6,6 +6,9 @@ from typing import Any
 MODULES = {
     "01_growing_bohb": "growing_bohb",
     "02_growing_thresholds": "growing_thresholds",
+    "03_grammar_search": "grammar_search",
+    "04_surrogate_regression": "surrogate_regression",
+    "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",
 }

@@ -11,7 +11,7 @@ from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.report import Report
 from jahslib.snapshots import read_scalars
 from jahslib.studies.ax_bo import EXTRAS, METHODS, FinalTraining, Key, Options, Search, key
-from jahslib.studies.tables import pm
+from jahslib.studies.tables import choosing, pm
 from jahslib.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
@@ -60,18 +60,6 @@ def shown(value: float) -> str:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{float(mantissa):g}·10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def choosing(history: History) -> list[float]:
-    """Seconds that each trial but the first waited for its proposal, from the log's clocks.
-
-    The first also waits for the optimizer's package to be imported. Only a search that trains one trial at a time
-    keeps choosing and training apart.
-    """
-    waits = []
-    for before, trial in zip(history.trials, history.trials[1:], strict=False):
-        waits.append(max(0.0, trial.elapsed - before.elapsed - trial.seconds))
-    return waits
 
 
 def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:

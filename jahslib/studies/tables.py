@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jahslib.studies.runs import AnySearch
+from jahslib.trials import History
 
 
 def pm(values: Sequence[float], digits: int = 3) -> str:
@@ -37,6 +38,18 @@ def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame
                 }
             )
     return pd.DataFrame(rows)
+
+
+def choosing(history: History) -> list[float]:
+    """Seconds that each trial but the first waited for its proposal, from the log's clocks.
+
+    The first also waits for the optimizer's package to be imported. Only a search that trains one trial at a time
+    keeps choosing and training apart.
+    """
+    waits = []
+    for before, trial in zip(history.trials, history.trials[1:], strict=False):
+        waits.append(max(0.0, trial.elapsed - before.elapsed - trial.seconds))
+    return waits
 
 
 def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:

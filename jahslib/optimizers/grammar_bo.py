@@ -1,0 +1,202 @@
+"""Bayesian optimisation over a grammar space, alone or together with ordinary hyperparameters.
+
+Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), sections 4 and 5: a Gaussian process with the (hierarchical) WL kernel,
+expected improvement, and evolution to maximise it. Departures: pending trials enter as fantasies of the one fitted
+model (theirs fits a second time), each fit of the noise starts anew, so that the history alone decides, and no point is
+proposed twice. What the original's selection does by mistake is an option (`jahslib.grammars.pool`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from gpytorch.kernels import Kernel, MaternKernel
+
+from jahslib import spaces
+from jahslib.errors import UserError
+from jahslib.grammars import gp, pool
+from jahslib.grammars.grammar import Grammar
+from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
+from jahslib.grammars.space import GrammarSpace, Point
+from jahslib.grammars.wl import HIERARCHICAL_LEVELS, TermTable
+from jahslib.optimizers.replayed import Described
+from jahslib.problem import Problem
+from jahslib.trials import History, Suggestion, Trial
+
+N_BEST = 10
+SURROGATES, STRATEGIES = ("gp_hierarchical", "gp"), ("evolution", "mutation", "random")
+
+# The label counts of all terms of a grammar no larger than this are kept, a matter of a second and some megabytes.
+SMALL = 20_000
+
+
+@dataclass
+class GrammarBO(Described):
+    """Args:
+        surrogate_model: "gp_hierarchical" has the hierarchical WL kernel, "gp" the WL kernel of the full graphs.
+        n_init: random trials before the model is asked.
+        pool_strategy: how the acquisition is maximised: "evolution", "mutation" of the best, or a "random" pool.
+        pool_size: points of a pool (of each generation, in an evolution).
+        generations: of the evolution, at least and at most.
+        p_self_crossover: share of crossovers of a parent with itself.
+        mutate_size: mutants in a pool by mutation, the rest being random; None is all of it.
+        log_objective: model the logarithm of the cost (of `cost + 1e-8`).
+        random_interleave_prob: share of proposals that are random.
+        maximum_noise: bound on the variance of the noise, relative to that of the observations.
+        no_isomorphism: propose no architecture whose graph WL cannot tell from a trial's; a proposal's hyperparameters
+            are then not asked.
+        original_selection: see `pool.evolved`.
+
+    A failed trial counts as the worst cost, an infeasible one as that and its violation (at most 1 more).
+
+    Raises:
+        UserError: the space is no grammar's, or a setting is out of its range.
+    """
+
+    problem: Problem
+    seed: int
+    surrogate_model: Literal["gp_hierarchical", "gp"] = "gp_hierarchical"
+    n_init: int = 10
+    pool_strategy: Literal["evolution", "mutation", "random"] = "evolution"
+    pool_size: int = 200
+    generations: tuple[int, int] = (10, 50)
+    p_self_crossover: float = 0.5
+    mutate_size: int | None = None
+    log_objective: bool = True
+    random_interleave_prob: float = 0.0
+    maximum_noise: float = 0.5
+    no_isomorphism: bool = False
+    original_selection: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.problem.space, GrammarSpace):
+            raise UserError(
+                "grammar BO: the problem's space is no GrammarSpace; use Ax or BOHB for a ConfigurationSpace"
+            )
+        for name, choices in (("surrogate_model", SURROGATES), ("pool_strategy", STRATEGIES)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"grammar BO: {name}={getattr(self, name)!r}; choose {' or '.join(choices)}")
+        low, high = self.generations
+        if self.n_init < 1 or self.pool_size < 2 or not 0 <= low <= high:
+            raise UserError(
+                f"grammar BO: n_init={self.n_init}, pool_size={self.pool_size}, generations={low} to {high}; "
+                "give at least 1, at least 2, and 0 <= the least <= the most"
+            )
+        for name in ("p_self_crossover", "random_interleave_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"grammar BO: {name}={getattr(self, name)}; give a probability")
+        if not gp.NOISE[0] <= self.maximum_noise <= 10:
+            raise UserError(f"grammar BO: maximum_noise={self.maximum_noise}; give {gp.NOISE[0]:g} to 10")
+        if self.mutate_size is not None and not 0 <= self.mutate_size <= self.pool_size:
+            raise UserError(f"grammar BO: mutate_size={self.mutate_size}; give 0 to pool_size={self.pool_size}")
+
+    @property
+    def space(self) -> GrammarSpace:
+        return self.problem.space  # type: ignore[return-value]
+
+    def ask(self, history: History) -> Suggestion | None:
+        rng = np.random.default_rng([self.seed, len(history.suggestions)])
+        told = [t for t in history if t.status != "rejected"]
+        seen = {self.space.point(s.configuration) for s in history.suggestions}
+        point = None
+        if told and len(told) + len(history.pending) >= self.n_init and rng.random() >= self.random_interleave_prob:
+            point = self._maximise(told, self.surrogate(history), seen, rng)
+        if point is not None:
+            configuration = self.space.configuration(point.term, dict(point.numeric))
+        else:
+            configuration = spaces.sample_where(
+                self.space, rng, lambda c: self.space.point(c) not in seen and self.problem.admits(c)
+            )
+        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
+
+    def surrogate(self, history: History) -> gp.Surrogate:
+        """The model after a history with at least one finished trial, its pending ones being fantasies."""
+        told = [t for t in history if t.status != "rejected"]
+        points = [self.space.point(t.configuration) for t in told]
+        pending = [self.space.point(s.configuration) for s in history.pending.values()]
+        hierarchical = self.surrogate_model == "gp_hierarchical"
+        table = shared_table(self.space.grammar, hierarchical)
+        numeric = self.space.columns(points)
+        return gp.fit(
+            table,
+            [p.term for p in points],
+            self._targets(told),
+            numeric,
+            kernel=_kernel(table, hierarchical, 0 if numeric is None else numeric.shape[1]),
+            maximum_noise=self.maximum_noise,
+        ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
+
+    def _targets(self, told: list[Trial]) -> np.ndarray:
+        costs = np.array([self._cost(t) for t in told])
+        return np.log(costs + 1e-8) if self.log_objective else costs
+
+    def _cost(self, trial: Trial) -> float:
+        violation = self.problem.violation(trial)
+        return self.problem.objective.worst_cost + min(violation, 1.0) if violation else self.problem.cost(trial)
+
+    def _maximise(
+        self, told: list[Trial], surrogate: gp.Surrogate, seen: set[Point], rng: np.random.Generator
+    ) -> Point | None:
+        """The best new point of the pool, None if it has none."""
+        best = sorted(told, key=self.problem.rank)[:N_BEST]
+        parents = list(dict.fromkeys(self.space.point(t.configuration) for t in best))
+        known = [p.term for p in seen]
+
+        def acquisition(points: Sequence[Point]) -> np.ndarray:
+            values = surrogate.log_expected_improvement([p.term for p in points], self.space.columns(list(points)))
+            return np.where(self._refused(points, surrogate.table, known), -np.inf, values)
+
+        scored = pool.Scored(acquisition, seen)
+        if self.pool_strategy == "evolution":
+            pool.evolved(
+                self.space,
+                parents,
+                scored,
+                rng,
+                size=self.pool_size,
+                generations=self.generations,
+                p_self_crossover=self.p_self_crossover,
+                original_selection=self.original_selection,
+            )
+        else:
+            mutants = self.pool_size if self.mutate_size is None else self.mutate_size
+            if self.pool_strategy == "random":
+                mutants = 0
+            pool.mutated(self.space, parents, scored, rng, size=self.pool_size, mutants=mutants)
+        return scored.best
+
+    def _refused(self, points: Sequence[Point], table: TermTable, known: list) -> np.ndarray:
+        """Whether a constraint known before training is broken, or (an option) a trial has the same graph."""
+        refused = np.zeros(len(points), dtype=bool)
+        if self.problem.constraints:
+            configurations = [self.space.configuration(p.term, dict(p.numeric)) for p in points]
+            refused |= [not self.problem.admits(c) for c in configurations]
+        if self.no_isomorphism:
+            with table.borrowed([*known, *(p.term for p in points)]) as ids:
+                alike = table.similarity(0, table.h[0], ids[len(known) :], ids[: len(known)])
+            refused |= np.isclose(alike.max(axis=1), 1.0, rtol=0, atol=1e-12)
+        return refused
+
+
+def levels(grammar: Grammar) -> tuple[int, ...]:
+    """Folding levels of the hierarchical kernel: the published 0 to 4, as far as they differ from the full graph."""
+    return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
+
+
+@lru_cache(maxsize=8)
+def shared_table(grammar: Grammar, hierarchical: bool) -> TermTable:
+    """One table of label counts for all searches over a grammar; what it holds changes no result."""
+    table = TermTable(grammar, levels(grammar) if hierarchical else ())
+    if grammar.count() <= SMALL:
+        table.index(list(grammar.enumerate(SMALL)))
+    return table
+
+
+def _kernel(table: TermTable, hierarchical: bool, columns: int) -> Kernel:
+    """Over `[id, hyperparameters ...]`: of the terms, times a Matérn 5/2 kernel of the hyperparameters."""
+    kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
+    if columns:
+        kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
+    return kernel

@@ -1,0 +1,40 @@
+"""Any function of a configuration as a problem: the shortest way to search a space of one's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ConfigSpace import ConfigurationSpace
+
+from jahslib.problem import Configuration, Fidelity, Job, Objective, Outcome, Problem, Space
+
+
+@dataclass
+class Function(Problem):
+    """Minimise `function(configuration)`.
+
+    Args:
+        name: tells the trial logs of different functions apart, as the function itself cannot be compared.
+        best: a bound that no value passes below.
+        worst: what a failed evaluation counts as.
+
+    To evaluate in other processes, the function must be importable there (no lambda).
+    """
+
+    name: str
+    space: ConfigurationSpace | Space
+    function: Callable[[Configuration], float]
+    worst: float
+    best: float = 0.0
+
+    fidelity = Fidelity(1, 1)
+
+    @property
+    def objective(self) -> Objective:
+        return Objective("value", best=self.best, worst=self.worst)
+
+    def evaluate(self, job: Job) -> Outcome:
+        return Outcome({"value": float(self.function(job.configuration))}, 1)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "function": getattr(self.function, "__qualname__", "")}

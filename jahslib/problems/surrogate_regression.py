@@ -1,0 +1,124 @@
+"""How well a surrogate, fitted to some architectures, predicts others: each evaluation is one fit.
+
+Protocol of Schrodi et al., NeurIPS 2023 (arXiv 2211.01842): architectures are shuffled by a seed, the first `n_train`
+are learnt from and the last `n_test` predicted. Departures: the negative log likelihood is that of each observation
+under its own predictive variance, noise included (theirs passes the whole covariance matrix for the variances), and
+training and test architectures never overlap.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ConfigSpace import Categorical, ConfigurationSpace, Integer
+from scipy import stats
+
+from jahslib.errors import UserError
+from jahslib.grammars import examples, gp
+from jahslib.grammars.grammar import Grammar
+from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
+from jahslib.grammars.nasbot import NasbotKernel
+from jahslib.grammars.terms import Term
+from jahslib.grammars.wl import TermTable
+from jahslib.optimizers.grammar_bo import levels
+from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
+
+MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
+METRICS = ("kendall", "spearman", "pearson", "nll")
+
+
+@dataclass
+class Regression(Problem):
+    """Fit a surrogate to `n_train` of the architectures and predict the last `n_test` of a shuffle.
+
+    Args:
+        source: what the values are, for tables.
+        space: name of the grammar, one of `examples.TEXTS`.
+        architectures, values: terms in LISP-like form, and what was observed of them (to be predicted as it is).
+        split: seed of the shuffle.
+
+    Metrics: Kendall's, Spearman's and Pearson's correlation of predicted means with values, and the mean negative log
+    likelihood of the values.
+
+    Raises:
+        UserError: not one value an architecture, or fewer architectures than are to be predicted.
+    """
+
+    source: str
+    grammar: str
+    architectures: tuple[str, ...]
+    values: tuple[float, ...]
+    split: int
+    n_test: int
+
+    name = "surrogate_regression"
+    objective = Objective("kendall", best=1.0, worst=-1.0)
+    fidelity = Fidelity(1, 1)
+
+    def __post_init__(self):
+        if len(self.architectures) != len(self.values):
+            raise UserError(f"regression: {len(self.architectures)} architectures, {len(self.values)} values")
+        if not 2 <= self.n_test < len(self.values):
+            raise UserError(
+                f"regression: n_test={self.n_test} of {len(self.values)} architectures; give 2 or more, below"
+            )
+
+    @property
+    def space(self) -> ConfigurationSpace:
+        most = len(self.values) - self.n_test
+        space = ConfigurationSpace()
+        space.add(Categorical("model", list(MODELS)), Integer("n_train", (1, max(most, 2))))
+        return space
+
+    def describe(self) -> dict[str, Any]:
+        own = {"source": self.source, "grammar": self.grammar, "split": self.split, "n_test": self.n_test}
+        return {**super().describe(), **own, "data": digest(self.architectures, self.values)}
+
+    def evaluate(self, job: Job) -> Outcome:
+        order = np.random.default_rng(self.split).permutation(len(self.values))
+        train, test = order[: job.configuration["n_train"]], order[-self.n_test :]
+        if len(train) + len(test) > len(order):
+            raise ValueError(f"{len(train)} to learn from and {len(test)} to predict of {len(order)}: they overlap")
+        y = np.array(self.values)
+        terms = [_term(self.grammar, text) for text in self.architectures]
+        surrogate = fit(examples.grammar(self.grammar), job.configuration["model"], terms, train, test, y)
+        mean, deviation = surrogate.predict([terms[i] for i in test], observation_noise=True)
+        return Outcome(scores(mean, deviation, y[test]), 1, outputs={"noise": surrogate.noise, "h": surrogate.h})
+
+
+def fit(
+    grammar: Grammar, model: str, terms: Sequence[Term], train: np.ndarray, test: np.ndarray, y: np.ndarray
+) -> gp.Surrogate:
+    table = TermTable(grammar, levels(grammar) if model == "gp_hierarchical" else ())
+    learnt = [terms[i] for i in train]
+    match model:
+        case "gp_hierarchical":
+            kernel = HierarchicalWLKernel(table, active_dims=(0,))
+        case "gp":
+            kernel = WLKernel(table, active_dims=(0,))
+        case _:
+            kernel = NasbotKernel(table, [*learnt, *(terms[i] for i in test)], active_dims=(0,))
+    return gp.fit(table, learnt, y[train], kernel=kernel)
+
+
+def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """A model that predicts one value for all has no correlation: 0."""
+    correlations = {"kendall": stats.kendalltau, "spearman": stats.spearmanr, "pearson": stats.pearsonr}
+    flat = np.ptp(mean) == 0 or np.ptp(y) == 0
+    found = {name: 0.0 if flat else float(f(mean, y)[0]) for name, f in correlations.items()}
+    return {**found, "nll": float(-stats.norm.logpdf(y, mean, deviation).mean())}
+
+
+def digest(architectures: Sequence[str], values: Sequence[float]) -> str:
+    """Eight hexadecimal digits that tell data apart in file names and fingerprints."""
+    return hashlib.sha256(json.dumps([list(architectures), list(values)]).encode()).hexdigest()[:8]
+
+
+# Terms keep what was computed of them, for the next fit.
+@lru_cache(maxsize=20_000)
+def _term(grammar: str, text: str) -> Term:
+    return examples.grammar(grammar).parse(text)
