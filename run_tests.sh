@@ -61,11 +61,13 @@ step() {
 step "ruff check" "$python" -m ruff check .
 step "ruff format" "$python" -m ruff format --check .
 step "pyright" "$python" -m pyright --pythonpath "$python"
-step "unit tests" "$python" -m pytest "$@"
+# Whole files and whole notebooks go side by side; each process holds torch, hence the limit.
+side_by_side=(-n auto --maxprocesses 4 --dist loadfile)
+step "unit tests" "$python" -m pytest "${side_by_side[@]}" "$@"
 if compgen -G "notebooks/*.ipynb" >/dev/null; then
   # JUPYTER_PATH: the kernel is this environment's, whatever kernels the user has installed
   step "notebooks" env JUPYTER_PATH="$("$python" -c 'import sys; print(sys.prefix)')/share/jupyter" \
-    "$python" -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 notebooks
+    "$python" -m pytest "${side_by_side[@]}" --nbval --nbval-current-env --nbval-cell-timeout=600 notebooks
 else
   printf '\n== notebooks: none yet, so none was run\n'
 fi

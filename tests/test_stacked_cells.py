@@ -1,0 +1,277 @@
+"""Study 05's second phase: the conditional space, the training of a stack, its splits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jahslib import data, spaces
+from jahslib.errors import UserError
+from jahslib.models.stacking import sample_cells, to_text, uniform_probabilities
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.problem import Job
+from jahslib.problems import stacked_cells
+from jahslib.problems.stacked_cells import StackedCells, architecture, resplit, train_and_val
+from jahslib.search import Budget, search
+from jahslib.training import Diverged
+
+CELLS = tuple(
+    tuple(map(to_text, level))
+    for level in sample_cells(uniform_probabilities(), np.random.default_rng(1), candidates=3)
+)
+SMALL = {"widths": (4, 8), "fc_widths": (4, 8), "batch_sizes": (8, 32), "min_epochs": 1, "max_epochs": 2}
+# A network that trains in no time, whatever the images.
+PLAIN = {
+    "n_cells": 1,
+    "cell_1": "identity-zero-zero-zero-zero-zero",
+    "out_channels_1": 4,
+    "use_max_pooling_1": True,
+    "n_fc_layers": 1,
+    "n_out_features_fc_1": 4,
+    "dropout": 0.1,
+    "use_surrogate": False,
+    "batch_size": 32,
+    "loss_class_weight_smoothing": 0.8,
+    "focal_loss_gamma": 3.0,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "nesterov": True,
+    "lr_scheduler": "none",
+    "lr_wo_schedule": 0.1,
+    "use_weight_decay": False,
+}
+
+
+def task(**options):
+    return StackedCells(**{"data": "digits", "cells": CELLS, "per_class": 12, "device": "cpu", **SMALL, **options})
+
+
+def images(n, size=28, classes=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, 3, size, size)
+    return torch.randint(0, 255, shape, generator=generator, dtype=torch.uint8), torch.arange(n) % classes
+
+
+class TestSpace:
+    def configurations(self, n=60):
+        rng = np.random.default_rng(0)
+        problem = task()
+        return [spaces.sample(problem.space, rng) for _ in range(n)]
+
+    def test_a_hyperparameter_of_a_level_is_there_exactly_where_the_level_is(self):
+        for c in self.configurations():
+            levels = range(1, 7)
+            assert [f"cell_{i}" in c for i in levels] == [i <= c["n_cells"] for i in levels]
+            assert [f"out_channels_{i}" in c for i in levels] == [i <= c["n_cells"] for i in levels]
+            # 8 pixels can be halved three times
+            assert [f"use_max_pooling_{i}" in c for i in levels] == [i <= min(c["n_cells"], 3) for i in levels]
+            assert [f"n_out_features_fc_{i}" in c for i in (1, 2, 3)] == [i <= c["n_fc_layers"] for i in (1, 2, 3)]
+
+    def test_training_hyperparameters_follow_what_they_are_of(self):
+        for c in self.configurations():
+            assert ("momentum" in c) == ("nesterov" in c) == (c["optimizer"] == "sgd")
+            assert ("beta1" in c) == ("beta2" in c) == ("amsgrad" in c) == (c["optimizer"] in ("adam", "adamw"))
+            assert ("lr_wo_schedule" in c) == (c["lr_scheduler"] == "none") != ("lr_w_schedule" in c)
+            assert ("weight_decay" in c) == c["use_weight_decay"]
+
+    def test_every_configuration_is_a_network_and_nothing_in_it_is_dead(self):
+        problem = task()
+        for c in self.configurations(20):
+            assert problem.known(c)["params"] > 0
+            assert not any("BN" in name or "global" in name for name in c)
+            assert len(architecture(c).cells) == c["n_cells"]
+
+    def test_the_default_is_the_class_projects(self):
+        c = spaces.plain(StackedCells(data="retinadigits", cells=CELLS).space.get_default_configuration())
+        expected = {"optimizer": "adamw", "lr_scheduler": "OneCycleLR", "lr_w_schedule": 1e-5, "batch_size": 64}
+        expected |= {"beta1": 0.5, "beta2": 0.9, "loss_class_weight_smoothing": 0.8, "focal_loss_gamma": 3.0}
+        expected |= {"use_surrogate": False, "use_weight_decay": False}
+        assert expected.items() <= c.items()
+        assert "use_max_pooling_4" in StackedCells(data="retinadigits", cells=CELLS).space
+        assert "use_max_pooling_5" not in StackedCells(data="retinadigits", cells=CELLS).space
+
+    def test_one_level_and_one_cell_are_no_choice(self):
+        c = spaces.sample(task(cells=(("conv-zero-zero-zero-zero-zero",),)).space, np.random.default_rng(0))
+        assert (c["n_cells"], c["cell_1"]) == (1, "conv-zero-zero-zero-zero-zero")
+
+    @pytest.mark.parametrize(
+        ("bad", "said"),
+        [
+            ({"cells": ()}, "cells: 0 levels"),
+            ({"cells": (("conv",),)}, "cell 'conv'"),
+            ({"performance_measure": "auc"}, "performance_measure: 'auc' is unknown"),
+            ({"split": "train"}, "split: 'train' is unknown"),
+            ({"widths": (2, 8)}, "widths: \\(2, 8\\)"),
+            ({"batch_sizes": (1, 8)}, "batch_sizes: \\(1, 8\\)"),
+            ({"max_mflops": 0}, "max_mflops: 0"),
+        ],
+    )
+    def test_refuses_what_cannot_work(self, bad, said):
+        with pytest.raises(UserError, match=said):
+            task(**bad)
+
+
+class TestTraining:
+    def training(self, n=40, epochs=3, size=28, **changes):
+        job = Job({**PLAIN, **changes}, (epochs,), seed=1)
+        shape = {"channels": 3, "classes": 5, "size": size}
+        return stacked_cells.StackTraining(job, images(n, size), shape, augment=True, device="cpu")
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+    @pytest.mark.parametrize("scheduler", ["none", "OneCycleLR"])
+    def test_every_optimizer_and_schedule_learns(self, optimizer, scheduler):
+        own = {"beta1": 0.9, "beta2": 0.99, "amsgrad": True} if optimizer != "sgd" else {}
+        training = self.training(
+            size=8,
+            epochs=8,
+            optimizer=optimizer,
+            lr_scheduler=scheduler,
+            lr_w_schedule=0.05,
+            lr_wo_schedule=0.02,
+            **own,
+        )
+        losses = training.run(8)
+        assert losses[-1] < losses[0]
+
+    def test_the_rate_follows_one_cycle_over_all_steps_and_momentum_stays(self):
+        training = self.training(size=8, epochs=4, lr_scheduler="OneCycleLR", lr_w_schedule=0.1, batch_size=10)
+        group = training.optimizer.param_groups[0]
+        rates, step = [group["lr"]], training.step
+        training.step = lambda *batch: (step(*batch), rates.append(group["lr"]))[0]
+        training.run(4)
+        used = rates[:-1]  # what follows the last step is for a step that never comes
+        assert len(used) == 16 and max(used) == pytest.approx(0.1, rel=0.05)
+        assert used[0] == pytest.approx(0.1 / 25) and used[-1] < 1e-4 and np.argmax(used) in (3, 4)
+        assert group["momentum"] == 0.9
+
+    def test_the_surrogate_fades_to_nothing(self):
+        training = self.training(size=8, epochs=4, use_surrogate=True)
+        seen = []
+        training.run(4, on_epoch=lambda epoch, loss: seen.append(training.model.surrogate.item()))
+        assert seen == [pytest.approx(s) for s in (0.375, 0.25, 0.125, 0.0)]
+
+    def test_a_single_image_left_over_does_not_stop_a_network_pooled_to_one_pixel(self):
+        deep = {"n_cells": 4} | {f"cell_{i}": "conv-zero-zero-zero-zero-zero" for i in range(1, 5)}
+        deep |= {f"out_channels_{i}": 4 for i in range(1, 5)} | {f"use_max_pooling_{i}": True for i in range(1, 5)}
+        deep |= {"n_cells": 5, "cell_5": "conv-zero-zero-zero-zero-zero", "out_channels_5": 4}
+        training = self.training(n=17, epochs=1, batch_size=8, **deep)
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            training.model(torch.zeros(1, 3, 28, 28))
+        assert [len(rows) for rows in training.batches(torch.arange(17))] == [8, 8]
+        assert np.isfinite(training.run(1)).all()
+
+    def test_the_loss_weighs_rare_classes(self):
+        job = Job({**PLAIN, "loss_class_weight_smoothing": 1.0}, (1,), seed=0)
+        pixels, _ = images(40, 8)
+        labels = torch.tensor([0] * 30 + [1] * 10)
+        shape = {"channels": 3, "classes": 5, "size": 8}
+        training = stacked_cells.StackTraining(job, (pixels, labels), shape, augment=False, device="cpu")
+        weights = training._class_weights
+        assert weights[1] / weights[0] == pytest.approx(3.0) and weights[2:].tolist() == [0, 0, 0]
+
+
+class TestEvaluation:
+    def test_the_same_seed_gives_the_same_whatever_the_global_generators(self):
+        problem = task(data="retinadigits")
+        first = problem.evaluate(Job(PLAIN, (2,), seed=3))
+        torch.manual_seed(99)
+        again = problem.evaluate(Job(PLAIN, (2,), seed=3))
+        assert first == again
+        assert problem.evaluate(Job(PLAIN, (2,), seed=4)).curve != first.curve
+
+    def test_metrics_of_validation_and_of_test(self):
+        problem = task(data="retinadigits")
+        measured = problem.evaluate(Job(PLAIN, (1,), seed=0)).metrics
+        assert {"top1", "macro_f1", "cross_entropy"} <= set(measured)
+        outcome = replace(problem, split="test").evaluate(Job(PLAIN, (1,), seed=0))
+        assert {f"val_{name}": value for name, value in measured.items()}.items() <= outcome.metrics.items()
+        assert len(outcome.outputs["class_accuracy"]) == 5
+        # 400 test images, 54 or fewer for validation
+        assert (outcome.metrics["top1"] * 400) % 1 == pytest.approx(0, abs=1e-6)
+
+    @pytest.mark.parametrize(("measure", "metric"), [("acc", "top1"), ("f1", "macro_f1")])
+    def test_the_measure_is_an_option(self, measure, metric):
+        assert task(performance_measure=measure).objective.metric == metric
+
+    def test_a_promoted_trial_starts_over_and_pays_for_all_of_its_epochs(self):
+        problem = task(data="retinadigits", max_epochs=4)
+        promoted = problem.evaluate(Job(PLAIN, (1, 2, 4), seed=3))
+        assert promoted == problem.evaluate(Job(PLAIN, (4,), seed=3))
+        assert problem.epochs((1, 2, 4)) == promoted.epochs == 4
+
+    def test_divergence_is_charged(self):
+        diverging = {**PLAIN, "lr_wo_schedule": 1e30, "momentum": 0.99}
+        with pytest.raises(Diverged) as raised:
+            task(data="retinadigits").evaluate(Job(diverging, (2,), seed=0))
+        assert raised.value.epochs in (1, 2)
+
+    def test_no_epoch_begins_after_the_deadline(self):
+        outcome = task(data="retinadigits").evaluate(Job(PLAIN, (2,), seed=0, deadline=0.0))
+        assert outcome.cut and outcome.epochs == 0
+
+    def test_networks_that_are_too_expensive_are_not_trained(self):
+        problem = task(max_mflops=0.05)
+        assert problem.admits(PLAIN)
+        assert not problem.admits({**PLAIN, "cell_1": "conv-conv-conv-conv-conv-conv", "out_channels_1": 8})
+
+    def test_operations_are_counted_by_hand(self):
+        found = stacked_cells.size_of(architecture(PLAIN), 3, 5, 8)
+        # 1 x 1 convolution of 3 to 4 channels on 8 x 8 pixels, two fully connected layers
+        assert found["mflops"] * 1e6 == 2 * (3 * 4 * 64 + 4 * 4 + 4 * 5)
+
+
+class TestSplits:
+    def test_the_stand_in_has_retinamnists_sizes_and_imbalance(self):
+        train, val = train_and_val("retinadigits")
+        test = data.load("retinadigits", "test")
+        assert [len(labels) for _, labels in (train, val)] + [len(test.labels)] == [1080, 120, 400]
+        assert train[0].shape[1:] == val[0].shape[1:] == test.images.shape[1:] == (3, 28, 28)
+        assert train[1].bincount().tolist() == [486, 128, 206, 194, 66]
+        assert torch.allclose(val[1].bincount() / 120, train[1].bincount() / 1080, atol=0.005)
+
+    def test_a_data_set_without_validation_images_gives_a_third_of_each_class(self):
+        train, val = train_and_val("digits", per_class=12)
+        assert train[1].bincount().tolist() == [8] * 10 and val[1].bincount().tolist() == [4] * 10
+        both = torch.cat([train[0], val[0]]).flatten(1)
+        assert len(both.unique(dim=0)) == len(both)
+
+    def test_resplitting_divides_the_same_images_anew(self):
+        fixed = train_and_val("retinadigits")
+        one, other = resplit(*fixed, 1), resplit(*fixed, 2)
+        for split in (one, other):
+            assert [len(labels) for _, labels in split] == [1080, 120]
+            assert (
+                torch.cat([split[0][1], split[1][1]]).bincount() == torch.cat([fixed[0][1], fixed[1][1]]).bincount()
+            ).all()
+        assert not torch.equal(one[1][0], other[1][0]) and not torch.equal(one[1][0], fixed[1][0])
+        assert torch.equal(resplit(*fixed, 1)[1][0], one[1][0])
+
+    def test_with_resplitting_a_trials_split_is_its_own(self):
+        problem = task(data="retinadigits", per_class=None, resplit=True)
+        assert not torch.equal(problem.images(1)[1][0], problem.images(2)[1][0])
+        assert torch.equal(task(data="retinadigits").images(1)[1][0], task(data="retinadigits").images(2)[1][0])
+
+
+class TestSearch:
+    def test_bohb_evaluates_the_default_and_takes_the_incumbent_at_the_highest_budget(self, tmp_path):
+        problem = task(min_epochs=1, max_epochs=2, per_class=6)
+        optimizer = SmacBohb(problem, 0, eta=2, n_init=1, min_trials=1, use_default_config=True)
+        history = search(problem, optimizer, Budget(epochs=10), tmp_path / "log.jsonl", seed=0)
+        default = spaces.plain(problem.space.get_default_configuration())
+        assert default in [t.configuration for t in history]
+        assert sum(t.epochs for t in history) <= 10
+        assert {t.fidelity for t in history} == {1, 2}
+        incumbent = problem.incumbent(history)
+        assert incumbent is not None and incumbent.fidelity == 2
+
+    def test_options_added_later_do_not_refuse_older_logs(self):
+        plain = SmacBohb(task(), 0).describe()
+        assert not {"min_trials", "use_default_config"} & set(plain)
+        assert SmacBohb(task(), 0, use_default_config=True).describe()["use_default_config"]
+
+    def test_random_search_draws_from_the_same_space(self, tmp_path):
+        problem = task(per_class=6)
+        history = search(problem, RandomSearch(problem, 0), Budget(epochs=4), tmp_path / "log.jsonl", seed=0)
+        assert [t.fidelity for t in history] == [2, 2]
