@@ -57,3 +57,11 @@ def test_either_way_gives_the_same(k):
     direct = F.conv2d(x, weight, bias, padding=k // 2)
     assert _pays(tuple(x.shape), tuple(weight.shape)) == (k == 9)
     assert (conv2d(x, weight, bias) - direct).abs().max() < 3e-6 * direct.abs().max()
+
+
+def test_it_can_be_trained_after_a_first_use_in_inference():
+    x, weight = torch.rand(2, 3, 13, 11), torch.rand(4, 3, 5, 5, requires_grad=True)
+    with torch.inference_mode():
+        fourier_conv2d(x, weight)
+    fourier_conv2d(x, weight).sum().backward()
+    assert weight.grad is not None

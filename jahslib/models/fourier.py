@@ -70,6 +70,7 @@ def _pays(x: tuple[int, ...], weight: tuple[int, ...]) -> bool:
 
 
 @functools.cache
+@torch.inference_mode(False)  # a prediction may be the first to ask, and a training the next
 def _matrices(h: int, w: int, k: int, dtype: torch.dtype) -> tuple:
     """The number of rows of the half spectrum and the five matrices of `fourier_conv2d`.
 
