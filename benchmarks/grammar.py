@@ -5,7 +5,8 @@
 The original (NePS 59a14fa, Python 3.8, torch 1.12) was measured in CPU seconds on one thread of another machine; the
 ratios compare with that. One proposal is the whole acquisition search of Bayesian optimisation with 100 observations:
 a fit, then a pool of 200 that evolves for all of its 50 generations. The terms of each measurement are new, so that
-nothing remembered of them helps; the parents of varied terms are not, as in a search. Writes benchmarks/grammar.md.
+nothing remembered of them helps; the parents of varied terms are not, as in a search. Writes benchmarks/grammar.md and
+grammar.png, the cost against the number of observations.
 """
 
 import argparse
@@ -18,8 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 import torch
 
+from jahslib import plots
 from jahslib.grammars import evolve, examples, gp, pool
 from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.kernels import WLKernel
@@ -27,7 +31,7 @@ from jahslib.grammars.space import GrammarSpace, Point
 from jahslib.grammars.terms import Term
 from jahslib.grammars.wl import TermTable
 
-TABLE = Path(__file__).with_suffix(".md")
+TABLE, FIGURE = Path(__file__).with_suffix(".md"), Path(__file__).with_suffix(".png")
 HIERARCHICAL, CELL_BASED = "hierarchical", "cell-based"
 POOL, GENERATIONS = 200, 50
 
@@ -132,11 +136,32 @@ def cases(rng: np.random.Generator):
             yield ("fit WL, N = 100", space), 5, lambda f=fit: f(100, False)
         for n in (10, 50, 100, 300, 1000):
             yield (f"EI of 200, N = {n}", space), 5 if n <= 100 else 2, lambda n=n, e=ei: e(n)
-        yield ("proposal, N = 100", space), 3, lambda p=propose: p(100)
+        for n in (10, 30, 100, 300, 1000):
+            yield (f"proposal, N = {n}", space), 3 if n <= 100 else 1, lambda n=n, p=propose: p(n)
 
 
 def shown(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def draw(points: pd.DataFrame) -> None:
+    """Cost against the number of observations, ours and, where it was measured, the original's."""
+    points = points.assign(by="ours")
+    measured = [(what.rpartition(", N = "), space, seconds) for (what, space), seconds in ORIGINAL.items()]
+    theirs = [
+        {"what": size[0], "space": space, "observations": int(size[2]), "CPU seconds": seconds, "by": "original"}
+        for size, space, seconds in measured
+        if size[0]
+    ]
+    every = pd.concat([points, pd.DataFrame(theirs)])
+    plots.style()
+    grid = sns.relplot(
+        every, x="observations", y="CPU seconds", hue="what", style="by", col="space", kind="line", markers=True,
+        height=3.6, aspect=1.15, palette=list(plots.COLOURS[: every.what.nunique()]), estimator=None,
+    )  # fmt: skip
+    grid.set(xscale="log", yscale="log")
+    grid.set_titles("{col_name}")
+    grid.savefig(FIGURE, dpi=150)
 
 
 def main() -> None:
@@ -145,7 +170,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     lines = ["| what | space | median | smallest | original | original / median |", "|---|---|---|---|---|---|"]
-    verdicts = []
+    verdicts, points = [], []
     start = time.perf_counter()
     for (what, space), repeats, prepare in cases(np.random.default_rng(0)):
         if quick and what.endswith(("300", "1000")):
@@ -156,6 +181,8 @@ def main() -> None:
         compared = f"{shown(original)} | {original / median:,.0f}" if original else "– | –"
         lines.append(f"| {what} | {space} | {shown(median)} | {shown(smallest)} | {compared} |")
         print(lines[-1], flush=True)
+        if (size := what.rpartition(", N = "))[0]:
+            points.append({"what": size[0], "space": space, "observations": int(size[2]), "CPU seconds": median})
         if (what, space) in REQUIRED:
             limit = REQUIRED[what, space]
             word = "met" if median <= limit else "not met"
@@ -178,8 +205,11 @@ machine.
 {chr(10).join(lines)}
 
 {chr(10).join(verdicts)}
+
+![Cost against the number of observations](grammar.png)
 """
     TABLE.write_text(table, encoding="utf-8")
+    draw(pd.DataFrame(points))
 
 
 if __name__ == "__main__":

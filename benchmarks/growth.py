@@ -176,7 +176,8 @@ def trigger(x, y, scale: Scale) -> tuple[list[str], list[float]]:
                 captured.append(model.net.captured[1:])
             model.grow()
 
-        training = growing(widths, GrowthRule(conv_threshold=1.0, fc_threshold=1.0, every=1), x[:1000], y[:1000])
+        rule = GrowthRule(conv_threshold=1.0, fc_threshold=1.0, every=1, max_conv=256)
+        training = growing(widths, rule, x[:1000], y[:1000])
         training.after_step = keep
         training.run(1)
         methods = {"gram": by_gram, "svd": by_full_svd, "values": by_values}

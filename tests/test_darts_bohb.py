@@ -18,6 +18,7 @@ from jahslib.paths import ROOT
 from jahslib.problems.stacked_cells import StackedCells
 from jahslib.studies import darts_bohb as study
 from jahslib.studies import darts_bohb_results as results
+from jahslib.studies.darts_bohb_options import CONFIGS, SOURCES
 from jahslib.studies.runs import run_all
 
 # A second a phase, with every real part: 8 x 8 digits in small networks.
@@ -83,7 +84,7 @@ class TestOptions:
 
     def test_a_copied_file_ranks_between_profile_and_parameters(self, tmp_path):
         path = tmp_path / "mine.yaml"
-        shutil.copy(study.CONFIGS / "f1_config.yaml", path)
+        shutil.copy(CONFIGS / "f1_config.yaml", path)
         path.write_text(path.read_text().replace("epochs: 20", "epochs: 7"))
         o = options(config_file=str(path), search={"momentum": 0.5}, performance_measure="acc")
         s = study.settings(o)
@@ -249,7 +250,7 @@ class TestPipeline:
         o, *_, variants, _, probes = whole
         table = results.ablation_table(o, variants, probes)
         assert len(table) == 9 and set(table.n) == {1}
-        assert set(table.prevention) == {"on", "off", "–"} and set(table.cells) == set(study.SOURCES.values())
+        assert set(table.prevention) == {"on", "off", "–"} and set(table.cells) == set(SOURCES.values())
         same = probes[("prevented", True, "argmax"), 2], probes[("prevented", False, "argmax"), 2]
         if results.stopped_at(o, variants["prevented", 2], True) == study.settings(o).epochs:
             assert same[0] == same[1]

@@ -1,9 +1,5 @@
 """Optimizers over grammar spaces: the conformance class on architectures beside hyperparameters, and their methods."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
@@ -15,7 +11,6 @@ from jahslib.grammars.space import GrammarSpace, Point
 from jahslib.optimizers.grammar_bo import GrammarBO, levels, shared_table
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-from jahslib.paths import ROOT
 from jahslib.problem import Fidelity, Objective, Outcome, Problem
 from jahslib.problems.synthetic_cells import SyntheticCells
 from jahslib.search import Budget, search
@@ -119,18 +114,7 @@ for name, make in OPTIMIZERS.items():
 
 
 def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
-    running = []
-    for hashing in ("0", "1"):
-        (tmp_path / hashing).mkdir()
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", DECISIONS, str(tmp_path / hashing)],
-                env=os.environ | {"PYTHONHASHSEED": hashing, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-    first, second = (process.communicate()[0].splitlines() for process in running)
+    first, second = test_optimizers.printed_under_two_hashings(DECISIONS, tmp_path)
     assert len(first) == len(OPTIMIZERS) and first == second
 
 

@@ -183,17 +183,22 @@ for name, make in OPTIMIZERS.items():
 """
 
 
-def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
+def printed_under_two_hashings(program, folder):
+    """The lines that a program prints in each of two processes, which hash strings differently."""
     running = []
     for hashing in ("0", "1"):
-        (tmp_path / hashing).mkdir()
+        (folder / hashing).mkdir()
         running.append(
             subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", DECISIONS, str(tmp_path / hashing)],
+                [sys.executable, "-W", "ignore", "-c", program, str(folder / hashing)],
                 env=os.environ | {"PYTHONHASHSEED": hashing, "PYTHONPATH": str(ROOT)},
                 stdout=subprocess.PIPE,
                 text=True,
             )
         )
-    first, second = (process.communicate()[0].splitlines() for process in running)
+    return [process.communicate()[0].splitlines() for process in running]
+
+
+def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
+    first, second = printed_under_two_hashings(DECISIONS, tmp_path)
     assert len(first) == len(OPTIMIZERS) and first == second

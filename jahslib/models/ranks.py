@@ -20,8 +20,8 @@ def activation_matrix(activations: Tensor) -> Tensor:
 
 
 def activation_singular_values(activations: Tensor) -> Tensor:
-    """`singular_values` of the activation matrix, which is not made: its few singular values are scaled instead."""
-    return singular_values(_flat(activations)) / math.sqrt(len(activations))
+    """`singular_values` of the activation matrix, which is not made: its few eigenvalues are scaled instead."""
+    return _roots(_flat(activations), len(activations))
 
 
 def _flat(activations: Tensor) -> Tensor:
@@ -34,12 +34,20 @@ def singular_values(matrix: Tensor) -> Tensor:
     The product is accumulated in `matrix`'s own precision, the eigenvalues in float64. In float32 a singular value far
     below the largest, s_1, carries an error of up to about 3e-4 s_1 (the root of the rounding error).
     """
+    return _roots(matrix, 1)
+
+
+def _roots(matrix: Tensor, divisor: int) -> Tensor:
+    """Singular values of `matrix / sqrt(divisor)`. In NumPy: a network asks for these at every step, on matrices so
+    small that torch's dispatching would take as long as the work."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    # NumPy sees that the product is symmetric and computes half of it, which torch does not.
-    gram = torch.from_numpy(tall.numpy().T @ tall.numpy()) if tall.device.type == "cpu" else tall.T @ tall
-    # On the CPU: for matrices this small the solvers of CUDA take far longer than the copy.
-    eigenvalues = np.linalg.eigvalsh(gram.to("cpu", torch.float64).numpy())
-    return torch.from_numpy(np.sqrt(eigenvalues.clip(min=0))[::-1].copy())
+    if tall.device.type == "cpu":
+        columns = tall.numpy()
+        gram = columns.T @ columns  # NumPy sees that this is symmetric and computes half of it
+    else:
+        gram = (tall.T @ tall).cpu().numpy()  # CUDA's solvers take far longer than the copy
+    eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64))
+    return torch.from_numpy(np.sqrt(eigenvalues.clip(min=0) / divisor)[::-1].copy())
 
 
 def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
@@ -49,11 +57,12 @@ def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
 
 def effective_rank(s: Tensor) -> float:
     """exp of the entropy of the normalised singular values (Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3)."""
-    total = s.sum()
-    if total <= 0:
+    values = s.cpu().numpy()
+    values = values[values > 0]
+    if not len(values):
         return 0.0
-    p = s / total
-    return float(torch.special.entr(p).sum().exp())
+    p = values / values.sum()
+    return math.exp(-float(p @ np.log(p)))
 
 
 def orthogonality_gap(s: Tensor, samples: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jahslib import cfg as cfg_layers
-from jahslib import paths, snapshots, spaces
+from jahslib import paths, snapshots
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
@@ -23,7 +23,7 @@ from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
 from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_trials, trainings
+from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "06_ax_bo"
@@ -306,21 +306,12 @@ def key(s: Search) -> Key:
 
 
 def run_finals(o: Options, found: Sequence[Search]) -> dict[Key, list[Trial]]:
-    """Train each incumbent on the whole training split and measure it on the test split.
-
-    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
-    """
+    """Train each incumbent on the whole training split and measure it on the test split."""
     runs = {}
     for s in found:
-        c = s.incumbent.configuration
-        runs[key(s)] = trainings(
-            final_problem(o, s.problem.data, s.method),
-            [c] * o.final_seeds,
-            folder(o) / "logs" / f"test-{s.method}-{s.problem.data}-seed{s.seed}-{spaces.digest(c)}.jsonl",
-            seed=s.seed,
-            method=s.method,
-            study=NOTEBOOK,
-            profile=o.profile,
+        task, name = final_problem(o, s.problem.data, s.method), f"{s.method}-{s.problem.data}-seed{s.seed}"
+        runs[key(s)] = retraining(
+            s, task, o.final_seeds, folder(o) / "logs", name=name, study=NOTEBOOK, profile=o.profile
         )
     return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 

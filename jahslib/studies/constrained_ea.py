@@ -18,7 +18,7 @@ from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_all, run_trials, trainings
+from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "07_constrained_EA"
@@ -268,15 +268,13 @@ def retrainings(o: Options) -> Iterator[Run]:
     configurations = {"row 1": flower_cnn.ROW_1, "default": flower_cnn.DEFAULT}
     for name, count in o.retrain.items():
         task = test_problem(o, max_epochs=o.retrain_epochs, narrowed={}, max_model_size=2e7, min_precision=0.39)
-        yield final_run(o, task, configurations[name], count, f"retrained-{name.replace(' ', '_')}.jsonl", "retrained")
+        yield _repeated(o, task, configurations[name], count, f"retrained-{name.replace(' ', '_')}.jsonl", "retrained")
 
 
-def final_run(
-    o: Options, task: ConstrainedCNN, configuration: Configuration, count: int, log: str, method: str, seed: int = 0
-) -> Run:
-    """One configuration trained `count` times from different initial weights and measured on the test split."""
+def _repeated(o: Options, task: ConstrainedCNN, configuration: Configuration, count: int, log: str, method: str) -> Run:
+    """One given configuration trained `count` times from different initial weights and measured on the test split."""
     return trainings(
-        task, [configuration] * count, logs(o) / log, seed=seed, method=method, study=NOTEBOOK, profile=o.profile
+        task, [configuration] * count, logs(o) / log, seed=0, method=method, study=NOTEBOOK, profile=o.profile
     )
 
 
@@ -290,17 +288,10 @@ def finished(o: Options, histories: dict[str, History]) -> list[Search]:
 
 
 def run_finals(o: Options, found: list[Search]) -> dict[tuple[str, int], list[Trial]]:
-    """Train each incumbent on the whole training split and measure it on the test split, by (method, seed).
-
-    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
-    """
-    runs = {}
-    for s in found:
-        log = f"test-{s.method}-seed{s.seed}-{spaces.digest(s.incumbent.configuration)}.jsonl"
-        runs[s.method, s.seed] = final_run(
-            o, test_problem(o), s.incumbent.configuration, o.final_seeds, log, s.method, s.seed
-        )
-    return dict(zip(runs, _trials(o, list(runs.values())), strict=True))
+    """Train each incumbent on the whole training split and measure it on the test split, by (method, seed)."""
+    names = {"study": NOTEBOOK, "profile": o.profile}
+    runs = {(s.method, s.seed): retraining(s, test_problem(o), o.final_seeds, logs(o), **names) for s in found}
+    return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 
 
 def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search], list[list[Trial]]]:
@@ -310,19 +301,12 @@ def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search],
     histories = run_all(runs, workers=o.workers, scheduler=o.scheduler) if runs else {}
     first = [s for s in found if s.method == "ea_hb" and s.seed == o.seeds[0]]
     swept = first + [Search("ea_hb", r.seed, histories[r.log.stem], r.problem) for r in runs]
-    finals = [
-        final_run(
-            o,
-            test_problem(o, max_model_size=s.problem.max_model_size, min_precision=s.problem.min_precision),
-            s.incumbent.configuration,
-            o.final_seeds,
-            f"test-ea_hb-precision{s.problem.min_precision:g}-size{s.problem.max_model_size:g}-"
-            f"{spaces.digest(s.incumbent.configuration)}.jsonl",
-            "ea_hb",
-            s.seed,
-        )
-        for s in swept
-    ]
+    finals = []
+    for s in swept:
+        precision, size = s.problem.min_precision, s.problem.max_model_size
+        task = test_problem(o, max_model_size=size, min_precision=precision)
+        name = f"{s.method}-precision{precision:g}-size{size:g}"
+        finals.append(retraining(s, task, o.final_seeds, logs(o), name=name, study=NOTEBOOK, profile=o.profile))
     return swept, _trials(o, finals)
 
 
@@ -340,7 +324,7 @@ def run_configuration(o: Options) -> list[Trial]:
     task = test_problem(o, narrowed={}, max_model_size=None, min_precision=None)
     given = spaces.read(task.space, o.configuration or "")
     return _trials(
-        o, [final_run(o, task, given, o.final_seeds, f"test-{spaces.digest(given)}.jsonl", "configuration")]
+        o, [_repeated(o, task, given, o.final_seeds, f"test-{spaces.digest(given)}.jsonl", "configuration")]
     )[0]
 
 

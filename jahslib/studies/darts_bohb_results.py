@@ -13,17 +13,8 @@ from jahslib.problems.stacked_cells import MEASURES
 from jahslib.report import Report
 from jahslib.reported import load
 from jahslib.skip_prevention import surrogate_fraction
-from jahslib.studies.darts_bohb import (
-    METHODS,
-    NOTEBOOK,
-    SOURCES,
-    VARIANTS,
-    Arm,
-    Options,
-    Search,
-    settings,
-    stopped_at,
-)
+from jahslib.studies.darts_bohb import Arm, Search, stopped_at
+from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, SOURCES, VARIANTS, Options, settings
 from jahslib.studies.tables import pm
 from jahslib.trials import Trial
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jahslib import paths, spaces
+from jahslib import paths
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
 from jahslib.profiles import refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, run_trials, trainings
+from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "01_growing_bohb"
@@ -202,23 +202,9 @@ def finished(o: Options, histories: dict[str, History]) -> list[Search]:
 
 
 def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], list[Trial]]:
-    """Train each incumbent on the whole training split and measure it on the test split, by (method, seed).
-
-    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
-    """
-    runs = {}
-    for s in found:
-        c = s.incumbent.configuration
-        log = folder(o) / "logs" / f"test-{s.method}-seed{s.seed}-{spaces.digest(c)}.jsonl"
-        runs[s.method, s.seed] = trainings(
-            test_problem(o, s.method),
-            [c] * o.final_seeds,
-            log,
-            seed=s.seed,
-            method=s.method,
-            study=NOTEBOOK,
-            profile=o.profile,
-        )
+    """Train each incumbent on the whole training split and measure it on the test split, by (method, seed)."""
+    logs, names = folder(o) / "logs", {"study": NOTEBOOK, "profile": o.profile}
+    runs = {(s.method, s.seed): retraining(s, test_problem(o, s.method), o.final_seeds, logs, **names) for s in found}
     return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-from jahslib import triallog
+from jahslib import spaces, triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Configuration, Problem
@@ -102,6 +102,19 @@ class AnySearch(Generic[AnyProblem]):
 
     def feasible(self, trial: Trial) -> bool:
         return self.problem.violation(trial) == 0
+
+
+def retraining(
+    found: AnySearch, problem: Problem, count: int, logs: Path, *, name: str = "", study: str, profile: str
+) -> Run:
+    """A search's incumbent trained `count` times, on a problem that measures it on the test split.
+
+    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
+    `name`: that of the search in the log's name, where its method and seed are not enough.
+    """
+    c = found.incumbent.configuration
+    log = logs / f"test-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
+    return trainings(problem, [c] * count, log, seed=found.seed, method=found.method, study=study, profile=profile)
 
 
 def run_all(

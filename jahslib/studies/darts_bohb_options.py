@@ -1,0 +1,302 @@
+"""Study 05's options: those of the class project's command line and YAML files, and the profiles."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jahslib import cfg as cfg_layers
+from jahslib import data, paths
+from jahslib.darts import Settings
+from jahslib.errors import UserError
+from jahslib.problems.stacked_cells import MOST_CELLS
+from jahslib.profiles import refuse_unknown, resolve
+
+NOTEBOOK = "05_darts_bohb"
+CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
+
+# Method -> its name in figures and tables.
+METHODS = {
+    "bohb": "DARTS, BOHB",
+    "rs": "DARTS, random",
+    "argmax": "argmax cell",
+    "uniform": "uniform cells",
+    "resplit": "re-split",
+}
+
+# The skip prevention of a DARTS search -> its name.
+VARIANTS = {"prevented": "with skip prevention", "plain": "without"}
+
+# Where the candidate cells of the ablation come from -> its name.
+SOURCES = {"sampled": "sampled", "argmax": "argmax", "uniform": "uniform, no search"}
+
+# The class project's names in its YAML files -> the options here.
+ORIGINAL_KEYS = {"datasetpath": "dataset_dir", "out_dir": "working_dir"}
+SEARCH_KEYS = {"gamma": "focal_loss_gamma", "smoothing": "class_weight_smoothing"}
+MODEL_KEYS = ("n_cells", "n_fc_layers", "dropout_rate", "fc_out_features", "cell_out_channels", "use_max_pooling")
+DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation is always on
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of the study; the class project's names where it had one.
+
+    `dataset`: "auto" is retinamnist where its file is at hand, else the stand-in retinadigits.
+    `config_file`: a YAML file, or the name of one in notebooks/configs/05; it ranks above the profile and below the
+    parameters given by name. `search` are options of `jahslib.darts.Settings`, `model` those of the supernet, each
+    above the profile's and the file's own.
+    `runtime`: seconds that DARTS and the search after it may take together. `total_budget`: epochs of a search after
+    DARTS; SMAC's function makes of it the number of its trials.
+    `surrogate`, `arch_images`: see `jahslib.problems.cell_search.CellSearch`. `candidates`: cells sampled a level.
+    `widths` to `max_mflops`, `augment`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
+    `resplit_final`: the final training of the method "resplit" has a split of its own, too.
+    `probes`, `probe_epochs`, `probe`: trainings of each arm of the ablation, their epochs and configuration.
+    `collapse`: the options of the collapse experiment: `dataset`, `per_class`, `model`, and Settings' own.
+    `num_classes`, `num_img_channels`: refused where they are not the data set's.
+    """
+
+    profile: str
+    note: str
+    dataset: str
+    seeds: tuple[int, ...]
+    search: dict[str, Any]
+    model: dict[str, Any]
+    min_budget: float
+    max_budget: float
+    total_budget: float
+    probes: int
+    probe_epochs: int
+    collapse: dict[str, Any]
+    seed: int | None = None
+    methods: tuple[str, ...] = tuple(METHODS)
+    performance_measure: Literal["acc", "f1"] = "acc"
+    runtime: float | None = None
+    eta: int = 2
+    n_init: int = 5
+    min_trials: int = 4
+    retrain_after: int = 8
+    skip_prevention: bool = True
+    surrogate: Literal["convex", "additive"] = "convex"
+    arch_images: Literal["val", "half"] = "val"
+    candidates: int = 5
+    max_cells: int = MOST_CELLS
+    widths: tuple[int, int] = (8, 256)
+    fc_widths: tuple[int, int] = (8, 256)
+    batch_sizes: tuple[int, int] = (16, 256)
+    max_mflops: float | None = None
+    per_class: int | None = None
+    augment: bool = True
+    final_seeds: int = 1
+    probe: dict[str, Any] = field(default_factory=dict)
+    checkpoint_freq: int = 1
+    save_arch_weights: bool = True
+    search_space: Literal["NASNetwork"] = "NASNetwork"
+    optimizer: Literal["darts"] = "darts"
+    num_classes: int | None = None
+    num_img_channels: int | None = None
+    config_file: str | None = None
+    dataset_dir: str | None = None
+    working_dir: str | None = None
+    log_level: str = "INFO"
+    device: str = "auto"
+    workers: int = 1
+    scheduler: str | None = None
+    fresh: bool = False
+
+    def __post_init__(self):
+        refuse_unknown("methods", self.methods, METHODS)
+        refuse_unknown("log_level", [self.log_level.upper()], ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+        if not self.seeds:
+            raise UserError("seeds: none given; give at least one, such as [0]")
+        if not self.methods:
+            raise UserError("methods: none given; give at least one")
+        if not 1 <= self.max_cells <= MOST_CELLS:
+            raise UserError(f"max_cells: {self.max_cells}; give 1..{MOST_CELLS}")
+        for name in ("candidates", "final_seeds", "probes", "probe_epochs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: {getattr(self, name)}; give at least 1")
+        if self.runtime is not None and not self.runtime > 0:
+            raise UserError(f"runtime: {self.runtime} seconds must be positive")
+
+
+# Configuration of every network of the ablation: three cells of the supernet's shape, trained as most trials are.
+PROBE = {
+    "batch_size": 32,
+    "optimizer": "adamw",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "amsgrad": False,
+    "lr_scheduler": "OneCycleLR",
+    "lr_w_schedule": 3e-3,
+    "use_weight_decay": False,
+    "use_surrogate": False,
+    "loss_class_weight_smoothing": 0.8,
+    "focal_loss_gamma": 3.0,
+}
+
+# The class project's f1_config.
+SEARCH = asdict(Settings())
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "note": (
+            "10 images a class of the stand-in, two epochs of DARTS: shows that the code runs, not how methods compare"
+        ),
+        "dataset": "retinadigits",
+        "seeds": (2,),
+        "search": {"epochs": 2, "batch_size": 16, "stopping_after_n_skips": 4},
+        "model": {"n_cells": 2, "cell_out_channels": [4, 8], "use_max_pooling": [True] * 2, "fc_out_features": [8]},
+        "min_budget": 1,
+        "max_budget": 2,
+        "total_budget": 8,
+        "n_init": 2,
+        "min_trials": 2,
+        "candidates": 3,
+        "max_cells": 3,
+        "widths": (4, 8),
+        "fc_widths": (4, 16),
+        "max_mflops": 25.0,
+        "per_class": 10,
+        "probes": 1,
+        "probe_epochs": 1,
+        "collapse": {"dataset": "mnist5k", "per_class": 6, "epochs": 2, "batch_size": 20},
+    },
+    "cpu": {
+        "note": (
+            "supernets of 4, 8 and 8 channels and stacks of 4 to 12, up to four cells and twenty million operations an "
+            "image, instead of up to 256 channels and six cells; 2 to 8 epochs instead of 5 to 20, 68 epochs a search "
+            "instead of 300, three seeds instead of five, no limit of time; the collapse on 400 images"
+        ),
+        "dataset": "auto",
+        "seeds": (2, 3, 4),
+        "search": {},
+        "model": {"cell_out_channels": [4, 8, 8], "use_max_pooling": [True] * 3, "fc_out_features": [16]},
+        "min_budget": 2,
+        "max_budget": 8,
+        "total_budget": 68,
+        "max_cells": 4,
+        "widths": (4, 12),
+        "fc_widths": (8, 64),
+        "max_mflops": 20.0,
+        "probes": 2,
+        "probe_epochs": 8,
+        "collapse": {
+            "dataset": "fashion_mnist",
+            "per_class": 60,
+            "epochs": 25,
+            "learning_rate": 0.025,
+            "arch_learning_rate": 0.03,
+        },
+    },
+    "paper": {
+        "note": (
+            "the class project's space, budgets and seeds, on the official splits; the networks of its YAML files are "
+            "not public and chosen here; without its two hours, so that machines do not decide the result"
+        ),
+        "dataset": "retinamnist",
+        "seeds": (2, 3, 4, 5, 6),
+        "search": {},
+        "model": {"cell_out_channels": [16, 32, 64], "use_max_pooling": [True] * 3, "fc_out_features": [64]},
+        "min_budget": 5,
+        "max_budget": 20,
+        "total_budget": 300,
+        "probes": 5,
+        "probe_epochs": 20,
+        "collapse": {
+            "dataset": "fashion_mnist",
+            "per_class": 1500,
+            "epochs": 50,
+            "learning_rate": 0.025,
+            "arch_learning_rate": 0.03,
+        },
+    },
+}
+
+
+def options(**given: Any) -> Options:
+    """Resolve notebook parameters: profile < `config_file` < those given by name; then the device and the data set.
+
+    Raises:
+        UserError: an unknown key or a value of the wrong type (says which), a folder or file that is not there.
+    """
+    file = _config_file(given.get("config_file"))
+    merged = cfg_layers.merge(Options, given, cfg=file, aliases=ORIGINAL_KEYS)
+    own = cfg_layers.merge(Options, {}, cfg=file, aliases=ORIGINAL_KEYS) if file else {}
+    defaults = PROFILES.get(merged.get("profile", ""), {})
+    for name in ("search", "model", "collapse"):
+        merged[name] = {**defaults.get(name, {}), **own.get(name, {}), **(merged.get(name) or {})}
+    o = resolve(Options, PROFILES, merged)
+    if o.dataset_dir is not None:
+        if not Path(o.dataset_dir).expanduser().is_dir():
+            raise UserError(f"datasetpath: no folder {o.dataset_dir}; give the folder that holds the data sets")
+        os.environ["JAHSLIB_DATA"] = str(Path(o.dataset_dir).expanduser().resolve())  # workers inherit it
+    dataset = o.dataset
+    if dataset == "auto":
+        dataset = "retinamnist" if data.at_hand("retinamnist.npz") else "retinadigits"
+    return replace(o, dataset=dataset, seeds=o.seeds if o.seed is None else (o.seed,))
+
+
+def _config_file(given: str | None) -> str | None:
+    """The path given, or else a file of that name among the study's own."""
+    if given is None or Path(given).exists():
+        return given
+    own = CONFIGS / f"{given.removesuffix('.yaml')}.yaml"
+    if own.exists():
+        return str(own)
+    names = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+    raise UserError(f"config_file: no file {given}; give the path of a YAML file or one of {names}")
+
+
+def settings(o: Options, **changes: Any) -> Settings:
+    """The DARTS phase's settings, under the class project's names as well.
+
+    Raises:
+        UserError: an unknown option, or a value out of its range.
+    """
+    prevention = {} if o.skip_prevention else {"surrogate_schedule": "none"}
+    return read_settings("search", {**o.search, **prevention, **changes})
+
+
+def read_settings(place: str, given: Mapping[str, Any]) -> Settings:
+    """As `settings`, from the options that stand at `place`."""
+    given = {SEARCH_KEYS.get(k, k): v for k, v in given.items()}
+    known = {f.name for f in fields(Settings)}
+    for name in given:
+        if name not in known:
+            raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted(known | set(SEARCH_KEYS)))}")
+    try:
+        return Settings(**given)
+    except TypeError as error:
+        raise UserError(f"{place}: a value of the wrong type ({error})") from None
+
+
+def network(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
+
+    Raises:
+        UserError: an unknown key, or a list that is too short.
+    """
+    for name in model:
+        if name not in (*MODEL_KEYS, *DEAD_KEYS):
+            raise UserError(f"model: unknown option {name!r}; known: {', '.join(MODEL_KEYS)}")
+    if dead := [name for name in DEAD_KEYS if name in model]:
+        log.warning("model: %s changes nothing, here as in the original: batch normalisation is always on", dead[0])
+    channels, pooling, fc = (list(model[name]) for name in ("cell_out_channels", "use_max_pooling", "fc_out_features"))
+    n_cells, n_fc = model.get("n_cells", 3), model.get("n_fc_layers", 1)
+    for name, values, n in (
+        ("cell_out_channels", channels, n_cells),
+        ("use_max_pooling", pooling, n_cells),
+        ("fc_out_features", fc, n_fc),
+    ):
+        if len(values) < n or n < 1:
+            raise UserError(f"model: {name} has {len(values)} values for {n} layers; give one a layer")
+    return {
+        "out_channels": tuple(channels[:n_cells]),
+        "pooling": tuple(pooling[:n_cells]),
+        "fc": tuple(fc[:n_fc]),
+        "dropout": model.get("dropout_rate", 0.0),
+    }
