@@ -159,7 +159,9 @@ Where the time of the first row goes (the rest is Ax's own bookkeeping):
 |---|---|
 {chr(10).join(shares)}
 
-{verdict} With more than one thread sums depend on chance, so Ax is always called on one
+{verdict}
+
+With more than one thread sums depend on chance, so Ax is always called on one thread
 (`jahslib.optimizers.ax_bo.quiet_and_seeded`).
 """,
             encoding="utf-8",
