@@ -116,6 +116,14 @@ class TestResults:
         best = 100 * SyntheticCells().best_test()
         assert table.test_error[0] == "60.00" and table.regret[0] == f"{60 - best:.2f}"
 
+    def test_agreement_is_between_what_searches_see_and_what_they_are_judged_by(self):
+        (row,) = results.agreement_table(options()).itertuples()
+        errors = SyntheticCells().errors()
+        seen_best = errors.sort_values("val_error").test_error.iloc[0]
+        assert row.cells == 15_284 and 0 < row.tau_best < row.tau < 1
+        assert row.reachable == pytest.approx(100 * seen_best, abs=0.01) and row.reachable >= row.best_test
+        assert row.rank == 1 + sum(errors.test_error < seen_best)
+
     def test_curves_begin_with_the_first_that_succeeded(self):
         rows = results.curves([searched([None, 0.5, 0.7, 0.3])])
         assert rows.evaluations.tolist() == [2, 3, 4] and rows.val_error.tolist() == [0.5, 0.5, 0.3]

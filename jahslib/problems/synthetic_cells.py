@@ -5,7 +5,10 @@ belongs to the cell lies on what a search sees. Nothing about image classificati
 """
 
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
+
+import pandas as pd
 
 from jahslib.grammars import examples
 from jahslib.grammars.space import GrammarSpace
@@ -34,7 +37,11 @@ class SyntheticCells(Problem):
         return Outcome({"val_error": error + NOISE * _noise(term), "test_error": error}, self.epochs(job.stages))
 
     def best_test(self) -> float:
-        return min(test_error(term) for term in self.space.grammar.enumerate())
+        return float(self.errors().test_error.min())
+
+    def errors(self) -> pd.DataFrame:
+        """`val_error` and `test_error` of every cell."""
+        return _errors()
 
 
 def test_error(term: Term) -> float:
@@ -47,6 +54,14 @@ def test_error(term: Term) -> float:
     residual = 0.15 if "id" in (heads[1], heads[3], heads[4]) else 0.0
     size = sum(op == "conv3x3" for op in heads) / 6
     return 0.95 - 0.2 * min(max(depth[3], 0.0), 3.0) - residual - 0.15 * size * (2 - size)
+
+
+@cache
+def _errors() -> pd.DataFrame:
+    terms = list(SyntheticCells.space.grammar.enumerate())
+    tested = [test_error(term) for term in terms]
+    seen = [error + NOISE * _noise(term) for error, term in zip(tested, terms, strict=True)]
+    return pd.DataFrame({"val_error": seen, "test_error": tested}, index=[str(term) for term in terms])
 
 
 test_error.__test__ = False  # type: ignore[attr-defined]  (its name looks like a test's to pytest)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
 
 from jahslib.comparison import paired_bootstrap, signed_rank
 from jahslib.grammars import examples
@@ -93,6 +94,32 @@ def table_methods(found: Sequence[Search]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def agreement_table(o: Options) -> pd.DataFrame:
+    """How well what searches see tells what they are judged by: Kendall's tau between the two errors over all cells and
+    among the hundred best by validation; the test error in per cent of the cell with the lowest validation error, where
+    a perfect search would end, its rank by test error, and the lowest test error of all."""
+    rows = []
+    for data in o.tables:
+        errors = table_problem(data).errors()
+        found = errors.test_error[errors.val_error.idxmin()]
+        rows.append(
+            {
+                "data": data,
+                "cells": len(errors),
+                "tau": round(_tau(errors), 2),
+                "tau_best": round(_tau(errors.nsmallest(100, "val_error")), 2),
+                "reachable": round(100 * found, 2),
+                "rank": int((errors.test_error < found).sum()) + 1,
+                "best_test": round(100 * errors.test_error.min(), 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _tau(errors: pd.DataFrame) -> float:
+    return kendalltau(errors.val_error, errors.test_error).statistic
 
 
 def paired_table(found: Sequence[Search]) -> pd.DataFrame:
