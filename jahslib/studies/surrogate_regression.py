@@ -92,7 +92,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "seeds": tuple(range(20)),
         "n_train": N_TRAIN,
         "n_test": 150,
-        "random_trials": 90,
+        "random_trials": 60,
         "search_logs": True,
         "tables": tuple(nasbench201.DATA),
     },
