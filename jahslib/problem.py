@@ -70,7 +70,7 @@ class Constraint:
         return max(0.0, excess) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.relation} {self.bound:g}"
+        return f"{self.metric} {self.relation} {self.bound:.12g}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Running a study's searches, one after another or side by side, with progress."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -14,16 +15,17 @@ from typing import Generic, TypeVar
 from tqdm import tqdm
 
 from jahslib import spaces, triallog
-from jahslib.errors import UserError
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Configuration, Problem
 from jahslib.search import Budget, Optimizer, fingerprint, search
+from jahslib.status import Watch, best, duration
 from jahslib.trials import History, Trial
 from jahslib.workers import pool
 
 log = logging.getLogger(__name__)
 
 BAR_EVERY, LINE_EVERY = 1.0, 30.0  # seconds
+MIN_TRIALS = 3  # before a time left is estimated
 
 
 @dataclass(frozen=True)
@@ -154,47 +156,86 @@ def run_trials(
     return {key: [t for t in histories[run.log.stem] if t.status == "ok"] for key, run in runs.items()}
 
 
+class _Pace:
+    """When the last headless line was written: a notebook writes one in LINE_EVERY seconds at most, over all calls."""
+
+    last = -math.inf
+
+
 @contextmanager
 def _progress(runs: list[Run], fresh: bool) -> Iterator[None]:
     """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run."""
     headless = "JAHSLIB_RUN" in os.environ
-    since = time.time()
-    total = sum(_size(run) for run in runs)
-    bar = tqdm(total=total, unit="epoch", disable=headless)
+    begun, since = time.monotonic(), time.time() if fresh else 0.0
+    watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)) for run in runs]
+    for watch in watches:
+        watch.look()
+    before = sum(w.trials for w in watches), sum(w.epochs for w in watches)
+    total = sum(map(_size, runs))
+    bar = tqdm(total=total if math.isfinite(total) else None, unit="epoch", disable=headless)
     finished = threading.Event()
 
     def look() -> None:
-        trials = [t for run in runs for t in _trials(run, since if fresh else 0.0)]
-        bar.n = sum(t.epochs for t in trials)
-        bar.set_postfix_str(f"{len(trials)} trials")
-        bar.refresh()
+        for watch in watches:
+            watch.look()
         if headless:
-            log.info("%d trials, %.0f of at most %.0f epochs, %.0f s", len(trials), bar.n, total, time.time() - since)
+            _Pace.last = time.monotonic()
+            log.info("%s", _line(runs, watches, before, time.monotonic() - begun))
+        else:
+            bar.n = sum(w.epochs for w in watches)
+            said = filter(None, [f"{sum(w.trials for w in watches)} trials", best(watches)])
+            bar.set_postfix_str(", ".join(said), refresh=False)
+            bar.refresh()
 
-    def watch() -> None:
-        while not finished.wait(LINE_EVERY if headless else BAR_EVERY):
+    def pause() -> float:
+        return max(begun, _Pace.last) + LINE_EVERY - time.monotonic() if headless else BAR_EVERY
+
+    def watch_on() -> None:
+        while not finished.wait(max(0.0, pause())):
             look()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=watch_on, daemon=True)
     thread.start()
     try:
         yield
     finally:
         finished.set()
         thread.join()
-        look()
+        if not headless or time.monotonic() - _Pace.last >= LINE_EVERY:
+            look()
         bar.close()
 
 
+def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seconds: float) -> str:
+    """What a headless run says of its searches; `before`: trials and epochs that had been spent `seconds` ago."""
+    trials, epochs = sum(w.trials for w in watches), sum(w.epochs for w in watches)
+    failed = sum(w.statuses["failed"] for w in watches)
+    open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not _is_done(run, watch)]
+    total, found = sum(map(_size, runs)), best(watches)
+    parts = [
+        f"{len(runs) - len(open_)} of {len(runs)} searches done" if len(runs) > 1 else "",
+        f"{trials} trials" + (f" ({failed} failed)" if failed else ""),
+        f"best {found}" if found else "",
+        f"{epochs:.0f} of at most {total:.0f} epochs" if math.isfinite(total) else f"{epochs:.0f} epochs",
+    ]
+    left = sum(max(0.0, _size(run) - watch.epochs) for run, watch in open_)
+    limit = sum(run.budget.seconds or math.inf for run, _ in open_)
+    # The first few trials tell little of the rate: one in training counts for nothing until it is finished.
+    if open_ and trials - before[0] >= MIN_TRIALS and epochs > before[1]:
+        left_s = min(left / (epochs - before[1]) * seconds, limit)
+        parts.append(f"about {duration(left_s)} left" if math.isfinite(left_s) else "")
+    return ", ".join(filter(None, parts))
+
+
+def _is_done(run: Run, watch: Watch) -> bool:
+    """Whether the log ends with this budget exhausted, or the optimizer."""
+    return watch.end is not None and (watch.end["reason"] == "optimizer" or watch.end["budget"] == vars(run.budget))
+
+
 def _size(run: Run) -> float:
-    """Epochs a run may spend at most, for the bar's length."""
+    """Epochs a run may spend at most; infinite where only a time limit is set."""
     if run.budget.epochs is not None:
         return run.budget.epochs
-    return (run.budget.trials or 0) * run.problem.epochs((run.problem.fidelity.high,))
-
-
-def _trials(run: Run, since: float):
-    try:
-        return [t for t in triallog.read(run.log).trials if t.finished >= since]
-    except UserError:  # not begun
-        return []
+    if run.budget.trials is None:
+        return math.inf
+    return run.budget.trials * run.problem.epochs((run.problem.fidelity.high,))

@@ -1,0 +1,32 @@
+"""docs/checklist.md names files and tests that exist."""
+
+import ast
+import re
+
+import pytest
+
+from jahslib.paths import ROOT
+
+TEXT = (ROOT / "docs" / "checklist.md").read_text()
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`(test_\w+\.py::[\w:]+)`", TEXT))))
+def test_the_named_test_exists(named):
+    file, *names = named.split("::")
+    body = ast.parse((ROOT / "tests" / file).read_text()).body
+    for name in names:
+        found = [node for node in body if getattr(node, "name", None) == name]
+        assert found, f"tests/{file} has no {name}"
+        body = getattr(found[0], "body", [])
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((\.\./[^)]+)\)", TEXT))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / "docs" / target).exists()
+
+
+def test_all_items_are_answered():
+    rows = re.findall(r"^\| (\d+\w?) \| [^|]+ \| ([^|]+)\|", TEXT, re.MULTILINE)
+    assert [number for number, _ in rows[:14]] == [str(n) for n in range(1, 15)]
+    answers = r"\*\*(Yes|Partly|No|Not discussed)\b|Not applicable"
+    assert len(rows) == 39 and all(re.match(answers, answer) for _, answer in rows)
