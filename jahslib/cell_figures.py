@@ -1,4 +1,4 @@
-"""Figures of study 05: architecture weights, the skip's share, trials over budgets, and cells as graphs."""
+"""Figures of study 05: architecture weights, operations' shares, trials over budgets, and cells as graphs."""
 
 from collections.abc import Sequence
 
@@ -66,26 +66,32 @@ def _look(operation: str) -> tuple:
     return OPERATION_COLOURS[operation], DASHES[OPERATIONS.index(operation)]
 
 
-def skip_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str]) -> Figure:
-    """Identity's mean share of the architecture weights over the epochs, a panel a data set, mean ± sd over seeds.
+def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], operations: Sequence[str]) -> Figure:
+    """Mean shares of the architecture weights over the epochs, mean ± sd over seeds: a row of panels for each of these
+    operations, a column for each data set.
 
-    The tables have the columns method, seed, epoch, skip_share; the line at one fifth is where all searches begin.
+    The tables have the columns method, seed, epoch, operation, share. All searches begin near the line at one fifth.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.7), squeeze=False, sharey=True)
-    for axis, (title, table) in zip(axes[0], panels.items(), strict=True):
-        for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
-            own = table[table.method == method]
-            _band(axis, own, "skip_share", color=colour, linestyle=dashes, label=label)
-            for _, seed in own.groupby("seed"):
-                axis.plot(seed.epoch, seed.skip_share, color=colour, linewidth=0.6, alpha=0.5)
-        axis.axhline(1 / len(OPERATIONS), color="black", linewidth=0.6, linestyle=(0, (1, 2)))
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        axis.set_title(title)
-        axis.set_xlabel("epoch")
-    axes[0, 0].set_ylabel("skip share")
+    rows = len(operations)
+    size = (WIDTH, 2.0 * rows + 0.6)
+    figure, axes = plt.subplots(rows, len(panels), figsize=size, squeeze=False, sharex="col", sharey=True)
+    for column, (title, table) in zip(axes.T, panels.items(), strict=True):
+        for axis, name in zip(column, operations, strict=True):
+            of_name = table[table.operation == name]
+            for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
+                own = of_name[of_name.method == method]
+                _band(axis, own, "share", color=colour, linestyle=dashes, label=label)
+                for _, seed in own.groupby("seed"):
+                    axis.plot(seed.epoch, seed.share, color=colour, linestyle=dashes, linewidth=0.6, alpha=0.5)
+            axis.axhline(1 / len(OPERATIONS), color="black", linewidth=0.6, linestyle=(0, (1, 2)))
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        column[0].set_title(title)
+        column[-1].set_xlabel("epoch")
+    for row, name in zip(axes, operations, strict=True):
+        row[0].set_ylabel(f"share of {name}")
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names))
-    figure.tight_layout(rect=(0, 0, 1, 0.9))
+    figure.legend(handles, names, loc="upper center", ncols=len(names), handlelength=2.6)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / size[1]))
     return figure
 
 

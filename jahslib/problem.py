@@ -52,6 +52,12 @@ class Objective:
     def worst_cost(self) -> float:
         return abs(self.best - self.worst)
 
+    @classmethod
+    def parse(cls, described: list) -> "Objective":
+        """The objective of a trial log's header, in which null is an infinite bound."""
+        metric, *bounds = described
+        return cls(metric, *(math.inf if bound is None else bound for bound in bounds))
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -71,6 +77,14 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.metric} {self.relation} {self.bound:.12g}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Constraint":
+        """The constraint that `str` wrote, as it stands in a trial log. Raises `ValueError` for any other text."""
+        metric, relation, bound = text.rsplit(" ", 2)
+        if relation == "<=" or relation == ">=":
+            return cls(metric, relation, float(bound))
+        raise ValueError(f"{text!r} is no constraint")
 
 
 @dataclass(frozen=True)

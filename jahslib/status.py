@@ -37,7 +37,7 @@ class Watch:
     """A trial log followed as it grows; `look` reads only what is new.
 
     `since`: trials that finished earlier (`time.time()`) are not counted. `objective` and `constraints` are those of
-    the log's header where not given; a header has bounds to six digits.
+    the log's header where not given.
 
     `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
     the best feasible one of these, NaN without any; `epochs` are those charged; `last` is the time at which the newest
@@ -113,9 +113,9 @@ class Watch:
         match record["kind"]:
             case "header" if not self.header:
                 self.header = record
-                self.objective = self.objective or Objective(*self.problem["objective"])
+                self.objective = self.objective or Objective.parse(self.problem["objective"])
                 if self.constraints is None:
-                    self.constraints = tuple(map(_constraint, self.problem["constraints"]))
+                    self.constraints = tuple(map(Constraint.parse, self.problem["constraints"]))
             case "trial" if self.header:
                 self.end = None
                 if record["finished"] >= self.since:
@@ -146,13 +146,6 @@ class Watch:
         if self.objective is None or math.isnan(self.best):
             return math.inf
         return self.objective.cost({self.objective.metric: self.best})
-
-
-def _constraint(text: str) -> Constraint:
-    metric, relation, bound = text.rsplit(" ", 2)
-    if relation == "<=" or relation == ">=":
-        return Constraint(metric, relation, float(bound))
-    raise ValueError(f"{text!r} is no constraint")
 
 
 def best(watches: Iterable[Watch]) -> str:

@@ -4,13 +4,15 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from jahslib import data, reported, spaces, studies
+from jahslib import cell_figures, data, reported, spaces, studies
 from jahslib.darts import Darts
 from jahslib.errors import UserError
 from jahslib.models.stacking import from_text, node_probabilities, uniform_probabilities
@@ -271,8 +273,13 @@ class TestPipeline:
         weights = results.arch_weights(cells)
         assert len(weights) == 2 * 6 * 5
         assert weights.groupby(["epoch", "node"]).share.sum().to_numpy() == pytest.approx(1)
-        shares = results.skip_shares(collapse)
-        assert set(results.skip_table({"digits": shares}).prevention) == set(study.VARIANTS.values())
+        shares = results.operation_shares(collapse)
+        assert shares.groupby(["method", "seed", "epoch"]).share.sum().to_numpy() == pytest.approx(1)
+        assert (shares.groupby(["method", "seed", "epoch"]).nodes.sum() == 6).all()
+        last = shares[(shares.method == "plain") & (shares.epoch == 2)].set_index("operation")
+        assert last.share["identity"] == pytest.approx(collapse["plain", 2].metrics["skip_share"])
+        assert last.train_loss["zero"] == collapse["plain", 2].metrics["train_loss"]
+        assert set(results.collapse_table({"digits": shares}).prevention) == set(study.VARIANTS.values())
         assert len(results.optimism_table(o, searches, finals)) == 5
         curves = results.curves(o, searches, cells)
         assert (curves[curves.method == "bohb"].minutes > cells[2].outputs["seconds"] / 60).all()
@@ -313,6 +320,44 @@ class TestPipeline:
         assert len(state["records"]) == 2
 
 
+class TestCollapse:
+    """Which operation takes over is read off the architecture weights, whichever it is."""
+
+    @staticmethod
+    def searched(alphas):
+        """A DARTS trial's part that the tables read, from what every node has after each epoch."""
+        n = len(alphas)
+        curve = {"surrogate": [0.0] * n, "train_loss": [1.0 - 0.1 * e for e in range(n)]}
+        return SimpleNamespace(outputs={"alphas": [[row] * 6 for row in alphas]}, curve=curve)
+
+    def shares(self):
+        even, to_zero, to_conv = [0.0] * 5, [0.0, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0, 0.0]
+        found = {(v, seed): self.searched([even, to_zero]) for v in ("prevented", "plain") for seed in (2, 3)}
+        found["plain", 4] = found["prevented", 4] = self.searched([even, to_zero])
+        found["prevented", 3] = self.searched([to_zero, to_conv])
+        return results.operation_shares(found)
+
+    def test_the_table_has_both_operations_without_parameters_and_the_leader(self):
+        table = results.collapse_table({"some": self.shares()}).set_index("prevention")
+        plain, prevented = table.loc["without"], table.loc["with skip prevention"]
+        most, least = np.exp(2) / (np.exp(2) + 4), 1 / (np.exp(2) + 4)
+        assert plain.zero_last == plain.zero_largest == f"{most:.3f} ± 0.000"
+        assert (plain.identity_last, plain.identity_largest) == (f"{least:.3f} ± 0.000", "0.200 ± 0.000")
+        assert (plain.zero_nodes, plain.identity_nodes) == ("6.0 ± 0.0", "0.0 ± 0.0")
+        assert (plain.loss_first, plain.loss_last) == ("1.00 ± 0.00", "0.90 ± 0.00")
+        assert (plain.leader, prevented.leader) == ("zero", "zero (2), conv (1)")
+
+    def test_the_figure_has_a_row_an_operation_and_a_column_a_data_set(self):
+        panels = {"a": self.shares(), "b": self.shares()}
+        figure = cell_figures.operation_shares(panels, study.VARIANTS, results.PARAMETER_FREE)
+        axes = np.array(figure.axes).reshape(2, 2)
+        assert [axis.get_ylabel() for axis in axes[:, 0]] == ["share of identity", "share of zero"]
+        drawn = axes[1, 0].get_lines()[0].get_ydata()  # the mean over seeds of zero's share, with prevention
+        zero = panels["a"].query("operation == 'zero' and method == 'prevented'").groupby("epoch").share.mean()
+        assert drawn == pytest.approx(zero.to_numpy())
+        plt.close(figure)
+
+
 class TestRuntime:
     def test_no_epoch_of_darts_begins_after_it(self, results_folder):
         o = quick(
@@ -327,17 +372,18 @@ class TestRuntime:
             list(study.searches(o, cells))
 
     def test_the_search_gets_what_darts_left(self, results_folder):
-        o = quick(runtime=6.0, methods=["bohb", "uniform"], total_budget=100_000, max_mflops=None)
+        o = quick(methods=["bohb", "uniform"], total_budget=100_000, max_mflops=None)
         cells = study.run_cells(o, study.cell_searches(o))
         spent = cells[2].outputs["seconds"]
+        o = replace(o, runtime=spent + 5.0)
         runs = {run.method: run for run in study.searches(o, cells)}
-        assert runs["bohb"].budget.seconds == pytest.approx(6.0 - spent)
-        assert runs["uniform"].budget.seconds == 6.0
+        assert runs["bohb"].budget.seconds == pytest.approx(5.0)
+        assert runs["uniform"].budget.seconds == spent + 5.0
         history = run_all([runs["bohb"]])[runs["bohb"].log.stem]
         trained = [t for t in history if t.epochs]
-        assert all(spent + t.elapsed - t.seconds <= 6.0 for t in trained)
+        assert all(t.elapsed - t.seconds <= 5.0 for t in trained)
         last = trained[-1]
-        assert spent + last.elapsed <= 6.0 + 2 * last.seconds / last.epochs  # an epoch, and measuring
+        assert last.elapsed <= 5.0 + 2 * last.seconds / last.epochs  # an epoch, and measuring
         assert [t.status for t in history if not t.epochs] in ([], ["cut"])  # chosen before the limit, ready after it
 
 

@@ -41,47 +41,68 @@ def arch_weights(cells: Mapping[int, Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "epoch", "node", "operation", "share"])
 
 
-def skip_shares(variants: Variants) -> pd.DataFrame:
-    """One row an epoch of every search: Identity's mean share, and how many of the six nodes have it as the largest."""
+# The operations without parameters: what a search may collapse to.
+PARAMETER_FREE = ("identity", "zero")
+
+
+def operation_shares(variants: Variants) -> pd.DataFrame:
+    """One row an epoch and operation of every search: its share softmax(alpha), mean over the six nodes, and in how
+    many of them it is the largest; beside them the surrogate's fraction and the training loss of that epoch."""
     rows = []
-    identity = OPERATIONS.index("identity")
     for (variant, seed), trial in variants.items():
-        for epoch, alphas in enumerate(trial.outputs["alphas"], start=1):
+        for i, alphas in enumerate(trial.outputs["alphas"]):
             mixture = torch.tensor(alphas).softmax(1)
-            rows.append(
-                {
-                    "method": variant,
-                    "seed": seed,
-                    "epoch": epoch,
-                    "skip_share": mixture[:, identity].mean().item(),
-                    "skips": int((mixture.argmax(1) == identity).sum()),
-                    "surrogate": trial.curve["surrogate"][epoch - 1],
-                }
-            )
+            shares, best = mixture.mean(0).tolist(), mixture.argmax(1)
+            for number, name in enumerate(OPERATIONS):
+                rows.append(
+                    {
+                        "method": variant,
+                        "seed": seed,
+                        "epoch": i + 1,
+                        "operation": name,
+                        "share": shares[number],
+                        "nodes": int((best == number).sum()),
+                        "surrogate": trial.curve["surrogate"][i],
+                        "train_loss": trial.curve["train_loss"][i],
+                    }
+                )
     return pd.DataFrame(rows)
 
 
-def skip_table(panels: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """`skip_shares` by data set: identity's share after the first and the last epoch and at its largest, and how many
-    nodes prefer identity in the end; mean ± sd over seeds, by data set and variant."""
+def collapse_table(panels: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`operation_shares` by data set, a row a variant of DARTS, mean ± sd over seeds: the training loss of the first
+    and the last epoch; of each operation without parameters its share after the last epoch and at its largest, and how
+    many nodes prefer it in the end; and which operation has most of the architecture weights then."""
     rows = []
     for data, shares in panels.items():
         for variant, label in VARIANTS.items():
             own = shares[shares.method == variant]
             first, last = (own[own.epoch == e] for e in (own.epoch.min(), own.epoch.max()))
-            rows.append(
-                {
-                    "data": data,
-                    "prevention": label,
-                    "n": own.seed.nunique(),
-                    "epochs": int(own.epoch.max()),
-                    "first": pm(first.skip_share),
-                    "last": pm(last.skip_share),
-                    "largest": pm(own.groupby("seed").skip_share.max()),
-                    "skips_last": pm(last.skips, 1),
+            row = {
+                "data": data,
+                "prevention": label,
+                "n": own.seed.nunique(),
+                "epochs": int(own.epoch.max()),
+                "loss_first": pm(first.groupby("seed").train_loss.first(), 2),
+                "loss_last": pm(last.groupby("seed").train_loss.first(), 2),
+            }
+            for name in PARAMETER_FREE:
+                of_name, in_the_end = own[own.operation == name], last[last.operation == name]
+                row |= {
+                    f"{name}_last": pm(in_the_end.share),
+                    f"{name}_largest": pm(of_name.groupby("seed").share.max()),
+                    f"{name}_nodes": pm(in_the_end.nodes, 1),
                 }
-            )
+            rows.append(row | {"leader": leader(own)})
     return pd.DataFrame(rows)
+
+
+def leader(shares: pd.DataFrame) -> str:
+    """The operation with most of the architecture weights after the last epoch, with its number of seeds where they
+    differ: "zero", or "zero (2), conv (1)"."""
+    last = shares[shares.epoch == shares.epoch.max()]
+    most = last.loc[last.groupby("seed").share.idxmax()].operation.value_counts()
+    return most.index[0] if len(most) == 1 else ", ".join(f"{name} ({n})" for name, n in most.items())
 
 
 def darts_table(cells: Cells) -> pd.DataFrame:
@@ -317,9 +338,10 @@ def record_values(
     cells: Cells,
     searches: Sequence[Search],
     finals: Finals,
-    skips: Mapping[str, pd.DataFrame],
+    shares: Mapping[str, pd.DataFrame],
 ) -> None:
-    """The numbers that the paper's text quotes, and each incumbent as a file. `skips`: `skip_shares` by data set."""
+    """The numbers that the paper's text quotes, and each incumbent as a file. `shares`: `operation_shares`
+    by data set."""
     add = record.value
     chosen = settings(o)
     add("data", o.dataset, "Data set")
@@ -343,11 +365,15 @@ def record_values(
         ):
             add(f"{method}_{column}", table.loc[METHODS[method], column], f"{METHODS[method]}: {about} of incumbents")
     add("ordering", _ordering(searches, finals), "Methods by the mean test accuracy of their incumbents")
-    for where, shares in skips.items():
-        last = shares[shares.epoch == shares.groupby("method").epoch.transform("max")]
-        for variant in VARIANTS:
-            text = pm(last[last.method == variant].skip_share)
-            add(f"{where}_{variant}_skip", text, f"Identity's share after the last epoch, {VARIANTS[variant]}")
+    for where, table in shares.items():
+        for variant, label in VARIANTS.items():
+            own = table[table.method == variant]
+            last = own[own.epoch == own.epoch.max()]
+            for name in PARAMETER_FREE:
+                text = pm(last[last.operation == name].share)
+                add(f"{where}_{variant}_{name}", text, f"{name.capitalize()}'s share after the last epoch, {label}")
+            add(f"{where}_{variant}_leader", leader(own), f"Operation with most weight after the last epoch, {label}")
+        add(f"{where}_epochs", int(table.epoch.max()), "Epochs of these searches")
     for s in searches:
         name = f"opt_cfg_{s.method}_seed{s.seed}"
         record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, seed {s.seed}")

@@ -1,0 +1,214 @@
+"""Search again without training: evaluations are looked up in trial logs.
+
+    logs = paths.results("cpu", "07_constrained_EA").glob("logs/rs-*.jsonl")
+    problem = Recorded(constrained_ea.problem(options, 0), logs)
+    search(problem, RandomSearch(problem, 0), Budget(epochs=1200), "again.jsonl", seed=0)
+
+proposes what the logged random search proposed and ends at its incumbent, in a second. Any other optimizer runs on the
+same trials with `unknown="nearest"`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any, Literal
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+
+from jahslib import spaces, triallog
+from jahslib.errors import UserError
+from jahslib.problem import Configuration, Job, Outcome, Problem
+from jahslib.trials import Trial
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a configuration at a fidelity: the mean of the trials that succeeded.
+
+    `epochs` are those of the whole training, with the trials that it continued. `reason`: why all trials failed.
+    """
+
+    configuration: Configuration
+    metrics: dict[str, float]
+    epochs: float
+    trials: int
+    reason: str = ""
+
+
+class RecordedFailure(RuntimeError):
+    """All recorded trials of this configuration failed; says why. `epochs` are charged for it."""
+
+    def __init__(self, reason: str, epochs: float):
+        super().__init__(reason)
+        self.epochs = epochs
+
+
+@dataclass
+class Recorded(Problem):
+    """A problem whose evaluations are those recorded in trial logs; the rest (space, fidelity, objective, constraints
+    and what is known before training) is the given problem's.
+
+    Args:
+        problem: whose trials the logs hold.
+        logs: trial logs of that problem, from any optimizers; rejected and cut trials are passed over.
+        unknown: what becomes of a configuration without a trial at the fidelity asked for.
+            "refuse" stops the search: nothing is ever made up, so only proposals that were recorded can be replayed.
+            "nearest" takes the trials, at that very fidelity, of the configuration at the least Euclidean distance in
+            `spaces.encoded`'s unit cube (equal distances: the first by `spaces.key`). All metrics are then that
+            record's, also those known before training, so that whatever a search ends at was measured as a whole. The
+            landscape is in steps: no search finds anything better than the best record, and refining a configuration
+            gains nothing. Methods compared on it are compared on these steps, which favours those that wrote the logs;
+            the distances in the trials' outputs say how coarse they are.
+        ignoring: parts of `problem.describe()` in which the logs may differ from the problem: its own seed, by default,
+            so that the searches of several seeds are pooled. With bounds that were searched under other values, name
+            what sets them, such as ("seed", "constraints", "max_model_size").
+
+    Several trials of one configuration at one fidelity count as their mean. A trial is charged the recorded epochs,
+    less those of the stage it continues; where one of the two has no record, what the given problem's training would
+    take. Curves are not replayed.
+
+    `outputs` of a trial: `recorded_trials` (how many were averaged), `distance` (0 for a configuration with a record)
+    and, for one without, `recorded` (the configuration that was looked up).
+
+    Raises:
+        UserError: no log, a log of another problem, no trial in any, or "nearest" without a ConfigurationSpace; from
+            `evaluate`, under "refuse" a configuration without a record, and a fidelity without any.
+    """
+
+    problem: Problem
+    logs: Iterable[Path | str]
+    unknown: Literal["refuse", "nearest"] = "refuse"
+    ignoring: tuple[str, ...] = ("seed",)
+    _records: dict[int, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
+
+    def __post_init__(self):
+        if self.unknown not in ("refuse", "nearest"):
+            raise UserError(f"recorded: unknown={self.unknown!r}; choose refuse or nearest")
+        if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
+            raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
+        self.logs = logs = [Path(log) for log in self.logs]
+        self.name = f"recorded {self.problem.name}"
+        self.space, self.fidelity = self.problem.space, self.problem.fidelity
+        self.objective, self.constraints = self.problem.objective, tuple(self.problem.constraints)
+        self._records = _pooled(logs, self._comparable(self.problem.describe()), self._comparable)
+        self._points: dict[int, np.ndarray] = {}
+        if self.unknown == "nearest":
+            for fidelity, records in self._records.items():
+                self._points[fidelity] = np.array([self._point(r.configuration) for r in records.values()])
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        return self.problem.known(configuration)
+
+    def epochs(self, stages: tuple[int, ...]) -> float:
+        return self.problem.epochs(stages)
+
+    def describe(self) -> dict[str, Any]:
+        content = [
+            [fidelity, key, record.metrics, record.epochs, record.reason]
+            for fidelity, records in sorted(self._records.items())
+            for key, record in records.items()
+        ]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return {**self.problem.describe(), "name": self.name, "unknown": self.unknown, "records": digest}
+
+    def evaluate(self, job: Job) -> Outcome:
+        key = spaces.key(job.configuration)
+        epochs = self._charge(job, key)
+        outputs: dict[str, Any] = {"distance": 0.0}
+        record = self._at(job.fidelity).get(key)
+        if record is None:
+            record, distance = self._nearest(job)
+            outputs = {"distance": distance, "recorded": record.configuration}
+        if record.reason:
+            raise RecordedFailure(record.reason, epochs)
+        return Outcome(dict(record.metrics), epochs, outputs={"recorded_trials": record.trials, **outputs})
+
+    def _at(self, fidelity: int) -> dict[str, Record]:
+        if fidelity not in self._records:
+            recorded = ", ".join(map(str, sorted(self._records)))
+            raise UserError(f"{self.name}: no trial at {fidelity} epochs; the logs have some at {recorded}")
+        return self._records[fidelity]
+
+    def _nearest(self, job: Job) -> tuple[Record, float]:
+        if self.unknown == "refuse":
+            raise UserError(
+                f"{self.name}: no trial of {spaces.key(job.configuration)} at {job.fidelity} epochs; "
+                "add the log that has it, or take unknown='nearest'"
+            )
+        distances = np.linalg.norm(self._points[job.fidelity] - self._point(job.configuration), axis=1)
+        index = int(distances.argmin())
+        return list(self._records[job.fidelity].values())[index], float(distances[index])
+
+    def _point(self, configuration: Configuration) -> list[float]:
+        assert isinstance(self.space, ConfigurationSpace)
+        return spaces.encoded(self.space, configuration)
+
+    def _charge(self, job: Job, key: str) -> float:
+        recorded = [self._records.get(stage, {}).get(key) for stage in job.stages[-2:]]
+        if None in recorded:
+            return self.epochs(job.stages)
+        *before, now = (record.epochs for record in recorded if record is not None)
+        return max(0.0, now - sum(before))
+
+    def _comparable(self, description: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in description.items() if name not in self.ignoring}
+        return json.loads(json.dumps(kept))
+
+
+Description = dict[str, Any]
+
+
+def _pooled(
+    logs: list[Path], wanted: Description, comparable: Callable[[Description], Description]
+) -> dict[int, dict[str, Record]]:
+    """Pool the logs' trials by fidelity and configuration, in an order that does not depend on the logs'."""
+    if not logs:
+        raise UserError("recorded: no trial logs given; run the searches first, or look for *.jsonl in a logs folder")
+    found: dict[int, dict[str, list[tuple[Trial, float]]]] = {}
+    for log in logs:
+        recorded = triallog.read(log)
+        theirs = comparable(recorded.fingerprint["problem"])
+        differing = [name for name in sorted({*theirs, *wanted}) if theirs.get(name) != wanted.get(name)]
+        if differing:
+            raise UserError(
+                f"recorded: {log} is of another problem; differs in {', '.join(differing[:4])}"
+                f"{' and more' if len(differing) > 4 else ''}; give logs of {wanted['name']} as it is set up here, "
+                "or name in `ignoring` what may differ"
+            )
+        for trial, epochs in _whole_trainings(recorded.trials):
+            found.setdefault(trial.fidelity, {}).setdefault(spaces.key(trial.configuration), []).append((trial, epochs))
+    if not found:
+        raise UserError(f"recorded: no finished trial in {logs[0]}{' and the other logs' if len(logs) > 1 else ''}")
+    return {
+        fidelity: {key: _record(trials) for key, trials in sorted(by_key.items())}
+        for fidelity, by_key in sorted(found.items())
+    }
+
+
+def _whole_trainings(trials: list[Trial]) -> list[tuple[Trial, float]]:
+    """The trials that were trained to their end, or failed, with the epochs of their whole lineage."""
+    by_id = {trial.id: trial for trial in trials}
+
+    def epochs(trial: Trial) -> float:
+        return trial.epochs + (0.0 if trial.parent is None else epochs(by_id[trial.parent]))
+
+    return [(trial, epochs(trial)) for trial in trials if trial.status in ("ok", "failed")]
+
+
+def _record(trials: list[tuple[Trial, float]]) -> Record:
+    good = [(trial, epochs) for trial, epochs in trials if trial.status == "ok"]
+    configuration = trials[0][0].configuration
+    if not good:
+        return Record(configuration, {}, _mean([epochs for _, epochs in trials]), len(trials), trials[0][0].reason)
+    names = sorted({name for trial, _ in good for name in trial.metrics})
+    metrics = {name: _mean([t.metrics[name] for t, _ in good if name in t.metrics]) for name in names}
+    return Record(configuration, metrics, _mean([epochs for _, epochs in good]), len(good))
+
+
+def _mean(values: list[float]) -> float:
+    """Correctly rounded, so that equal values have exactly their own mean."""
+    return float(mean(values))

@@ -1,0 +1,39 @@
+"""Objectives and constraints: their costs and violations, and what a trial log's header keeps of them."""
+
+import json
+import math
+
+import pytest
+
+from jahslib.problem import Constraint, Objective
+
+
+def test_cost_is_the_distance_to_the_best_in_either_direction():
+    assert Objective("top1", best=1.0, worst=0.0).cost({"top1": 0.75}) == 0.25
+    assert Objective("loss", best=0.0, worst=5.0).cost({"loss": 0.75}) == 0.75
+
+
+@pytest.mark.parametrize("worst", [0.0, math.inf])
+def test_an_objective_is_read_back_from_a_header(worst):
+    described = json.loads(json.dumps(["loss", 1.0, None if math.isinf(worst) else worst]))
+    assert Objective.parse(described) == Objective("loss", 1.0, worst)
+
+
+def test_violation_is_relative_and_equality_is_feasible():
+    size, precision = Constraint("params", "<=", 200.0), Constraint("precision", ">=", 0.4)
+    assert size.violation({"params": 200.0}) == 0 == precision.violation({"precision": 0.4})
+    assert size.violation({"params": 300.0}) == 0.5
+    assert precision.violation({"precision": 0.3}) == pytest.approx(0.25)
+    assert size.violation({}) == math.inf
+
+
+@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001])
+def test_a_constraint_is_read_back_from_its_text(bound):
+    constraint = Constraint("params", "<=", bound)
+    assert Constraint.parse(str(constraint)) == constraint
+
+
+@pytest.mark.parametrize("text", ["", "params", "params < 3", "params <= many"])
+def test_any_other_text_is_no_constraint(text):
+    with pytest.raises(ValueError):
+        Constraint.parse(text)
