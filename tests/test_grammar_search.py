@@ -138,7 +138,7 @@ class TestResults:
         pairs = results.paired_table(found).set_index("metric")
         assert pairs.difference["val_error"] == pairs.difference["test_error"] == pytest.approx(-10)
         assert pairs.p["val_error"] < 0.05 and pairs.high["val_error"] < 0
-        assert "validation error: ahead" in results.verdicts(found)
+        assert "against random: ahead in 2 of 2 comparisons (p ≤ 0.0078)" in results.verdicts(found)
 
     def test_equal_methods_are_not_told_apart(self):
         found = [searched([0.5], m, seed) for m in ("gp", "random_search") for seed in range(5)]

@@ -278,12 +278,20 @@ def ordering(found: Sequence[Search]) -> str:
 
 
 def verdicts(found: Sequence[Search]) -> str:
-    """In words, for each panel, pair and metric: ahead, behind or not told apart at .05 by Wilcoxon's test."""
+    """In words, for each pair: where it is ahead, behind and not told apart at .05 by Wilcoxon's test, in each panel's
+    validation and test error. Of the verdict with most comparisons only their number and largest p are given."""
     names = {"val_error": "validation error", "test_error": "test error"}
+    table = paired_table(found)
+    table = table[table.metric.isin(list(names))]
     parts = []
-    for row in paired_table(found).itertuples():
-        if row.metric not in names:
-            continue
-        word = "not told apart" if row.p >= 0.05 else "ahead" if row.difference < 0 else "behind"
-        parts.append(f"{row.data}, {row.pair.replace('−', 'against')}, {names[row.metric]}: {word} (p = {row.p:.2g})")
+    for pair, rows in table.groupby("pair", sort=False):
+        words = np.where(rows.p >= 0.05, "not told apart", np.where(rows.difference < 0, "ahead", "behind"))
+        said = []
+        for word, own in sorted(rows.groupby(words), key=lambda group: -len(group[1])):
+            if not said and len(own) > 1:
+                edge = f"p ≤ {own.p.max():.2g}" if word != "not told apart" else f"p ≥ {own.p.min():.2g}"
+                said.append(f"{word} in {len(own)} of {len(rows)} comparisons ({edge})")
+            else:
+                said += [f"{word} in {r.data}, {names[r.metric]} (p = {r.p:.2g})" for r in own.itertuples()]
+        parts.append(f"{pair.replace('−', 'against')}: " + ", ".join(said))
     return "; ".join(parts)
