@@ -197,3 +197,11 @@ class TestResults:
     def test_the_figure_has_a_row_a_source(self, table):
         figure = results.curves(table)
         assert len(figure.axes) == 2 and figure.axes[0].get_title(loc="left") == "s"
+
+
+def test_the_papers_table_has_the_ends_and_the_middle_of_each_source():
+    sizes = {"a": [10, 25, 50, 75, 100], "b": [10, 25]}
+    scores = pd.DataFrame([{"source": s, "n_train": n, "model": m} for s in sizes for n in sizes[s] for m in "xy"])
+    kept = results.main_scores(scores)
+    assert kept[kept.source == "a"].n_train.tolist() == [10, 10, 50, 50, 100, 100]
+    assert kept[kept.source == "b"].n_train.tolist() == [10, 10, 25, 25]

@@ -1,6 +1,6 @@
 """Study 04: tables, curves and the numbers that the paper quotes, all computed from the logs of the fits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,6 +58,15 @@ def scores_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def main_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Of `scores_table` the smallest, the middle and the largest size of each source."""
+    parts = []
+    for _, own in scores.groupby("source", sort=False):
+        sizes = sorted(set(own.n_train))
+        parts.append(own[own.n_train.isin([sizes[0], sizes[len(sizes) // 2], sizes[-1]])])
+    return pd.concat(parts, ignore_index=True)
+
+
 def paired_table(table: pd.DataFrame) -> pd.DataFrame:
     """hWL minus WL in Kendall's tau on the same splits (above 0: hWL is better), with a 95 % bootstrap interval and the
     p of Wilcoxon's test. Splits share architectures, so that both are narrower than new data would allow."""
@@ -95,10 +104,11 @@ def curves(table: pd.DataFrame, metrics: Sequence[str] = ("kendall", "nll")) -> 
                 if len(own):
                     _curve(axis, own, metric, rng, color=colour, linestyle=dashes, label=label)
             axis.set_xscale("log")
-            axis.xaxis.set_major_locator(FixedLocator(sorted(set(table[table.source == source].n_train))))
+            axis.xaxis.set_major_locator(FixedLocator(_apart(table[table.source == source].n_train)))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.xaxis.set_major_formatter(ScalarFormatter())
-            axis.tick_params(axis="x", labelsize=7)
+            if metric == "nll":  # one fit that is too sure of itself is worth hundreds
+                axis.set_yscale("symlog", linthresh=1)
             axis.set_xlabel("architectures learnt from")
             axis.set_ylabel(LABELS[metric])
         row[0].set_title(source, loc="left")
@@ -106,6 +116,15 @@ def curves(table: pd.DataFrame, metrics: Sequence[str] = ("kendall", "nll")) -> 
     figure.legend(handles, names, loc="upper center", ncols=len(names))
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
     return figure
+
+
+def _apart(sizes: Iterable[int]) -> list[int]:
+    """Sizes whose labels do not touch on a logarithmic axis."""
+    chosen: list[int] = []
+    for n in sorted(set(sizes)):
+        if not chosen or n >= 1.6 * chosen[-1]:
+            chosen.append(n)
+    return chosen
 
 
 def _curve(axis, own: pd.DataFrame, metric: str, rng: np.random.Generator, **look) -> None:
@@ -132,6 +151,7 @@ def record_values(record: Report, o: Options, found: Sequence[Search]) -> None:
     """The numbers that the paper's text quotes."""
     add = record.value
     table = fits(found)
+    record.table("scores_main", main_scores(scores_table(table)), "Scores at three training-set sizes of each source")
     add("profile_note", o.note, "What this profile changes against the original")
     add("n_splits", len(o.seeds), "Splits of each source")
     add("sources", ", ".join(dict.fromkeys(table.source)), "What was learnt from")
