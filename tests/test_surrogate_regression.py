@@ -1,6 +1,7 @@
 """Study 04: the regression problem, its data, its tables; and the baseline kernel."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -174,7 +175,6 @@ class TestStudy:
 class TestResults:
     @pytest.fixture
     def table(self):
-        import pandas as pd
 
         rows = [
             {"source": "s", "split": split, "model": model, "n_train": n, "n_test": 5, "seconds": 1.0}
@@ -198,10 +198,9 @@ class TestResults:
         figure = results.curves(table)
         assert len(figure.axes) == 2 and figure.axes[0].get_title(loc="left") == "s"
 
-
-def test_the_papers_table_has_the_ends_and_the_middle_of_each_source():
-    sizes = {"a": [10, 25, 50, 75, 100], "b": [10, 25]}
-    scores = pd.DataFrame([{"source": s, "n_train": n, "model": m} for s in sizes for n in sizes[s] for m in "xy"])
-    kept = results.main_scores(scores)
-    assert kept[kept.source == "a"].n_train.tolist() == [10, 10, 50, 50, 100, 100]
-    assert kept[kept.source == "b"].n_train.tolist() == [10, 10, 25, 25]
+    def test_the_papers_table_has_the_ends_and_the_middle_of_each_source(self):
+        sizes = {"a": [10, 25, 50, 75, 100], "b": [10, 25]}
+        table = pd.DataFrame([{"source": s, "n_train": n, "model": m} for s in sizes for n in sizes[s] for m in "xy"])
+        kept = results.main_scores(table)
+        assert kept[kept.source == "a"].n_train.tolist() == [10, 10, 50, 50, 100, 100]
+        assert kept[kept.source == "b"].n_train.tolist() == [10, 10, 25, 25]
