@@ -215,7 +215,9 @@ def test_what_a_killed_run_left_behind_is_ended(tmp_path):
 def test_interruption_ends_the_kernel_and_says_how_to_resume(place):
     sleepy = "import os, time\nwith open('kernel', 'w') as file:\n    _ = file.write(str(os.getpid()))\ntime.sleep(600)"
     write_notebook(place / "notebooks" / "01_first.ipynb", sleepy)
-    code = "import sys; from pathlib import Path; from jahslib import runner; "
+    # A test run that a script put in the background ignores interruptions, and what it starts inherits that.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from pathlib import Path; from jahslib import runner; "
     code += "sys.exit(runner.main(['--device', 'cpu'], Path(sys.argv[1])))"
     child = subprocess.Popen(
         [sys.executable, "-c", code, place / "notebooks"], stderr=subprocess.PIPE, text=True, cwd=ROOT
