@@ -3,13 +3,25 @@
 import ast
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_origin
 
 from jahslib.errors import UserError
 
 PROFILES = ("smoke", "cpu", "paper")
 Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every study has: its profile, what that changes against the original, and where and how it runs."""
+
+    profile: str
+    note: str
+    device: str = "auto"
+    workers: int = 1
+    scheduler: str | None = None
+    fresh: bool = False
 
 
 def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Options:

@@ -21,7 +21,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -52,8 +52,8 @@ ORIGINAL_KEYS = {
 Search = AnySearch[TunedNetwork]
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the original's names where it had one.
 
     `trials`: of each search (Ax's total_trials). `extra_seeds`: how many of the seeds the two extra methods run with.
@@ -67,8 +67,6 @@ class Options:
     above the profile and below the parameters given by name.
     """
 
-    profile: str
-    note: str
     data: tuple[str, ...] | str
     network: str
     seeds: tuple[int, ...]
@@ -109,10 +107,6 @@ class Options:
     gpu_id: int = 0
     cfg: str | None = None
     set: dict[str, Any] | tuple[Any, ...] | str | None = None
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)

@@ -16,7 +16,7 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
@@ -27,8 +27,8 @@ NOTEBOOK = "07_constrained_EA"
 METHODS = {"ea_hb": "EA-HB", "ea": "EA", "rs": "RS", "bohb": "BOHB", "ax": "Ax"}
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the originals' command-line names where they had one.
 
     `hyperband`: True leaves out the plain EA, False the one with Hyperband, None keeps both.
@@ -38,7 +38,6 @@ class Options:
     `final_optimizer`: for final training; the original searched with Adam and evaluated with AdamW.
     """
 
-    profile: str
     data: str
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -54,7 +53,6 @@ class Options:
     retrain: dict[str, int]
     retrain_epochs: int
     final_seeds: int
-    note: str
     folds: int = 3
     per_class: int | None = None
     narrowed: dict[str, Any] = field(default_factory=dict)
@@ -67,10 +65,6 @@ class Options:
     optimizer: str = "adam"
     final_optimizer: str = "adamw"
     configuration: str | None = None
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)

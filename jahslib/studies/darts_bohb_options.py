@@ -12,7 +12,7 @@ from jahslib import data, paths
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.problems.stacked_cells import MOST_CELLS
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
@@ -41,8 +41,8 @@ DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the class project's names where it had one.
 
     `dataset`: "auto" is retinamnist where its file is at hand, else the stand-in retinadigits.
@@ -59,8 +59,6 @@ class Options:
     `num_classes`, `num_img_channels`: refused where they are not the data set's.
     """
 
-    profile: str
-    note: str
     dataset: str
     seeds: tuple[int, ...]
     search: dict[str, Any]
@@ -102,10 +100,6 @@ class Options:
     dataset_dir: str | None = None
     working_dir: str | None = None
     log_level: str = "INFO"
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)

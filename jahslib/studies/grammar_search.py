@@ -14,7 +14,7 @@ from jahslib.problem import Problem
 from jahslib.problems import nasbench201, nb201
 from jahslib.problems.nasbench201 import NasBench201
 from jahslib.problems.synthetic_cells import SyntheticCells
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run
 from jahslib.trials import History
@@ -38,8 +38,8 @@ ORIGINAL_SPACES = {"variable_multi_multi": "hierarchical", "fixed_1_none": "cell
 Search = AnySearch[Problem]
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the original's names where it had one.
 
     `searcher`, `surrogate_model`, `objective`, `search_space`: one or several, all combinations of which are searched
@@ -51,8 +51,6 @@ class Options:
     The rest: see `jahslib.optimizers.grammar_bo` and `regularized_evolution`.
     """
 
-    profile: str
-    note: str
     seeds: tuple[int, ...]
     max_evaluations: int
     tables: tuple[str, ...] | str
@@ -80,10 +78,6 @@ class Options:
     pop_size: int = 30
     tournament_size: int = 10
     runtime: float | None = None
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("searcher", self.searcher, SEARCHERS)

@@ -10,7 +10,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -36,8 +36,8 @@ SEARCHED: dict[str, Searched] = {
 Search = AnySearch[GrowingConvNets]
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the original's command-line names where it had one.
 
     `runtime`: seconds a search may take, cut at an epoch boundary. `epoch_budget`: training epochs a search may spend
@@ -46,7 +46,6 @@ class Options:
     `growth`: options of `jahslib.models.neurogenesis.GrowthRule`, such as {"every": 1, "initialisation": "random"}.
     """
 
-    profile: str
     data: str
     per_class: int | None
     seeds: tuple[int, ...]
@@ -56,7 +55,6 @@ class Options:
     folds_used: int
     final_seeds: int
     trace_every: int
-    note: str
     methods: tuple[str, ...] = tuple(METHODS)
     folds: int = 3
     runtime: float | None = None
@@ -68,10 +66,6 @@ class Options:
     eta: int = 3
     n_init: int | None = None
     working_dir: str | None = None
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)

@@ -15,7 +15,7 @@ from jahslib.problems.growing_convnet import (
     GrowingConvNets,
     static_configuration,
 )
-from jahslib.profiles import resolve
+from jahslib.profiles import RunOptions, resolve
 from jahslib.studies.runs import Run, run_trials, trainings
 from jahslib.trials import Trial
 
@@ -25,8 +25,8 @@ BASELINE_NAME, NORTH_NAME = "baseline", "NORTH-Select"
 TEST_TYPES = ("baseline", "BOHB static", "BOHB growing", "grown, retrained statically")
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study.
 
     `thresholds`: the values of q in the sweep. `gamma`, `north_width`: NORTH-Select's point, which the original starts
@@ -36,7 +36,6 @@ class Options:
     as a winner of study 01 (JSON); None is the original's incumbent.
     """
 
-    profile: str
     data: str
     per_class: int | None
     thresholds: tuple[float, ...]
@@ -45,7 +44,6 @@ class Options:
     test_runs: int
     trace_every: int
     full_folds: int
-    note: str
     seeds: tuple[int, ...] = (0,)
     folds: int = 5
     gamma: float = 0.9
@@ -64,10 +62,6 @@ class Options:
         }
     )
     configuration: str | None = None
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         for q in (*self.thresholds, self.gamma, self.ablated):

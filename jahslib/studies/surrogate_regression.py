@@ -13,7 +13,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.problems import nasbench201, nb201
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
-from jahslib.profiles import refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.studies import grammar_search
 from jahslib.studies.runs import AnySearch, Run
@@ -24,8 +24,8 @@ NOTEBOOK = "04_surrogate_regression"
 Search = AnySearch[Regression]
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     """Every option of the study; the original's names where it had one.
 
     `seeds`: of the splits. `n_train`: architectures to learn from; those that `n_test` leaves no room for are skipped.
@@ -35,8 +35,6 @@ class Options:
     `search_space`, `max_epochs`, `batch_size`, `training`: as in study 03.
     """
 
-    profile: str
-    note: str
     seeds: tuple[int, ...]
     n_train: tuple[int, ...]
     n_test: int
@@ -52,10 +50,6 @@ class Options:
     batch_size: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
     random_seed: int = 0
-    device: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    fresh: bool = False
 
     def __post_init__(self):
         refuse_unknown("surrogate_model", self.surrogate_model, MODELS)
