@@ -12,7 +12,6 @@ import copy
 import importlib
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import spaces, triallog
+from jahslib import paths, spaces, triallog
 from jahslib.errors import UserError
 from jahslib.problem import Constraint, Objective
 from jahslib.trials import Trial
@@ -51,7 +50,7 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
     for name, files in runs.items():
         folders.append(Path(out) / re.sub(r"[^\w=+-]", "-", name))  # DeepCAVE cuts names at their last dot
         for file, text in files.items():
-            _write(folders[-1] / file, text)
+            paths.write(folders[-1] / file, text)
     return folders
 
 
@@ -130,7 +129,7 @@ def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
         for operation in _operations(id, name, recorded, log)
     ]
     file = Path(out) / JOURNAL
-    _write(file, "".join(json.dumps(operation, separators=(",", ":")) + "\n" for operation in operations))
+    paths.write(file, "".join(json.dumps(operation, separators=(",", ":")) + "\n" for operation in operations))
     return file
 
 
@@ -281,14 +280,6 @@ def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.Recorded, Path
     if not found:
         raise UserError("exports: no trial log given")
     return found
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

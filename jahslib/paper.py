@@ -6,7 +6,6 @@ Typst reads nothing outside its root, while the sources lie in the repository an
 
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -62,9 +61,7 @@ def build(root: Path | None = None) -> Path:
             _stage_records(root, notebook, profile, stage / "records" / notebook)
         pdf = _compile(stage, chosen)
     file = root / "paper.pdf"
-    part = file.with_name(".paper.pdf.part")
-    part.write_bytes(pdf)
-    os.replace(part, file)
+    paths.write(file, pdf)
     return file
 
 

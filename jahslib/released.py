@@ -11,7 +11,6 @@ import argparse
 import gzip
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,12 +66,8 @@ def write(table: pd.DataFrame, file: Path) -> Path:
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as unpacked:
         unpacked.write(table.to_csv(index=False, lineterminator="\n").encode())
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_bytes(packed.getvalue())
-    os.replace(part, file)
-    return file
+    paths.write(Path(file), packed.getvalue())
+    return Path(file)
 
 
 def load(file: Path | str) -> pd.DataFrame:

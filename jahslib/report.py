@@ -42,7 +42,7 @@ class Report:
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """Written as NAME.csv; returned for the notebook to show."""
         file = self.results / f"{name}.csv"
-        _write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        paths.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
         self._add(name, {"kind": "table", "file": file.name, "about": about})
         return table
 
@@ -59,7 +59,7 @@ class Report:
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
         """Written as NAME.json, which a notebook's `configuration` parameter takes."""
         file = self.results / f"{name}.json"
-        _write(file, (json.dumps(configuration, indent=1, sort_keys=True) + "\n").encode())
+        paths.write(file, json.dumps(configuration, indent=1, sort_keys=True) + "\n")
         self._add(name, {"kind": "configuration", "file": file.name, "about": about})
 
     def save(self, logs: Iterable[Path]) -> Path:
@@ -75,7 +75,7 @@ class Report:
             "records": dict(sorted(self._records.items())),
         }
         file = self.results / "records.json"
-        _write(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        paths.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return file
 
     def _add(self, name: str, record: dict[str, Any]) -> None:
@@ -100,11 +100,3 @@ def _provenance(logs: list[Path]) -> dict[str, Any]:
         **{key: one_or_all(key) for key in ("device", "versions", "commit")},
         "logs": {log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs},
     }
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_bytes(content)
-    os.replace(part, file)

@@ -10,7 +10,6 @@ Snapshots hold tensors only and are loaded as such (`weights_only`): opening one
 """
 
 import json
-import os
 import pickle
 import re
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from jahslib import data, spaces
+from jahslib import data, paths, spaces
 from jahslib.errors import UserError
 from jahslib.problem import Configuration, Job
 from jahslib.problems.cross_validated import scores
@@ -241,6 +240,4 @@ def _tensorboard(place: Path | None):
 
 
 def _write(file: Path, content: Any) -> None:
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(part, file)
+    paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -7,8 +7,8 @@ architecture weights.
 
 import csv
 import hashlib
+import io
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ import torch
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor
 
-from jahslib import data
+from jahslib import data, paths
 from jahslib.augment import flips_and_rotations
 from jahslib.darts import Darts, EpochRecord, Settings
 from jahslib.errors import UserError
@@ -172,13 +172,12 @@ class CellSearch(Problem):
 
 def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
     """One row an epoch: for each of nodes 2..7 the five architecture weights softmax(alpha), then the epoch from 1."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([*(f"node_{n}" for n in KERNELS), "epoch"])
-        for record in records:
-            rows.writerow([*([round(w, 6) for w in row] for row in record.mixture.tolist()), record.epoch])
-    os.replace(part, path)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*(f"node_{n}" for n in KERNELS), "epoch"])
+    for record in records:
+        rows.writerow([*([round(w, 6) for w in row] for row in record.mixture.tolist()), record.epoch])
+    paths.write(path, text.getvalue())
 
 
 # Reading a finished search ------------------------------------------------------------------------------------------
