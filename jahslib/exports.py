@@ -4,8 +4,8 @@ DeepCAVE (https://automl.github.io/DeepCAVE) opens a folder a run; `deepcave --o
 (https://optuna.readthedocs.io, `JournalStorage`) is one file for all studies; `optuna-dashboard FOLDER/optuna.journal`
 shows it. Neither package is needed to write them.
 
-Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.md) and what Optuna 3.1 to 5.0 read. A log
-that has grown is exported again over the old files.
+Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.md) and what Optuna 3.1 to 5.0 read. A
+log that has grown is exported again over the old files.
 """
 
 import argparse
