@@ -4,15 +4,16 @@ Bootstrap: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; p
 resampled, and with them whatever two methods share on a seed (split, initial weights), which is what makes it paired.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import wilcoxon
+from scipy.stats import friedmanchisquare, wilcoxon
 
 from jahslib.errors import UserError
 from jahslib.plots import COLOURS, DASHES, WIDTH, steps
@@ -69,26 +70,37 @@ def anytime(
 ) -> Figure:
     """The incumbent's `y` against each cost of `columns` (column -> axis label), mean and 95 % band over seeds.
 
-    `table` has the columns method, seed, `y`, the costs and `panel`, whose values get a row each.
+    `table` has the columns method, seed, `y`, the costs and `panel`, whose values get a row each; with a single cost
+    they stand side by side, three in a row, each on its own scale.
     """
     rng = np.random.default_rng(0)
     panels = list(dict.fromkeys(table[panel]))
-    size = (WIDTH, 2.5 * len(panels) + 0.4)
-    figure, axes = plt.subplots(len(panels), len(columns), figsize=size, squeeze=False, sharey="row")
-    for row, shown in zip(axes, panels, strict=True):
-        for axis, (x, x_label) in zip(row, columns.items(), strict=True):
-            for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
-                own = table[(table[panel] == shown) & (table.method == method)]
-                if len(own):
-                    _curve(axis, own, x, y, rng, color=colour, linestyle=dashes, label=label)
-            axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
-            axis.set_xlabel(x_label)
-        row[0].set_ylabel(y_label)
-        row[0].set_title(shown if len(panels) > 1 else "", loc="left")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names))
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    shown = [(name, *column) for name in panels for column in columns.items()]
+    across = len(columns) if len(columns) > 1 else min(3, len(panels))
+    down = -(-len(shown) // across)
+    size = (WIDTH, 2.5 * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey="row" if len(columns) > 1 else False)
+    for i, (axis, (name, x, x_label)) in enumerate(zip(axes.flat, shown, strict=False)):
+        for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
+            own = table[(table[panel] == name) & (table.method == method)]
+            if len(own):
+                _curve(axis, own, x, y, rng, color=colour, linestyle=dashes, label=label)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label if i % across == 0 else "")
+        axis.set_title(name if len(panels) > 1 and i % len(columns) == 0 else "", loc="left")
+    for unused in axes.flat[len(shown) :]:
+        unused.set_visible(False)
+    _legend(figure, axes.flat, labels.values(), size[1])
     return figure
+
+
+def _legend(figure: Figure, axes: Iterable[Axes], names: Iterable[str], height: float) -> None:
+    """Above all panels, each name once, and room made for it."""
+    handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    shown = [name for name in names if name in handles]
+    figure.legend([handles[name] for name in shown], shown, loc="upper center", ncols=len(shown))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
 
 
 def _curve(axis, own: pd.DataFrame, x: str, y: str, rng: np.random.Generator, **look) -> None:
@@ -104,17 +116,88 @@ def _curve(axis, own: pd.DataFrame, x: str, y: str, rng: np.random.Generator, **
         axis.fill_between(grid, low, high, step="post", color=look["color"], alpha=0.15, linewidth=0)
 
 
-def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str]) -> Figure:
-    """One bar a method, of the parts (column -> legend) of its mean cost in seconds."""
-    shown = [m for m in labels if (table.method == m).any()]
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.3 * len(shown) + 1.1))
-    left = np.zeros(len(shown))
-    for colour, (column, legend) in zip(COLOURS, parts.items(), strict=False):
-        values = np.array([table.loc[table.method == m, column].mean() for m in shown])
-        axis.barh([labels[m] for m in shown], values, left=left, color=colour, height=0.6, label=legend)
-        left += values
-    axis.invert_yaxis()
-    axis.set_xlabel("seconds a search")
-    axis.legend(loc="upper center", ncols=len(parts), bbox_to_anchor=(0.5, 1.25))
+@dataclass(frozen=True)
+class Ranking:
+    """Methods compared over blocks: mean ranks (1 is best), p of Friedman's test, and of Nemenyi's for each pair."""
+
+    blocks: int
+    ranks: pd.Series
+    friedman: float
+    nemenyi: pd.DataFrame
+
+
+def ranking(costs: pd.DataFrame) -> Ranking:
+    """Rank methods (columns, at least three) within each block (row) by a cost; equal costs share their mean rank.
+
+    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets.
+    With several seeds of a data set as blocks the p values speak of these data sets alone.
+
+    Raises:
+        UserError: fewer than three methods or two blocks.
+    """
+    import scikit_posthocs
+
+    blocks, methods = costs.shape
+    if methods < 3 or blocks < 2:
+        raise UserError(f"ranking: {methods} methods on {blocks} blocks; give at least three methods and two blocks")
+    within = costs.rank(axis=1)  # also of infinite costs, which are those of searches that found nothing feasible
+    if (within.nunique(axis=1) == 1).all():  # Friedman's statistic would be 0 / 0
+        return Ranking(blocks, within.mean(), 1.0, pd.DataFrame(1.0, index=costs.columns, columns=costs.columns))
+    friedman = float(friedmanchisquare(*within.to_numpy().T).pvalue)
+    nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(within.to_numpy())
+    return Ranking(
+        blocks, within.mean(), friedman, nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
+    )
+
+
+def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
+    """A diagram a panel (title -> ranking): methods at their mean ranks, a bar over those that Nemenyi's test does not
+    tell apart at `level`."""
+    import scikit_posthocs
+
+    colours = dict(zip(labels.values(), COLOURS, strict=False))
+    heights = [0.9 + 0.17 * len(r.ranks) for r in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for axis, (title, found) in zip(axes[:, 0], panels.items(), strict=True):
+        named = found.nemenyi.rename(index=labels, columns=labels)
+        scikit_posthocs.critical_difference_diagram(
+            found.ranks.rename(labels),
+            named,
+            alpha=level,
+            ax=axis,
+            label_fmt_left="{label} ({rank:.2f})",
+            label_fmt_right="({rank:.2f}) {label}",
+            color_palette={name: colours[name] for name in named.index},
+        )
+        axis.set_title(f"{title}, {found.blocks} blocks", loc="left")
     figure.tight_layout()
+    return figure
+
+
+def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str], *, panel: str = "") -> Figure:
+    """One bar a method, of the parts (column -> legend) of its mean cost in seconds.
+
+    The values of the column `panel`, if one is named, get a panel each, three in a row, each on its own scale.
+    """
+    panels = list(dict.fromkeys(table[panel])) if panel else [""]
+    across = min(3, len(panels))
+    down, most = -(-len(panels) // across), table.groupby(panel or (lambda _: 0)).method.nunique().max()
+    size = (WIDTH, (0.3 * most + 0.75) * down + 0.35)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
+    for axis, name in zip(axes.flat, panels, strict=False):
+        own = table[table[panel] == name] if panel else table
+        shown = [m for m in labels if (own.method == m).any()]
+        left = np.zeros(len(shown))
+        for colour, (column, legend) in zip(COLOURS, parts.items(), strict=False):
+            values = np.array([own.loc[own.method == m, column].mean() for m in shown])
+            axis.barh([labels[m] for m in shown], values, left=left, color=colour, height=0.6, label=legend)
+            left += values
+        axis.invert_yaxis()
+        axis.set_xlabel("seconds a search")
+        axis.set_title(name, loc="left")
+    for unused in axes.flat[len(panels) :]:
+        unused.set_visible(False)
+    _legend(figure, axes.flat, parts.values(), size[1])
     return figure

@@ -11,6 +11,7 @@ MODULES = {
     "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",
+    "08_head_to_head": "head_to_head",
 }
 
 

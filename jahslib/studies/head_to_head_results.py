@@ -1,0 +1,222 @@
+"""Study 08: tables and the numbers behind its figures, all computed from trial logs.
+
+Every task's objective is turned into an error in 0..1, the distance to its best value, so that less is better
+everywhere: of the constrained CNN that of the top-3 accuracy, else of the top-1 accuracy.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from jahslib.comparison import Ranking, paired_bootstrap, ranking, signed_rank
+from jahslib.report import Report
+from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, label
+from jahslib.studies.tables import choosing, incumbent_curves, pm
+from jahslib.trials import Trial
+
+Finals = Mapping[Key, Sequence[Trial]]
+REFERENCE = "rs"
+
+
+def errors(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
+    """One row a search: errors of its incumbent on validation and test data, and whether it met all constraints.
+
+    Of a trained task the test error is the mean over the final trainings; of a cell it is the table's.
+    """
+    rows = []
+    for s in searches:
+        own = finals.get((s.task, s.method, s.seed))
+        tested = [s.problem.objective.cost(t.metrics) for t in own] if own else [s.incumbent.metrics["test_error"]]
+        rows.append(
+            {
+                "task": s.task,
+                "method": s.method,
+                "seed": s.seed,
+                "feasible": s.feasible(s.incumbent),
+                "val_error": s.problem.cost(s.incumbent),
+                "test_error": float(np.mean(tested)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def scores_table(o: Options, searches: Sequence[Search], found: pd.DataFrame) -> pd.DataFrame:
+    """One row a task and method, over its seeds; errors are those of the feasible incumbents."""
+    rows = []
+    for task, method in dict.fromkeys((s.task, s.method) for s in searches):
+        own = [s for s in searches if (s.task, s.method) == (task, method)]
+        values = found[(found.task == task) & (found.method == method)]
+        kept = values[values.feasible]
+        rows.append(
+            {
+                "task": label(o, task),
+                "method": METHODS[method],
+                "n": len(own),
+                "feasible": len(kept),
+                "val_error": pm(list(kept.val_error)) if len(kept) else "–",
+                "test_error": pm(list(kept.test_error)) if len(kept) else "–",
+                "configurations": pm([len({str(t.configuration) for t in s.history}) for s in own], 0),
+                "full_trainings": pm([len(s.full) for s in own], 0),
+                "epochs": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def curves(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
+    """One row a full training since the first feasible one: the incumbent's error, epochs and minutes so far."""
+    parts = []
+    for task in o.tasks:
+        own = [s for s in searches if s.task == task]
+        objective = own[0].problem.objective
+        table = incumbent_curves(own, objective.metric)
+        error = (objective.best - table[objective.metric]).abs()
+        parts.append(table.assign(task=label(o, task), error=error)[table.feasible])
+    return pd.concat(parts)[["task", "method", "seed", "epochs", "minutes", "error"]].reset_index(drop=True)
+
+
+def blocks(found: pd.DataFrame, methods: Sequence[str], column: str) -> pd.DataFrame:
+    """Errors with a row for each task and seed and a column a method; infinite where nothing feasible was found."""
+    costs = found[column].where(found.feasible, np.inf)
+    table = found.assign(cost=costs).pivot(index=["task", "seed"], columns="method", values="cost")
+    return table[[m for m in methods if m in table]].dropna()
+
+
+def rankings(found: pd.DataFrame, column: str = "test_error") -> dict[str, Ranking]:
+    """The common methods over all tasks, and each kind of task with those that it alone admits."""
+    kinds = {
+        "all tasks": (found, COMMON),
+        "trained networks": (found[found.task.isin(TRAINED)], (*COMMON, "ea_hb")),
+        "cells of the table": (found[~found.task.isin(TRAINED)], (*COMMON, "grammar")),
+    }
+    tables = {title: blocks(own, methods, column) for title, (own, methods) in kinds.items() if len(own)}
+    return {title: ranking(t) for title, t in tables.items() if len(t) > 1 and len(t.columns) > 2}
+
+
+def ranks_table(o: Options, found: pd.DataFrame) -> pd.DataFrame:
+    """Mean ranks by validation and test error, one row a method: within each task, and over all of them."""
+    table = pd.DataFrame({"method": [METHODS[m] for m in o.methods]}, index=list(o.methods))
+    for column, shown in (("val_error", "validation"), ("test_error", "test")):
+        for task in o.tasks:
+            own = blocks(found[found.task == task], o.methods, column)
+            table[f"{label(o, task)}, {shown}"] = own.rank(axis=1).mean().round(2)
+        table[f"all tasks, {shown}"] = blocks(found, COMMON, column).rank(axis=1).mean().round(2)
+    return table.reset_index(drop=True)
+
+
+def against_table(o: Options, found: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
+    """Test error of each method less that of the reference on the same seeds, where both found a feasible incumbent.
+
+    The interval is a paired bootstrap's; p is Wilcoxon's, and Holm's correction is over all rows.
+    """
+    rows = []
+    for task in o.tasks:
+        table = found[(found.task == task) & found.feasible].pivot(index="seed", columns="method", values="test_error")
+        for method in table.columns.intersection([m for m in o.methods if m != reference], sort=False):
+            if reference not in table or not len(pair := table[[method, reference]].dropna()):
+                continue
+            values = pair[method].to_numpy(), pair[reference].to_numpy()
+            difference = paired_bootstrap(*values, np.random.default_rng(0))
+            rows.append(
+                {
+                    "task": label(o, task),
+                    "pair": f"{METHODS[method]} − {METHODS[reference]}",
+                    "n": difference.n,
+                    "difference": round(difference.mean, 4),
+                    "low": round(difference.low, 4),
+                    "high": round(difference.high, 4),
+                    "p": signed_rank(*values),
+                }
+            )
+    table = pd.DataFrame(rows, columns=["task", "pair", "n", "difference", "low", "high", "p"])
+    table["p_holm"] = multipletests(table.p, method="holm")[1] if len(table) else []
+    return table.round({"p": 4, "p_holm": 4})
+
+
+def winners_table(o: Options, found: pd.DataFrame) -> pd.DataFrame:
+    """Of each task the method with the lowest mean test error, and those not told from it by a paired bootstrap."""
+    rows = []
+    for task in o.tasks:
+        table = found[(found.task == task) & found.feasible].pivot(index="seed", columns="method", values="test_error")
+        best = str(table.mean().idxmin())
+        alike = []
+        for method in (m for m in o.methods if m in table and m != best):
+            pair = table[[method, best]].dropna()
+            if not len(pair) or paired_bootstrap(pair[method], pair[best], np.random.default_rng(0)).low <= 0:
+                alike.append(METHODS[method])
+        rows.append(
+            {
+                "task": label(o, task),
+                "best": METHODS[best],
+                "test_error": pm(list(table[best].dropna())),
+                "not_told_apart": ", ".join(alike) or "none",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cost_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
+    """Seconds of training and of choosing of every search, and of one proposal."""
+    rows = []
+    for s in searches:
+        waits = choosing(s.history)
+        rows.append(
+            {
+                "task": label(o, s.task),
+                "method": s.method,
+                "seed": s.seed,
+                "training": sum(t.seconds for t in s.history),
+                "choosing": sum(waits),
+                "a_proposal": float(np.mean(waits)) if waits else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def proposals_table(o: Options, costs: pd.DataFrame) -> pd.DataFrame:
+    """Mean seconds of one proposal, a row a method, a column a task."""
+    mean = costs.pivot_table(index="method", columns="task", values="a_proposal", sort=False)
+    table = mean.reindex(index=[m for m in o.methods if m in mean.index]).round(3)
+    return table.rename(index=METHODS).rename_axis(columns=None).reset_index()
+
+
+def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None:
+    """What the study says of its own run, asserted."""
+    by_task = {task: [s for s in searches if s.task == task] for task in o.tasks}
+    for task, own in by_task.items():
+        assert len({tuple(map(str, s.problem.constraints)) for s in own if s.method != "grammar"}) == 1, task
+        for s in own:
+            name = f"{s.method} on {task} with seed {s.seed}"
+            budget = o.epochs[task if task in TRAINED else "cells"] * getattr(s.problem, "folds_used", 1)
+            spent = sum(t.epochs for t in s.history)
+            assert spent <= budget, f"{name} overspent: {spent} epochs"
+            assert getattr(s.problem, "split", "validation") == "validation", f"{name} saw the test split"
+            better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
+            assert not better, f"{name}: {len(better)} trials are better than its incumbent"
+    for key, trials in finals.items():
+        assert len(trials) == o.final_seeds, f"{key}: {len(trials)} final trainings"
+
+
+def record_values(record: Report, o: Options, searches: Sequence[Search], found: pd.DataFrame) -> None:
+    """The numbers that the paper's text quotes."""
+    add = record.value
+    add("profile_note", o.note, "What this profile changes")
+    add("tasks", "; ".join(label(o, task) for task in o.tasks), "Tasks")
+    add("n_tasks", len(o.tasks), "Number of tasks")
+    add("n_seeds", len(o.seeds), "Seeds of every search")
+    add("n_searches", len(searches), "Searches")
+    trials = sum(len(s.history) for s in searches)
+    add("trials_total", trials, "Trials of all searches", text=f"{trials:,}")
+    add("final_seeds", o.final_seeds, "Final trainings of each incumbent")
+    for title, ranked in rankings(found).items():
+        key = title.replace(" ", "_")
+        add(f"{key}_friedman", ranked.friedman, f"Friedman's p, {title}", text=f"{ranked.friedman:.2g}")
+        ordered = ranked.ranks.sort_values()
+        text = ", ".join(f"{METHODS[m]} {rank:.2f}" for m, rank in ordered.items())
+        add(f"{key}_ranks", text, f"Methods by mean rank of the test error, {title}")
+    for row in winners_table(o, found).to_dict("records"):
+        key = row["task"].replace(", ", "_").replace(" ", "_")
+        add(f"best_{key}", row["best"], f"Lowest mean test error, {row['task']}")
+        add(f"alike_{key}", row["not_told_apart"], f"Not told apart from it, {row['task']}")
