@@ -171,7 +171,9 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
             label_fmt_right="({rank:.2f}) {label}",
             color_palette={name: colours[name] for name in named.index},
         )
-        axis.set_title(f"{title}, {found.blocks} blocks", loc="left")
+        for text in axis.texts:
+            text.set_color("black")  # some of the colours are too light for letters
+        axis.set_title(f"{title}: mean rank of {found.blocks} blocks, 1 is best", loc="left")
     figure.tight_layout()
     return figure
 

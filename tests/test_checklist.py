@@ -1,4 +1,4 @@
-"""docs/checklist.md names files and tests that exist."""
+"""docs/checklist.md names tests that exist and answers every item; its links are looked after by test_readme.py."""
 
 import ast
 import re
@@ -18,11 +18,6 @@ def test_the_named_test_exists(named):
         found = [node for node in body if getattr(node, "name", None) == name]
         assert found, f"tests/{file} has no {name}"
         body = getattr(found[0], "body", [])
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((\.\./[^)]+)\)", TEXT))))
-def test_links_lead_somewhere(target):
-    assert (ROOT / "docs" / target).exists()
 
 
 def test_all_items_are_answered():

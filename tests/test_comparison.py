@@ -94,3 +94,56 @@ class TestSignedRank:
 
     def test_equal_pairs_say_nothing(self):
         assert comparison.signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0
+
+
+def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_once():
+    own = table()
+    own = own[(own.method == "a") | (own.data == "two")]  # B is missing from the first panel
+    figure = comparison.anytime(own, "top1", "accuracy", {"trials": "trials"}, {"a": "A", "b": "B"}, panel="data")
+    assert [len(axis.lines) for axis in figure.axes] == [1, 2]
+    assert figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
+
+
+class TestRanking:
+    costs = pd.DataFrame({"a": [0.1] * 12, "b": [0.2] * 12, "c": [0.3, 0.4] * 6})
+
+    def test_ranks_are_within_blocks_and_equal_costs_share_theirs(self):
+        found = comparison.ranking(pd.DataFrame({"a": [0.1, 0.9], "b": [0.2, 0.2], "c": [0.2, np.inf]}))
+        assert found.ranks.to_dict() == {"a": 1.5, "b": 1.75, "c": 2.75} and found.blocks == 2
+
+    def test_a_method_that_always_wins_is_told_from_the_one_that_always_loses(self):
+        found = comparison.ranking(self.costs)
+        assert found.friedman < 1e-4 and found.nemenyi.loc["a", "c"] < 1e-4
+        assert found.nemenyi.loc["a", "b"] == found.nemenyi.loc["b", "a"] == pytest.approx(0.038, abs=0.002)
+
+    def test_nemenyis_critical_difference(self):
+        """Demsar's table 5: of three methods mean ranks differ at .05 from 2.343 sqrt(k (k + 1) / 6 N), here one rank,
+        with 11 blocks or more."""
+        for n, apart in ((10, False), (11, True), (12, True)):
+            critical = 2.343 * np.sqrt(3 * 4 / (6 * n))
+            assert (critical < 1) == apart == (comparison.ranking(self.costs[:n]).nemenyi.loc["b", "c"] < 0.05)
+
+    def test_all_equal_is_no_difference(self):
+        found = comparison.ranking(pd.DataFrame({m: [1.0, 1.0] for m in "abc"}))
+        assert found.friedman == 1 and (found.nemenyi == 1).all().all()
+
+    @pytest.mark.parametrize("shape", [(5, 2), (1, 4)])
+    def test_refuses_what_cannot_be_ranked(self, shape):
+        with pytest.raises(UserError, match=f"{shape[1]} methods on {shape[0]} blocks"):
+            comparison.ranking(pd.DataFrame(np.zeros(shape)))
+
+    def test_the_diagram_names_every_method_with_its_rank(self):
+        figure = comparison.critical_differences(
+            {"all": comparison.ranking(self.costs)}, {"a": "A", "b": "B", "c": "C", "unused": "U"}
+        )
+        shown = " ".join(text.get_text() for text in figure.axes[0].texts)
+        assert all(named in shown for named in ("A (1.00)", "B", "2.00", "C", "3.00")) and "U" not in shown
+
+
+def test_costs_in_panels_keep_to_their_own_methods():
+    rows = [("x", "a", 2.0), ("x", "b", 5.0), ("y", "b", 1.0)]
+    costs = pd.DataFrame([{"task": t, "method": m, "training": s} for t, m, s in rows])
+    figure = comparison.costs(costs, {"training": "t"}, {"a": "A", "b": "B"}, panel="task")
+    widths = [[bar.get_width() for bar in axis.containers[0]] for axis in figure.axes]
+    assert widths == [[2.0, 5.0], [1.0]] and [axis.get_title(loc="left") for axis in figure.axes] == ["x", "y"]

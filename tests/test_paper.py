@@ -16,14 +16,27 @@ from jahslib.errors import UserError
 from jahslib.report import Report
 from jahslib.triallog import TrialLog
 
-HELPERS = ("records.typ", "style.typ")  # functions and layout; everything else is prose
+HELPERS = ("records.typ", "style.typ", "loop.typ")  # functions, layout and a drawing; everything else is prose
 NOTEBOOK = "07_constrained_EA"
-SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in ("01", "02", "03", "04", "05", "06", "07")}
+KEYS = ("01", "02", "03", "04", "05", "06", "07", "08")
+SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in KEYS}
 SECTION = SECTIONS["07"]
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 
 
 # Records that no notebook made ----------------------------------------------------------------------------------------
+
+
+# Rows that a section picks by their entries, for its own conditions.
+PICKED = {
+    "02": {"tests": [{"type": "BOHB growing"}], "sweep": [{"type": "q = 0.3"}, {"type": "q = 1"}]},
+    "04": {"scores_main": [{"source": "cifar10", "model": model} for model in ("counts", "WL")]},
+    "06": {
+        "bootstrap": [{"pair": f"Ax − {name}"} for name in ("random", "Sobol", "grid", "SMAC")],
+        "methods": [{"method": name} for name in ("Ax", "random", "Sobol", "grid", "SMAC")],
+    },
+    "07": {"mcnemar": [{"pair": "EA-HB vs EA"}], "retrained": [{"configuration": "row 1"}]},
+}
 
 
 def names(call: str, key: str = "07") -> list[str]:
@@ -39,6 +52,13 @@ def columns(key: str = "07") -> dict[str, set[str]]:
     return found
 
 
+def rows(key: str, table: str) -> list[dict[str, str]]:
+    """Entries of the rows of a table without which the section does not build."""
+    call = rf'records-table\(\s*"{key}",\s*"{table}",((?:(?!records-table).)*?)\n  only: \((\w+): "([^"]*)"\)'
+    only = [{column: text} for _, column, text in re.findall(call, SECTIONS.get(key, ""), re.S)]
+    return only + PICKED.get(key, {}).get(table, [])
+
+
 def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, torch: str = "2.15.0") -> Path:
     """All records that the section asks for, and their index."""
     with pytest.MonkeyPatch.context() as patch:
@@ -48,10 +68,16 @@ def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, to
         TrialLog(log, {**made, "fingerprint": {}}).close()
         report = Report(notebook, profile)
         key = notebook[:2]
-        for name in names("study-value", key):
-            report.value(name, name, "a value", text="0.123 ± 0.004")
+        for name in {*names("study-value", key), *names("raw-value", key)}:
+            value = 0.25 if name.endswith("_share") else name
+            report.value(name, value, "a value", text="0.123 ± 0.004")
         for name, shown in columns(key).items():
-            report.table(name, pd.DataFrame({c: ["text", 0.25, 1234567] for c in sorted(shown)}), "a table")
+            wanted = rows(key, name)
+            every = sorted(shown.union(*wanted))
+            filled = [[row.get(c, 0.25) for c in every] for row in wanted] + [
+                [x] * len(every) for x in ("text", 0.25, 1234567)
+            ]
+            report.table(name, pd.DataFrame(filled, columns=every), "a table")
         for name in names("records-figure", key):
             figure = Figure(figsize=(4, 1))
             figure.subplots().plot([1, 3, 2])
@@ -123,8 +149,7 @@ def test_a_changed_table_or_figure_changes_the_paper(root, index):
     table.write_text(table.read_text().replace("1234567", "7654321"))
     after = paper.build(root).read_bytes()
     assert after != before
-    figure = root / "figs" / "cpu" / NOTEBOOK / "rungs.svg"
-    shutil.copyfile(figure.with_name("confusion.svg"), figure)
+    figure = root / "figs" / "cpu" / NOTEBOOK / "best_over_time.svg"
     figure.write_text(re.sub(r"stroke-width: [\d.]+", "stroke-width: 5", figure.read_text()))
     assert paper.build(root).read_bytes() != after
 
@@ -159,7 +184,8 @@ def test_a_smoke_run_says_that_it_means_nothing(root):
 @poppler
 def test_provenance_stands_at_the_head_and_under_every_table(full):
     shown = text_of(paper.build(full))
-    line = "cpu (1 threads) · seed 5 · torch 2.15.0 · commit 0123456789ab"
+    line = "profile cpu · cpu (1 threads) · seed 5"
+    assert shown.count(line + " · torch 2.15.0 · commit 0123456789ab") == 1
     assert shown.count(line) == 1 + SECTION.count("#records-table(")
 
 
@@ -185,7 +211,7 @@ def test_a_study_without_records_is_left_out(tmp_path):
 # What is missing ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ea_test_top3", "mcnemar", "rungs"])
+@pytest.mark.parametrize("name", ["ea_test_top3", "mcnemar", "best_over_time"])
 def test_a_missing_record_stops_the_build(root, index, name):
     paper.build(root)
     before = (root / "paper.pdf").read_bytes()
@@ -195,6 +221,21 @@ def test_a_missing_record_stops_the_build(root, index, name):
     assert all(word in str(error.value) for word in (NOTEBOOK, f'"{name}"', "profile cpu"))
     assert "\n" not in str(error.value)
     assert (root / "paper.pdf").read_bytes() == before
+
+
+def test_a_record_that_only_a_condition_reads_is_missed_too(tmp_path):
+    name = next(n for n in names("raw-value", "02") if n not in names("study-value", "02"))
+    remove(write_records(tmp_path, notebook="02_growing_thresholds"), name)
+    with pytest.raises(UserError, match=f'02_growing_thresholds .profile cpu.: record "{name}" is missing'):
+        paper.build(tmp_path)
+
+
+def test_a_table_without_a_row_that_the_paper_shows_stops_the_build(tmp_path):
+    index = write_records(tmp_path, notebook="03_grammar_search")
+    table = index.parent / "table_pairs.csv"
+    table.write_text(table.read_text().replace("test_error", "other"))
+    with pytest.raises(UserError, match=r'03_grammar_search .profile cpu.: table "table_pairs" has no row'):
+        paper.build(tmp_path)
 
 
 def test_a_record_of_another_kind_stops_the_build(root, index):
@@ -211,8 +252,8 @@ def test_a_missing_column_stops_the_build(root, index):
 
 
 def test_a_lost_file_stops_the_build(root):
-    (root / "figs" / "cpu" / NOTEBOOK / "rungs.svg").unlink()
-    with pytest.raises(UserError, match=f"{NOTEBOOK} .profile cpu.: record 'rungs'"):
+    (root / "figs" / "cpu" / NOTEBOOK / "best_over_time.svg").unlink()
+    with pytest.raises(UserError, match=f"{NOTEBOOK} .profile cpu.: record 'best_over_time'"):
         paper.build(root)
 
 
@@ -250,6 +291,9 @@ def test_the_command_says_in_one_line_that_nothing_has_run(tmp_path):
         ("True", "auto", "yes"),
         ("EA-HB", "auto", "EA-HB"),
         ("0.5 ± 0.1", "auto", "0.5\u00a0±\u00a00.1"),
+        ("-2.04 ± 0.16", "auto", "−2.04\u00a0±\u00a00.16"),
+        ("29864 ± 1200", "auto", "29,864\u00a0±\u00a01,200"),
+        ("8-8-8", "auto", "8-8-8"),
     ],
 )
 def test_cells_are_shown_readably(raw, decimals, shown, tmp_path):
@@ -259,49 +303,68 @@ def test_cells_are_shown_readably(raw, decimals, shown, tmp_path):
     assert json.loads(typst.query(main, "<cell>", field="value", one=True)) == shown
 
 
-# Margin marks ---------------------------------------------------------------------------------------------------------
+# Marks and pages ------------------------------------------------------------------------------------------------------
+
+Word = tuple[str, float, float, float, float]
+SIDE, FOOT = 15.5 / 25.4 * 72, (297 - 25) / 25.4 * 72  # the text's left edge and its bottom, in points
 
 
-def words(pdf: Path) -> list[list[tuple[str, float, float, float, float]]]:
+def words(pdf: Path) -> list[list[Word]]:
     """Per page: word, xMin, yMin, xMax, yMax in points."""
     shown = subprocess.run(["pdftotext", "-bbox", pdf, "-"], capture_output=True, text=True, check=True).stdout
     box = re.compile(r'<word xMin="([\d.]+)" yMin="([\d.]+)" xMax="([\d.]+)" yMax="([\d.]+)">(.*?)</word>')
     return [[(m[5], *map(float, m.groups()[:4])) for m in box.finditer(p)] for p in shown.split("<page ")[1:]]
 
 
-MARGIN = (210 - 47 + 4) / 25.4 * 72  # left edge of the marks, in points
+def foot(page: list[Word]) -> list[str]:
+    return [w[0] for w in page if w[2] > FOOT]
+
+
+def assert_in_place(page: list[Word]) -> None:
+    """Text ends above the foot, the foot above the page's edge, and both keep to the text's width."""
+    assert all(w[4] < FOOT + 4 if w[2] <= FOOT else w[4] < 842 - 8 for w in page)
+    assert all(SIDE - 4 < w[1] and w[3] < 595 - SIDE + 4 for w in page)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory) -> Path:
+    """The paper of this repository's own records."""
+    root = tmp_path_factory.mktemp("committed")
+    for kind in ("results", "figs"):
+        (root / kind).symlink_to(paths.ROOT / kind)
+    return paper.build(root)
 
 
 @poppler
-def test_every_record_has_its_mark_in_the_margin(full):
-    marks = {w[0].strip(",;") for page in words(paper.build(full)) for w in page if w[1] > MARGIN}
+def test_every_record_is_named_at_a_foot(full):
+    named = {word for page in words(paper.build(full)) for word in foot(page)}
     wanted = {*names("study-value"), *columns(), *names("records-figure"), "reported.shares"}
     assert len(wanted) > 20
-    assert wanted <= marks
+    assert wanted <= named
 
 
 @poppler
-def test_marks_overlap_neither_each_other_nor_the_text(full):
-    for page in words(paper.build(full)):
-        marks = [w for w in page if w[1] > MARGIN]
-        assert all(w[3] <= MARGIN + 1 for w in page if w not in marks)
-        assert all(w[3] < 595 - 8 and 0 < w[2] and w[4] < 842 for w in marks)
-        for i, a in enumerate(marks):
-            for b in marks[i + 1 :]:
-                apart = a[3] <= b[1] + 0.1 or b[3] <= a[1] + 0.1 or a[4] <= b[2] + 1 or b[4] <= a[2] + 1
-                assert apart, (a, b)
-
-
-@poppler
-def test_a_mark_stands_beside_its_number(root, index):
+def test_the_letters_beside_a_number_lead_to_its_record(root, index):
     change(index, "default_params", text="UNIQUE")
     for page in words(paper.build(root)):
-        number = [w for w in page if w[0].startswith("UNIQUE")]
-        if number:
-            mark = next(w for w in page if w[0].startswith("default_params"))
-            assert abs((mark[2] + mark[4]) - (number[0][2] + number[0][4])) / 2 < 6
+        shown = [w[0] for w in page if w[2] <= FOOT]
+        if number := next((i for i, word in enumerate(shown) if word.startswith("UNIQUE")), None):
+            letters = shown[number].removeprefix("UNIQUE") or shown[number + 1]
+            below = foot(page)
+            assert below[below.index("default_params") - 1] == letters
             return
     pytest.fail("the number is not in the paper")
+
+
+@poppler
+def test_text_and_foot_keep_to_their_places(full, committed):
+    for pdf in (paper.build(full), committed):
+        for page in words(pdf):
+            assert_in_place(page)
+
+
+def test_the_paper_has_8_to_14_pages(committed):
+    assert 8 <= len(re.findall(rb"/Type\s*/Page\b", committed.read_bytes())) <= 14
 
 
 # No result is typed by hand -------------------------------------------------------------------------------------------
@@ -419,6 +482,7 @@ class TypedDigits:
                 i = name.end()
             elif c.isdigit():
                 literal = self.at(i, r"[\d.]+[a-z%]*")
+                assert literal
                 self.number(i, literal[0])
                 i = literal.end()
             else:

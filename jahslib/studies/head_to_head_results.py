@@ -96,14 +96,14 @@ def rankings(found: pd.DataFrame, column: str = "test_error") -> dict[str, Ranki
 
 
 def ranks_table(o: Options, found: pd.DataFrame) -> pd.DataFrame:
-    """Mean ranks by validation and test error, one row a method: within each task, and over all of them."""
-    table = pd.DataFrame({"method": [METHODS[m] for m in o.methods]}, index=list(o.methods))
+    """Mean ranks by validation and by test error, one row a task and one for all, a column a method."""
+    rows = []
     for column, shown in (("val_error", "validation"), ("test_error", "test")):
         for task in o.tasks:
-            own = blocks(found[found.task == task], o.methods, column)
-            table[f"{label(o, task)}, {shown}"] = own.rank(axis=1).mean().round(2)
-        table[f"all tasks, {shown}"] = blocks(found, COMMON, column).rank(axis=1).mean().round(2)
-    return table.reset_index(drop=True)
+            ranks = blocks(found[found.task == task], o.methods, column).rank(axis=1).mean()
+            rows.append({"error": shown, "task": label(o, task)} | ranks.to_dict())
+        rows.append({"error": shown, "task": "all"} | blocks(found, COMMON, column).rank(axis=1).mean().to_dict())
+    return pd.DataFrame(rows, columns=["error", "task", *o.methods]).round(2)
 
 
 def against_table(o: Options, found: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
@@ -176,10 +176,9 @@ def cost_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
 
 
 def proposals_table(o: Options, costs: pd.DataFrame) -> pd.DataFrame:
-    """Mean seconds of one proposal, a row a method, a column a task."""
-    mean = costs.pivot_table(index="method", columns="task", values="a_proposal", sort=False)
-    table = mean.reindex(index=[m for m in o.methods if m in mean.index]).round(3)
-    return table.rename(index=METHODS).rename_axis(columns=None).reset_index()
+    """Mean seconds of one proposal, a row a task, a column a method."""
+    mean = costs.pivot_table(index="task", columns="method", values="a_proposal", sort=False)
+    return mean.reindex(columns=list(o.methods)).round(3).rename_axis(columns=None).reset_index()
 
 
 def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None:
