@@ -129,7 +129,7 @@ def cases(rng: np.random.Generator):
         yield ("sample", space), 200, lambda g=grammar: lambda: g.sample(rng)
         yield ("mutate", space), 200, lambda g=grammar, p=pick: lambda: evolve.mutate(g, p(), rng)
         yield ("crossover", space), 200, lambda g=grammar, p=pick: lambda: evolve.crossover(g, p(), p(), rng)
-        yield ("self-crossover", space), 200, lambda g=grammar, p=pick: lambda: evolve.self_crossover(g, p(), rng)
+        yield ("self-crossover", space), 200, lambda g=grammar, p=pick: lambda: evolve.crossover(g, *[p()] * 2, rng)
         for n in (10, 25, 50, 100, 300, 1000):
             yield (f"fit {kernel}, N = {n}", space), 5 if n <= 100 else 2, lambda n=n, f=fit, h=h: f(n, h)
         if h:

@@ -16,7 +16,7 @@ import pandas as pd
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
 from jahslib.errors import UserError
-from jahslib.optimizers.ax_bo import outcomes, parameters, quiet_and_seeded
+from jahslib.optimizers.ax_bo import configure, outcomes, quiet_and_seeded
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History
 
@@ -63,12 +63,7 @@ def client(
         from ax.api.client import Client
 
         made = Client(storage_config=_storage(database), random_seed=seed)
-        made.configure_experiment(parameters=parameters(problem.space), name=name)
-        sign = "" if problem.objective.best > problem.objective.worst else "-"
-        made.configure_optimization(
-            objective=sign + problem.objective.metric,
-            outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in problem.constraints],
-        )
+        configure(made, problem, name)
         made.configure_generation_strategy(initialization_budget=0, initialize_with_center=False)
         defaults = {name: hp.default_value for name, hp in problem.space.items()}
         indices: dict[int, int] = {}
@@ -125,6 +120,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
 
 
 def numeric_parameters(problem: Problem) -> list[str]:
+    """The hyperparameters that have a scale: uniform floats and integers, in the space's order."""
     kinds = UniformFloatHyperparameter | UniformIntegerHyperparameter
     return [name for name, hp in problem.space.items() if isinstance(hp, kinds)]
 

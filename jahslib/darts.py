@@ -99,11 +99,6 @@ class EpochRecord:
         """softmax(alpha), `6 x 5`: the architecture weights, with which the supernet mixes."""
         return torch.tensor(self.alphas).softmax(1)
 
-    @property
-    def probabilities(self) -> Tensor:
-        """`6 x 5`: what cells are sampled with."""
-        return node_probabilities(torch.tensor(self.alphas))
-
 
 class Darts:
     """The search: `run` it, read `records` and `probabilities`, `save`, `restore`.
@@ -153,10 +148,12 @@ class Darts:
 
     @property
     def epoch(self) -> int:
+        """Epochs done."""
         return len(self.records)
 
     @property
     def finished(self) -> bool:
+        """Whether all epochs are done, or an early stop ended the search."""
         return bool(self.stopped) or self.epoch >= self.settings.epochs
 
     @property

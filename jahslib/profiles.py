@@ -9,7 +9,6 @@ from typing import Any, TypeVar, get_origin
 from jahslib.errors import UserError
 
 PROFILES = ("smoke", "cpu", "paper")
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,9 @@ class RunOptions:
     fresh: bool = False
 
 
+Options = TypeVar("Options", bound=RunOptions)
+
+
 def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Options:
     """Options of the profile named in `given["profile"]`, overridden by whatever else in `given` is not None.
 
@@ -35,21 +37,21 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
     profile = given["profile"]
     if profile not in PROFILES:
         raise UserError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-    known = {f.name for f in fields(options)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(options)}
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
             raise UserError(f"parameter {name!r} is unknown{hint}")
     chosen = {**defaults[profile], **{k: v for k, v in given.items() if v is not None}}
-    tuples = {f.name for f in fields(options) if get_origin(f.type) is tuple}  # type: ignore[arg-type]
+    tuples = {f.name for f in fields(options) if get_origin(f.type) is tuple}
     chosen |= {k: tuple(v) for k, v in chosen.items() if k in tuples and isinstance(v, list)}
     made = options(**chosen)
-    if getattr(made, "device", None) != "auto":
+    if made.device != "auto":
         return made
     import torch
 
-    return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[type-var]
+    return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> None:
@@ -60,13 +62,20 @@ def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> 
             raise UserError(f"{option}: {value!r} is unknown; choose from {', '.join(known)}")
 
 
-def given(namespace: Mapping[str, Any], options: type) -> dict[str, Any]:
+def refuse_empty(options: RunOptions, *names: str) -> None:
+    """Raises `UserError` for the first of these options that holds nothing."""
+    for name in names:
+        if not getattr(options, name):
+            raise UserError(f"{name}: none given; give at least one")
+
+
+def given(namespace: Mapping[str, Any], options: type[RunOptions]) -> dict[str, Any]:
     """A notebook's parameters: the options found among its globals, and whatever papermill injected.
 
     Papermill only warns of a misspelt parameter and runs on with the defaults; passing its names on lets `resolve`
     refuse them.
     """
-    known = {f.name for f in fields(options)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(options)}
     injected = _injected(namespace.get("In", []))
     return {name: namespace[name] for name in namespace if name in known | injected}
 

@@ -14,6 +14,7 @@ PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch",
 
 
 def environment(device: str) -> dict[str, Any]:
+    """Commit, package versions and the device's name, as a trial log's header holds them."""
     return {"commit": commit(), "versions": versions(), "device": device_name(device)}
 
 
@@ -35,6 +36,7 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
+    """Of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -45,6 +47,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: str) -> str:
+    """A torch device for people: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     return f"cpu ({torch.get_num_threads()} threads)"

@@ -7,7 +7,6 @@ It is a gzipped CSV, which needs no further package; the same logs give the same
 column holds. Left out are the curves and outputs, which the logs themselves keep.
 """
 
-import argparse
 import gzip
 import io
 import json
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from jahslib import paths, triallog
+from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.trials import Trial
 
@@ -132,16 +132,15 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 written, 2 nothing written (one line on stderr says why)."""
-    parser = argparse.ArgumentParser(prog="python -m jahslib.released", description="Write all trials as one table.")
+    parser = Parser("python -m jahslib.released", description="Write all trials as one table.")
     parser.add_argument("results", nargs="?", type=Path, metavar="RESULTS", help="folder that holds cpu and paper")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {FILE} in RESULTS")
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         trials = table(args.results)
         file = write(trials, args.out or (args.results or paths.outputs() / "results") / FILE)
     except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("jahslib.released", error)
     print(f"{len(trials):,} trials of {trials.groupby(['profile', 'study', 'log']).ngroups} logs,", end=" ")
     print(f"{file.stat().st_size / 1e6:.2f} MB: {file}")
     return 0

@@ -5,8 +5,8 @@ notebook that fails half-way leaves the last whole one. The paper reads nothing 
 """
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,11 @@ class Report:
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
         """Written as NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
-        self.figs.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-                part = self.figs / f".{name}.{suffix}"
-                figure.savefig(part, format=suffix, metadata=metadata, dpi=150)
-                os.replace(part, self.figs / f"{name}.{suffix}")
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=suffix, metadata=metadata, dpi=150)
+                paths.write(self.figs / f"{name}.{suffix}", drawn.getvalue())
         self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
 
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
@@ -88,11 +87,8 @@ def _provenance(logs: list[Path]) -> dict[str, Any]:
     """What the logs' headers say of how they were made; all of them when they differ."""
     headers = [triallog.read(log).header for log in logs]
 
-    def all_of(key: str) -> list[Any]:
-        return sorted({json.dumps(h[key], sort_keys=True) for h in headers})
-
     def one_or_all(key: str) -> Any:
-        found = [json.loads(text) for text in all_of(key)]
+        found = [json.loads(text) for text in sorted({json.dumps(h[key], sort_keys=True) for h in headers})]
         return found[0] if len(found) == 1 else found
 
     return {

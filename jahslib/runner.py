@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
+from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.paths import ROOT, outputs, results
 
@@ -43,18 +44,13 @@ class Row:
     device: str = ""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
 def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     """Parse and check the command line; reads the notebooks' `parameters` cells and writes nothing.
 
     Adds `selected` (notebook paths) and `overrides` (for each of them a dict of its own parameters).
     Raises UserError.
     """
-    parser = _Parser("run_all.sh", allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
+    parser = Parser("run_all.sh", allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
     add = parser.add_argument
     profile = _text("smoke|cpu|paper", "unknown profile {!r}; choose one of smoke, cpu, paper")
     device = _text(r"auto|cpu|cuda(:\d+)?", "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N")
@@ -315,8 +311,7 @@ def main(argv: list[str] | None = None, notebooks: Path = ROOT / "notebooks") ->
                 signal.signal(ending, signal.default_int_handler)
         return run(args)
     except UserError as error:
-        print("run_all.sh:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return refuse("run_all.sh", error)
     except KeyboardInterrupt:
         print("\nrun_all.sh: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ PLATEAU_FACTOR, PLATEAU_PATIENCE, PLATEAU_THRESHOLD = 0.1, 10, 1e-4  # torch's R
 
 
 def constant(losses: Sequence[float]) -> float:
+    """The initial rate throughout."""
     return 1.0
 
 

@@ -176,6 +176,7 @@ def epochs(place: Path) -> list[int]:
 
 
 def read_scalars(place: Path) -> Scalars:
+    """Losses and accuracies of every epoch, as far as they are written."""
     file = place / "scalars.json"
     return json.loads(file.read_text()) if file.exists() else []
 

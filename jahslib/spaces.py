@@ -68,6 +68,7 @@ def refuse_others(space: ConfigurationSpace | Space, method: str) -> None:
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:
+    """A configuration from the space's priors."""
     if not isinstance(space, ConfigurationSpace):
         return space.sample(rng)
     space.seed(int(rng.integers(2**31)))

@@ -7,21 +7,20 @@
 Nothing is locked or written, so that a run may be going on.
 """
 
-import argparse
 import json
 import logging
 import math
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 
+from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.paths import outputs
 from jahslib.problem import Constraint, Objective
@@ -65,6 +64,7 @@ class Watch:
 
     @property
     def trials(self) -> int:
+        """Trials counted, whatever became of them."""
         return self.statuses.total()
 
     @property
@@ -300,22 +300,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a wrong option or a folder without trial logs (one line on stderr)."""
-    parser = _Parser("python -m jahslib.status", description=(status.__doc__ or "").split("\n")[0])
+    parser = Parser("python -m jahslib.status", description=(status.__doc__ or "").split("\n")[0])
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="any folder with trial logs (default: results/)")
     parser.add_argument("--logs", action="store_true", help="one row a trial log")
     try:
         args = parser.parse_args(argv)
         table = status(args.folder, logs=args.logs)
     except UserError as error:
-        print("jahslib.status:", re.sub(r"\s+", " ", str(error)), file=sys.stderr)
-        return 2
+        return refuse("jahslib.status", error)
     table["age"] = ["" if math.isnan(age) else duration(age) for age in table["age"]]
     if not args.logs:
         table["run"] = table["run"].map({True: "yes", False: ""})

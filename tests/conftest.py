@@ -9,6 +9,8 @@ import pytest
 import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, InCondition, Integer, OrdinalHyperparameter
 
+from jahslib import archives, data, places
+from jahslib.errors import UserError
 from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 
 # Networks this small gain nothing from a second thread and lose much where tests run side by side.
@@ -73,6 +75,24 @@ PRECISION = Constraint("precision", ">=", 0.5)
 @pytest.fixture
 def toy():
     return Toy([SIZE, PRECISION])
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """A fresh project root with an empty data/, no other place, and a network that is down; gives the root."""
+    root = tmp_path / "project"
+    (root / "data").mkdir(parents=True)
+    monkeypatch.delenv("JAHSLIB_DATA", raising=False)
+    monkeypatch.setattr(places, "ROOT", root)
+    monkeypatch.setattr(places, "SYSTEM", tmp_path / "system")
+
+    def down(urls, expected, target, timeout=15.0):
+        raise UserError(f"{target.name} could not be downloaded (no network in this test)")
+
+    monkeypatch.setattr(archives, "download", down)
+    data._load.cache_clear()
+    yield root
+    data._load.cache_clear()
 
 
 def decisions(history):

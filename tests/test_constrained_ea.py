@@ -86,9 +86,10 @@ class TestOptions:
             study.check(options())
         study.check(options(fresh=True))
 
-    def test_the_profiles_shown_to_work(self, tmp_path, monkeypatch):
+    def test_admits_the_study_as_it_is_and_writes_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         study.check(options())
+        assert not list(tmp_path.iterdir())
 
 
 class TestResults:

@@ -8,7 +8,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from jahslib.errors import UserError
 from jahslib.grammars import examples, graphs
-from jahslib.grammars.drawing import draw, kind
+from jahslib.grammars.drawing import draw
+from jahslib.grammars.layout import kind
 
 HIERARCHICAL = examples.grammar("hierarchical")
 

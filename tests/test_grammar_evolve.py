@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jahslib.errors import UserError
 from jahslib.grammars import examples
-from jahslib.grammars.evolve import crossover, mutate, self_crossover
+from jahslib.grammars.evolve import crossover, mutate
 from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.terms import Term
 
@@ -33,7 +33,7 @@ def test_every_offspring_is_another_term_of_the_grammar(name, seed):
     a, b = grammar.sample(rng), grammar.sample(rng)
     mutant = mutate(grammar, a, rng)
     assert mutant is not None and mutant != a and valid(grammar, mutant)
-    for parents, children in (((a, b), crossover(grammar, a, b, rng)), ((a, a), self_crossover(grammar, a, rng))):
+    for parents, children in (((a, b), crossover(grammar, a, b, rng)), ((a, a), crossover(grammar, a, a, rng))):
         for parent, child in zip(parents, children or (), strict=bool(children)):
             assert child != parent and valid(grammar, child)
 
@@ -117,7 +117,7 @@ def test_self_crossover_copies_one_subterm_onto_another():
     term = grammar.sample(rng)
     before = Counter(term.walk())
     for _ in range(50):
-        for child in self_crossover(grammar, term, rng):
+        for child in crossover(grammar, term, term, rng):
             largest = max((t for t in child.walk() if t not in before), key=lambda t: t.height)
             assert largest is child  # only the way to the root is new: what was put in stood elsewhere in the term
             new = [t for t in child.walk() if t not in before]
@@ -139,7 +139,7 @@ def test_without_any_choice_there_are_no_offspring():
     assert mutate(single, term, rng) is None
     assert crossover(single, term, term, rng) is None
     same = CELLS.parse("Cell(id, id, id, id, id, id)")
-    assert self_crossover(CELLS, same, rng) is None
+    assert crossover(CELLS, same, same, rng) is None
 
 
 def test_the_shared_cell_and_the_network_around_it_are_both_varied():

@@ -22,7 +22,7 @@ from jahslib.grammars import examples, gp
 from jahslib.grammars.evolve import mutate
 from jahslib.grammars.graphs import Graph, graph
 from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
-from jahslib.grammars.wl import TermTable, relabel
+from jahslib.grammars.wl import TermTable, folding_levels, relabel
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=15, deadline=None)
@@ -147,6 +147,11 @@ def test_kernels_are_positive_semi_definite_with_a_unit_diagonal(folding, seed):
         assert torch.allclose(matrix, matrix.T) and torch.allclose(matrix.diagonal(), torch.ones(10).double())
         assert torch.linalg.eigvalsh(matrix).min() > -1e-9
         assert matrix.min() >= 0 and matrix.max() <= 1 + 1e-12
+
+
+def test_folding_levels_are_those_that_differ_from_the_full_graph():
+    assert folding_levels(examples.grammar("hierarchical")) == (0, 1, 2, 3, 4)
+    assert folding_levels(examples.grammar("cell-based")) == ()
 
 
 def test_the_hierarchical_kernel_is_the_softmax_weighted_sum_of_its_levels():

@@ -8,7 +8,7 @@ from jahslib.errors import UserError
 from jahslib.grammars import examples, pool
 from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.space import GrammarSpace, Point
-from jahslib.optimizers.grammar_bo import GrammarBO, levels, shared_table
+from jahslib.optimizers.grammar_bo import GrammarBO, shared_table
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.problem import Fidelity, Objective, Outcome, Problem
@@ -256,11 +256,6 @@ def test_evolution_ends_when_nothing_better_is_found():
 
     pool.evolved(CELLS, [], pool.Scored(flat, set()), np.random.default_rng(0), size=10, generations=(7, 50))
     assert len(calls) == 1 + 7
-
-
-def test_folding_levels_are_those_that_differ_from_the_full_graph():
-    assert levels(examples.grammar("hierarchical")) == (0, 1, 2, 3, 4)
-    assert levels(examples.grammar("cell-based")) == ()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class TestOptions:
         ("bad", "said"),
         [
             ({"thresholds": [0.5, 1.2]}, "thresholds: 1.2"),
-            ({"thresholds": []}, "give at least one of each"),
+            ({"thresholds": []}, "thresholds: none given"),
             ({"test_runs": 0}, "test_runs: 0"),
             ({"max_width": 4}, "max_conv: 4 is below the initial width"),
             ({"max_params": 500}, "max_params: 500 is below the"),

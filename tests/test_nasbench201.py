@@ -59,8 +59,8 @@ def test_the_benchmarks_notation():
 
 def test_an_absent_or_damaged_table_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("JAHSLIB_DATA", str(tmp_path))
-    monkeypatch.setattr("jahslib.data.ROOT", tmp_path / "elsewhere")
-    monkeypatch.setattr("jahslib.data.SYSTEM", tmp_path / "system")
+    monkeypatch.setattr("jahslib.places.ROOT", tmp_path / "elsewhere")
+    monkeypatch.setattr("jahslib.places.SYSTEM", tmp_path / "system")
     assert not nasbench201.at_hand()
     job = Job(NasBench201().space.sample(np.random.default_rng(0)), (12,), seed=0)
     with pytest.raises(UserError, match=r"no nasbench201_compact.csv.gz in \$JAHSLIB_DATA \(searched\), data/ or"):

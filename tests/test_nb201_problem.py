@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib import data
+from jahslib import data, places
 from jahslib.errors import UserError
 from jahslib.grammars import examples
 from jahslib.problem import Job
@@ -194,8 +194,8 @@ class TestBadInput:
             tiny(**options).check()
 
     def test_of_an_absent_data_set(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(data, "ROOT", tmp_path)
-        monkeypatch.setattr(data, "SYSTEM", tmp_path)
+        monkeypatch.setattr(places, "ROOT", tmp_path)
+        monkeypatch.setattr(places, "SYSTEM", tmp_path)
         monkeypatch.delenv("JAHSLIB_DATA", raising=False)
         with pytest.raises(UserError, match=r"imagenet16-120: found no imagenet16-120.npz in .* to get it"):
             problem("nb201_ImageNet16-120").check()

@@ -238,6 +238,15 @@ def test_a_table_without_a_row_that_the_paper_shows_stops_the_build(tmp_path):
         paper.build(tmp_path)
 
 
+@poppler
+def test_a_smoke_run_that_retrains_nothing_builds_without_its_claim(root, index):
+    claim = "The best configuration, trained anew"
+    assert claim in text_of(paper.build(root))
+    table = index.parent / "retrained.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    assert claim not in text_of(paper.build(root))
+
+
 def test_a_record_of_another_kind_stops_the_build(root, index):
     change(index, "ea_test_top3", kind="table", file="mcnemar.csv")
     with pytest.raises(UserError, match='"ea_test_top3" is a table'):

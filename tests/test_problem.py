@@ -5,7 +5,10 @@ import math
 
 import pytest
 
+from jahslib.paths import ROOT
 from jahslib.problem import Constraint, Objective
+from jahslib.trials import Trial
+from tests.conftest import Toy
 
 
 def test_cost_is_the_distance_to_the_best_in_either_direction():
@@ -27,6 +30,23 @@ def test_violation_is_relative_and_equality_is_feasible():
     assert size.violation({}) == math.inf
 
 
+def test_excess_is_in_the_metrics_own_unit():
+    assert Constraint("params", "<=", 200.0).excess({"params": 300.0}) == 100.0
+    assert Constraint("precision", ">=", 0.5).excess({"precision": 0.75}) == -0.25
+    assert math.isnan(Constraint("params", "<=", 200.0).excess({}))
+
+
+def test_the_penalty_puts_every_infeasible_trial_behind_every_feasible_one():
+    problem = Toy((Constraint("precision", ">=", 0.5),))
+
+    def cost(status, **metrics):
+        return problem.penalised_cost(Trial({}, 9, status=status, metrics=metrics))
+
+    best, worst = cost("ok", accuracy=0.9, precision=0.5), cost("ok", accuracy=0.0, precision=0.9)
+    nearly, far = cost("ok", accuracy=1.0, precision=0.49), cost("ok", accuracy=1.0, precision=0.1)
+    assert best < worst < nearly < far <= cost("failed") == worst + 1
+
+
 @pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001])
 def test_a_constraint_is_read_back_from_its_text(bound):
     constraint = Constraint("params", "<=", bound)
@@ -37,3 +57,11 @@ def test_a_constraint_is_read_back_from_its_text(bound):
 def test_any_other_text_is_no_constraint(text):
     with pytest.raises(ValueError):
         Constraint.parse(text)
+
+
+def test_the_constraints_of_committed_logs_are_written_as_they_were():
+    """A log whose fingerprint is written otherwise would be refused as another search's."""
+    headers = [json.loads(log.open().readline()) for log in ROOT.glob("results/*/*/logs/*.jsonl")]
+    texts = {text for h in headers for text in h["fingerprint"]["problem"]["constraints"]}
+    assert len(texts) > 5
+    assert {text: str(Constraint.parse(text)) for text in texts} == {text: text for text in texts}

@@ -3,35 +3,35 @@ from dataclasses import dataclass
 import pytest
 
 from jahslib.errors import UserError
-from jahslib.profiles import given, resolve
+from jahslib.profiles import RunOptions, given, refuse_empty, resolve
 
 
-@dataclass
-class Options:
-    profile: str
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     epochs: int
-    device: str = "cpu"
+    note: str = ""
+    seeds: tuple[int, ...] = (0,)
 
 
 DEFAULTS = {"smoke": {"epochs": 1}, "cpu": {"epochs": 10}, "paper": {"epochs": 100}}
 
 
 def test_the_profile_sets_what_is_not_given():
-    assert resolve(Options, DEFAULTS, {"profile": "cpu", "epochs": None}) == Options("cpu", 10)
-    assert resolve(Options, DEFAULTS, {"profile": "paper", "epochs": 3, "device": "cuda"}) == Options(
-        "paper", 3, "cuda"
-    )
+    made = resolve(Options, DEFAULTS, {"profile": "cpu", "epochs": None, "device": "cpu"})
+    assert made == Options(profile="cpu", epochs=10, device="cpu")
+    made = resolve(Options, DEFAULTS, {"profile": "paper", "epochs": 3, "device": "cuda"})
+    assert made == Options(profile="paper", epochs=3, device="cuda")
 
 
 def test_lists_become_tuples_and_auto_a_device():
-    @dataclass
-    class Seeded:
-        profile: str
-        seeds: tuple[int, ...]
-        device: str = "auto"
-
-    made = resolve(Seeded, {"smoke": {"seeds": (0,)}}, {"profile": "smoke", "seeds": [1, 2]})
+    made = resolve(Options, DEFAULTS, {"profile": "smoke", "seeds": [1, 2]})
     assert made.seeds == (1, 2) and made.device in ("cpu", "cuda")
+
+
+def test_an_option_that_must_hold_something_is_named():
+    refuse_empty(Options(profile="cpu", epochs=1), "seeds")
+    with pytest.raises(UserError, match="seeds: none given; give at least one"):
+        refuse_empty(Options(profile="cpu", epochs=1, seeds=()), "profile", "seeds")
 
 
 def test_refuses_unknown_profiles_and_options():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib import data, spaces
+from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.models.stacking import sample_cells, to_text, uniform_probabilities
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Job
 from jahslib.problems import stacked_cells
-from jahslib.problems.stacked_cells import StackedCells, architecture, resplit, train_and_val
+from jahslib.problems.stacked_cells import StackedCells, architecture
 from jahslib.search import Budget, search
 from jahslib.training import Diverged
 
@@ -222,32 +222,7 @@ class TestEvaluation:
         assert found["mflops"] * 1e6 == 2 * (3 * 4 * 64 + 4 * 4 + 4 * 5)
 
 
-class TestSplits:
-    def test_the_stand_in_has_retinamnists_sizes_and_imbalance(self):
-        train, val = train_and_val("retinadigits")
-        test = data.load("retinadigits", "test")
-        assert [len(labels) for _, labels in (train, val)] + [len(test.labels)] == [1080, 120, 400]
-        assert train[0].shape[1:] == val[0].shape[1:] == test.images.shape[1:] == (3, 28, 28)
-        assert train[1].bincount().tolist() == [486, 128, 206, 194, 66]
-        assert torch.allclose(val[1].bincount() / 120, train[1].bincount() / 1080, atol=0.005)
-
-    def test_a_data_set_without_validation_images_gives_a_third_of_each_class(self):
-        train, val = train_and_val("digits", per_class=12)
-        assert train[1].bincount().tolist() == [8] * 10 and val[1].bincount().tolist() == [4] * 10
-        both = torch.cat([train[0], val[0]]).flatten(1)
-        assert len(both.unique(dim=0)) == len(both)
-
-    def test_resplitting_divides_the_same_images_anew(self):
-        fixed = train_and_val("retinadigits")
-        one, other = resplit(*fixed, 1), resplit(*fixed, 2)
-        for split in (one, other):
-            assert [len(labels) for _, labels in split] == [1080, 120]
-            assert (
-                torch.cat([split[0][1], split[1][1]]).bincount() == torch.cat([fixed[0][1], fixed[1][1]]).bincount()
-            ).all()
-        assert not torch.equal(one[1][0], other[1][0]) and not torch.equal(one[1][0], fixed[1][0])
-        assert torch.equal(resplit(*fixed, 1)[1][0], one[1][0])
-
+class TestImages:
     def test_with_resplitting_a_trials_split_is_its_own(self):
         problem = task(data="retinadigits", per_class=None, resplit=True)
         assert not torch.equal(problem.images(1)[1][0], problem.images(2)[1][0])

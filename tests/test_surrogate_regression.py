@@ -33,7 +33,7 @@ def cells(n, seed=0):
 
 def regression(n=60, n_test=30, split=0):
     terms = cells(n)
-    values = tuple(synthetic_cells.test_error(t) for t in terms)
+    values = tuple(synthetic_cells.noiseless_error(t) for t in terms)
     return Regression("made up", "cell-based", tuple(map(str, terms)), values, split, n_test)
 
 

@@ -55,6 +55,8 @@ def crossover(grammar: Grammar, a: Term, b: Term, rng: np.random.Generator) -> t
     """Swap a random node of `a` with a random node of `b` of the same nonterminal: every swappable node of `a` but its
     root (which would swap the parents themselves) is equally likely.
 
+    Of a term with itself this is self-crossover: two unequal subterms are copied onto one another.
+
     Refused are equal subterms, and swaps that cut the last path or break the depth limit in either child; None when 50
     attempts were refused.
 
@@ -76,11 +78,6 @@ def crossover(grammar: Grammar, a: Term, b: Term, rng: np.random.Generator) -> t
             if child_a and child_b:
                 return child_a, child_b
     return None
-
-
-def self_crossover(grammar: Grammar, term: Term, rng: np.random.Generator) -> tuple[Term, Term] | None:
-    """Crossover of a term with itself: of two unequal subterms of one nonterminal, either is copied onto the other."""
-    return crossover(grammar, term, term, rng)
 
 
 def _graft(grammar: Grammar, term: Term, path: Path, new: Term) -> Term | None:

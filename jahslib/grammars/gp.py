@@ -16,18 +16,18 @@ import torch
 from botorch.acquisition import LogExpectedImprovement
 from botorch.models import SingleTaskGP
 from gpytorch.constraints import Interval
-from gpytorch.kernels import Kernel, MaternKernel
+from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from jahslib.errors import UserError
-from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
+from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel, joint_kernel
 from jahslib.grammars.terms import Term
 from jahslib.grammars.wl import TermTable
 
-NOISE = (1e-5, 0.5)
+NOISE, FIRST_NOISE = (1e-5, 0.5), 1e-3  # bounds of the noise's variance, and where its fit starts
 LEARNING_RATE, STEPS = 0.1, 20
 
 
@@ -91,22 +91,18 @@ def fit(
     numeric: np.ndarray | None = None,
     *,
     kernel: Kernel | None = None,
-    noise: float = 1e-3,
     maximum_noise: float = NOISE[1],
-    h_grid: Iterable[int] | None = None,
     steps: int = STEPS,
 ) -> Surrogate:
-    """Fit a Gaussian process to observations that are to be minimised.
+    """Fit a Gaussian process to observations that are to be minimised: first the number of WL iterations on the full
+    graphs, of all that the table holds (0 to 4), then the rest, both by likelihood.
 
     Args:
         table: label counts; those of `terms` stay in it.
         y: observations, shape n; they are standardised for the fit.
         numeric: further hyperparameters, shape n x d, best scaled to the unit cube.
-        kernel: over `[id, numeric ...]`; by default hWL, times a Matérn 5/2 kernel where there are numeric columns.
-        noise: where its fit starts, the last fit's for one; it stays within `NOISE`.
-        maximum_noise: a smaller upper bound than `NOISE`'s.
-        h_grid: iterations of WL on the full graphs to choose from, by likelihood before the rest is fitted; by default
-            all that the table holds (0 to 4).
+        kernel: over `[id, numeric ...]`; by default `joint_kernel`.
+        maximum_noise: upper bound on the noise's variance, whose lower one is `NOISE`'s.
         steps: of Adam at a learning rate of 0.1, on all parameters at once.
 
     Raises:
@@ -120,20 +116,17 @@ def fit(
         raise UserError(f"gp: observation {y[~np.isfinite(y)][0]}; replace failed evaluations by a finite cost")
     X = _inputs(table.index(terms), numeric)
     if kernel is None:
-        kernel = HierarchicalWLKernel(table, active_dims=(0,))
-        if X.shape[1] > 1:
-            columns = tuple(range(1, X.shape[1]))
-            kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=len(columns), active_dims=columns)
+        kernel = joint_kernel(table, X.shape[1] - 1)
     # Without a transform, Adam moves the noise itself, as in the original; `_descend` holds it in its bounds.
     bounds = (NOISE[0], maximum_noise)
-    start = min(max(noise, NOISE[0]), maximum_noise)
+    start = min(FIRST_NOISE, maximum_noise)
     likelihood = GaussianLikelihood(noise_constraint=Interval(*bounds, transform=None, initial_value=start))
     model = SingleTaskGP(
         X, torch.from_numpy(y)[:, None], likelihood=likelihood, covar_module=kernel, mean_module=ZeroMean()
     )
     mll = ExactMarginalLogLikelihood(likelihood, model)
     with _exact():
-        _choose_h(model, mll, range(table.h[0] + 1) if h_grid is None else tuple(h_grid))
+        _choose_h(model, mll, range(table.h[0] + 1))
         _descend(model, mll, steps, bounds)
     mll.eval()
     return Surrogate(table, model, float(y.min()))
@@ -170,8 +163,7 @@ def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterab
         for kernel.h in grid:
             with torch.no_grad():
                 losses[kernel.h] = _loss(model, mll).item()
-        if losses:
-            kernel.h = min(losses, key=losses.__getitem__)
+        kernel.h = min(losses, key=losses.__getitem__)
 
 
 def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, noise: tuple[float, float]) -> None:

@@ -24,7 +24,9 @@ from jahslib.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
 
 
 class Grammar:
-    """Args:
+    """A grammar, and what can be done with it: sampling, reading and checking its terms, and counting them.
+
+    Args:
         text: the definition, see `jahslib.grammars.notation`.
         max_depth: the most topologies that a term nests in one another (`Term.height`); a recursive grammar needs it.
 

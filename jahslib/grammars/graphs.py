@@ -33,6 +33,7 @@ class Graph:
 
     @property
     def n_nodes(self) -> int:
+        """Input and output included."""
         return len(self.labels)
 
     @property
@@ -75,11 +76,6 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
     if found is None:
         found = _closed[whole] = _close(whole)
     return found
-
-
-def unfoldings(grammar: Grammar, term: Term) -> list[Graph]:
-    """The graphs of all folding levels; the last is the full graph."""
-    return [graph(grammar, term, level) for level in range(max(term.height, 1))]
 
 
 def _close(whole: Fragment) -> Graph:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpytorch.kernels import Kernel
+from gpytorch.kernels import Kernel, MaternKernel
 from torch import Tensor
 
 from jahslib.errors import UserError
@@ -61,6 +61,15 @@ class HierarchicalWLKernel(Kernel):
         """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
         stack = _similarities(self.table, range(len(self.table.levels)), (self.h, *self.table.h[1:]), x1, x2, diag)
         return torch.tensordot(self.weights.to(stack), stack, dims=1)
+
+
+def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:
+    """Over `[id, hyperparameters ...]`: hWL (or WL) of the terms, times a Matérn 5/2 kernel where there are
+    hyperparameters, `columns` of them."""
+    kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
+    if columns:
+        kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
+    return kernel
 
 
 def _similarities(

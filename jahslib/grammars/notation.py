@@ -37,6 +37,8 @@ class Word:
 
 @dataclass(frozen=True)
 class Alternative:
+    """One right-hand side of a production: a terminal, or a topology with its children."""
+
     head: Word
     children: tuple[Word, ...]
 
@@ -51,12 +53,15 @@ class Definition:
 
 
 def fail(place: Place, what: str) -> NoReturn:
+    """Raises `UserError` that names line and column."""
     raise UserError(f"grammar: line {place[0]}, column {place[1]}: {what}")
 
 
 def read(text: str) -> Definition:
-    """Raises:
-    UserError: the first thing that is malformed, with its line and column.
+    """What a grammar's text defines.
+
+    Raises:
+        UserError: the first thing that is malformed, with its line and column.
     """
     definition = Definition()
     current: list[Alternative] | None = None

@@ -38,6 +38,12 @@ class Production:
 
 
 def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:
+    """The production of `symbol` that an alternative says.
+
+    Raises:
+        UserError: an undeclared topology, another number of children than it takes, an undefined nonterminal, or a
+            tail that cannot be; with line and column.
+    """
     head = alternative.head
     if not alternative.children:
         return Production(symbol, head.text, leaf=Term(symbol, head.text))

@@ -33,7 +33,9 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class GrammarSpace:
-    """Args:
+    """A grammar's terms, and ordinary hyperparameters beside them.
+
+    Args:
         grammar: of the architectures.
         hyperparameters: searched together with the architecture; None for the architecture alone.
         name: of the grammar, in tables and messages.
@@ -76,6 +78,7 @@ class GrammarSpace:
         return self.configuration(child.term, dict(child.numeric))
 
     def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
+        """Of a term and the hyperparameters beside it."""
         return {ARCHITECTURE: str(term), **(numeric or {})}
 
     def term(self, configuration: Configuration) -> Term:
@@ -95,6 +98,7 @@ class GrammarSpace:
         return {name: value for name, value in configuration.items() if name != ARCHITECTURE}
 
     def point(self, configuration: Configuration) -> Point:
+        """The configuration with its term parsed. Raises `UserError` as `term` does."""
         return Point(self.term(configuration), _sorted(self.numeric(configuration)))
 
     # Points -------------------------------------------------------------------------------------------------------

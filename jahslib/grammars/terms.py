@@ -46,6 +46,7 @@ class Term:
 
     @property
     def memo(self) -> dict[Any, Any]:
+        """Made when it is first asked for, as most terms are never looked into."""
         if self._memo is None:
             _set_memo(self, {})
         return self._memo  # type: ignore[return-value]

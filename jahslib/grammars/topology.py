@@ -50,7 +50,10 @@ class Wiring:
 
 
 class Topology:
-    """Raises ValueError (one line, for the grammar to place) when the edges make no such graph."""
+    """A topology and what follows from it; tables of what was computed are kept.
+
+    Raises `ValueError` (one line, for the grammar to place) when the edges make no such graph.
+    """
 
     def __init__(self, name: str, edges: Sequence[Edge]):
         self.name = name
@@ -178,10 +181,12 @@ def _reachable(start: set[str], arcs: list[tuple[str, str]]) -> set[str]:
 
 
 def is_leaf(child: Child) -> bool:
+    """Whether a child is a terminal, as a string or as a term."""
     return isinstance(child, str) or not child.children
 
 
 def is_zero(child: Child) -> bool:
+    """Whether a child leaves its edge out."""
     return (child if isinstance(child, str) else child.head) == ZERO
 
 

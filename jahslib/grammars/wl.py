@@ -36,6 +36,11 @@ FOLDINGS = {"cut": graphs.graph, "published": published_folding.graph}
 _EVEN, _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
 
+def folding_levels(grammar: Grammar) -> tuple[int, ...]:
+    """Folding levels of the hierarchical kernel: the published 0 to 4, as far as they differ from the full graph."""
+    return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
+
+
 def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Labels (uint64) of all nodes of all graphs at iterations 0 to `iterations`, and each node's graph number."""
     sizes = np.array([g.n_nodes for g in batch])

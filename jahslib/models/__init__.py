@@ -1,0 +1,1 @@
+"""Networks, layers and what is measured of them."""

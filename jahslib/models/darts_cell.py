@@ -49,6 +49,8 @@ class Identity(nn.Module):
 
 
 class Zero(nn.Module):
+    """Nothing: zeros of the output's shape."""
+
     def __init__(self, c_in: int, c_out: int, kernel: int = 1):
         super().__init__()
         self.c_out = c_out

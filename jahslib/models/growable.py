@@ -87,11 +87,15 @@ class _GrowableLayer(_MayGrow):
 
 
 class Conv2d(_GrowableLayer, layers.Conv2d):
+    """A convolution whose channels grow on either side."""
+
     def _note_size(self) -> None:
         self.out_channels, self.in_channels = self.weight.shape[:2]
 
 
 class Linear(_GrowableLayer, layers.Linear):
+    """A fully connected layer whose inputs and outputs grow."""
+
     def _note_size(self) -> None:
         self.out_features, self.in_features = self.weight.shape
 

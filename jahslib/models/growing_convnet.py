@@ -31,10 +31,12 @@ class Block(nn.Module):
 
     @property
     def is_conv(self) -> bool:
+        """Whether the layer is a convolution, else it is fully connected."""
         return isinstance(self.layer, nn.Conv2d)
 
     @property
     def width(self) -> int:
+        """Neurons, or channels of a convolution."""
         return len(self.layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,6 +131,7 @@ class GrowingConvNet(nn.Module):
 
     @property
     def n_conv(self) -> int:
+        """Convolutions among the hidden layers."""
         return sum(block.is_conv for block in self.blocks)
 
     def layer_parameters(self) -> list[int]:
@@ -141,6 +144,12 @@ class GrowingConvNet(nn.Module):
         counted."""
         return sum(self.layer_parameters())
 
+    def following(self, index: int) -> tuple[growable.Conv2d | growable.Linear, int]:
+        """The layer after hidden layer `index`, and how many of its inputs each neuron of that one feeds."""
+        following = self.classifier if index + 1 == len(self.blocks) else self.blocks[index + 1].layer
+        flattened = self.blocks[index].is_conv and isinstance(following, nn.Linear)
+        return following, self.pixels if flattened else 1
+
     def add_neurons(self, index: int, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> None:
         """Widen hidden layer `index`. The new neurons' outgoing weights are zero: the network's function stays.
 
@@ -152,9 +161,8 @@ class GrowingConvNet(nn.Module):
         block.layer.add_outputs(weight, bias)
         if block.norm is not None:
             block.norm.add_features(mean, var)
-        following = self.classifier if index + 1 == len(self.blocks) else self.blocks[index + 1].layer
-        flattened = block.is_conv and isinstance(following, nn.Linear)
-        following.add_inputs(len(weight) * (self.pixels if flattened else 1))
+        following, inputs = self.following(index)
+        following.add_inputs(len(weight) * inputs)
 
     @torch.no_grad()
     def static(self) -> nn.Sequential:

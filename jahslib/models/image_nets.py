@@ -64,6 +64,7 @@ class Standardise(nn.Module):
             self.register_buffer(name, torch.empty(1, 3, 1, 1), persistent=False)
 
     def reset(self) -> None:
+        """Fill in the constants, which a network made without storage does not have."""
         self.mean.copy_(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.std.copy_(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 

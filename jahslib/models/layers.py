@@ -8,11 +8,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Conv2d(nn.Conv2d):
+    """A convolution that draws no random numbers when it is made."""
+
     def reset_parameters(self) -> None:
         """Left to `reset_parameters` below, which draws from a given generator."""
 
 
 class Linear(nn.Linear):
+    """A fully connected layer that draws no random numbers when it is made."""
+
     def reset_parameters(self) -> None:
         """As above."""
 

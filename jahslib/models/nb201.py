@@ -64,6 +64,8 @@ class InstanceNorm(nn.GroupNorm):
 
 
 class ReLUConvBN(nn.Module):
+    """ReLU, a convolution without bias that keeps the image size at stride 1, and batch normalisation."""
+
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1):
         super().__init__()
         self.conv = Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
@@ -86,6 +88,7 @@ class ResBlock(nn.Module):
 
 
 def avg_pool(x: Tensor) -> Tensor:
+    """Means over 3 x 3 pixels, those outside the image not counted."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 

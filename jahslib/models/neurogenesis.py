@@ -225,11 +225,9 @@ class Neurogenesis(nn.Module):
 
     def _price(self, i: int) -> int:
         """Parameters that one more neuron in layer i brings, its outgoing weights included."""
-        block = self.net.blocks[i]
-        following = self.net.classifier if i + 1 == len(self.net.blocks) else self.net.blocks[i + 1].layer
-        flattened = block.is_conv and isinstance(following, nn.Linear)
+        following, inputs = self.net.following(i)
         outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
-        return block.layer.weight[0].numel() + 1 + outgoing * (self.net.pixels if flattened else 1)
+        return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
 
     def _finished(self) -> bool:
         """Whether no layer can ever gain a neuron again, which makes measuring needless."""

@@ -1,0 +1,1 @@
+"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.search.Optimizer`)."""

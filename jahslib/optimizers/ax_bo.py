@@ -37,19 +37,24 @@ INITIALISATION = (
 
 @dataclass
 class AxBO(Replayed):
-    """Args:
-    method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
-    n_init: Sobol trials before the GP.
-    initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
-    acquisition: options of BoTorch's acquisition optimizer, such as {"num_restarts": 4, "raw_samples": 512}; `FAST` is
-        a choice that proposes faster (`benchmarks/ax_proposing.py` measures it).
-    early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
-        epochs; further entries go to `PercentileEarlyStoppingStrategy`. A trial then is a chain of continued ones, and
-        only those that reach the highest fidelity are final. Ax's own default never stops within 10 epochs.
+    """Ax, asked and told by a search.
+
+    Args:
+        method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
+        n_init: Sobol trials before the GP.
+        initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
+        acquisition: options of BoTorch's acquisition optimizer, such as {"num_restarts": 4, "raw_samples": 512};
+            `FAST` is a choice that proposes faster (`benchmarks/ax_proposing.py` measures it).
+        early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
+            epochs; further entries go to `PercentileEarlyStoppingStrategy`. A trial then is a chain of continued ones,
+            and only those that reach the highest fidelity are final. Ax's own default never stops within 10 epochs.
 
     Ax sees the box of all hyperparameters; those that are inactive in a proposal are dropped before training. A trial
     that was rejected before training, or failed, is told as the worst objective with the constraint metrics that are
     known and the worst of those that are not, so that the model learns to stay away.
+
+    Raises:
+        UserError: a space that Ax has no parameters for, an unknown option of the initialisation, or no such interval.
     """
 
     problem: Problem
@@ -128,12 +133,7 @@ class AxBO(Replayed):
             from ax.api.client import Client
 
             client = Client(random_seed=self.seed)
-            client.configure_experiment(parameters=parameters(self.problem.space))
-            sign = "" if self.problem.objective.best > self.problem.objective.worst else "-"
-            client.configure_optimization(
-                objective=sign + self.problem.objective.metric,
-                outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in self.problem.constraints],
-            )
+            configure(client, self.problem)
             client.set_generation_strategy(self._strategy())
             if self.early_stopping:
                 client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
@@ -172,6 +172,16 @@ def _percentile_rule(every: int = 1, **options: Any) -> Any:
         return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
     except TypeError as error:
         raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
+
+
+def configure(client: Any, problem: Problem, name: str | None = None) -> None:
+    """Tell an Ax client the problem's space, objective and constraints. Raises `UserError` as `parameters` does."""
+    client.configure_experiment(parameters=parameters(problem.space), name=name)
+    sign = "" if problem.objective.best > problem.objective.worst else "-"
+    client.configure_optimization(
+        objective=sign + problem.objective.metric,
+        outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in problem.constraints],
+    )
 
 
 def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:

@@ -27,14 +27,20 @@ ATTEMPTS = 10_000
 
 @dataclass
 class Evolution(Replayed):
-    """Args:
-    pop_size: mu, the members kept.
-    num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
-    hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
-    eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
-    p_mutation: probability that a child is a mutation; otherwise it is a recombination.
-    parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two draws.
-    frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+    """EA, or with Hyperband EA-HB.
+
+    Args:
+        pop_size: mu, the members kept.
+        num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
+        hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
+        eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
+        p_mutation: probability that a child is a mutation; otherwise it is a recombination.
+        parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two
+            draws.
+        frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+
+    Raises:
+        UserError: a space without named hyperparameters, no population or children, or an unknown selection.
     """
 
     problem: Problem

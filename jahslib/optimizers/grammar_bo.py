@@ -12,15 +12,14 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from gpytorch.kernels import Kernel, MaternKernel
 
 from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.grammars import gp, pool
 from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
+from jahslib.grammars.kernels import joint_kernel
 from jahslib.grammars.space import GrammarSpace, Point
-from jahslib.grammars.wl import HIERARCHICAL_LEVELS, TermTable
+from jahslib.grammars.wl import TermTable, folding_levels
 from jahslib.optimizers.replayed import Described
 from jahslib.problem import Problem
 from jahslib.trials import History, Suggestion, Trial
@@ -34,7 +33,9 @@ SMALL = 20_000
 
 @dataclass
 class GrammarBO(Described):
-    """Args:
+    """Bayesian optimisation with evolution as its acquisition optimizer.
+
+    Args:
         surrogate_model: "gp_hierarchical" has the hierarchical WL kernel, "gp" the WL kernel of the full graphs.
         n_init: random trials before the model is asked.
         pool_strategy: how the acquisition is maximised: "evolution", "mutation" of the best, or a "random" pool.
@@ -49,7 +50,7 @@ class GrammarBO(Described):
             are then not asked.
         original_selection: see `pool.evolved`.
 
-    A failed trial counts as the worst cost, an infeasible one as that and its violation (at most 1 more).
+    What a trial that is infeasible or failed counts as: `Problem.penalised_cost`.
 
     Raises:
         UserError: the space is no grammar's, or a setting is out of its range.
@@ -94,6 +95,7 @@ class GrammarBO(Described):
 
     @property
     def space(self) -> GrammarSpace:
+        """The problem's."""
         return self.problem.space  # type: ignore[return-value]
 
     def ask(self, history: History) -> Suggestion | None:
@@ -124,17 +126,13 @@ class GrammarBO(Described):
             [p.term for p in points],
             self._targets(told),
             numeric,
-            kernel=_kernel(table, hierarchical, 0 if numeric is None else numeric.shape[1]),
+            kernel=joint_kernel(table, 0 if numeric is None else numeric.shape[1], hierarchical=hierarchical),
             maximum_noise=self.maximum_noise,
         ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
 
     def _targets(self, told: list[Trial]) -> np.ndarray:
-        costs = np.array([self._cost(t) for t in told])
+        costs = np.array([self.problem.penalised_cost(t) for t in told])
         return np.log(costs + 1e-8) if self.log_objective else costs
-
-    def _cost(self, trial: Trial) -> float:
-        violation = self.problem.violation(trial)
-        return self.problem.objective.worst_cost + min(violation, 1.0) if violation else self.problem.cost(trial)
 
     def _maximise(
         self, told: list[Trial], surrogate: gp.Surrogate, seen: set[Point], rng: np.random.Generator
@@ -180,23 +178,10 @@ class GrammarBO(Described):
         return refused
 
 
-def levels(grammar: Grammar) -> tuple[int, ...]:
-    """Folding levels of the hierarchical kernel: the published 0 to 4, as far as they differ from the full graph."""
-    return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
-
-
 @lru_cache(maxsize=8)
 def shared_table(grammar: Grammar, hierarchical: bool) -> TermTable:
     """One table of label counts for all searches over a grammar; what it holds changes no result."""
-    table = TermTable(grammar, levels(grammar) if hierarchical else ())
+    table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
     if grammar.count() <= SMALL:
         table.index(list(grammar.enumerate(SMALL)))
     return table
-
-
-def _kernel(table: TermTable, hierarchical: bool, columns: int) -> Kernel:
-    """Over `[id, hyperparameters ...]`: of the terms, times a Matérn 5/2 kernel of the hyperparameters."""
-    kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
-    if columns:
-        kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
-    return kernel

@@ -8,6 +8,8 @@ from jahslib.errors import UserError
 
 @dataclass(frozen=True)
 class Rung:
+    """How many members are trained to which fidelity (epochs)."""
+
     members: int
     fidelity: int
 

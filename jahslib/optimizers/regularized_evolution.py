@@ -19,7 +19,9 @@ ATTEMPTS = 1000
 
 @dataclass
 class RegularizedEvolution(Described):
-    """Args:
+    """Evolution whose population is the trials that finished last.
+
+    Args:
         pop_size: the trials that may become parents, those that finished last; as many are drawn at random first.
         tournament_size: draws with replacement from the population; the best drawn (`Problem.rank`) is the parent.
 

@@ -18,6 +18,7 @@ class Described:
     """`describe` for optimizers that are dataclasses: the class's name and every field but the problem."""
 
     def describe(self) -> dict[str, Any]:
+        """See `jahslib.search.Optimizer`."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}  # type: ignore[arg-type]
         return {"name": type(self).__name__, **settings}
 

@@ -21,16 +21,21 @@ from jahslib.trials import Suggestion, Trial
 
 @dataclass
 class SmacBohb(Replayed):
-    """Args:
-    eta: Hyperband's halving rate.
-    min_fidelity: epochs of the lowest rung, at least; None is the problem's own minimum.
-    n_init: random configurations before the model is asked; None is one a hyperparameter.
-    retrain_after: results between two fits of the forest.
-    min_trials: results at a budget before the forest is fitted to them; None is one a hyperparameter, at least 8.
-    use_default_config: the space's default follows the random configurations.
+    """SMAC's multi-fidelity facade, asked and told by a search.
 
-    Constraints enter as a penalty: an infeasible trial costs the worst objective plus its violation (at most 1 more),
-    a failed or rejected one the most of all. A problem without constraints gives the plain baseline.
+    Args:
+        eta: Hyperband's halving rate.
+        min_fidelity: epochs of the lowest rung, at least; None is the problem's own minimum.
+        n_init: random configurations before the model is asked; None is one a hyperparameter.
+        retrain_after: results between two fits of the forest.
+        min_trials: results at a budget before the forest is fitted to them; None is one a hyperparameter, at least 8.
+        use_default_config: the space's default follows the random configurations.
+
+    Constraints enter as a penalty (`Problem.penalised_cost`), so that a failed or rejected trial costs the most of all.
+    A problem without constraints gives the plain baseline.
+
+    Raises:
+        UserError: a space without named hyperparameters.
     """
 
     problem: Problem
@@ -82,14 +87,10 @@ class SmacBohb(Replayed):
     def observe(self, trial: Trial) -> None:
         from smac.runhistory import TrialValue
 
-        self._smac.tell(self._infos.pop(trial.id), TrialValue(cost=self._penalised(trial), time=0.0), save=False)
+        value = TrialValue(cost=self.problem.penalised_cost(trial), time=0.0)
+        self._smac.tell(self._infos.pop(trial.id), value, save=False)
         if trial.status == "ok":
             self._trained[spaces.key(trial.configuration)] = (trial.fidelity, trial.id)
-
-    def _penalised(self, trial: Trial) -> float:
-        worst = self.problem.objective.worst_cost
-        violation = self.problem.violation(trial)
-        return worst + min(violation, 1.0) if violation else self.problem.cost(trial)
 
     def _facade(self):
         from smac import MultiFidelityFacade, Scenario

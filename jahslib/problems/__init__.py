@@ -1,0 +1,1 @@
+"""Problems: what a study optimises, and the ways to search without training (`jahslib.problem.Problem`)."""

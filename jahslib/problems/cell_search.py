@@ -29,7 +29,7 @@ from jahslib.models.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.supernet import Supernet, Surrogate
 from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.cross_validated import Images
-from jahslib.problems.stacked_cells import train_and_val
+from jahslib.problems.splits import train_and_val
 from jahslib.skip_prevention import count_skips
 from jahslib.training import Diverged
 from jahslib.trials import Trial
@@ -47,7 +47,7 @@ class CellSearch(Problem):
         arch_images: what the architecture parameters learn from: "val" (the validation images, as the original seems
             to), or "half" (every second image of each class of the training images, which the weights then go
             without, as in DARTS; so that the second phase alone chooses by the validation images).
-        per_class: see `stacked_cells.train_and_val`.
+        per_class: see `splits.train_and_val`.
         augment: flip and turn the training images.
         checkpoint_freq: epochs between checkpoints.
         save_arch_weights: keep the table of architecture weights beside the checkpoint.
@@ -97,17 +97,10 @@ class CellSearch(Problem):
         return super().describe() | options | {"digests": digests}
 
     def build(self, generator: torch.Generator) -> Supernet:
-        loaded = data.load(self.data)
-        _, channels, size, _ = loaded.images.shape
+        """The supernet for the data's images, its weights drawn from a CPU generator."""
+        shape = data.load(self.data).shape
         try:
-            return Supernet(
-                channels=channels,
-                classes=loaded.classes,
-                size=size,
-                surrogate=self.surrogate,
-                generator=generator,
-                **self.network,
-            )
+            return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
         except TypeError as error:
             raise UserError(f"model: {error}; known are out_channels, pooling, fc, dropout") from None
 
@@ -126,6 +119,7 @@ class CellSearch(Problem):
         return f"darts-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def checkpoint(self, seed: int) -> Path | None:
+        """Where the search of this (training's) seed keeps its state; None where the study names no place."""
         return None if self.place is None else self.place / f"{self.stem(seed)}.pt"
 
     def evaluate(self, job: Job) -> Outcome:

@@ -24,11 +24,14 @@ class ConstrainedCNN(CrossValidated):
     """Stratified folds by `seed` and three of them by default, as in the original; "weights" is its continuation.
 
     Args:
-    max_model_size, min_precision: the bounds; None leaves a constraint out.
-    narrowed: narrower ranges for `flower_cnn.space`.
-    precision: the constrained metric: the original's "batchwise_precision", which its batch size caps, or the true
-        "macro_precision". Both are always measured.
-    optimizer: "adam" as in the original's search, or "adamw" as in its final evaluation script.
+        max_model_size, min_precision: the bounds; None leaves a constraint out.
+        narrowed: narrower ranges for `flower_cnn.space`.
+        precision: the constrained metric: the original's "batchwise_precision", which its batch size caps, or the true
+            "macro_precision". Both are always measured.
+        optimizer: "adam" as in the original's search, or "adamw" as in its final evaluation script.
+
+    Raises:
+        UserError: an unknown option, or a bound that cannot be.
     """
 
     max_model_size: float | None = 2e7
@@ -63,11 +66,7 @@ class ConstrainedCNN(CrossValidated):
         return flower_cnn.space(**self.narrowed)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        loaded = data.load(self.data)
-        _, channels, size, _ = loaded.images.shape
-        return {
-            "params": flower_cnn.count_parameters(configuration, channels=channels, classes=loaded.classes, size=size)
-        }
+        return {"params": flower_cnn.count_parameters(configuration, **self.shape)}
 
     @property
     def leaked(self) -> torch.Tensor:
@@ -78,10 +77,10 @@ class ConstrainedCNN(CrossValidated):
     def training(self, job: Job, train: Images) -> Training:
         c = job.configuration
         recipe = Recipe(c["batch_size"], c["learning_rate_init"], self.optimizer, self.loss)
-        _, channels, size, _ = train[0].shape
+        shape = self.shape
 
         def build(generator: torch.Generator) -> torch.nn.Module:
-            return flower_cnn.build(c, channels=channels, classes=self.classes, size=size, generator=generator)
+            return flower_cnn.build(c, **shape, generator=generator)
 
         return Training(build, *train, recipe, seed=job.seed, device=self.device)
 

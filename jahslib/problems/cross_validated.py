@@ -88,7 +88,13 @@ class CrossValidated(Problem):
 
     @property
     def classes(self) -> int:
+        """Classes of the data."""
         return data.load(self.data).classes
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """See `jahslib.data.Dataset.shape`."""
+        return data.load(self.data).shape
 
     @property
     def training_images(self) -> Images:
@@ -96,15 +102,14 @@ class CrossValidated(Problem):
         loaded = data.load(self.data)
         order = loaded.labels.argsort(stable=True)
         if self.per_class is not None:
-            sorted_labels = loaded.labels[order]
-            first = torch.searchsorted(sorted_labels, sorted_labels)
-            order = order[torch.arange(len(order)) - first < self.per_class]
+            order = order[data.rank_in_class(loaded.labels)[order] < self.per_class]
         if not self.sorted_by_class:
             order = order.sort().values
         return loaded.images[order], loaded.labels[order]
 
     @property
     def test_images(self) -> Images:
+        """The whole test split, in the same order."""
         loaded = data.load(self.data, "test")
         if not self.sorted_by_class:
             return loaded.images, loaded.labels

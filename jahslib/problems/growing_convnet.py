@@ -15,7 +15,6 @@ import torch
 from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
 from torch import nn
 
-from jahslib import data
 from jahslib.errors import UserError
 from jahslib.models.growing_convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.neurogenesis import GrowthRule, Neurogenesis
@@ -29,7 +28,8 @@ SEARCHED: tuple[Searched, ...] = ("joint", "north", "static", "hyperparameters",
 BATCH_SIZE = 100
 MOST_CONV, MOST_FC = 4, 2
 LEARNING_RATE = 0.01  # where it is not searched
-BASELINE = {"learning_rate_init": LEARNING_RATE, **{f"n_channels_conv_{i}": w for i, w in enumerate((16, 32, 64))}}
+BASELINE_WIDTHS = (16, 32, 64)
+BASELINE = {"learning_rate_init": LEARNING_RATE, **{f"n_channels_conv_{i}": w for i, w in enumerate(BASELINE_WIDTHS)}}
 
 # What the original reports as found. Of the static network it prints three widths and 26.2 thousand parameters, which a
 # fourth convolution of 19 gives; its learning rate is not reported.
@@ -83,6 +83,7 @@ def space(searched: Searched = "joint") -> ConfigurationSpace:
 
 
 def grows(configuration: Configuration) -> bool:
+    """Whether a configuration is of a network that grows: one with a threshold."""
     return any(name.endswith("trigger_threshold") for name in configuration)
 
 
@@ -97,7 +98,7 @@ def widths(configuration: Configuration, initial: int) -> tuple[list[int], list[
     ]
     if grows(configuration):
         return [initial] * configuration.get("n_conv_layers", 3), [initial] * configuration.get("n_fc_layers", 0)
-    return (found[0], found[1]) if found[0] else ([16, 32, 64], [])
+    return (found[0], found[1]) if found[0] else (list(BASELINE_WIDTHS), [])
 
 
 def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: int) -> Configuration:
@@ -170,12 +171,11 @@ class GrowingConvNets(CrossValidated):
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Parameters before training; growth keeps to the limit, so a growing network is judged by its beginning."""
-        loaded = data.load(self.data)
-        _, channels, size, _ = loaded.images.shape
         conv, fc = widths(configuration, self.initial_width)
-        return {"params": _count(tuple(conv), tuple(fc), channels, loaded.classes, size)}
+        return {"params": _count(tuple(conv), tuple(fc), **self.shape)}
 
     def growth_rule(self, configuration: Configuration) -> GrowthRule:
+        """The rule by which a configuration grows. Raises `UserError` for an unknown option in `rule`."""
         c = configuration
         one = c.get("trigger_threshold")
         conv = c.get("conv_trigger_threshold", one)
@@ -189,21 +189,12 @@ class GrowingConvNets(CrossValidated):
             raise UserError(f"rule: {error}; known options are {known}") from None
 
     def training(self, job: Job, train: Images) -> Training:
-        c = job.configuration
-        _, channels, size, _ = train[0].shape
+        c, shape = job.configuration, self.shape
         conv, fc = widths(c, self.initial_width)
         measured = grows(c) or self.trace_every > 0
 
         def build(generator: torch.Generator) -> nn.Module:
-            net = GrowingConvNet(
-                conv,
-                fc,
-                channels=channels,
-                classes=self.classes,
-                size=size,
-                batch_norm=self.batch_norm,
-                generator=generator,
-            )
+            net = GrowingConvNet(conv, fc, **shape, batch_norm=self.batch_norm, generator=generator)
             if not measured:
                 return net
             rule = self.growth_rule(c) if grows(c) else _as_it_is(conv, fc)

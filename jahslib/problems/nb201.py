@@ -211,8 +211,10 @@ class NB201(CrossValidated):
         return {"params": float(count)}
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """Raises:
-        UserError: a learning rate, momentum or weight decay with which SGD cannot work.
+        """How a configuration is trained.
+
+        Raises:
+            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
         """
         setting = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         numeric = self.space.numeric(configuration)
@@ -268,6 +270,7 @@ class NB201(CrossValidated):
 
     @property
     def validation_images(self) -> Images:
+        """What a search measures on."""
         return self._part(self.validation, 1 - self.validation_share, 1.0, self.n_val)
 
     @property
@@ -300,11 +303,7 @@ class Standardised(nn.Module):
 def _balanced_order(labels: Tensor, seed: int) -> Tensor:
     """A random order of the rows, in which the classes take turns (`n`)."""
     drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    by_class = labels[drawn].argsort(stable=True)
-    ordered = labels[drawn][by_class]
-    turn = torch.empty(len(labels), dtype=torch.long)
-    turn[by_class] = torch.arange(len(labels)) - torch.searchsorted(ordered, ordered)
-    return drawn[turn.argsort(stable=True)]
+    return drawn[data.rank_in_class(labels[drawn]).argsort(stable=True)]
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:

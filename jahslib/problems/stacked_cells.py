@@ -36,6 +36,7 @@ from jahslib.models.darts_cell import Architecture, Network
 from jahslib.models.stacking import from_text
 from jahslib.problem import Configuration, Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.cross_validated import Images, scores
+from jahslib.problems.splits import resplit, train_and_val
 from jahslib.skip_prevention import surrogate_fraction
 from jahslib.training import Diverged, Recipe, Training
 
@@ -135,52 +136,20 @@ def size_of(architecture: Architecture, channels: int, classes: int, size: int) 
     return {"params": float(params), "mflops": counter.get_total_flops() / 1e6}
 
 
-def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
-    """The training and validation images of a data set; of one without a validation split every third image of each
-    class of its training split is for validation. `per_class`: use the first images of each class only, so many."""
-    loaded = data.load(name)
-    if "val" in data.splits(name):
-        val = data.load(name, "val")
-        return _first(loaded.images, loaded.labels, per_class), _first(val.images, val.labels, per_class)
-    images, labels = _first(loaded.images, loaded.labels, per_class)
-    held_out = _rank(labels) % 3 == 2
-    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
-
-
-def _first(images: Tensor, labels: Tensor, per_class: int | None) -> Images:
-    if per_class is None:
-        return images, labels
-    chosen = _rank(labels) < per_class
-    return images[chosen], labels[chosen]
-
-
-def _rank(labels: Tensor) -> Tensor:
-    """Position of each sample among those of its class (`n`)."""
-    order = labels.argsort(stable=True)
-    of_sorted = torch.arange(len(labels)) - torch.searchsorted(labels[order], labels[order])
-    return torch.empty_like(of_sorted).scatter_(0, order, of_sorted)
-
-
-def resplit(train: Images, val: Images, seed: int) -> tuple[Images, Images]:
-    """Both parts thrown together and divided at random into parts of the same sizes, as the class project does."""
-    images, labels = torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]])
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed % 2**63))
-    first, second = order[: len(train[1])], order[len(train[1]) :]
-    return (images[first], labels[first]), (images[second], labels[second])
-
-
 @dataclass
 class StackedCells(Problem):
-    """Args:
-    cells: for each level of the stack the cells to choose from, as `stacking.to_text` writes them.
-    performance_measure: what is maximised: "acc" (top-1 accuracy) or "f1" (macro F1); both are always measured.
-    split: "validation" measures on the validation images; "test" trains on the same images, measures on the test
-        split, and on the validation images once more, under names that begin with `val_`.
-    resplit: divide training and validation images anew for every trial, by its seed, as the original does.
-    per_class: see `train_and_val`.
-    max_mflops: reject networks that need more to classify an image; None rejects none.
-    widths, fc_widths, batch_sizes, batch_size: see `space`.
-    augment: flip and turn the training images.
+    """Stacks of cells, each trained from scratch to the fidelity asked for.
+
+    Args:
+        cells: for each level of the stack the cells to choose from, as `stacking.to_text` writes them.
+        performance_measure: what is maximised: "acc" (top-1 accuracy) or "f1" (macro F1); both are always measured.
+        split: "validation" measures on the validation images; "test" trains on the same images, measures on the test
+            split, and on the validation images once more, under names that begin with `val_`.
+        resplit: divide training and validation images anew for every trial, by its seed, as the original does.
+        per_class: see `splits.train_and_val`.
+        max_mflops: reject networks that need more to classify an image; None rejects none.
+        widths, fc_widths, batch_sizes, batch_size: see `space`.
+        augment: flip and turn the training images.
 
     Raises:
         UserError: an unknown option, a cell that is none, or images too small for what is asked.
@@ -246,10 +215,8 @@ class StackedCells(Problem):
 
     @property
     def shape(self) -> dict[str, int]:
-        """Channels, classes and pixels of the data: what a network is built for."""
-        loaded = data.load(self.data)
-        _, channels, size, _ = loaded.images.shape
-        return {"channels": channels, "classes": loaded.classes, "size": size}
+        """See `jahslib.data.Dataset.shape`."""
+        return data.load(self.data).shape
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return size_of(architecture(configuration), **self.shape)

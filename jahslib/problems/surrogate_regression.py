@@ -20,11 +20,10 @@ from scipy import stats
 from jahslib.errors import UserError
 from jahslib.grammars import examples, gp
 from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import HierarchicalWLKernel, WLKernel
+from jahslib.grammars.kernels import joint_kernel
 from jahslib.grammars.nasbot import NasbotKernel
 from jahslib.grammars.terms import Term
-from jahslib.grammars.wl import TermTable
-from jahslib.optimizers.grammar_bo import levels
+from jahslib.grammars.wl import TermTable, folding_levels
 from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
@@ -37,7 +36,7 @@ class Regression(Problem):
 
     Args:
         source: what the values are, for tables.
-        space: name of the grammar, one of `examples.TEXTS`.
+        grammar: its name, one of `examples.TEXTS`.
         architectures, values: terms in LISP-like form, and what was observed of them (to be predicted as it is).
         split: seed of the shuffle.
 
@@ -93,15 +92,15 @@ class Regression(Problem):
 def fit(
     grammar: Grammar, model: str, terms: Sequence[Term], train: np.ndarray, test: np.ndarray, y: np.ndarray
 ) -> gp.Surrogate:
-    table = TermTable(grammar, levels(grammar) if model == "gp_hierarchical" else ())
+    """One of `MODELS` fitted to the terms of number `train`; "gp_nasbot" has to know those of `test` beforehand, though
+    not their values `y`."""
+    hierarchical = model == "gp_hierarchical"
+    table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
     learnt = [terms[i] for i in train]
-    match model:
-        case "gp_hierarchical":
-            kernel = HierarchicalWLKernel(table, active_dims=(0,))
-        case "gp":
-            kernel = WLKernel(table, active_dims=(0,))
-        case _:
-            kernel = NasbotKernel(table, [*learnt, *(terms[i] for i in test)], active_dims=(0,))
+    if model == "gp_nasbot":
+        kernel = NasbotKernel(table, [*learnt, *(terms[i] for i in test)], active_dims=(0,))
+    else:
+        kernel = joint_kernel(table, hierarchical=hierarchical)
     return gp.fit(table, learnt, y[train], kernel=kernel)
 
 

@@ -16,7 +16,6 @@ import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from torch import nn
 
-from jahslib import data
 from jahslib.errors import UserError
 from jahslib.models import image_nets
 from jahslib.problem import Configuration, Job, Objective
@@ -151,17 +150,11 @@ class TunedNetwork(CrossValidated):
         return space(self.ranges, bounds=self.bounds, joint=self.joint, networks=self.networks)
 
     def network_of(self, configuration: Configuration) -> str:
+        """The configuration's network, or the one that is not searched."""
         return configuration.get("network", self.network)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return {"params": float(image_nets.count_parameters(self.network_of(configuration), **self.shape))}
-
-    @property
-    def shape(self) -> dict[str, int]:
-        """Channels, classes and pixels of the data: what a network is built for."""
-        loaded = data.load(self.data)
-        _, channels, size, _ = loaded.images.shape
-        return {"channels": channels, "classes": loaded.classes, "size": size}
 
     def recipe(self, configuration: Configuration) -> Recipe:
         """How a configuration is trained; the original's defaults for what it lacks.

@@ -1,7 +1,6 @@
 """Study 06: which searches are run, on what, and where their logs stand. Notebook 06_ax_bo tells the story."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from jahslib import cfg as cfg_layers
-from jahslib import paths, snapshots
+from jahslib import paths, places, snapshots
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
@@ -21,7 +20,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -110,9 +109,7 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        for name in ("seeds", "methods", "data"):
-            if not getattr(self, name):
-                raise UserError(f"{name}: none given; give at least one")
+        refuse_empty(self, "seeds", "methods", "data")
         for name in DEFAULT:
             if getattr(self, name) is not None:
                 check_setting(name, getattr(self, name))
@@ -182,9 +179,7 @@ def options(**given: Any) -> Options:
     o = resolve(Options, PROFILES, merged)
     data = (o.data,) if isinstance(o.data, str) else o.data
     if o.dataset_dir is not None:
-        if not Path(o.dataset_dir).expanduser().is_dir():
-            raise UserError(f"dataset_dir: no folder {o.dataset_dir}; give the folder that holds the data sets")
-        os.environ["JAHSLIB_DATA"] = str(Path(o.dataset_dir).expanduser().resolve())  # workers inherit it
+        places.look_in(o.dataset_dir, "dataset_dir")
     return replace(o, data=data, device=_device(o))
 
 
@@ -237,10 +232,12 @@ def final_problem(o: Options, data: str, method: str = "ax", split: str = "test"
 
 
 def folder(o: Options) -> Path:
+    """Where the study's results stand."""
     return paths.results(o.profile, NOTEBOOK)
 
 
 def optimizer(o: Options, method: str, task: TunedNetwork, seed: int) -> Optimizer:
+    """The optimizer of one search; `method` is one of `METHODS`."""
     match method:
         case "rs":
             return RandomSearch(task, seed)
@@ -288,6 +285,7 @@ def searches(o: Options) -> Iterator[Run]:
 
 
 def finished(o: Options, histories: dict[str, History]) -> list[Search]:
+    """The searches that have a history, by log name."""
     runs = {run.log.stem: run for run in searches(o)}
     return [Search(runs[log].method, runs[log].seed, h, runs[log].problem) for log, h in histories.items()]
 
@@ -296,6 +294,7 @@ Key = tuple[str, str, int]  # method, data set, seed
 
 
 def key(s: Search) -> Key:
+    """Of a search among the final trainings."""
     return s.method, s.problem.data, s.seed
 
 
@@ -328,6 +327,7 @@ def best(found: Sequence[Search], data: str) -> Search:
 
 
 def experiment_dir(o: Options) -> Path:
+    """Where the snapshots of final trainings stand."""
     return Path(o.experiment_dir).absolute() if o.experiment_dir else folder(o) / "experiment"
 
 
@@ -379,4 +379,5 @@ def run_final_training(o: Options, found: Sequence[Search]) -> FinalTraining:
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted((folder(o) / "logs").glob("*.jsonl"))

@@ -11,7 +11,8 @@ from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.report import Report
 from jahslib.snapshots import read_scalars
 from jahslib.studies.ax_bo import EXTRAS, METHODS, FinalTraining, Key, Options, Search, key
-from jahslib.studies.tables import choosing, pm
+from jahslib.studies.claims import check_finals, check_searches
+from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, pm, ranked
 from jahslib.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
@@ -75,10 +76,10 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "method": METHODS[method],
                 "n": len(own),
                 "val_top1": pm([s.incumbent.metrics["top1"] for s in own]),
-                "test_top1": pm([_tested(finals[key(s)]) for s in own]),
+                "test_top1": pm([mean_of(finals[key(s)], "top1") for s in own]),
                 "configurations": pm([_configurations(s.history) for s in own], 0),
                 "diverged": pm([sum(diverged(t, s.problem.classes) for t in s.history) for s in own], 1),
-                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs_search": mean_epochs(own),
                 "seconds_training": round(float(np.mean(training)), 1),
                 "seconds_choosing": round(float(np.mean([sum(w) for w in waits])), 2),
                 "seconds_a_proposal": round(float(np.mean([np.mean(w) if w else 0.0 for w in waits])), 3),
@@ -94,10 +95,6 @@ def diverged(trial: Trial, classes: int) -> bool:
     return trial.status == "failed" or bool(losses and losses[-1] > 1.05 * np.log(classes))
 
 
-def _tested(trials: Sequence[Trial]) -> float:
-    return float(np.mean([t.metrics["top1"] for t in trials]))
-
-
 def _configurations(history: History) -> int:
     return len({str(t.configuration) for t in history})
 
@@ -110,7 +107,7 @@ def bootstrap_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
         seeds = [seed for seed in seeds if ("ax", data, seed) in finals]
         if not seeds:
             continue
-        pair = [[_tested(finals[m, data, seed]) for seed in seeds] for m in ("ax", other)]
+        pair = [[mean_of(finals[m, data, seed], "top1") for seed in seeds] for m in ("ax", other)]
         found = paired_bootstrap(*pair, np.random.default_rng(0))
         rows.append(
             {
@@ -128,26 +125,19 @@ def bootstrap_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
 
 def curves(searches: Sequence[Search]) -> pd.DataFrame:
     """One row a trial from the first that finished: the incumbent's top1, and trials, epochs and minutes so far."""
-    rows = []
-    for s in searches:
-        best, epochs = None, 0.0
-        for number, trial in enumerate(s.history, start=1):
-            epochs += trial.epochs
-            if trial.status == "ok" and trial.final and (best is None or trial.metrics["top1"] > best):
-                best = trial.metrics["top1"]
-            if best is not None:
-                rows.append(
-                    {
-                        "data": s.problem.data,
-                        "method": s.method,
-                        "seed": s.seed,
-                        "trials": number,
-                        "epochs": epochs,
-                        "minutes": trial.elapsed / 60,
-                        "top1": best,
-                    }
-                )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "data": s.problem.data,
+            "method": s.method,
+            "seed": s.seed,
+            "trials": at.trials,
+            "epochs": at.epochs,
+            "minutes": at.minutes,
+            "top1": at.incumbent.metrics["top1"],
+        }
+        for s in searches
+        for at in course(s)
+    )
 
 
 def cost_table(searches: Sequence[Search]) -> pd.DataFrame:
@@ -224,17 +214,11 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
     """What the study says of its own run, asserted."""
     for classes, count in ORIGINAL_PARAMETERS.items():
         assert image_nets.count_parameters("alexnet", channels=3, classes=classes, size=32) == count
+    check_searches(searches, o.trials * o.max_epochs)
     for s in searches:
-        name = f"{s.method} on {s.problem.data} with seed {s.seed}"
-        spent = sum(t.epochs for t in s.history)
-        assert spent <= o.trials * o.max_epochs, f"{name} overspent: {spent} epochs"
         if s.method not in EXTRAS:
-            assert len(s.history) <= o.trials, f"{name}: {len(s.history)} trials"
-        assert s.problem.split == "validation", f"{name} saw the test split"
-        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-        assert not better, f"{name}: {len(better)} trials are better than its incumbent"
-    for (method, data, seed), trials in finals.items():
-        assert len(trials) == o.final_seeds, f"{method} on {data}, seed {seed}: {len(trials)} final trainings"
+            assert len(s.history) <= o.trials, f"{s.method} on {s.problem.data}, seed {s.seed}: {len(s.history)} trials"
+    check_finals(finals, o.final_seeds)
 
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], finals: Finals, final: FinalTraining) -> None:
@@ -272,6 +256,7 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], finals
 
 
 def ordering(searches: Sequence[Search], finals: Finals) -> str:
+    """Methods by the mean test accuracy of their incumbents, the best first."""
     methods = dict.fromkeys(s.method for s in searches)
-    mean = {m: float(np.mean([_tested(finals[key(s)]) for s in searches if s.method == m])) for m in methods}
-    return ", ".join(f"{METHODS[m]} ({mean[m]:.3f})" for m in sorted(mean, key=lambda m: -mean[m]))
+    mean = {m: float(np.mean([mean_of(finals[key(s)], "top1") for s in searches if s.method == m])) for m in methods}
+    return ranked(mean, METHODS)

@@ -16,7 +16,7 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
@@ -68,8 +68,7 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        if not self.seeds:
-            raise UserError("seeds: none given; give at least one, such as [0]")
+        refuse_empty(self, "seeds")
 
 
 Search = AnySearch[ConstrainedCNN]
@@ -198,10 +197,12 @@ def test_problem(o: Options, **changes: Any) -> ConstrainedCNN:
 
 
 def logs(o: Options) -> Path:
+    """Folder of the study's trial logs."""
     return paths.results(o.profile, NOTEBOOK) / "logs"
 
 
 def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optimizer:
+    """The optimizer of one search; `method` is one of `METHODS`."""
     match method:
         case "ea_hb" | "ea":
             return Evolution(
@@ -331,6 +332,7 @@ def class_names(o: Options) -> list[str]:
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted(logs(o).glob("*.jsonl"))
 
 

@@ -4,23 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.metrics import confusion_matrix
 from statsmodels.stats.contingency_tables import mcnemar
 
+from jahslib.metrics import batchwise_precision
 from jahslib.optimizers import hyperband
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
+from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import pm
+from jahslib.studies.tables import mean_epochs, mean_of, pm
 from jahslib.trials import Trial
 
 
 def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
     """Batch-wise precision of a perfect classifier on class-sorted data: what the metric allows at each batch size."""
-    import torch
-
-    from jahslib.metrics import batchwise_precision
-
     labels = torch.arange(classes).repeat_interleave(per_class)
     values = [batchwise_precision(labels, labels, classes, b) for b in batch_sizes]
     return pd.DataFrame({"batch_size": batch_sizes, "highest_batchwise_precision": values})
@@ -66,6 +65,7 @@ def trajectory(search: Search, pop_size: int) -> pd.DataFrame:
 
 
 def trajectories(searches: Sequence[Search], pop_size: int) -> pd.DataFrame:
+    """`trajectory` of every search, with its method and seed."""
     parts = [trajectory(s, pop_size).assign(method=s.method, seed=s.seed) for s in searches]
     return pd.concat(parts, ignore_index=True)
 
@@ -111,6 +111,7 @@ def winners_table(searches: Sequence[Search]) -> pd.DataFrame:
 
 
 def feasible_share(search: Search) -> float:
+    """Share of a search's full evaluations that meet the study's constraints."""
     return float(np.mean([search.feasible(t) for t in search.full]))
 
 
@@ -133,7 +134,7 @@ def methods_table(
         slides = reported.get(METHODS[method], {})
 
         def test(metric: str, final=final) -> str:
-            return pm([float(np.mean([t.metrics[metric] for t in trials])) for trials in final])
+            return pm([mean_of(trials, metric) for trials in final])
 
         rows.append(
             {
@@ -149,7 +150,7 @@ def methods_table(
                 "params": pm([s.incumbent.metrics["params"] for s in own], 0),
                 "feasible_share": pm([feasible_share(s) for s in own]),
                 "full_evaluations": pm([len(s.full) for s in own], 0),
-                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs_search": mean_epochs(own),
                 "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in own])), 1),
                 "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 1),
                 "epochs_final": sum(round(t.epochs) for trials in final for t in trials),
@@ -275,10 +276,12 @@ def rungs_table(search: Search, low: int, high: int, eta: int) -> pd.DataFrame:
 
 
 def confusion(labels: np.ndarray, predictions: Sequence[int]) -> np.ndarray:
+    """Counts of true (rows) against predicted classes (columns)."""
     return confusion_matrix(labels, predictions)
 
 
 def tested_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    """A row a metric, a column a training."""
     return pd.DataFrame([t.metrics for t in trials]).T
 
 
@@ -293,20 +296,16 @@ def check_claims(
     Values that depend on floating point carry the tolerances that the retrained originals were given: top-3 .90 +- .015
     and batch-wise precision .56 +- .03 for the best reported configuration, top-3 .755 to .84 for the default one.
     """
+    check_searches(searches, o.epoch_budget * o.folds_used)
     for s in searches:
-        spent = sum(t.epochs for t in s.history)
-        assert spent <= o.epoch_budget * o.folds_used, f"{s.method} overspent: {spent} epochs"
         assert s.incumbent.metrics["params"] <= o.constraint_max_model_size, f"{s.method}: winner too large"
-        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-        assert not better, f"{s.method}: {len(better)} trials are better than its incumbent"
-    for (method, seed), trials in tests.items():
-        assert len(trials) == o.final_seeds, f"{method} seed {seed}: {len(trials)} final trainings"
+    check_finals(tests, o.final_seeds)
     if "row 1" in retrained:
         runs = retrained["row 1"]
-        assert abs(np.mean([t.metrics["top3"] for t in runs]) - 0.90) <= 0.015
-        assert abs(np.mean([t.metrics["batchwise_precision"] for t in runs]) - 0.56) <= 0.03
+        assert abs(mean_of(runs, "top3") - 0.90) <= 0.015
+        assert abs(mean_of(runs, "batchwise_precision") - 0.56) <= 0.03
     if "default" in retrained:
-        assert 0.755 <= np.mean([t.metrics["top3"] for t in retrained["default"]]) <= 0.84
+        assert 0.755 <= mean_of(retrained["default"], "top3") <= 0.84
 
 
 def record_values(
@@ -338,7 +337,7 @@ def record_values(
     for method in dict.fromkeys(s.method for s in searches):
         own = [s for s in searches if s.method == method]
         val = [s.incumbent.metrics["top3"] for s in own]
-        test = [float(np.mean([t.metrics["top3"] for t in tests[s.method, s.seed]])) for s in own]
+        test = [mean_of(tests[s.method, s.seed], "top3") for s in own]
         share = [100 * feasible_share(s) for s in own]
         feasible = f"{sum(s.feasible(s.incumbent) for s in own)} of {len(own)}"
         name, mean_share = METHODS[method], float(np.mean(share))
@@ -356,8 +355,8 @@ def record_values(
         record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, seed {s.seed}: incumbent")
     leaked = searches[0].problem.leaked
     add("duplicates", int(leaked.sum()), "Test images that are exact copies of training images")
-    add("top3_with_duplicates", *_mean_of(final, "top3"))
-    add("top3_without_duplicates", *_mean_of(final, "top3_without_leaked"))
+    for name, metric in (("with", "top3"), ("without", "top3_without_leaked")):
+        add(f"top3_{name}_duplicates", mean_of(final, metric), f"Mean {metric} over all final trainings")
 
 
 def ordering(searches: Sequence[Search]) -> str:
@@ -372,7 +371,3 @@ def ordering(searches: Sequence[Search]) -> str:
         f"{METHODS[m]} ({len(found[m])} of {count[m]}" + (f", {np.mean(found[m]):.3f})" if found[m] else ")")
         for m in best_first
     )
-
-
-def _mean_of(trials: Sequence[Trial], metric: str) -> tuple[float, str]:
-    return float(np.mean([t.metrics[metric] for t in trials])), f"Mean {metric} over all final trainings"

@@ -56,6 +56,7 @@ def check(o: Options) -> None:
 
 
 def folder(o: Options) -> Path:
+    """Where the study's trial logs and checkpoints stand."""
     return Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
 
 
@@ -63,6 +64,7 @@ def folder(o: Options) -> Path:
 
 
 def cell_search(o: Options, chosen: Settings) -> CellSearch:
+    """The problem of a DARTS search with these settings, on the study's data."""
     return CellSearch(
         data=o.dataset,
         settings=chosen,
@@ -177,6 +179,7 @@ def levels(p: Tensor, seed: int, o: Options, *, how: str = "sampled") -> Levels:
 
 
 def problem(o: Options, cells: Levels, **changes: Any) -> StackedCells:
+    """What the searches after DARTS search: stacks of these cells."""
     base = StackedCells(
         data=o.dataset,
         cells=cells,
@@ -204,10 +207,11 @@ def _n_trials(o: Options) -> int:
             f"budgets: min_budget {o.min_budget:g}, max_budget {o.max_budget:g}, total_budget {o.total_budget:g}; "
             "give 1 <= min_budget <= max_budget <= total_budget epochs"
         )
-    return count(total_budget=o.total_budget, min_budget=o.min_budget, max_budget=o.max_budget, eta=o.eta)
+    return count(o.total_budget, o.min_budget, o.max_budget, eta=o.eta, print_summary=False)
 
 
 def optimizer(o: Options, method: str, task: StackedCells, seed: int) -> Optimizer:
+    """Random search for the method "rs", else SMAC's BOHB."""
     if method == "rs":
         return RandomSearch(task, seed)
     return SmacBohb(
@@ -339,4 +343,5 @@ def run_probes(o: Options, variants: Mapping[tuple[str, int], Trial]) -> dict[tu
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted((folder(o) / "logs").glob("*.jsonl"))

@@ -1,18 +1,17 @@
 """Study 05's options: those of the class project's command line and YAML files, and the profiles."""
 
 import logging
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jahslib import cfg as cfg_layers
-from jahslib import data, paths
+from jahslib import paths, places
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.problems.stacked_cells import MOST_CELLS
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
@@ -104,10 +103,7 @@ class Options(RunOptions):
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_unknown("log_level", [self.log_level.upper()], ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-        if not self.seeds:
-            raise UserError("seeds: none given; give at least one, such as [0]")
-        if not self.methods:
-            raise UserError("methods: none given; give at least one")
+        refuse_empty(self, "seeds", "methods")
         if not 1 <= self.max_cells <= MOST_CELLS:
             raise UserError(f"max_cells: {self.max_cells}; give 1..{MOST_CELLS}")
         for name in ("candidates", "final_seeds", "probes", "probe_epochs"):
@@ -131,9 +127,6 @@ PROBE = {
     "loss_class_weight_smoothing": 0.8,
     "focal_loss_gamma": 3.0,
 }
-
-# The class project's f1_config.
-SEARCH = asdict(Settings())
 
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -234,12 +227,10 @@ def options(**given: Any) -> Options:
         merged[name] = {**defaults.get(name, {}), **own.get(name, {}), **(merged.get(name) or {})}
     o = resolve(Options, PROFILES, merged)
     if o.dataset_dir is not None:
-        if not Path(o.dataset_dir).expanduser().is_dir():
-            raise UserError(f"datasetpath: no folder {o.dataset_dir}; give the folder that holds the data sets")
-        os.environ["JAHSLIB_DATA"] = str(Path(o.dataset_dir).expanduser().resolve())  # workers inherit it
+        places.look_in(o.dataset_dir, "datasetpath")
     dataset = o.dataset
     if dataset == "auto":
-        dataset = "retinamnist" if data.at_hand("retinamnist.npz") else "retinadigits"
+        dataset = "retinamnist" if places.at_hand("retinamnist.npz") else "retinadigits"
     return replace(o, dataset=dataset, seeds=o.seeds if o.seed is None else (o.seed,))
 
 
@@ -254,14 +245,14 @@ def _config_file(given: str | None) -> str | None:
     raise UserError(f"config_file: no file {given}; give the path of a YAML file or one of {names}")
 
 
-def settings(o: Options, **changes: Any) -> Settings:
+def settings(o: Options) -> Settings:
     """The DARTS phase's settings, under the class project's names as well.
 
     Raises:
         UserError: an unknown option, or a value out of its range.
     """
     prevention = {} if o.skip_prevention else {"surrogate_schedule": "none"}
-    return read_settings("search", {**o.search, **prevention, **changes})
+    return read_settings("search", {**o.search, **prevention})
 
 
 def read_settings(place: str, given: Mapping[str, Any]) -> Settings:

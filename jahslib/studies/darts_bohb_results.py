@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from jahslib.data import load as load_data
 from jahslib.models.darts_cell import KERNELS, OPERATIONS
 from jahslib.models.stacking import from_text, most_probable_cell, to_text
 from jahslib.problems.cell_search import probabilities
@@ -13,9 +14,10 @@ from jahslib.problems.stacked_cells import MEASURES
 from jahslib.report import Report
 from jahslib.reported import load
 from jahslib.skip_prevention import surrogate_fraction
+from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.darts_bohb import Arm, Search, stopped_at
 from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, SOURCES, VARIANTS, Options, settings
-from jahslib.studies.tables import pm
+from jahslib.studies.tables import course, mean_epochs, pm, ranked
 from jahslib.trials import Trial
 
 Cells = Mapping[int, Trial]
@@ -140,7 +142,7 @@ def methods_table(o: Options, searches: Sequence[Search], cells: Cells, finals: 
                 "test_f1": pm([t["macro_f1"] for t in tests]),
                 "params_thousands": pm([s.incumbent.metrics["params"] / 1000 for s in own], 1),
                 "trials": pm([sum(t.status != "rejected" for t in s.history) for s in own], 1),
-                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs_search": mean_epochs(own),
                 "minutes_darts": round(float(np.mean(darts)), 2),
                 "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 2),
                 "epochs_final": sum(round(t.epochs) for s in own for t in finals[method, s.seed]),
@@ -159,22 +161,17 @@ def curves(o: Options, searches: Sequence[Search], cells: Cells) -> pd.DataFrame
     metric = MEASURES[o.performance_measure]
     for s in searches:
         before = 0.0 if s.method == "uniform" else cells[s.seed].outputs["seconds"] / 60
-        best, epochs = None, 0.0
-        for trial in s.history:
-            epochs += trial.epochs
-            if trial.status == "ok" and trial.final and (best is None or s.problem.rank(trial) < s.problem.rank(best)):
-                best = trial
-            if best is not None:
-                rows.append(
-                    {
-                        "data": s.problem.data,
-                        "method": s.method,
-                        "seed": s.seed,
-                        "epochs": epochs,
-                        "minutes": before + trial.elapsed / 60,
-                        metric: best.metrics[metric],
-                    }
-                )
+        for at in course(s):
+            rows.append(
+                {
+                    "data": s.problem.data,
+                    "method": s.method,
+                    "seed": s.seed,
+                    "epochs": at.epochs,
+                    "minutes": before + at.minutes,
+                    metric: at.incumbent.metrics[metric],
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -315,21 +312,16 @@ def check_claims(
         if variant == "plain":
             assert not any(trial.curve["surrogate"]), f"DARTS without prevention, seed {seed}, had a surrogate"
         assert not trial.outputs["stopped"], f"DARTS {variant}, seed {seed}, was to run to its end"
+    check_searches(searches, o.total_budget)
     for s in searches:
         name = f"{s.method} with seed {s.seed}"
-        spent = sum(t.epochs for t in s.history)
-        assert spent <= o.total_budget, f"{name} overspent: {spent} epochs"
         assert s.incumbent.fidelity == s.problem.max_epochs, f"{name}: its incumbent is not of the highest budget"
-        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-        assert not better, f"{name}: {len(better)} trials are better than its incumbent"
-        assert s.problem.split == "validation", f"{name} saw the test split"
         if o.runtime is not None:
             before = 0.0 if s.method == "uniform" else cells[s.seed].outputs["seconds"]
             for t in s.history:
                 began = before + t.elapsed - t.seconds
                 assert not t.epochs or began <= o.runtime, f"{name}: trial {t.id} overran the runtime"
-    for (method, seed), trials in finals.items():
-        assert len(trials) == o.final_seeds, f"{method}, seed {seed}: {len(trials)} final trainings"
+    check_finals(finals, o.final_seeds)
 
 
 def record_values(
@@ -364,6 +356,9 @@ def record_values(
             ("test_f1", "test macro F1"),
         ):
             add(f"{method}_{column}", table.loc[METHODS[method], column], f"{METHODS[method]}: {about} of incumbents")
+    labels = load_data(o.dataset, "test").labels
+    majority = float(labels.bincount().max() / len(labels))
+    add("majority_test_acc", majority, "Test accuracy of always naming the most frequent class", text=f"{majority:.3f}")
     add("ordering", _ordering(searches, finals), "Methods by the mean test accuracy of their incumbents")
     for where, table in shares.items():
         for variant, label in VARIANTS.items():
@@ -382,4 +377,4 @@ def record_values(
 def _ordering(searches: Sequence[Search], finals: Finals) -> str:
     methods = dict.fromkeys(s.method for s in searches)
     mean = {m: float(np.mean([_mean(finals[m, s.seed])["top1"] for s in searches if s.method == m])) for m in methods}
-    return ", ".join(f"{METHODS[m]} ({mean[m]:.3f})" for m in sorted(mean, key=lambda m: -mean[m]))
+    return ranked(mean, METHODS)

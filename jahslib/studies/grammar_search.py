@@ -14,7 +14,7 @@ from jahslib.problem import Problem
 from jahslib.problems import nasbench201, nb201
 from jahslib.problems.nasbench201 import NasBench201
 from jahslib.problems.synthetic_cells import SyntheticCells
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run
 from jahslib.trials import History
@@ -86,9 +86,7 @@ class Options(RunOptions):
         refuse_unknown("tables", self.tables, (*nasbench201.DATA, SYNTHETIC))
         refuse_unknown("objective", self.objective, nb201.PROTOCOLS)
         refuse_unknown("search_space", self.search_space, nb201.SPACES)
-        for name in ("seeds", "searcher", "surrogate_model"):
-            if not getattr(self, name):
-                raise UserError(f"{name}: none given; give at least one")
+        refuse_empty(self, "seeds", "searcher", "surrogate_model")
         if len(self.generations) != 2:
             raise UserError(f"generations: {self.generations}; give the least and the most")
 
@@ -178,6 +176,7 @@ def table_methods(o: Options) -> list[str]:
 
 
 def table_problem(data: str) -> NasBench201 | SyntheticCells:
+    """The problem of one of the study's tables."""
     return SyntheticCells() if data == SYNTHETIC else NasBench201(data)
 
 
@@ -188,6 +187,7 @@ def problem(o: Options, objective: str, space: str) -> nb201.NB201:
 
 
 def optimizer(o: Options, method: str, task: Problem, seed: int, evaluations: int) -> Optimizer:
+    """The optimizer of one search of so many evaluations; `method` is one of `METHODS`."""
     match method:
         case "random_search":
             return RandomSearch(task, seed)
@@ -215,6 +215,7 @@ def optimizer(o: Options, method: str, task: Problem, seed: int, evaluations: in
 
 
 def folder(o: Options) -> Path:
+    """Where the study's results stand."""
     return paths.results(o.profile, NOTEBOOK)
 
 
@@ -239,6 +240,7 @@ def training_searches(o: Options) -> Iterator[Run]:
 
 
 def searches(o: Options) -> Iterator[Run]:
+    """All of the study's, those on tables first."""
     yield from table_searches(o)
     yield from training_searches(o)
 
@@ -257,8 +259,10 @@ def _run(o: Options, task: Problem, method: str, seed: int, trials: int, name: s
 
 
 def finished(runs: Iterator[Run], histories: dict[str, History]) -> list[Search]:
+    """The searches that have a history, by log name."""
     return [AnySearch(r.method, r.seed, histories[r.log.stem], r.problem) for r in runs if r.log.stem in histories]
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted((folder(o) / "logs").glob("*.jsonl"))

@@ -13,7 +13,7 @@ from jahslib.optimizers.grammar_bo import SURROGATES
 from jahslib.problems.nb201 import NB201
 from jahslib.report import Report
 from jahslib.studies.grammar_search import METHODS, Options, Search, table_problem
-from jahslib.studies.tables import choosing, pm
+from jahslib.studies.tables import choosing, course, mean_epochs, pm, ranked
 
 METRICS = ("val_error", "test_error")
 
@@ -49,27 +49,21 @@ def _log10(n: int) -> float:
 
 
 def curves(found: Sequence[Search]) -> pd.DataFrame:
-    """One row an evaluation that succeeded: the incumbent's errors, and evaluations, epochs and minutes so far."""
-    rows = []
-    for s in found:
-        best, epochs = None, 0.0
-        for number, trial in enumerate(s.history, start=1):
-            epochs += trial.epochs
-            if trial.status == "ok" and (best is None or s.problem.rank(trial) < s.problem.rank(best)):
-                best = trial
-            if best is not None:
-                rows.append(
-                    {
-                        "panel": panel(s),
-                        "method": s.method,
-                        "seed": s.seed,
-                        "evaluations": number,
-                        "epochs": epochs,
-                        "minutes": trial.elapsed / 60,
-                        **{metric: best.metrics.get(metric) for metric in METRICS},
-                    }
-                )
-    return pd.DataFrame(rows)
+    """One row an evaluation, from the first that succeeded: the incumbent's errors, and evaluations, epochs and minutes
+    so far."""
+    return pd.DataFrame(
+        {
+            "panel": panel(s),
+            "method": s.method,
+            "seed": s.seed,
+            "evaluations": at.trials,
+            "epochs": at.epochs,
+            "minutes": at.minutes,
+            **{metric: at.incumbent.metrics.get(metric) for metric in METRICS},
+        }
+        for s in found
+        for at in course(s)
+    )
 
 
 def table_methods(found: Sequence[Search]) -> pd.DataFrame:
@@ -175,7 +169,7 @@ def trained_methods(found: Sequence[Search]) -> pd.DataFrame:
                 "course": pm([100 * _course(s) for s in own], 1),
                 "failed": pm([sum(t.status == "failed" for t in s.history) for s in own], 1),
                 "evaluations": round(float(np.mean([len(s.history) for s in own]))),
-                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs_search": mean_epochs(own),
                 "seconds_training": round(float(np.mean([sum(t.seconds for t in s.history) for s in own])), 1),
                 "seconds_choosing": round(float(np.mean([sum(w) for w in waits])), 1),
             }
@@ -246,7 +240,8 @@ def record_values(record: Report, o: Options, on_tables: Sequence[Search], train
     add("pool_size", o.pool_size, "Pool of the acquisition's evolution")
     add("trials_total", sum(len(s.history) for s in (*on_tables, *trained)), "Trials of all searches")
     sizes = spaces_table().set_index("space")
-    add("hierarchical_size", float(sizes.terms_log10["hierarchical"]), "log10 of distinct terms", text=_power(sizes))
+    hierarchical = float(sizes.terms_log10["hierarchical"])
+    add("hierarchical_size", hierarchical, "log10 of distinct terms", text=f"{hierarchical:.2f}")
     add("cell_based_size", sizes.terms["cell-based"], "Connected cells")
     add("ordering_tables", ordering(on_tables), "Searchers by the mean test error of their incumbents, by table")
     add("paired_tables", verdicts(on_tables), "Bayesian optimisation against the others on tables")
@@ -258,11 +253,6 @@ def record_values(record: Report, o: Options, on_tables: Sequence[Search], train
         record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, {panel(s)}, seed {s.seed}")
 
 
-def _power(sizes: pd.DataFrame) -> str:
-    """10³⁷⁵·⁸ is hard to read; its exponent is not."""
-    return f"{sizes.terms_log10['hierarchical']:.2f}"
-
-
 def ordering(found: Sequence[Search]) -> str:
     """Per panel, the methods by mean test error of their incumbents in per cent, the best first."""
     parts = []
@@ -272,8 +262,7 @@ def ordering(found: Sequence[Search]) -> str:
             for w, m, own in _groups(found)
             if w == where
         }
-        ranked = sorted(means, key=means.__getitem__)
-        parts.append(f"{where}: " + ", ".join(f"{METHODS[m]} ({means[m]:.2f})" for m in ranked))
+        parts.append(f"{where}: {ranked(means, METHODS, digits=2, lowest=True)}")
     return "; ".join(parts)
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import paths
-from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -69,8 +68,7 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        if not self.seeds:
-            raise UserError("seeds: none given; give at least one, such as [0]")
+        refuse_empty(self, "seeds")
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -164,10 +162,12 @@ def test_problem(o: Options, method: str = "bohb") -> GrowingConvNets:
 
 
 def folder(o: Options) -> Path:
+    """Where the study's trial logs stand, in `logs`."""
     return Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
 
 
 def optimizer(o: Options, method: str, task: GrowingConvNets, seed: int) -> Optimizer:
+    """The optimizer of one search; `method` is one of `METHODS`."""
     if method == "rs":
         return RandomSearch(task, seed)
     return SmacBohb(task, seed, eta=o.eta, n_init=o.n_init)
@@ -191,6 +191,7 @@ def searches(o: Options) -> Iterator[Run]:
 
 
 def finished(o: Options, histories: dict[str, History]) -> list[Search]:
+    """The searches that have a history, by log name."""
     runs = {run.log.stem: run for run in searches(o)}
     return [Search(runs[log].method, runs[log].seed, h, problem(o, runs[log].method)) for log, h in histories.items()]
 
@@ -208,4 +209,5 @@ def growing(found: Sequence[Search]) -> list[Search]:
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted((folder(o) / "logs").glob("*.jsonl"))

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from jahslib.problems.growing_convnet import grows
+from jahslib.problems.growing_convnet import LEARNING_RATE, grows
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
+from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.growing_bohb import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import layer_traces, pm
+from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, pm, ranked
 from jahslib.trials import Trial
 
 Finals = Mapping[tuple[str, int], Sequence[Trial]]
@@ -57,8 +58,8 @@ def winners_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "val_top1": s.incumbent.metrics["top1"],
                 "test_top1": pm([t.metrics["top1"] for t in trials]),
                 "widths": shape(trials),
-                "params": int(np.mean([t.metrics["params"] for t in trials])),
-                "learning_rate": s.incumbent.configuration.get("learning_rate_init", 0.01),
+                "params": int(mean_of(trials, "params")),
+                "learning_rate": s.incumbent.configuration.get("learning_rate_init", LEARNING_RATE),
                 "configurations": len(s.full),
                 "epochs": sum(t.epochs for t in s.history),
                 "minutes": s.history.trials[-1].elapsed / 60,
@@ -82,13 +83,13 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "method": METHODS[method],
                 "n": len(own),
                 "val_top1": pm([s.incumbent.metrics["top1"] for s in own]),
-                "test_top1": pm([float(np.mean([t.metrics["top1"] for t in ts])) for ts in trials]),
-                "params": pm([float(np.mean([t.metrics["params"] for t in ts])) for ts in trials], 0),
+                "test_top1": pm([mean_of(ts, "top1") for ts in trials]),
+                "params": pm([mean_of(ts, "params") for ts in trials], 0),
                 "configurations": pm(
                     [len({str(t.configuration) for t in s.history if t.status == "ok"}) for s in own], 0
                 ),
                 "rejected": round(float(np.mean([sum(t.status == "rejected" for t in s.history) for s in own]))),
-                "epochs_search": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs_search": mean_epochs(own),
                 "minutes_training": round(sum(t.seconds for t in trained) / 60 / len(own), 1),
                 "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 1),
                 "epochs_final": sum(round(t.epochs) for ts in trials for t in ts),
@@ -108,7 +109,7 @@ def evaluations_table(searches: Sequence[Search]) -> pd.DataFrame:
             "seed": s.seed,
             "top1": t.metrics["top1"],
             "params": t.metrics["params"],
-            "learning_rate": t.configuration.get("learning_rate_init", 0.01),
+            "learning_rate": t.configuration.get("learning_rate_init", LEARNING_RATE),
         }
         for s in searches
         for t in s.full
@@ -131,16 +132,12 @@ def growth_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
 
 def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None:
     """What the study says of its own run, asserted."""
+    check_searches(searches, o.epoch_budget * o.folds_used)
     for s in searches:
-        spent = sum(t.epochs for t in s.history)
-        assert spent <= o.epoch_budget * o.folds_used, f"{s.method} overspent: {spent} epochs"
         for t in s.history:
             if t.status == "ok" and o.max_params is not None:
                 assert t.metrics["params"] <= o.max_params, f"{s.method} trial {t.id}: {t.metrics['params']} parameters"
-        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-        assert not better, f"{s.method}: {len(better)} trials are better than its incumbent"
-    for (method, seed), trials in finals.items():
-        assert len(trials) == o.final_seeds, f"{method} seed {seed}: {len(trials)} final trainings"
+    check_finals(finals, o.final_seeds)
 
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], finals: Finals) -> None:
@@ -155,8 +152,7 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], finals
     for method in dict.fromkeys(s.method for s in searches):
         own = [s for s in searches if s.method == method]
         val = [s.incumbent.metrics["top1"] for s in own]
-        test = [float(np.mean([t.metrics["top1"] for t in finals[s.method, s.seed]])) for s in own]
-        params = [float(np.mean([t.metrics["params"] for t in finals[s.method, s.seed]])) for s in own]
+        test, params = ([mean_of(finals[s.method, s.seed], metric) for s in own] for metric in ("top1", "params"))
         name = METHODS[method]
         add(f"{method}_val_top1", float(np.mean(val)), f"{name}: validation accuracy of incumbents", text=pm(val))
         add(f"{method}_test_top1", float(np.mean(test)), f"{name}: test accuracy of incumbents", text=pm(test))
@@ -168,8 +164,9 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], finals
 
 
 def ordering(searches: Sequence[Search], finals: Finals) -> str:
+    """Methods by the mean test accuracy of all final trainings of their incumbents, the best first."""
     mean = {
         m: float(np.mean([t.metrics["top1"] for s in searches if s.method == m for t in finals[m, s.seed]]))
         for m in dict.fromkeys(s.method for s in searches)
     }
-    return ", ".join(f"{METHODS[m]} ({mean[m]:.3f})" for m in sorted(mean, key=lambda m: -mean[m]))
+    return ranked(mean, METHODS)

@@ -12,10 +12,11 @@ from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,
     INCUMBENT_STATIC,
+    LEARNING_RATE,
     GrowingConvNets,
     static_configuration,
 )
-from jahslib.profiles import RunOptions, resolve
+from jahslib.profiles import RunOptions, refuse_empty, resolve
 from jahslib.studies.runs import Run, run_trials, trainings
 from jahslib.trials import Trial
 
@@ -67,8 +68,7 @@ class Options(RunOptions):
         for q in (*self.thresholds, self.gamma, self.ablated):
             if not 0 <= q <= 1:
                 raise UserError(f"thresholds: {q} is none; give values in [0, 1]")
-        if not self.thresholds or not self.seeds:
-            raise UserError("thresholds and seeds: give at least one of each, such as [0.8] and [0]")
+        refuse_empty(self, "thresholds", "seeds")
         if self.test_runs < 1:
             raise UserError(f"test_runs: {self.test_runs}; give at least 1")
 
@@ -154,11 +154,13 @@ def test_problem(o: Options) -> GrowingConvNets:
 
 
 def logs(o: Options) -> Path:
+    """Folder of the study's trial logs."""
     return paths.results(o.profile, NOTEBOOK) / "logs"
 
 
 def growing(q: float) -> Configuration:
-    return {"learning_rate_init": 0.01, "n_conv_layers": 3, "n_fc_layers": 0, "conv_trigger_threshold": q}
+    """The sweep's network: three convolutions that grow at this threshold."""
+    return {"learning_rate_init": LEARNING_RATE, "n_conv_layers": 3, "n_fc_layers": 0, "conv_trigger_threshold": q}
 
 
 def sweep(o: Options) -> dict[tuple[str, int], Run]:
@@ -220,7 +222,7 @@ def run_tests(o: Options) -> dict[str, list[Trial]]:
     }
     found = run(o, runs)
     grown = [
-        static_configuration(incumbent.get("learning_rate_init", 0.01), fold["widths"], fold["n_conv"])
+        static_configuration(incumbent.get("learning_rate_init", LEARNING_RATE), fold["widths"], fold["n_conv"])
         for trial in found["BOHB growing"]
         for fold in trial.outputs["folds"]
     ]
@@ -230,10 +232,12 @@ def run_tests(o: Options) -> dict[str, list[Trial]]:
 
 
 def threshold_name(q: float) -> str:
+    """What a point of the sweep is called in tables and figures."""
     return f"q = {q:g}"
 
 
 def log_files(o: Options) -> list[Path]:
+    """The trial logs that the study's records rest on."""
     return sorted(logs(o).glob("*.jsonl"))
 
 

@@ -47,6 +47,8 @@ COMMON = ("rs", "ea", "re", "bohb", "ax")
 
 @dataclass(frozen=True)
 class Search(AnySearch[Problem]):
+    """A finished search, with the name of the task that it was on."""
+
     task: str
 
 

@@ -13,7 +13,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.problems import nasbench201, nb201
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.studies import grammar_search
 from jahslib.studies.runs import AnySearch, Run
@@ -56,9 +56,7 @@ class Options(RunOptions):
         refuse_unknown("tables", self.tables, nasbench201.DATA)
         refuse_unknown("objective", [self.objective], nb201.PROTOCOLS)
         refuse_unknown("search_space", [self.search_space], nb201.SPACES)
-        for name in ("seeds", "n_train", "surrogate_model"):
-            if not getattr(self, name):
-                raise UserError(f"{name}: none given; give at least one")
+        refuse_empty(self, "seeds", "n_train", "surrogate_model")
         if min(self.n_train) < 2 or self.n_test < 2 or self.random_trials < 0:
             raise UserError("n_train, n_test: give at least 2; random_trials: at least 0")
 
@@ -138,10 +136,12 @@ def searched(o: Options) -> grammar_search.Options:
 
 
 def problem(o: Options) -> nb201.NB201:
+    """What the networks that are learnt from were trained on: study 03's problem."""
     return grammar_search.problem(searched(o), o.objective, o.search_space)
 
 
 def folder(o: Options) -> Path:
+    """Where the study's results stand."""
     return paths.results(o.profile, NOTEBOOK)
 
 
@@ -213,6 +213,7 @@ def _observed(o: Options, errors: Sequence[float]) -> tuple[float, ...]:
 
 
 def finished(runs: Sequence[Run], histories: dict[str, History]) -> list[Search]:
+    """The fits of every source and split."""
     return [AnySearch(r.method, r.seed, histories[r.log.stem], r.problem) for r in runs]  # type: ignore[arg-type]
 
 

@@ -1,13 +1,14 @@
 """What the tables of several studies share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jahslib.studies.runs import AnySearch
-from jahslib.trials import History
+from jahslib.trials import History, Trial
 
 
 def pm(values: Sequence[float], digits: int = 3) -> str:
@@ -16,28 +17,60 @@ def pm(values: Sequence[float], digits: int = 3) -> str:
     return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
+def mean_of(trials: Sequence[Trial], metric: str) -> float:
+    """Mean of a metric over trials that all have it."""
+    return float(np.mean([t.metrics[metric] for t in trials]))
+
+
+def mean_epochs(searches: Sequence[AnySearch]) -> int:
+    """Epochs that a search was charged, mean over searches."""
+    return round(float(np.mean([sum(t.epochs for t in s.history) for s in searches])))
+
+
+def ranked(means: Mapping[str, float], labels: Mapping[str, str], *, digits: int = 3, lowest: bool = False) -> str:
+    """Methods in words with their means, the highest first or the lowest: "EA (0.912), random (0.900)"."""
+    best_first = sorted(means, key=means.__getitem__, reverse=not lowest)
+    return ", ".join(f"{labels[m]} ({means[m]:.{digits}f})" for m in best_first)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a search stands after a trial: trials, epochs charged and minutes so far, and the incumbent by then."""
+
+    trial: Trial
+    trials: int
+    epochs: float
+    minutes: float
+    incumbent: Trial
+
+
+def course(search: AnySearch) -> Iterator[Standing]:
+    """A search trial by trial, from the first on that can be the incumbent."""
+    best, epochs = None, 0.0
+    for number, trial in enumerate(search.history, start=1):
+        epochs += trial.epochs
+        may_be = trial.status == "ok" and trial.final
+        if may_be and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
+            best = trial
+        if best is not None:
+            yield Standing(trial, number, epochs, trial.elapsed / 60, best)
+
+
 def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame:
     """One row a full evaluation: the incumbent's `metric`, epochs and minutes spent so far, whether it is feasible."""
-    rows = []
-    for s in searches:
-        best, spent = None, 0.0
-        for trial in s.history:
-            spent += trial.epochs
-            if trial.status != "ok" or not trial.final:
-                continue
-            if best is None or s.problem.rank(trial) < s.problem.rank(best):
-                best = trial
-            rows.append(
-                {
-                    "method": s.method,
-                    "seed": s.seed,
-                    "epochs": spent,
-                    "minutes": trial.elapsed / 60,
-                    metric: best.metrics[metric],
-                    "feasible": s.feasible(best),
-                }
-            )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "method": s.method,
+            "seed": s.seed,
+            "epochs": at.epochs,
+            "minutes": at.minutes,
+            metric: at.incumbent.metrics[metric],
+            "feasible": s.feasible(at.incumbent),
+        }
+        for s in searches
+        for at in course(s)
+        if at.trial.status == "ok" and at.trial.final
+    )
 
 
 def choosing(history: History) -> list[float]:

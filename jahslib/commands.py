@@ -1,0 +1,21 @@
+"""What the package's command lines share; standard library only, because set-up runs before anything is installed."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from jahslib.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """A wrong option is a `UserError`, as any other wrong input is, and does not end the process here."""
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse says of the option, without the word it begins with."""
+        raise UserError(message.removeprefix("argument "))
+
+
+def refuse(command: str, error: UserError) -> int:
+    """What becomes of wrong input: one line on stderr, and the exit code 2 that this returns."""
+    print(f"{command}:", " ".join(str(error).split()), file=sys.stderr)
+    return 2
