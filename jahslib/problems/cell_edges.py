@@ -28,6 +28,10 @@ class CellEdges(Problem):
     constraints = (Constraint("connected", ">=", 1.0),)
 
     @property
+    def data(self) -> str:
+        return self.cells.data
+
+    @property
     def objective(self) -> Objective:
         return self.cells.objective
 

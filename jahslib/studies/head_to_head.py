@@ -19,7 +19,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Problem
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
-from jahslib.profiles import RunOptions, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies import constrained_ea, growing_bohb
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
@@ -80,9 +80,7 @@ class Options(RunOptions):
         refuse_unknown("settings", self.settings, METHODS)
         refuse_unknown("tasks", self.tasks, (*TRAINED, *CELLS))
         refuse_unknown("epochs", self.epochs, (*TRAINED, "cells"))
-        for name in ("seeds", "tasks"):
-            if not getattr(self, name):
-                raise UserError(f"{name}: none given; give at least one")
+        refuse_empty(self, "seeds", "tasks")
         for task in self.tasks:
             if _kind(task) not in self.epochs:
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
@@ -218,6 +216,11 @@ def optimizer(o: Options, method: str, task: Problem, seed: int, epochs: float) 
 # Runs -------------------------------------------------------------------------------------------------------------
 
 
+def budget(o: Options, task: str, found: Problem) -> float:
+    """Epochs that a search may spend, those of all folds."""
+    return o.epochs[_kind(task)] * getattr(found, "folds_used", 1)
+
+
 def folder(o: Options) -> Path:
     return paths.results(o.profile, NOTEBOOK)
 
@@ -226,7 +229,7 @@ def searches(o: Options) -> Iterator[Run]:
     """Every method on every task that admits it, seed by seed."""
     for task, method, seed in keys(o):
         found = problem(o, task, method, seed)
-        epochs = o.epochs[_kind(task)] * getattr(found, "folds_used", 1)
+        epochs = budget(o, task, found)
         yield Run(
             problem=found,
             optimizer=optimizer(o, method, found, seed, epochs),

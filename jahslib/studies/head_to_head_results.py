@@ -12,8 +12,9 @@ from statsmodels.stats.multitest import multipletests
 
 from jahslib.comparison import Ranking, paired_bootstrap, ranking, signed_rank
 from jahslib.report import Report
-from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, label
-from jahslib.studies.tables import choosing, incumbent_curves, pm
+from jahslib.studies.claims import check_finals, check_searches
+from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, budget, label
+from jahslib.studies.tables import choosing, incumbent_curves, mean_epochs, pm, ranked
 from jahslib.trials import Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
@@ -59,7 +60,7 @@ def scores_table(o: Options, searches: Sequence[Search], found: pd.DataFrame) ->
                 "test_error": pm(list(kept.test_error)) if len(kept) else "–",
                 "configurations": pm([len({str(t.configuration) for t in s.history}) for s in own], 0),
                 "full_trainings": pm([len(s.full) for s in own], 0),
-                "epochs": round(float(np.mean([sum(t.epochs for t in s.history) for s in own]))),
+                "epochs": mean_epochs(own),
             }
         )
     return pd.DataFrame(rows)
@@ -183,19 +184,12 @@ def proposals_table(o: Options, costs: pd.DataFrame) -> pd.DataFrame:
 
 def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None:
     """What the study says of its own run, asserted."""
-    by_task = {task: [s for s in searches if s.task == task] for task in o.tasks}
-    for task, own in by_task.items():
-        assert len({tuple(map(str, s.problem.constraints)) for s in own if s.method != "grammar"}) == 1, task
-        for s in own:
-            name = f"{s.method} on {task} with seed {s.seed}"
-            budget = o.epochs[task if task in TRAINED else "cells"] * getattr(s.problem, "folds_used", 1)
-            spent = sum(t.epochs for t in s.history)
-            assert spent <= budget, f"{name} overspent: {spent} epochs"
-            assert getattr(s.problem, "split", "validation") == "validation", f"{name} saw the test split"
-            better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-            assert not better, f"{name}: {len(better)} trials are better than its incumbent"
-    for key, trials in finals.items():
-        assert len(trials) == o.final_seeds, f"{key}: {len(trials)} final trainings"
+    for task in o.tasks:
+        own = [s for s in searches if s.task == task]
+        told = {tuple(map(str, s.problem.constraints)) for s in own if s.method != "grammar"}
+        assert len(told) == 1, f"{task}: methods have different constraints, {told}"
+        check_searches(own, budget(o, task, own[0].problem))
+    check_finals(finals, o.final_seeds)
 
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], found: pd.DataFrame) -> None:
@@ -209,11 +203,10 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], found:
     trials = sum(len(s.history) for s in searches)
     add("trials_total", trials, "Trials of all searches", text=f"{trials:,}")
     add("final_seeds", o.final_seeds, "Final trainings of each incumbent")
-    for title, ranked in rankings(found).items():
+    for title, found_ranks in rankings(found).items():
         key = title.replace(" ", "_")
-        add(f"{key}_friedman", ranked.friedman, f"Friedman's p, {title}", text=f"{ranked.friedman:.2g}")
-        ordered = ranked.ranks.sort_values()
-        text = ", ".join(f"{METHODS[m]} {rank:.2f}" for m, rank in ordered.items())
+        add(f"{key}_friedman", found_ranks.friedman, f"Friedman's p, {title}", text=f"{found_ranks.friedman:.2g}")
+        text = ranked(found_ranks.ranks.to_dict(), METHODS, digits=2, lowest=True)
         add(f"{key}_ranks", text, f"Methods by mean rank of the test error, {title}")
     for row in winners_table(o, found).to_dict("records"):
         key = row["task"].replace(", ", "_").replace(" ", "_")
