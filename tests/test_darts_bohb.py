@@ -155,6 +155,11 @@ class TestData:
         monkeypatch.setattr(places, "ROOT", tmp_path)
         assert options(dataset="auto").dataset == "retinadigits"
 
+    def test_images_are_flipped_and_turned_unless_they_are_digits(self):
+        assert [options(dataset=name).augment for name in ("retinamnist", "retinadigits")] == [True, False]
+        chosen = options(dataset="retinadigits", augment=True)
+        assert chosen.augment and study.problem(chosen, study.levels(uniform_probabilities(), 0, chosen)).augment
+
     def test_auto_takes_retinamnist_where_its_file_is(self, tmp_path, monkeypatch, results_folder):
         monkeypatch.setenv("JAHSLIB_DATA", str(tmp_path))
         monkeypatch.setattr(image_files, "RETINAMNIST_MD5", fake_retinamnist(tmp_path / "retinamnist.npz"))

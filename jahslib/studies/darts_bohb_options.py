@@ -51,7 +51,9 @@ class Options(RunOptions):
     `runtime`: seconds that DARTS and the search after it may take together. `total_budget`: epochs of a search after
     DARTS; SMAC's function makes of it the number of its trials.
     `surrogate`, `arch_images`: see `jahslib.problems.cell_search.CellSearch`. `candidates`: cells sampled a level.
-    `widths` to `max_mflops`, `augment`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
+    `widths` to `max_mflops`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
+    `augment`: flip and turn the training images; None does so unless they are the stand-in's digits, one of which may
+    become another.
     `resplit_final`: the final training of the method "resplit" has a split of its own, too.
     `probes`, `probe_epochs`, `probe`: trainings of each arm of the ablation, their epochs and configuration.
     `collapse`: the options of the collapse experiment: `dataset`, `per_class`, `model`, `augment`, and Settings' own.
@@ -86,7 +88,7 @@ class Options(RunOptions):
     batch_sizes: tuple[int, int] = (16, 256)
     max_mflops: float | None = None
     per_class: int | None = None
-    augment: bool = True
+    augment: bool | None = None
     final_seeds: int = 1
     probe: dict[str, Any] = field(default_factory=dict)
     checkpoint_freq: int = 1
@@ -155,9 +157,10 @@ PROFILES: dict[str, dict[str, Any]] = {
     "cpu": {
         "note": (
             "supernets of 4, 8 and 8 channels and stacks of 4 to 8, up to four cells and twelve million operations an "
-            "image, instead of up to 256 channels and six cells; batches of at least 32 instead of 16; 2 to 8 epochs "
-            "instead of 5 to 20, 136 epochs a search instead of 300, begun with three random configurations instead of "
-            "five; two networks of 6 epochs an arm of the ablation; three seeds instead of five, no limit of time; the "
+            "image, instead of up to 256 channels and six cells; batches of at least 32 instead of 16; 4 to 16 epochs "
+            "instead of 5 to 20, 204 epochs a search instead of 300, begun with three random configurations instead of "
+            "five; digits are not flipped or turned; "
+            "two networks of 6 epochs an arm of the ablation; three seeds instead of five, no limit of time; the "
             "collapse on 120 training and 60 validation images in batches of 16, not augmented, with three times the "
             "original's rate for weights and six times its rate for architecture weights"
         ),
@@ -165,9 +168,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "seeds": (2, 3, 4),
         "search": {},
         "model": {"cell_out_channels": [4, 8, 8], "use_max_pooling": [True] * 3, "fc_out_features": [16]},
-        "min_budget": 2,
-        "max_budget": 8,
-        "total_budget": 136,
+        "min_budget": 4,
+        "max_budget": 16,
+        "total_budget": 204,
         "n_init": 3,
         "max_cells": 4,
         "widths": (4, 8),
@@ -231,7 +234,8 @@ def options(**given: Any) -> Options:
     dataset = o.dataset
     if dataset == "auto":
         dataset = "retinamnist" if places.at_hand("retinamnist.npz") else "retinadigits"
-    return replace(o, dataset=dataset, seeds=o.seeds if o.seed is None else (o.seed,))
+    augment = dataset != "retinadigits" if o.augment is None else o.augment
+    return replace(o, dataset=dataset, augment=augment, seeds=o.seeds if o.seed is None else (o.seed,))
 
 
 def _config_file(given: str | None) -> str | None:
