@@ -115,7 +115,7 @@ def against_table(o: Options, found: pd.DataFrame, reference: str = REFERENCE) -
     rows = []
     for task in o.tasks:
         table = found[(found.task == task) & found.feasible].pivot(index="seed", columns="method", values="test_error")
-        for method in table.columns.intersection([m for m in o.methods if m != reference], sort=False):
+        for method in (m for m in o.methods if m in table and m != reference):
             if reference not in table or not len(pair := table[[method, reference]].dropna()):
                 continue
             values = pair[method].to_numpy(), pair[reference].to_numpy()
