@@ -158,7 +158,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
     colours = dict(zip(labels.values(), COLOURS, strict=False))
     heights = [0.9 + 0.17 * len(r.ranks) for r in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(WIDTH, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(panels), 1, figsize=(0.65 * WIDTH, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     for axis, (title, found) in zip(axes[:, 0], panels.items(), strict=True):
         named = found.nemenyi.rename(index=labels, columns=labels)

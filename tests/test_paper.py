@@ -18,8 +18,7 @@ from jahslib.triallog import TrialLog
 
 HELPERS = ("records.typ", "style.typ", "loop.typ")  # functions, layout and a drawing; everything else is prose
 NOTEBOOK = "07_constrained_EA"
-KEYS = ("01", "02", "03", "04", "05", "06", "07", "08")
-SECTIONS = {key: (paper.SOURCES / f"study_{key}.typ").read_text() for key in KEYS}
+SECTIONS = {p.stem.removeprefix("study_"): p.read_text() for p in sorted(paper.SOURCES.glob("study_*.typ"))}
 SECTION = SECTIONS["07"]
 poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is not installed")
 

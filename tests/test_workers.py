@@ -3,6 +3,9 @@ import pytest
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.search import Budget, search
+from jahslib.studies import constrained_ea
+from jahslib.studies.runs import run_all
+from jahslib.trials import History
 from jahslib.workers import InProcess, pool
 from tests.conftest import PRECISION, SIZE, Toy, decisions
 
@@ -24,7 +27,9 @@ def test_in_process_errors_arrive_with_the_result():
         future.result()
 
 
-def test_a_dask_cluster_gives_the_same_trials(tmp_path):
+@pytest.fixture(scope="module")
+def dask():
+    """The address of a scheduler on loopback with two workers."""
     distributed = pytest.importorskip("distributed")
     options = {
         "n_workers": 2,
@@ -34,14 +39,50 @@ def test_a_dask_cluster_gives_the_same_trials(tmp_path):
         "dashboard_address": None,
     }
     with distributed.LocalCluster(**options) as cluster:
-        with pool(2, scheduler=cluster.scheduler_address) as executor:
-            there = evolve(tmp_path / "dask.jsonl", executor=executor, workers=2)
+        yield cluster.scheduler_address
+
+
+def test_a_dask_cluster_gives_the_same_trials(tmp_path, dask):
+    with pool(2, scheduler=dask) as executor:
+        there = evolve(tmp_path / "dask.jsonl", executor=executor, workers=2)
     here = evolve(tmp_path / "here.jsonl")
 
     def known(history):
         return sorted((t.id, t.configuration, t.metrics) for t in history if t.bracket is None or t.bracket == 0)
 
     assert known(there) == known(here) and len(decisions(there)) == 12
+
+
+def searches_of_study_07(place, monkeypatch, *methods):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(place))
+    o = constrained_ea.options(profile="smoke", device="cpu", methods=list(methods), epoch_budget=48)
+    return list(constrained_ea.searches(o))
+
+
+def test_a_studys_searches_on_a_cluster_are_those_in_this_process(tmp_path, dask, monkeypatch):
+    there = run_all(searches_of_study_07(tmp_path / "dask", monkeypatch, "ea_hb", "rs"), workers=2, scheduler=dask)
+    here = run_all(searches_of_study_07(tmp_path / "here", monkeypatch, "ea_hb", "rs"))
+    assert {name: decisions(h) for name, h in there.items()} == {name: decisions(h) for name, h in here.items()}
+
+
+def test_a_search_spread_over_a_cluster_is_replayed_in_this_process(tmp_path, dask, monkeypatch):
+    """What the log says of the order in which trials came back is enough to decide everything once more."""
+    (run,) = searches_of_study_07(tmp_path, monkeypatch, "ea")
+    (there,) = run_all([run], workers=2, scheduler=dask).values()
+    (again,) = searches_of_study_07(tmp_path, monkeypatch, "ea")
+    made, waiting = {t.id: t for t in there}, list(there)
+    history = History()
+    for id in range(len(made)):
+        while waiting and waiting[0].asked <= id:
+            history.finish(waiting.pop(0))
+        suggestion = again.optimizer.ask(history)
+        assert history.ask(suggestion) == id
+        told = made[id]
+        assert (suggestion.configuration, suggestion.fidelity, suggestion.parent) == (
+            told.configuration,
+            told.fidelity,
+            told.parent,
+        )
 
 
 def test_an_absent_scheduler_is_named():
