@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from jahslib import cfg
 from jahslib.errors import UserError
-from jahslib.profiles import resolve
+from jahslib.profiles import RunOptions, resolve
 
 
-@dataclass(frozen=True)
-class Options:
-    profile: str
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
     lr: float = 1e-3
     max_epochs: int = 20
     use_gpu: bool | None = None
