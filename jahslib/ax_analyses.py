@@ -5,8 +5,11 @@ method; it holds experiment and generation strategy, but neither the client's se
 Ax draws its cards with plotly, whose export needs a browser; `jahslib.ax_figures` draws the same data with matplotlib.
 """
 
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ import numpy as np
 import pandas as pd
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
+from jahslib import paths
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import configure, outcomes, quiet_and_seeded
 from jahslib.problem import Configuration, Problem
@@ -22,6 +26,9 @@ from jahslib.trials import History
 
 if TYPE_CHECKING:
     from ax.api.client import Client
+
+# How Ax writes a time.
+MOMENT, FORMAT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\b"), "%Y-%m-%d %H:%M:%S.%f"
 
 LEAST_TRIALS = 3  # a surrogate of fewer says nothing
 
@@ -83,10 +90,18 @@ def client(
 
 
 def save(made: "Client", file: Path) -> Path:
-    """Write the experiment as Ax's JSON snapshot; `ax.api.client.Client.load_from_json_file` opens it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with quiet_and_seeded(0):
-        made.save_to_json_file(str(file))
+    """Write the experiment as Ax's JSON snapshot; `ax.api.client.Client.load_from_json_file` opens it.
+
+    Ax notes when the experiment was put together, which is not when it was run. Of these times only the order is kept,
+    as seconds since 1970, so that the same log gives the same file.
+    """
+    with quiet_and_seeded(0), tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / file.name
+        made.save_to_json_file(str(written))
+        text = written.read_text()
+    moments = sorted(set(MOMENT.findall(text)))
+    counted = {m: f"{datetime(1970, 1, 1) + timedelta(seconds=i):{FORMAT}}" for i, m in enumerate(moments)}
+    paths.write(file, MOMENT.sub(lambda found: counted[found[0]], text))
     return file
 
 

@@ -162,8 +162,10 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
     )
     for axis, (title, found) in zip(axes[:, 0], panels.items(), strict=True):
         named = found.nemenyi.rename(index=labels, columns=labels)
-        scikit_posthocs.critical_difference_diagram(
-            found.ranks.rename(labels),
+        # Sets of names decide the order of equal ranks and of a bar's points, and with it string hashing would.
+        apart = found.ranks.rename(labels) + 1e-9 * np.arange(len(found.ranks))
+        drawn = scikit_posthocs.critical_difference_diagram(
+            apart,
             named,
             alpha=level,
             ax=axis,
@@ -171,6 +173,8 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
             label_fmt_right="({rank:.2f}) {label}",
             color_palette={name: colours[name] for name in named.index},
         )
+        for (bar,) in drawn["crossbars"]:
+            bar.set_xdata(sorted(bar.get_xdata()))
         for text in axis.texts:
             text.set_color("black")  # some of the colours are too light for letters
         axis.set_title(f"{title}: mean rank of {found.blocks} blocks, 1 is best", loc="left")

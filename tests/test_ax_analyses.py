@@ -95,6 +95,10 @@ class TestExperiment:
         incumbent = max((t for t in history if t.status == "ok"), key=lambda t: t.metrics["accuracy"])
         assert best == pytest.approx(incumbent.configuration)
 
+    def test_the_same_log_gives_the_same_file(self, problem, history, tmp_path):
+        files = [ax_analyses.save(ax_analyses.client(problem, history, seed=3), tmp_path / name) for name in "ab"]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
     def test_stages_become_one_trial_with_a_progression(self, tmp_path):
         problem = Curves()
         optimizer = AxBO(problem, 0, n_init=12, early_stopping={"every": 2, "min_curves": 2})

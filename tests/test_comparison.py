@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,6 +143,26 @@ class TestRanking:
         )
         shown = " ".join(text.get_text() for text in figure.axes[0].texts)
         assert all(named in shown for named in ("A (1.00)", "B", "2.00", "C", "3.00")) and "U" not in shown
+
+    def test_the_diagram_does_not_hang_on_string_hashing(self):
+        """A bar over several methods is drawn alike in every process."""
+        code = (
+            "import pandas as pd; from jahslib import comparison;"
+            "costs = pd.DataFrame([[1, 2, 3, 4, 5], [2, 1, 4, 5, 3], [1, 3, 5, 2, 4]], columns=list('abcde'));"
+            "figure = comparison.critical_differences({'all': comparison.ranking(costs)}, {m: m for m in 'abcde'});"
+            "print([list(map(float, line.get_xdata())) for line in figure.axes[0].lines])"
+        )
+        drawn = {
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PYTHONHASHSEED": str(seed)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for seed in range(3)
+        }
+        assert len(drawn) == 1
 
 
 def test_costs_in_panels_keep_to_their_own_methods():
