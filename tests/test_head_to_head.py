@@ -176,7 +176,14 @@ class TestResults:
         rows = [("cifar10", m, s, True, e + 0.1 * s) for s in range(10) for m, e in (("rs", 0.3), ("ea", 0.1))]
         rows += [("cifar10", "re", s, True, 0.11 + 0.1 * s + 0.05 * (-1) ** s) for s in range(10)]
         row = results.winners_table(options(tasks=["cifar10"]), found(rows)).iloc[0]
-        assert (row.best, row.not_told_apart) == ("EA", "RE")
+        assert (row.best, row.mean_rank, row.not_told_apart) == ("EA", 1.5, "RE")
+
+    def test_few_good_incumbents_do_not_win_over_many_feasible_ones(self):
+        rows = [("cifar10", "rs", s, s < 2, 0.1) for s in range(10)] + [
+            ("cifar10", "ax", s, True, 0.2) for s in range(10)
+        ]
+        row = results.winners_table(options(tasks=["cifar10"]), found(rows)).iloc[0]
+        assert (row.best, row.feasible, row.not_told_apart) == ("Ax", 10, "none")
 
     def test_scores_leave_infeasible_incumbents_out_and_count_the_others(self):
         good, bad = cells([0.2], seed=0), cells([0.1], seed=1)
