@@ -179,9 +179,7 @@ class TestResults:
         assert (row.best, row.mean_rank, row.not_told_apart) == ("EA", 1.5, "RE")
 
     def test_few_good_incumbents_do_not_win_over_many_feasible_ones(self):
-        rows = [("cifar10", "rs", s, s < 2, 0.1) for s in range(10)] + [
-            ("cifar10", "ax", s, True, 0.2) for s in range(10)
-        ]
+        rows = [("cifar10", m, s, m == "ax" or s < 1, e) for s in range(10) for m, e in (("rs", 0.1), ("ax", 0.2))]
         row = results.winners_table(options(tasks=["cifar10"]), found(rows)).iloc[0]
         assert (row.best, row.feasible, row.not_told_apart) == ("Ax", 10, "none")
 
