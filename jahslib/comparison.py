@@ -163,7 +163,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
     for axis, (title, found) in zip(axes[:, 0], panels.items(), strict=True):
         named = found.nemenyi.rename(index=labels, columns=labels)
         # Sets of names decide the order of equal ranks and of a bar's points, and with it string hashing would.
-        apart = found.ranks.rename(labels) + 1e-9 * np.arange(len(found.ranks))
+        apart = found.ranks.rename(labels).round(2) + 1e-9 * np.arange(len(found.ranks))
         drawn = scikit_posthocs.critical_difference_diagram(
             apart,
             named,
