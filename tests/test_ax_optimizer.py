@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from ConfigSpace import ConfigurationSpace
 
+from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.problem import Job, Outcome
@@ -68,6 +70,18 @@ class TestOptions:
         histories = [told(AxBO(problem, 0, n_init=3, acquisition=options), problem, 4) for options in (FAST, FAST, {})]
         assert asked == [(4, 512, 512), (4, 512, 512), (20, 1024, 32)]
         assert [t.configuration for t in histories[0]] == [t.configuration for t in histories[1]]
+
+    def test_over_choices_alone_its_model_proposes_without_repeating_itself(self):
+        """On Ax's continuous relaxation it would try in vain and fall back to Sobol."""
+        space = ConfigurationSpace({name: list("uvw") for name in "abc"}, seed=0)
+        problem = Toy(space=space)
+        problem.evaluate = lambda job: Outcome({"accuracy": list(job.configuration.values()).count("w") / 3}, 1)
+        optimizer = AxBO(problem, 0, n_init=4, acquisition=FAST)
+        history = told(optimizer, problem, 12)
+        assert len({spaces.key(t.configuration) for t in history}) == 12
+        trials = optimizer._client._experiment.trials.values()
+        assert [run._generator_key for t in trials for run in t.generator_runs][4:] == ["BO_MIXED"] * 8
+        assert problem.incumbent(history).metrics["accuracy"] == 1
 
     @pytest.mark.parametrize(
         ("bad", "said"),
