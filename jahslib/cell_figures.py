@@ -146,9 +146,9 @@ def _draw(axis: Axes, cell: CellOperations) -> None:
             [INPUT, *(PLACES[n] for n in branch)], [*(PLACES[n] for n in branch), OUTPUT], strict=True
         ):
             style = {"color": "#bbbbbb" if dead else "black", "linestyle": ":" if dead else "-", "linewidth": 0.8}
-            axis.add_patch(
-                FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=6, shrinkA=14, shrinkB=16, **style)
-            )
+            # Twenty points from a node's centre are outside the widest of its boxes.
+            apart = {"shrinkA": 10 if start == INPUT else 20, "shrinkB": 13 if end == OUTPUT else 20}
+            axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=6, **apart, **style))
     for node, (x, y) in PLACES.items():
         name = operations[node]
         box = {

@@ -34,6 +34,10 @@ PICKED = {
         "bootstrap": [{"pair": f"Ax − {name}"} for name in ("random", "Sobol", "grid", "SMAC")],
         "methods": [{"method": name} for name in ("Ax", "random", "Sobol", "grid", "SMAC")],
     },
+    "05": {
+        "ablation": [{"cells": "uniform, no search"}],
+        "methods": [{"method": name} for name in ("DARTS, BOHB", "uniform cells")],
+    },
     "07": {"mcnemar": [{"pair": "EA-HB vs EA"}], "retrained": [{"configuration": "row 1"}]},
 }
 

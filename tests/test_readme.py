@@ -53,7 +53,12 @@ HEADLINES = {
         "cpu/04_surrogate_regression/scores_main?source=nb201_addNIST-hierarchical&n_train=10&model=WL#kendall",
         "cpu/04_surrogate_regression/n_splits",
     ),
-    "05_darts_bohb": (),
+    "05_darts_bohb": (
+        "cpu/05_darts_bohb/methods?method=DARTS, BOHB#test_acc",
+        "cpu/05_darts_bohb/methods?method=uniform cells#test_acc",
+        "cpu/05_darts_bohb/ablation?cells=uniform, no search#test_acc",
+        "cpu/05_darts_bohb/n_seeds",
+    ),
     "06_ax_bo": (
         "cpu/06_ax_bo/ax_test_top1",
         "cpu/06_ax_bo/rs_test_top1",
@@ -204,6 +209,20 @@ def test_words_04_ahead_at_every_size_and_most_from_few():
     differences = {int(row["n_train"]): float(row["difference"]) for row in pairs}
     assert all(float(row["low"]) > 0 for row in pairs)
     assert max(differences, key=lambda n: differences[n]) == value("04_surrogate_regression", "n_smallest")
+
+
+def test_words_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats_both():
+    assert value("05_darts_bohb", "data") == "retinadigits"
+    for variant in ("prevented", "plain"):
+        assert value("05_darts_bohb", f"collapse_{variant}_leader") == "zero"
+        identity, spread = map(float, value("05_darts_bohb", f"collapse_{variant}_identity").split(" ± "))
+        assert identity - spread < 0.2  # where all began
+    assert value("05_darts_bohb", "collapse_effect") == "not told apart"
+    found = {row["method"]: row["test_acc"] for row in table("cpu", "05_darts_bohb", "methods")}
+    (fixed,) = [r["test_acc"] for r in table("cpu", "05_darts_bohb", "ablation") if r["cells"] == "uniform, no search"]
+    (bohb, spread), (uniform, _) = (map(float, found[m].split(" ± ")) for m in ("DARTS, BOHB", "uniform cells"))
+    assert abs(bohb - uniform) < spread
+    assert float(fixed.split()[0]) > max(bohb, uniform)
 
 
 def test_words_06_ax_is_not_told_apart():

@@ -74,7 +74,8 @@ def operation_shares(variants: Variants) -> pd.DataFrame:
 def collapse_table(panels: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`operation_shares` by data set, a row a variant of DARTS, mean ± sd over seeds: the training loss of the first
     and the last epoch; of each operation without parameters its share after the last epoch and at its largest, and how
-    many nodes prefer it in the end; and which operation has most of the architecture weights then."""
+    many nodes prefer it in the end; identity's part of what is not zero's, among the operations that DARTS would derive
+    from; and which operation has most of the architecture weights then."""
     rows = []
     for data, shares in panels.items():
         for variant, label in VARIANTS.items():
@@ -95,6 +96,8 @@ def collapse_table(panels: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                     f"{name}_largest": pm(of_name.groupby("seed").share.max()),
                     f"{name}_nodes": pm(in_the_end.nodes, 1),
                 }
+            share = last.pivot(index="seed", columns="operation", values="share")
+            row["identity_of_rest"] = pm(share.identity / (1 - share.zero))
             rows.append(row | {"leader": leader(own)})
     return pd.DataFrame(rows)
 
@@ -105,6 +108,17 @@ def leader(shares: pd.DataFrame) -> str:
     last = shares[shares.epoch == shares.epoch.max()]
     most = last.loc[last.groupby("seed").share.idxmax()].operation.value_counts()
     return most.index[0] if len(most) == 1 else ", ".join(f"{name} ({n})" for name, n in most.items())
+
+
+def effect(shares: pd.DataFrame) -> str:
+    """What skip prevention does to identity's share after the last epoch: "less" or "more" than without, or "not told
+    apart" where the mean difference is within the seeds' standard deviation of it, or there is one seed only."""
+    last = shares[(shares.epoch == shares.epoch.max()) & (shares.operation == "identity")]
+    share = last.pivot(index="seed", columns="method", values="share")
+    difference = (share.prevented - share.plain).dropna()
+    if len(difference) < 2 or abs(difference.mean()) <= difference.std():
+        return "not told apart"
+    return "less" if difference.mean() < 0 else "more"
 
 
 def darts_table(cells: Cells) -> pd.DataFrame:
@@ -346,6 +360,7 @@ def record_values(
     add("total_budget", round(o.total_budget), "Epochs of a search after DARTS")
     add("trials_total", sum(len(s.history) for s in searches), "Trials of all searches")
     add("probes", o.probes, "Networks of each arm of the ablation and seed")
+    add("probe_epochs", o.probe_epochs, "Epochs of the ablation's networks")
     minutes = float(np.mean([t.outputs["seconds"] for t in cells.values()])) / 60
     add("darts_minutes", minutes, "Minutes of a DARTS phase", text=f"{minutes:.1f}")
     table = methods_table(o, searches, cells, finals).set_index("method")
@@ -369,6 +384,7 @@ def record_values(
                 add(f"{where}_{variant}_{name}", text, f"{name.capitalize()}'s share after the last epoch, {label}")
             add(f"{where}_{variant}_leader", leader(own), f"Operation with most weight after the last epoch, {label}")
         add(f"{where}_epochs", int(table.epoch.max()), "Epochs of these searches")
+        add(f"{where}_effect", effect(table), "Identity's share with skip prevention, against without")
     for s in searches:
         name = f"opt_cfg_{s.method}_seed{s.seed}"
         record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, seed {s.seed}")
