@@ -9,7 +9,6 @@ NASLib's order, optimizers and clipping). Every random number comes from a gener
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn, optim
 
+from jahslib import checkpoints
 from jahslib.bilevel import architecture_gradient
 from jahslib.errors import UserError
 from jahslib.losses import class_weights, focal_loss
@@ -25,7 +25,7 @@ from jahslib.models.darts_cell import KERNELS, OPERATIONS
 from jahslib.models.stacking import node_probabilities
 from jahslib.models.supernet import Supernet
 from jahslib.skip_prevention import SCHEDULES, count_skips, ranking_is_stable, surrogate_fraction
-from jahslib.training import Diverged, generators
+from jahslib.training import Diverged, generators, placed, share_generator
 
 Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
 
@@ -124,9 +124,7 @@ class Darts:
         self.stopped = ""
         self.generators = generators(seed, self.device)
         self.supernet = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
-        for module in self.supernet.modules():
-            if isinstance(getattr(module, "generator", None), torch.Generator):
-                module.generator = self.generators["layers"]
+        share_generator(self.supernet, self.generators["layers"])
         alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])
         self.alphas = nn.Parameter(alphas.to(self.device))
 
@@ -138,13 +136,8 @@ class Darts:
         self._alpha_optimizer = optim.Adam(
             [self.alphas], c.arch_learning_rate, betas=(0.5, 0.999), weight_decay=c.arch_weight_decay
         )
-        self._train, self._val = self._place(train), self._place(val)
+        self._train, self._val = placed(*train, self.device), placed(*val, self.device)
         self._class_weights = class_weights(train[1], self.supernet.classes, c.class_weight_smoothing).to(self.device)
-
-    def _place(self, images: Images) -> Images:
-        # n x h x w x c in memory: selecting rows then keeps the layout, and a permuted view is channels-last.
-        pixels = images[0].to(self.device).permute(0, 2, 3, 1).contiguous().float().div_(255)
-        return pixels, images[1].to(self.device, torch.long)
 
     @property
     def epoch(self) -> int:
@@ -252,33 +245,17 @@ class Darts:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the whole state of the search to `path`, whole or not at all."""
-        part = f"{os.fspath(path)}.{os.getpid()}.part"
-        torch.save(
-            {
-                "supernet": self.supernet.state_dict(),
-                "alphas": self.alphas.detach(),
-                "optimizers": [self._weight_optimizer.state_dict(), self._alpha_optimizer.state_dict()],
-                "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-                "records": [asdict(record) for record in self.records],
-                "stopped": self.stopped,
-                "settings": asdict(self.settings),
-                "device": self.device.type,  # generator states are not portable between kinds of device
-            },
-            part,
-        )
-        os.replace(part, path)
+        optimizers = [self._weight_optimizer.state_dict(), self._alpha_optimizer.state_dict()]
+        state = {"supernet": self.supernet.state_dict(), "alphas": self.alphas.detach(), "optimizers": optimizers}
+        state |= {"records": [asdict(record) for record in self.records], "stopped": self.stopped}
+        checkpoints.write(path, self.device, self.generators, **state, settings=asdict(self.settings))
 
     def restore(self, path: str | os.PathLike) -> None:
         """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
 
         Raises `UserError` when the file is damaged or anything of that differs.
         """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-            raise UserError(f"{path} is not a readable checkpoint: remove it and search again") from error
-        if state["device"] != self.device.type:
-            raise UserError(f"{path} was saved on {state['device']}: restore it there, not on {self.device.type}")
+        state = checkpoints.read(path, self.device, again="search again")
         if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
             raise UserError(f"{path} belongs to a search with another {differing[0]}: search again in another place")
         try:
@@ -289,7 +266,6 @@ class Darts:
             self.alphas.copy_(state["alphas"])
         for optimizer, saved in zip((self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
+        checkpoints.restore(self.generators, state)
         self.records = [EpochRecord(**record) for record in state["records"]]
         self.stopped = state["stopped"]

@@ -10,7 +10,6 @@ Snapshots hold tensors only and are loaded as such (`weights_only`): opening one
 """
 
 import json
-import pickle
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from jahslib import data, paths, spaces
+from jahslib import checkpoints, data, paths, spaces
 from jahslib.errors import UserError
 from jahslib.problem import Configuration, Job
 from jahslib.problems.cross_validated import scores
@@ -143,11 +142,7 @@ def load(place: Path, epoch: int | str, **wanted: Any) -> dict[str, Any]:
         UserError: no such id or epoch, a damaged file, or a snapshot of something else.
     """
     check(place, **wanted)
-    file = path(place, epoch)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
-        raise UserError(f"{file} is not a readable snapshot: remove it and train again") from error
+    return checkpoints.read(path(place, epoch))
 
 
 def check(place: Path, **wanted: Any) -> None:

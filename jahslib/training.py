@@ -9,7 +9,6 @@ Every random number comes from a generator that the training owns: a run depends
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
+from jahslib import checkpoints
 from jahslib.errors import UserError
 from jahslib.schedules import SCHEDULES, cosine
 
@@ -103,13 +103,9 @@ class Training:
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
-        for module in self.model.modules():
-            if isinstance(getattr(module, "generator", None), torch.Generator):
-                module.generator = self.generators["layers"]
+        share_generator(self.model, self.generators["layers"])
         self.optimizer = _optimizer(recipe, self.model, self.device)
-        # n x h x w x c in memory: selecting rows then keeps the layout, and a permuted view is channels-last.
-        self._images = images.to(self.device).permute(0, 2, 3, 1).contiguous().float().div_(255)
-        self._labels = labels.to(self.device, torch.long)
+        self._images, self._labels = placed(images, labels, self.device)
         self._bf16 = bf16 and self.device.type == "cuda"
         fixed = graph and after_step is None
         self._graph = fixed and self.device.type == "cuda" and len(images) >= recipe.batch_size
@@ -197,13 +193,9 @@ class Training:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write model, optimizer, epoch and generators to `path`, whole or not at all."""
-        part = f"{os.fspath(path)}.{os.getpid()}.part"
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch}
-        state["losses"] = self.losses
-        state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
-        state["device"] = self.device.type  # generator states are not portable between kinds of device
-        torch.save(state, part)
-        os.replace(part, path)
+        model, optimizer = self.model.state_dict(), self.optimizer.state_dict()
+        state = {"model": model, "optimizer": optimizer, "epoch": self.epoch, "losses": self.losses}
+        checkpoints.write(path, self.device, self.generators, **state)
 
     def restore(self, path: str | os.PathLike, *, weights_only_continuation: bool = False) -> None:
         """Continue from `path` in a fresh training of the same network, on the same kind of device.
@@ -212,20 +204,14 @@ class Training:
         (with the running statistics of batch normalisation), epoch and generators continue. Raises `UserError` when
         the file is damaged, holds another network or comes from another kind of device.
         """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-            raise UserError(f"{path} is not a readable checkpoint: remove it and train again") from error
-        if state["device"] != self.device.type:
-            raise UserError(f"{path} was saved on {state['device']}: restore it there, not on {self.device.type}")
+        state = checkpoints.read(path, self.device)
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
         if not weights_only_continuation:
             self.optimizer.load_state_dict(state["optimizer"])
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
+        checkpoints.restore(self.generators, state)
         self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
@@ -240,6 +226,22 @@ def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
     places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
     seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
     return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
+
+
+def share_generator(model: nn.Module, generator: torch.Generator) -> None:
+    """Let all layers that draw random numbers, those with an attribute `generator`, draw from this one."""
+    for module in model.modules():
+        if isinstance(getattr(module, "generator", None), torch.Generator):
+            module.generator = generator
+
+
+def placed(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (uint8, `n x c x h x w`) as floats in [0, 1], `n x h x w x c`, and class indices (`n`), on the device.
+
+    Selecting rows then keeps the layout in memory, and a permuted view of them is channels-last.
+    """
+    pixels = images.to(device).permute(0, 2, 3, 1).contiguous().float().div_(255)
+    return pixels, labels.to(device, torch.long)
 
 
 def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.Optimizer:

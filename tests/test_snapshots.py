@@ -179,10 +179,10 @@ class TestTest:
                 return (open, (str(trap), "w"))
 
         (place / "004.pt").write_bytes(pickle.dumps(Trap()))
-        with pytest.raises(UserError, match="not a readable snapshot"):
+        with pytest.raises(UserError, match="not a readable checkpoint"):
             tested("abc", 4)
         torch.save({"model": Trap()}, place / "004.pt")
-        with pytest.raises(UserError, match="not a readable snapshot"):
+        with pytest.raises(UserError, match="not a readable checkpoint"):
             tested("abc", 4)
         assert not trap.exists()
 
@@ -190,7 +190,7 @@ class TestTest:
         place = train(id="abc")
         file = place / "004.pt"
         file.write_bytes(file.read_bytes()[:500])
-        with pytest.raises(UserError, match="not a readable snapshot: remove it and train again"):
+        with pytest.raises(UserError, match="not a readable checkpoint: remove it and train again"):
             tested("abc", 4)
 
 
