@@ -6,6 +6,7 @@ resampled, and with them whatever two methods share on a seed (split, initial we
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import friedmanchisquare, wilcoxon
 
 from jahslib.errors import UserError
-from jahslib.plots import COLOURS, DASHES, WIDTH, steps
+from jahslib.plots import COLOURS, WIDTH, traces
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -81,10 +82,7 @@ def anytime(
     size = (WIDTH, 2.5 * down + 0.4)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey="row" if len(columns) > 1 else False)
     for i, (axis, (name, x, x_label)) in enumerate(zip(axes.flat, shown, strict=False)):
-        for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
-            own = table[(table[panel] == name) & (table.method == method)]
-            if len(own):
-                _curve(axis, own, x, y, rng, color=colour, linestyle=dashes, label=label)
+        traces(axis, table[table[panel] == name], x, y, labels, partial(band, rng=rng))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label if i % across == 0 else "")
@@ -101,19 +99,6 @@ def _legend(figure: Figure, axes: Iterable[Axes], names: Iterable[str], height: 
     shown = [name for name in names if name in handles]
     figure.legend([handles[name] for name in shown], shown, loc="upper center", ncols=len(shown))
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
-
-
-def _curve(axis, own: pd.DataFrame, x: str, y: str, rng: np.random.Generator, **look) -> None:
-    """A curve begins where all its seeds have a value and ends with the first seed to end."""
-    curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
-    start, end = max(c[0][0] for c in curves), min(c[0][-1] for c in curves)
-    grid = np.unique(np.concatenate([c[0] for c in curves]))
-    grid = grid[(grid >= start) & (grid <= end)]
-    values = steps(curves, grid)
-    axis.step(grid, values.mean(axis=0), where="post", linewidth=1.8, **look)
-    if len(curves) > 1:
-        low, high = band(values, rng)
-        axis.fill_between(grid, low, high, step="post", color=look["color"], alpha=0.15, linewidth=0)
 
 
 @dataclass(frozen=True)

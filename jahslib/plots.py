@@ -1,6 +1,6 @@
 """Figures that several studies share. Each takes tidy data and returns a matplotlib figure; none reads a log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,8 +36,21 @@ def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> 
     return values
 
 
-def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str, str]) -> None:
-    """Mean over seeds as a step function of `x`, with a band of one standard deviation.
+def deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A band of one sample standard deviation around the mean over seeds, from `seeds x points`."""
+    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
+    return mean - sd, mean + sd
+
+
+def traces(
+    axis: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    labels: Mapping[str, str],
+    band: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = deviation,
+) -> None:
+    """Mean over seeds as a step function of `x`, with a band where there are several.
 
     `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
     the first seed to end.
@@ -51,11 +64,9 @@ def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str,
         grid = np.unique(np.concatenate([c[0] for c in curves]))
         grid = grid[(grid >= start) & (grid <= end)]
         values = steps(curves, grid)
-        mean = values.mean(axis=0)
-        axis.step(grid, mean, where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
+        axis.step(grid, values.mean(axis=0), where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
         if len(curves) > 1:
-            sd = values.std(axis=0, ddof=1)
-            axis.fill_between(grid, mean - sd, mean + sd, step="post", color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(grid, *band(values), step="post", color=colour, alpha=0.15, linewidth=0)
 
 
 def trace_panels(
