@@ -55,7 +55,7 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
     return folders
 
 
-def _deepcave_files(recorded: triallog.Recorded, log: Path) -> dict[str, str]:
+def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str]:
     """File names and contents; history.jsonl comes last, since DeepCAVE watches it."""
     space, objective, constraints = _declared(recorded, log)
     ids: dict[str, int] = {}
@@ -151,7 +151,7 @@ def optuna_studies(journal: Path | str) -> dict[str, Any]:
     return {name: package.load_study(study_name=name, storage=storage) for name in names}
 
 
-def _operations(id: int, name: str, recorded: triallog.Recorded, log: Path) -> Iterator[dict[str, Any]]:
+def _operations(id: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
     space, objective, constraints = _declared(recorded, log)
     direction = MAXIMIZE if objective.best > objective.worst else MINIMIZE
     yield {"op_code": CREATE_STUDY, "study_name": name, "directions": [direction]}
@@ -235,7 +235,7 @@ def _datetime(seconds: float) -> str:
 # Both ----------------------------------------------------------------------------------------------------------------
 
 
-def _declared(recorded: triallog.Recorded, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
+def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
     """Space, objective and constraints of a log, as its header has them."""
     problem = recorded.fingerprint["problem"]
     space = problem["space"]
@@ -260,9 +260,9 @@ def _times(trial: Trial) -> tuple[float, float]:
     return trial.started or trial.finished, trial.finished
 
 
-def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.Recorded, Path]]:
+def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
     """The logs by study and name."""
-    found: dict[str, tuple[triallog.Recorded, Path]] = {}
+    found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
     for log in map(Path, logs):
         if log.is_dir():
             raise UserError(f"exports: {log} is a folder; give trial logs, such as {log}/*.jsonl")

@@ -28,8 +28,8 @@ class LogWriteError(OSError):
 
 
 @dataclass
-class Recorded:
-    """A trial log as read."""
+class LoggedSearch:
+    """A search as its trial log has it; `end` says how it ended, None where it did not."""
 
     header: dict[str, Any]
     trials: list[Trial]
@@ -107,7 +107,7 @@ class TrialLog:
             log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
 
 
-def read(path: Path) -> Recorded:
+def read(path: Path) -> LoggedSearch:
     """Read a log; a torn last line is ignored.
 
     Raises:
@@ -127,7 +127,7 @@ def read(path: Path) -> Recorded:
                 raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
     if header is None:
         raise UserError(f"trial log {path}: has no header; move the file away and run again")
-    return Recorded(header, trials, end)
+    return LoggedSearch(header, trials, end)
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
