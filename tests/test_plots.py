@@ -43,7 +43,7 @@ class TestTraces:
             axis = plt.figure().subplots()
             plots.traces(axis, curves(), "epochs", "accuracy", {"a": "A", "b": "B"}, band)
             (filled,) = axis.collections
-            corners = filled.get_paths()[0].vertices
+            corners = np.asarray(filled.get_paths()[0].vertices)
             assert max(y for x, y in corners if x == 2) == pytest.approx(high)
 
 
@@ -74,7 +74,7 @@ def test_boxes_reach_from_the_least_to_the_largest_and_show_every_run():
     assert [label.get_text() for label in axis.get_yticklabels()] == ["x", "y"]
     drawn = [sorted(cloud.get_offsets()[:, 0].tolist()) for cloud in axis.collections]
     assert drawn == [[0.1, 0.2, 0.6], [0.3, 0.4]]
-    ends = {x for line in axis.lines for x in line.get_xdata()}
+    ends = {x for line in axis.lines for x in np.asarray(line.get_xdata())}
     assert {0.1, 0.6, 0.3, 0.4} <= ends
 
 
