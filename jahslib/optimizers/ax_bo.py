@@ -44,7 +44,8 @@ class AxBO(Replayed):
         n_init: Sobol trials before the GP.
         initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
         acquisition: options of BoTorch's acquisition optimizer, such as {"num_restarts": 4, "raw_samples": 512};
-            `FAST` is a choice that proposes faster (`benchmarks/ax_proposing.py` measures it).
+            `FAST` is a choice that proposes faster (`benchmarks/ax_proposing.py` measures it). Its "options" serve
+            no space of choices alone.
         early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
             epochs; further entries go to `PercentileEarlyStoppingStrategy`. A trial then is a chain of continued ones,
             and only those that reach the highest fidelity are final. Ax's own default never stops within 10 epochs.
