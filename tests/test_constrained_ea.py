@@ -106,9 +106,6 @@ class TestResults:
         assert list(course.epochs) == [4, 8, 12, 16] and list(course.time) == [1, 2, 3, 4]
         assert list(course.columns[:6]) == ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"]
 
-    def test_feasible_share(self):
-        assert results.feasible_share(search([(0.9, 0.0), (0.5, 0.3), (0.7, 0.2), (0.6, 0.1)])) == 0.5
-
     def test_mcnemar_by_hand(self):
         """b = 9, c = 1: (|9 - 1| - 1)^2 / 10 = 4.9, beyond 3.841."""
         labels = np.zeros(20, int)

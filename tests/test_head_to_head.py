@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from jahslib import studies
+from jahslib.comparison import Ranking
 from jahslib.errors import UserError
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
@@ -134,11 +135,23 @@ class TestResults:
         row = results.errors([own], finals).iloc[0]
         assert (row.val_error, row.test_error) == pytest.approx((0.25, 0.4))
 
-    def test_curves_begin_with_the_first_feasible_incumbent(self):
-        own = cells([0.5, 0.4, 0.3])
+    def test_in_a_curve_an_infeasible_incumbent_has_the_worst_error(self):
+        own = cells([0.2, 0.4, 0.3])
         own.history.trials[0].metrics["connected"] = 0.0
         curve = results.curves(options(tasks=["synthetic-cells"]), [own])
-        assert curve.error.tolist() == [0.4, 0.3] and curve.epochs.tolist() == [2, 3]
+        assert curve.error.tolist() == [1.0, 0.4, 0.3] and curve.epochs.tolist() == [1, 2, 3]
+
+    def test_rungs_are_compared_over_all_promotions_of_a_method(self):
+        searches = []
+        for seed, (low, high) in enumerate([([0.6, 0.5, 0.4], [0.5, 0.3]), ([0.7], [0.6])]):
+            own = cells(low, seed=seed, method="bohb")
+            for parent, error in enumerate(high):
+                suggestion = Suggestion({"trial": parent}, 3, parent=parent)
+                id = own.history.ask(suggestion)
+                own.history.finish(Trial(**vars(suggestion), id=id, metrics={"val_error": error}, asked=id + 1))
+            searches.append(own)
+        (row,) = results.rungs_table(options(), [*searches, cells([0.1])]).to_dict("records")
+        assert (row["method"], row["epochs"], row["next_epochs"], row["n"], row["tau"]) == ("BOHB", 1, 3, 3, 1.0)
 
     def test_a_search_without_anything_feasible_comes_last(self):
         table = found([("t", m, 0, m != "a", e) for m, e in (("a", 0.1), ("b", 0.2), ("c", 0.3))])
@@ -161,6 +174,13 @@ class TestResults:
         ranked = results.rankings(found(rows))
         assert [r.blocks for r in ranked.values()] == [6, 3, 3]
         assert [len(r.ranks) for r in ranked.values()] == [5, 6, 6]
+
+    def test_what_nemenyi_tells_apart_is_said_from_the_better_one(self):
+        pairs = pd.DataFrame(1.0, index=["rs", "ea", "ax"], columns=["rs", "ea", "ax"])
+        ranks = pd.Series({"rs": 2.9, "ea": 2.0, "ax": 1.1})
+        assert results.told_apart(Ranking(9, ranks, 0.5, pairs)) == "none"
+        pairs.loc["ax", ["rs", "ea"]] = pairs.loc[["rs", "ea"], "ax"] = 0.01
+        assert results.told_apart(Ranking(9, ranks, 0.01, pairs)) == "Ax from EA, RS"
 
     def test_differences_are_paired_by_seed_and_corrected_over_all_rows(self):
         seeds = range(12)
@@ -189,6 +209,7 @@ class TestResults:
         searches = [good, bad]
         row = results.scores_table(options(), searches, results.errors(searches, {})).iloc[0]
         assert (row.n, row.feasible, row.val_error) == (2, 1, "0.200")
+        assert row.feasible_share == "50.0 ± 70.7"
 
     def test_proposals_are_averaged_by_task_and_method(self):
         costs = pd.DataFrame(

@@ -75,8 +75,17 @@ HEADLINES = {
         "cpu/07_constrained_EA/rs_test_top3",
         "cpu/07_constrained_EA/n_seeds",
     ),
-    "08_head_to_head": (),
+    "08_head_to_head": (
+        "cpu/08_head_to_head/scores?task=cells, cifar100&method=grammar BO#test_error",
+        "cpu/08_head_to_head/scores?task=cells, cifar100&method=Ax#test_error",
+        "cpu/08_head_to_head/scores?task=cells, cifar100&method=RS#test_error",
+        "cpu/08_head_to_head/scores?task=constrained CNN, micro17flower&method=Ax#feasible",
+        "cpu/08_head_to_head/scores?task=constrained CNN, micro17flower&method=RS#feasible",
+        "cpu/08_head_to_head/n_seeds",
+    ),
 }
+
+METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks
 
 # The same for the caption below each figure.
 CAPTIONS = {
@@ -236,6 +245,39 @@ def test_words_07_neither_random_search_nor_ax_is_behind():
     assert means["EA-HB"] <= min(means["RS"], means["Ax"])
     printed = {row["method"]: row["test_top3"] for row in reported.load("07_constrained_EA")["test"]}
     assert printed["EA-HB"] > printed["RS"]
+
+
+def test_words_08_who_wins_where_and_why():
+    """Those of the notebook's "What `cpu` showed" too."""
+    notebook = "08_head_to_head"
+    best = {row["task"]: row["best"] for row in table("cpu", notebook, "winners")}
+    constrained, growing, *cells = best
+    assert [best[task] for task in cells] == ["grammar BO"] * 3 and best[constrained] == "Ax"
+    assert value(notebook, "alike_growing_convnet").count(",") == 4
+    assert value(notebook, "all_tasks_apart") == "none" == value(notebook, "trained_networks_apart")
+    assert value(notebook, "ahead_of_random") == "grammar BO on cells, cifar10; grammar BO on cells, cifar100"
+    assert value(notebook, "cells_of_the_table_ranks").startswith("grammar BO (1.78), RE")
+    score = {(row["task"], row["method"]): row for row in table("cpu", notebook, "scores")}
+    mean, spread = ({m: float(score[growing, m]["test_error"].split(" ± ")[i]) for m in METHODS} for i in (0, 1))
+    assert max(mean.values()) - min(mean.values()) < min(spread.values())
+    feasible = {m: int(score[constrained, m]["feasible"]) for m in METHODS}
+    assert feasible.pop("Ax") == 10 and set(feasible.values()) == {4, 5, 6}
+    share = {m: float(score[constrained, m]["feasible_share"].split()[0]) for m in METHODS}
+    assert share.pop("Ax") == pytest.approx(100 / 3, abs=0.5) and share["RS"] == pytest.approx(100 / 15, abs=0.5)
+    assert max(share.values()) < 100 / 7
+    trainings = {m: score[constrained, m]["full_trainings"] for m in ("EA", "EA-HB")}
+    assert trainings == {"EA": "20 ± 0", "EA-HB": "13 ± 0"}
+    assert all(int(score[task, "EA"]["configurations"].split()[0]) in (42, 43, 44) for task in cells)
+    rank = {row["task"]: row for row in table("cpu", notebook, "ranks") if row["error"] == "test"}
+    lead = [float(rank[task]["ea"]) - float(rank[task]["ea_hb"]) for task in (constrained, growing)]
+    assert min(lead) < 0 < max(lead) and max(map(abs, lead)) < 0.5
+    taus = {(row["task"], row["method"]): float(row["tau"]) for row in table("cpu", notebook, "rungs")}
+    assert all(tau > 0.6 if task == constrained else tau < 0.5 for (task, _), tau in taus.items())
+    waits = {row["task"]: row for row in table("cpu", notebook, "proposals")}
+    assert all(float(waits[t]["grammar"]) < float(waits[t]["bohb"]) < float(waits[t]["ax"]) for t in cells)
+    costs = [row for row in table("cpu", notebook, "costs") if (row["task"], row["method"]) == (constrained, "ax")]
+    choosing, training = (sum(float(row[name]) for row in costs) for name in ("choosing", "training"))
+    assert 0.6 < choosing / training < 0.75
 
 
 # Commands, examples, links --------------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ def test_means_are_over_trials_and_over_searches():
     assert tables.pm([0.25, 0.75], 2) == "0.50 ± 0.35" and tables.pm([0.25]) == "0.250"
 
 
+def test_the_feasible_share_is_of_full_trainings_that_succeeded():
+    share = tables.feasible_share
+    assert share(search((0.9, 0.1, True), (0.5, 0.6, True), (0.7, 0.6, False), "failed")) == 0.5
+
+
 def test_claims_of_searches_hold_or_name_the_search():
     s = search((0.3, 0.6, True), (0.5, 0.6, True))
     claims.check_searches([s], epochs=4)

@@ -14,7 +14,7 @@ from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import mean_epochs, mean_of, pm
+from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, pm
 from jahslib.trials import Trial
 
 
@@ -108,11 +108,6 @@ def winners_table(searches: Sequence[Search]) -> pd.DataFrame:
         }
         for s in searches
     )
-
-
-def feasible_share(search: Search) -> float:
-    """Share of a search's full evaluations that meet the study's constraints."""
-    return float(np.mean([search.feasible(t) for t in search.full]))
 
 
 def methods_table(

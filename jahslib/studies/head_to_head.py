@@ -39,7 +39,8 @@ METHODS = {
     "grammar": "grammar BO",
 }
 TRAINED = {"constrained_cnn": "constrained CNN", "growing_convnet": "growing ConvNet"}
-CELLS = (*nasbench201.DATA, SYNTHETIC)
+TABLES = tuple(nasbench201.DATA)
+CELLS = (*TABLES, SYNTHETIC)
 
 # The methods that every task admits: cells have one fidelity, and only cells are a grammar's.
 COMMON = ("rs", "ea", "re", "bohb", "ax")
@@ -86,8 +87,6 @@ class Options(RunOptions):
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
 
 
-TABLES = tuple(nasbench201.DATA)
-
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
         "note": (
@@ -101,7 +100,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "note": (
-            "so that ten seeds are to be had, study 07's `cpu` problem with 640 epochs a search instead of 1,200, and "
+            "so that ten seeds are to be had, study 07's small problem with 640 epochs a search instead of 1,200, and "
             "study 01's with half of its images and 114 epochs instead of 152; the table whole, 60 evaluations a search"
         ),
         "tasks": (*TRAINED, *TABLES),
@@ -110,7 +109,10 @@ PROFILES: dict[str, dict[str, Any]] = {
         "growing_convnet": {"per_class": 300},
     },
     "paper": {
-        "note": "the `paper` problems and epoch budgets of studies 01 and 07; the table, 100 evaluations a search",
+        "note": (
+            "the problems and epoch budgets that studies 01 and 07 have in this profile; the table, 100 evaluations a "
+            "search"
+        ),
         "tasks": (*TRAINED, *TABLES),
         "seeds": tuple(range(10)),
         "epochs": {"constrained_cnn": 60_000, "growing_convnet": 456, "cells": 1200},

@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
 from statsmodels.stats.multitest import multipletests
 
 from jahslib.comparison import Ranking, paired_bootstrap, ranking, signed_rank
 from jahslib.report import Report
 from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, budget, label
-from jahslib.studies.tables import choosing, incumbent_curves, mean_epochs, pm, ranked
+from jahslib.studies.tables import choosing, feasible_share, incumbent_curves, mean_epochs, pm, ranked
 from jahslib.trials import Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
 REFERENCE = "rs"
+KINDS = "all tasks", "trained networks", "cells of the table"
 
 
 def errors(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
@@ -44,7 +46,10 @@ def errors(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
 
 
 def scores_table(o: Options, searches: Sequence[Search], found: pd.DataFrame) -> pd.DataFrame:
-    """One row a task and method, over its seeds; errors are those of the feasible incumbents."""
+    """One row a task and method, over its seeds; errors are those of the feasible incumbents.
+
+    `feasible_share` is that of the full trainings, in percent.
+    """
     rows = []
     for task, method in dict.fromkeys((s.task, s.method) for s in searches):
         own = [s for s in searches if (s.task, s.method) == (task, method)]
@@ -56,6 +61,7 @@ def scores_table(o: Options, searches: Sequence[Search], found: pd.DataFrame) ->
                 "method": METHODS[method],
                 "n": len(own),
                 "feasible": len(kept),
+                "feasible_share": pm([100 * feasible_share(s) for s in own], 1),
                 "val_error": pm(list(kept.val_error)) if len(kept) else "–",
                 "test_error": pm(list(kept.test_error)) if len(kept) else "–",
                 "configurations": pm([len({str(t.configuration) for t in s.history}) for s in own], 0),
@@ -67,14 +73,14 @@ def scores_table(o: Options, searches: Sequence[Search], found: pd.DataFrame) ->
 
 
 def curves(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
-    """One row a full training since the first feasible one: the incumbent's error, epochs and minutes so far."""
+    """One row a full training: the incumbent's error, epochs and minutes so far; an infeasible one has the worst."""
     parts = []
     for task in o.tasks:
         own = [s for s in searches if s.task == task]
         objective = own[0].problem.objective
         table = incumbent_curves(own, objective.metric)
-        error = (objective.best - table[objective.metric]).abs()
-        parts.append(table.assign(task=label(o, task), error=error)[table.feasible])
+        error = (objective.best - table[objective.metric]).abs().where(table.feasible, objective.worst_cost)
+        parts.append(table.assign(task=label(o, task), error=error))
     return pd.concat(parts)[["task", "method", "seed", "epochs", "minutes", "error"]].reset_index(drop=True)
 
 
@@ -87,12 +93,9 @@ def blocks(found: pd.DataFrame, methods: Sequence[str], column: str) -> pd.DataF
 
 def rankings(found: pd.DataFrame, column: str = "test_error") -> dict[str, Ranking]:
     """The common methods over all tasks, and each kind of task with those that it alone admits."""
-    kinds = {
-        "all tasks": (found, COMMON),
-        "trained networks": (found[found.task.isin(TRAINED)], (*COMMON, "ea_hb")),
-        "cells of the table": (found[~found.task.isin(TRAINED)], (*COMMON, "grammar")),
-    }
-    tables = {title: blocks(own, methods, column) for title, (own, methods) in kinds.items() if len(own)}
+    trained = found.task.isin(TRAINED)
+    kinds = (found, COMMON), (found[trained], (*COMMON, "ea_hb")), (found[~trained], (*COMMON, "grammar"))
+    tables = {title: blocks(*kind, column) for title, kind in zip(KINDS, kinds, strict=True) if len(kind[0])}
     return {title: ranking(t) for title, t in tables.items() if len(t) > 1 and len(t.columns) > 2}
 
 
@@ -159,6 +162,31 @@ def winners_table(o: Options, found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rungs_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
+    """Kendall's tau between the errors of a configuration at a rung and at the next, over all promotions of a method.
+
+    A rung orders what it was given, but only what it promoted is seen again: tau is that among its better ones.
+    """
+    pairs: dict[tuple, list[tuple[float, float]]] = {}
+    for s in searches:
+        trials = {t.id: t for t in s.history if t.status == "ok"}
+        for t in trials.values():
+            if t.parent in trials:
+                before = trials[t.parent]
+                key = (label(o, s.task), METHODS[s.method], before.fidelity, t.fidelity)
+                pairs.setdefault(key, []).append((s.problem.cost(before), s.problem.cost(t)))
+    rows = [(*key, len(own), float(kendalltau(*zip(*own, strict=True)).statistic)) for key, own in pairs.items()]
+    return pd.DataFrame(rows, columns=["task", "method", "epochs", "next_epochs", "n", "tau"]).round({"tau": 2})
+
+
+def told_apart(found: Ranking, level: float = 0.05) -> str:
+    """In words, whom Nemenyi's test tells from whom, the lower mean rank first: "RE from RS; Ax from EA, RS"."""
+    order = list(found.ranks.sort_values().index)
+    behind = {m: [other for other in order[i:] if found.nemenyi.loc[m, other] < level] for i, m in enumerate(order)}
+    said = [f"{METHODS[m]} from {', '.join(METHODS[other] for other in worse)}" for m, worse in behind.items() if worse]
+    return "; ".join(said) or "none"
+
+
 def cost_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
     """Seconds of training and of choosing of every search, and of one proposal."""
     rows = []
@@ -204,12 +232,24 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], found:
     trials = sum(len(s.history) for s in searches)
     add("trials_total", trials, "Trials of all searches", text=f"{trials:,}")
     add("final_seeds", o.final_seeds, "Final trainings of each incumbent")
-    for title, found_ranks in rankings(found).items():
-        key = title.replace(" ", "_")
-        add(f"{key}_friedman", found_ranks.friedman, f"Friedman's p, {title}", text=f"{found_ranks.friedman:.2g}")
-        text = ranked(found_ranks.ranks.to_dict(), METHODS, digits=2, lowest=True)
-        add(f"{key}_ranks", text, f"Methods by mean rank of the test error, {title}")
-    for row in winners_table(o, found).to_dict("records"):
-        key = row["task"].replace(", ", "_").replace(" ", "_")
-        add(f"best_{key}", row["best"], f"Lowest mean rank by test error, {row['task']}")
-        add(f"alike_{key}", row["not_told_apart"], f"Not told apart from it, {row['task']}")
+    own_rankings = rankings(found)
+    for title in KINDS:
+        kind, key = own_rankings.get(title), title.replace(" ", "_")
+        p = kind.friedman if kind else 1.0
+        order = ranked(kind.ranks.round(2).to_dict(), METHODS, digits=2, lowest=True) if kind else "none"
+        add(f"{key}_friedman", p, f"Friedman's p, {title}", text=f"p = {p:.2g}" if p >= 0.001 else "p < 0.001")
+        add(f"{key}_ranks", order, f"Methods by mean rank of the test error, {title}")
+        add(f"{key}_apart", told_apart(kind) if kind else "none", f"Told apart by Nemenyi's test, {title}")
+    for task, row in zip(o.tasks, winners_table(o, found).to_dict("records"), strict=True):
+        add(f"best_{task}", row["best"], f"Lowest mean rank by test error, {row['task']}")
+        add(f"alike_{task}", row["not_told_apart"], f"Not told apart from it, {row['task']}")
+    ahead = against_table(o, found).query("p_holm < 0.05 and difference < 0")
+    said = "; ".join(f"{row.pair.partition(' −')[0]} on {row.task}" for row in ahead.itertuples())
+    add("ahead_of_random", said or "none", "Ahead of random search after Holm's correction")
+    own = [s for s in searches if s.task == "constrained_cnn"]
+    shares = {m: [100 * feasible_share(s) for s in own if s.method == m] for m in dict.fromkeys(s.method for s in own)}
+    said = ranked({m: float(np.mean(values)) for m, values in shares.items()}, METHODS, digits=1)
+    add("feasible_shares", said or "none", "Share of the constrained CNN's full trainings within its limits, percent")
+    rungs = rungs_table(o, searches).dropna().groupby("task", sort=False).tau
+    said = "; ".join(f"{task}: {tau.min():.2f} to {tau.max():.2f}" for task, tau in rungs)
+    add("rung_agreement", said or "none", "Kendall's tau between the errors at a rung and at the next")

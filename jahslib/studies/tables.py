@@ -27,6 +27,11 @@ def mean_epochs(searches: Sequence[AnySearch]) -> int:
     return round(float(np.mean([sum(t.epochs for t in s.history) for s in searches])))
 
 
+def feasible_share(search: AnySearch) -> float:
+    """Share of a search's full evaluations that meet the study's constraints."""
+    return float(np.mean([search.feasible(t) for t in search.full]))
+
+
 def ranked(means: Mapping[str, float], labels: Mapping[str, str], *, digits: int = 3, lowest: bool = False) -> str:
     """Methods in words with their means, the highest first or the lowest: "EA (0.912), random (0.900)"."""
     best_first = sorted(means, key=means.__getitem__, reverse=not lowest)
