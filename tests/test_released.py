@@ -107,6 +107,12 @@ def test_load_names_what_is_wrong(results, tmp_path):
         released.load(file)
 
 
+def test_the_committed_table_is_that_of_the_committed_logs():
+    """If it is not: `python -m jahslib.released` writes it anew."""
+    results = released.paths.ROOT / "results"
+    pd.testing.assert_frame_equal(released.load(results / released.FILE), released.table(results))
+
+
 def test_documented_columns():
     text = (released.paths.ROOT / "docs/data.md").read_text()
     assert [name for name in released.COLUMNS if f"`{name}`" not in text] == []
