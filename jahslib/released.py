@@ -104,8 +104,8 @@ def _rows(log: Path, profile: str, study: str) -> list[dict[str, Any]]:
         "study": study,
         "log": log.stem,
         "problem": problem["name"],
-        "data": problem.get("data", ""),
-        "split": problem.get("split", ""),
+        "data": triallog.data_name(problem),
+        "split": problem["split"] if problem.get("split") in ("validation", "test") else "",
         "method": recorded.header["method"],
         "seed": recorded.header["seed"],
     }

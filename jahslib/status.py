@@ -24,6 +24,7 @@ from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.paths import outputs
 from jahslib.problem import Constraint, Objective
+from jahslib.triallog import data_name
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def best(watches: Iterable[Watch]) -> str:
     found = [w for w in found if not w.trains_a_list] or found
     groups: dict[tuple, list[Watch]] = {}
     for w in found:
-        groups.setdefault((w.objective, _data(w), w.constraints), []).append(w)
+        groups.setdefault((w.objective, data_name(w.problem), w.constraints), []).append(w)
     chosen: dict[tuple, list[Watch]] = {}
     for (objective, data, _), group in sorted(groups.items(), key=lambda item: -len(item[1])):
         chosen.setdefault((objective, data), group)
@@ -167,13 +168,8 @@ def best(watches: Iterable[Watch]) -> str:
     for (objective, data), group in chosen.items():
         value = min(group, key=lambda w: w.cost).best
         shown = "none feasible" if math.isnan(value) else f"{value:.4g}"
-        parts.setdefault(objective.metric, []).append(shown + (f" ({data})" if len(chosen) > 1 else ""))
+        parts.setdefault(objective.metric, []).append(shown + (f" ({data})" if data and len(chosen) > 1 else ""))
     return "; ".join(f"{metric} {', '.join(values)}" for metric, values in parts.items())
-
-
-def _data(watch: Watch) -> str:
-    data = watch.problem.get("data")
-    return data if isinstance(data, str) else watch.problem.get("name", "")
 
 
 def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,16 @@ class LoggedSearch:
     @property
     def fingerprint(self) -> dict[str, Any]:
         return self.header["fingerprint"]
+
+
+def data_name(problem: Mapping[str, Any]) -> str:
+    """The data that a fingerprint's problem is about: of a regression its source, of a wrapped problem the inner one's;
+    empty where it names none."""
+    inner = problem.get("cells")
+    if isinstance(inner, dict):
+        return data_name(inner)
+    name = problem.get("source", problem.get("data"))
+    return name if isinstance(name, str) else ""
 
 
 class TrialLog:

@@ -29,13 +29,18 @@ poppler = pytest.mark.skipif(not shutil.which("pdftotext"), reason="pdftotext is
 # Rows that a section picks by their entries, for its own conditions.
 PICKED = {
     "02": {"tests": [{"type": "BOHB growing"}], "sweep": [{"type": "q = 0.3"}, {"type": "q = 1"}]},
-    "04": {"scores_main": [{"source": "cifar10", "model": model} for model in ("counts", "WL")]},
+    "04": {
+        "scores_main": [
+            *({"source": "cifar10", "model": model} for model in ("counts", "WL")),
+            *({"source": "sources", "model": model} for model in ("hWL", "WL")),  # as its made-up record says
+        ]
+    },
     "06": {
         "bootstrap": [{"pair": f"Ax − {name}"} for name in ("random", "Sobol", "grid", "SMAC")],
         "methods": [{"method": name} for name in ("Ax", "random", "Sobol", "grid", "SMAC")],
     },
     "05": {
-        "ablation": [{"cells": "uniform, no search"}],
+        "ablation": [{"cells": cells} for cells in ("sampled", "argmax", "uniform, no search")],
         "methods": [{"method": name} for name in ("DARTS, BOHB", "uniform cells")],
     },
     "07": {"mcnemar": [{"pair": "EA-HB vs EA"}], "retrained": [{"configuration": "row 1"}]},

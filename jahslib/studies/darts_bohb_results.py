@@ -363,6 +363,8 @@ def record_values(
     add("probe_epochs", o.probe_epochs, "Epochs of the ablation's networks")
     minutes = float(np.mean([t.outputs["seconds"] for t in cells.values()])) / 60
     add("darts_minutes", minutes, "Minutes of a DARTS phase", text=f"{minutes:.1f}")
+    stopped = sum(bool(t.outputs["stopped"]) for t in cells.values())
+    add("darts_stopped", stopped, "DARTS phases that the stopping rule ended", text=f"{stopped} of {len(cells)}")
     table = methods_table(o, searches, cells, finals).set_index("method")
     for method in dict.fromkeys(s.method for s in searches):
         for column, about in (

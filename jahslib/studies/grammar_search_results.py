@@ -246,7 +246,7 @@ def record_values(record: Report, o: Options, on_tables: Sequence[Search], train
     add("ordering_tables", ordering(on_tables), "Searchers by the mean test error of their incumbents, by table")
     add("paired_tables", verdicts(on_tables), "Bayesian optimisation against the others on tables")
     if trained:
-        add("ordering_trained", ordering(trained), "Searchers by the mean validation error of trained incumbents")
+        add("ordering_trained", ordering(trained), "Searchers by the mean test error of trained incumbents")
         add("paired_trained", verdicts(trained), "Bayesian optimisation against the others, networks trained")
     for s in trained:
         name = f"opt_cfg_{s.method}_{panel(s).replace(', ', '_').replace('-', '_')}_seed{s.seed}"

@@ -36,6 +36,11 @@ def folds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     return [fold for t in trials for fold in t.outputs["folds"]]
 
 
+def over_folds(values: Sequence[float], digits: int = 3) -> str:
+    """mean ± population standard deviation, as the original has it for folds."""
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+
 def sweep_points(swept: Trials) -> pd.DataFrame:
     """One row a fold: type, params, accuracy, and whether it is ours or read from the original's figure."""
     rows = [
@@ -90,8 +95,8 @@ def ablation_table(o: Options, swept: Trials, ablated: Trials) -> pd.DataFrame:
                 "change": label,
                 "n": len(noted),
                 "channels": shape(trials),
-                "params": pm([f["params"] for f in noted], 0),
-                "accuracy": pm([f["top1"] for f in noted]),
+                "params": over_folds([f["params"] for f in noted], 0),
+                "accuracy": over_folds([f["top1"] for f in noted]),
                 "minutes": sum(t.seconds for t in trials) / 60,
             }
         )
@@ -191,12 +196,17 @@ def record_values(record: Report, o: Options, swept: Trials, tested: Trials, ful
     for name, key in names.items():
         noted = folds(swept[name])
         accuracy, params = [f["top1"] for f in noted], [f["params"] for f in noted]
-        add(f"{key}_accuracy", float(np.mean(accuracy)), f"{name}: accuracy over folds", text=pm(accuracy))
+        add(f"{key}_accuracy", float(np.mean(accuracy)), f"{name}: accuracy over folds", text=over_folds(accuracy))
         add(f"{key}_params", float(np.mean(params)), f"{name}: parameters", text=f"{np.mean(params):,.0f}")
     add("full_folds", o.full_folds, "Folds of the points trained on all of the data")
     for name, trials in full.items():
         accuracy, params = ([f[what] for f in folds(trials)] for what in ("top1", "params"))
-        add(f"full_{names[name]}_accuracy", float(np.mean(accuracy)), f"{name}, all data: accuracy", text=pm(accuracy))
+        add(
+            f"full_{names[name]}_accuracy",
+            float(np.mean(accuracy)),
+            f"{name}, all data: accuracy",
+            text=over_folds(accuracy),
+        )
         add(f"full_{names[name]}_params", float(np.mean(params)), f"{name}, all data", text=f"{np.mean(params):,.0f}")
     for name, key in zip(TEST_TYPES, ("baseline", "static", "growing", "retrained"), strict=True):
         accuracy = [t.metrics["top1"] for t in tested[name]]
