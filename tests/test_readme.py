@@ -85,8 +85,6 @@ HEADLINES = {
     ),
 }
 
-METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks
-
 # The same for the caption below each figure.
 CAPTIONS = {
     "figs/cpu/02_growing_thresholds/accuracy_params.png": ("cpu/02_growing_thresholds/folds",),
@@ -177,107 +175,6 @@ def test_every_figure_has_a_caption_whose_numbers_are_the_records():
 )
 def test_what_counts_as_a_number(text, found):
     assert numbers(text) == found
-
-
-# What the rows say in words -------------------------------------------------------------------------------------------
-
-
-def value(notebook: str, name: str):
-    return record("cpu", notebook, name)["value"]
-
-
-def test_words_01_growing_networks_are_not_ahead():
-    assert value("01_growing_bohb", "bohb_test_top1") <= value("01_growing_bohb", "static_test_top1")
-    assert "6,000 of 60,000" in value("01_growing_bohb", "profile_note")
-
-
-def test_words_02_near_on_all_images_and_no_lead_on_a_tenth():
-    full = table("cpu", "02_growing_thresholds", "full")
-    assert len(full) == 3
-    assert all(abs(float(row["accuracy"]) - float(row["reported_accuracy"])) < 0.01 for row in full)
-    (growing,) = [row for row in table("cpu", "02_growing_thresholds", "tests") if row["type"] == "BOHB growing"]
-    significance = reported.load("02_growing_thresholds")["significance"]
-    assert significance["rejected"] and float(growing["z_p"]) > significance["alpha"]
-    assert "6,000 of 60,000" in value("02_growing_thresholds", "profile_note")
-    sweep = [row for row in table("cpu", "02_growing_thresholds", "sweep") if row["type"].startswith("q = ")]
-    sizes, accuracies = ({row["type"]: float(row[name]) for row in sweep} for name in ("params", "accuracy"))
-    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
-    assert max(accuracies, key=lambda q: accuracies[q]) == "q = 0.7"
-
-
-def test_words_03_ahead_on_the_table_with_one_exception_and_not_told_apart_by_training():
-    said = value("03_grammar_search", "paired_tables")
-    assert "against random: ahead in 6 of 6" in said
-    assert "against evolution: ahead in 5 of 6" in said and "not told apart in ImageNet16-120, test error" in said
-    trained = value("03_grammar_search", "paired_trained")
-    assert trained.count("not told apart in 2 of 2") == 2 and value("03_grammar_search", "n_seeds") == 3
-
-
-def test_words_04_ahead_at_every_size_and_most_from_few():
-    pairs = table("cpu", "04_surrogate_regression", "pairs")
-    differences = {int(row["n_train"]): float(row["difference"]) for row in pairs}
-    assert all(float(row["low"]) > 0 for row in pairs)
-    assert max(differences, key=lambda n: differences[n]) == value("04_surrogate_regression", "n_smallest")
-
-
-def test_words_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats_both():
-    assert value("05_darts_bohb", "data") == "retinadigits"
-    for variant in ("prevented", "plain"):
-        assert value("05_darts_bohb", f"collapse_{variant}_leader") == "zero"
-        identity, spread = map(float, value("05_darts_bohb", f"collapse_{variant}_identity").split(" ± "))
-        assert identity - spread < 0.2  # where all began
-    assert value("05_darts_bohb", "collapse_effect") == "not told apart"
-    found = {row["method"]: row["test_acc"] for row in table("cpu", "05_darts_bohb", "methods")}
-    (fixed,) = [r["test_acc"] for r in table("cpu", "05_darts_bohb", "ablation") if r["cells"] == "uniform, no search"]
-    (bohb, spread), (uniform, _) = (map(float, found[m].split(" ± ")) for m in ("DARTS, BOHB", "uniform cells"))
-    assert abs(bohb - uniform) < spread
-    assert float(fixed.split()[0]) > max(bohb, uniform)
-
-
-def test_words_06_ax_is_not_told_apart():
-    pairs = [row for row in table("cpu", "06_ax_bo", "bootstrap") if not row["pair"].startswith("Ax − Ax")]
-    assert {row["pair"] for row in pairs} == {f"Ax − {other}" for other in ("random", "Sobol", "grid", "SMAC")}
-    assert all(float(row["low"]) < 0 < float(row["high"]) for row in pairs)
-
-
-def test_words_07_neither_random_search_nor_ax_is_behind():
-    means = {row["method"]: float(row["test_top3"].split()[0]) for row in table("cpu", "07_constrained_EA", "methods")}
-    assert means["EA-HB"] <= min(means["RS"], means["Ax"])
-    printed = {row["method"]: row["test_top3"] for row in reported.load("07_constrained_EA")["test"]}
-    assert printed["EA-HB"] > printed["RS"]
-
-
-def test_words_08_who_wins_where_and_why():
-    """Those of the notebook's "What `cpu` showed" too."""
-    notebook = "08_head_to_head"
-    best = {row["task"]: row["best"] for row in table("cpu", notebook, "winners")}
-    constrained, growing, *cells = best
-    assert [best[task] for task in cells] == ["grammar BO"] * 3 and best[constrained] == "Ax"
-    assert value(notebook, "alike_growing_convnet").count(",") == 4
-    assert value(notebook, "all_tasks_apart") == "none" == value(notebook, "trained_networks_apart")
-    assert value(notebook, "ahead_of_random") == "grammar BO on cells, cifar10; grammar BO on cells, cifar100"
-    assert value(notebook, "cells_of_the_table_ranks").startswith("grammar BO (1.78), RE")
-    score = {(row["task"], row["method"]): row for row in table("cpu", notebook, "scores")}
-    mean, spread = ({m: float(score[growing, m]["test_error"].split(" ± ")[i]) for m in METHODS} for i in (0, 1))
-    assert max(mean.values()) - min(mean.values()) < min(spread.values())
-    feasible = {m: int(score[constrained, m]["feasible"]) for m in METHODS}
-    assert feasible.pop("Ax") == 10 and set(feasible.values()) == {4, 5, 6}
-    share = {m: float(score[constrained, m]["feasible_share"].split()[0]) for m in METHODS}
-    assert share.pop("Ax") == pytest.approx(100 / 3, abs=0.5) and share["RS"] == pytest.approx(100 / 15, abs=0.5)
-    assert max(share.values()) < 100 / 7
-    trainings = {m: score[constrained, m]["full_trainings"] for m in ("EA", "EA-HB")}
-    assert trainings == {"EA": "20 ± 0", "EA-HB": "13 ± 0"}
-    assert all(int(score[task, "EA"]["configurations"].split()[0]) in (42, 43, 44) for task in cells)
-    rank = {row["task"]: row for row in table("cpu", notebook, "ranks") if row["error"] == "test"}
-    lead = [float(rank[task]["ea"]) - float(rank[task]["ea_hb"]) for task in (constrained, growing)]
-    assert min(lead) < 0 < max(lead) and max(map(abs, lead)) < 0.5
-    taus = {(row["task"], row["method"]): float(row["tau"]) for row in table("cpu", notebook, "rungs")}
-    assert all(tau > 0.6 if task == constrained else tau < 0.5 for (task, _), tau in taus.items())
-    waits = {row["task"]: row for row in table("cpu", notebook, "proposals")}
-    assert all(float(waits[t]["grammar"]) < float(waits[t]["bohb"]) < float(waits[t]["ax"]) for t in cells)
-    costs = [row for row in table("cpu", notebook, "costs") if (row["task"], row["method"]) == (constrained, "ax")]
-    choosing, training = (sum(float(row[name]) for row in costs) for name in ("choosing", "training"))
-    assert 0.6 < choosing / training < 0.75
 
 
 # Commands, examples, links --------------------------------------------------------------------------------------------
