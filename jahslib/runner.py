@@ -56,7 +56,7 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     device = _text(r"auto|cpu|cuda(:\d+)?", "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N")
     workers = _text(r"0*[1-9]\d*", "{!r} is not a positive whole number", int)
     scheduler = _text(r"(tcp|tls)://[^\s/]+:\d{1,5}", "{!r} is not an address such as tcp://host:8786")
-    add("--profile", type=profile, default="smoke", help="smoke (seconds a notebook; the default), cpu or paper")
+    add("--profile", type=profile, default="smoke", help="smoke (a minute a notebook; the default), cpu or paper")
     add("--device", type=device, default="auto", help="auto (CUDA if there is one; the default), cpu, cuda or cuda:N")
     add("--only", metavar="07,01", help="run these notebooks only, by number or name")
     add("--workers", type=workers, metavar="N", help="work on N trials at once (default: cores; 1 on CUDA or in smoke)")

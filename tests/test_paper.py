@@ -522,6 +522,12 @@ class TypedDigits:
 
 
 @pytest.mark.parametrize("source", sorted(paper.SOURCES.glob("*.typ")), ids=lambda s: s.name)
+def test_no_branch_ends_up_in_the_text(source):
+    """In markup an `else` has to follow on the line of the bracket before it; on a line of its own it is printed."""
+    assert not re.search(r"^else \[", source.read_text(), re.M)
+
+
+@pytest.mark.parametrize("source", sorted(paper.SOURCES.glob("*.typ")), ids=lambda s: s.name)
 def test_no_number_is_typed_by_hand(source):
     assert TypedDigits(source.read_text(), source.name in HELPERS).found == []
 
