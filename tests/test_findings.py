@@ -101,6 +101,9 @@ def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats
     (bohb, spread), (uniform, _) = (map(float, found[m].split(" ± ")) for m in ("DARTS, BOHB", "uniform cells"))
     assert abs(bohb - uniform) < spread
     assert float(fixed.split()[0]) > max(bohb, uniform)
+    arms = table("cpu", "05_darts_bohb", "ablation")
+    ahead = [mean(row["test_acc"]) > mean(fixed) for row in arms if row["cells"] != "uniform, no search"]
+    assert len(ahead) == 8 and sum(ahead) >= 7
 
 
 def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
