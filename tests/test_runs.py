@@ -105,6 +105,25 @@ def test_failures_and_the_lack_of_anything_feasible_are_said(tmp_path):
     assert line([run]).startswith(f"8 trials ({failed} failed), best accuracy none feasible, ") and failed
 
 
+def test_what_is_finished_is_only_read_without_a_worker_and_without_a_word(tmp_path, headless, caplog, monkeypatch):
+    first = run_all(a_run(tmp_path, seed=seed, trials=3) for seed in (0, 1))
+    assert len([r for r in caplog.records if "best feasible" in r.getMessage()]) == 2
+    caplog.clear()
+    monkeypatch.setattr(runs, "pool", lambda *_: pytest.fail("a worker was started"))
+    again = run_all((a_run(tmp_path, seed=seed, trials=3) for seed in (0, 1)), workers=2)
+    assert {name: h.trials for name, h in again.items()} == {name: h.trials for name, h in first.items()}
+    assert not [r for r in caplog.records if "best feasible" in r.getMessage()]
+
+
+def test_only_what_is_left_of_several_is_run(tmp_path, headless, caplog):
+    run_all([a_run(tmp_path, seed=1, trials=3)])
+    caplog.clear()
+    found = run_all([a_run(tmp_path, seed=seed, trials=3) for seed in (0, 1, 2)])
+    assert list(found) == ["rs-seed0", "rs-seed1", "rs-seed2"] and all(len(h) == 3 for h in found.values())
+    told = [r.getMessage().partition(":")[0] for r in caplog.records if "best feasible" in r.getMessage()]
+    assert told == ["rs-seed0", "rs-seed2"]
+
+
 def test_starting_over_does_not_count_what_was_there(tmp_path, headless, monkeypatch):
     run_all([a_run(tmp_path, trials=6)])
     monkeypatch.setattr(runs._Pace, "last", -math.inf)

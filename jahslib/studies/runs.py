@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,25 +125,34 @@ def run_all(
     """Run or resume searches; returns their histories by log name.
 
     With several searches and several workers, whole searches go side by side, each proposing and training in its own
-    worker: its decisions then depend on nothing but its seed. A single search spreads its trials over the workers.
+    worker: its decisions then depend on nothing but its seed. A single search spreads its trials over the workers. What
+    was finished before is only read, without a worker and without a word.
     """
     runs = list(runs)
-    with pool(workers, scheduler) as executor, _progress(runs, fresh):
-        if len(runs) == 1:
-            return {runs[0].log.stem: runs[0](fresh=fresh, executor=executor, workers=workers)}
-        histories: dict[str, History] = {}
-        waiting, running = list(runs), {}
-        while waiting or running:
-            while waiting and len(running) < workers:
-                run = waiting.pop(0)
-                future: Future = executor.submit(run, fresh=fresh)
-                running[future] = run
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                run = running.pop(future)
-                histories[run.log.stem] = future.result()
-                log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
+    with _progress(runs, fresh) as finished:
+        histories = {run.log.stem: run() for run in runs if run.log in finished}
+        waiting = [run for run in runs if run.log not in finished]
+        if waiting:
+            with pool(workers, scheduler) as executor:
+                if len(runs) == 1:
+                    return {runs[0].log.stem: runs[0](fresh=fresh, executor=executor, workers=workers)}
+                histories |= _side_by_side(waiting, executor, workers, fresh)
         return {run.log.stem: histories[run.log.stem] for run in runs}
+
+
+def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: bool) -> dict[str, History]:
+    histories: dict[str, History] = {}
+    running: dict[Future, Run] = {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            run = waiting.pop(0)
+            running[executor.submit(run, fresh=fresh)] = run
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            run = running.pop(future)
+            histories[run.log.stem] = future.result()
+            log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
+    return histories
 
 
 def run_trials(
@@ -163,8 +172,11 @@ class _Pace:
 
 
 @contextmanager
-def _progress(runs: list[Run], fresh: bool) -> Iterator[None]:
-    """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run."""
+def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
+    """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run.
+
+    Yields the logs that are finished already.
+    """
     headless = "JAHSLIB_RUN" in os.environ
     begun, since = time.monotonic(), time.time() if fresh else 0.0
     watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)) for run in runs]
@@ -197,7 +209,7 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[None]:
     thread = threading.Thread(target=watch_on, daemon=True)
     thread.start()
     try:
-        yield
+        yield set() if fresh else {run.log for run, watch in zip(runs, watches, strict=True) if _is_done(run, watch)}
     finally:
         finished.set()
         thread.join()
