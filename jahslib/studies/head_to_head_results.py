@@ -181,7 +181,7 @@ def rungs_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
 
 def told_apart(found: Ranking, level: float = 0.05) -> str:
     """In words, whom Nemenyi's test tells from whom, the lower mean rank first: "RE from RS; Ax from EA, RS"."""
-    order = list(found.ranks.sort_values().index)
+    order = list(found.ranks.sort_values(kind="stable").index)
     behind = {m: [other for other in order[i:] if found.nemenyi.loc[m, other] < level] for i, m in enumerate(order)}
     said = [f"{METHODS[m]} from {', '.join(METHODS[other] for other in worse)}" for m, worse in behind.items() if worse]
     return "; ".join(said) or "none"
