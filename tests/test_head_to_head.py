@@ -10,6 +10,7 @@ from jahslib.errors import UserError
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
 from jahslib.problems.synthetic_cells import SyntheticCells
+from jahslib.report import Report
 from jahslib.studies import constrained_ea, growing_bohb
 from jahslib.studies import head_to_head as study
 from jahslib.studies import head_to_head_results as results
@@ -181,6 +182,15 @@ class TestResults:
         assert results.told_apart(Ranking(9, ranks, 0.5, pairs)) == "none"
         pairs.loc["ax", ["rs", "ea"]] = pairs.loc[["rs", "ea"], "ax"] = 0.01
         assert results.told_apart(Ranking(9, ranks, 0.01, pairs)) == "Ax from EA, RS"
+
+    def test_a_kind_without_tasks_has_no_p_value(self):
+        searches = [cells([0.1 * (i + s)], method=m, seed=s) for i, m in enumerate(study.COMMON) for s in (1, 2)]
+        record = Report(study.NOTEBOOK, "smoke")
+        o = options(tasks=["synthetic-cells"])
+        results.record_values(record, o, searches, results.errors(searches, {}))
+        made = {name: r["value"] for name, r in record._records.items() if r["kind"] == "value"}
+        assert made["trained_networks_friedman"] == made["feasible_shares"] == made["rung_agreement"] == "none"
+        assert 0 < made["cells_of_the_table_friedman"] < 1
 
     def test_differences_are_paired_by_seed_and_corrected_over_all_rows(self):
         seeds = range(12)

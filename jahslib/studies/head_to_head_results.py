@@ -235,19 +235,24 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], found:
     own_rankings = rankings(found)
     for title in KINDS:
         kind, key = own_rankings.get(title), title.replace(" ", "_")
-        p = kind.friedman if kind else 1.0
-        order = ranked(kind.ranks.round(2).to_dict(), METHODS, digits=2, lowest=True) if kind else "none"
-        add(f"{key}_friedman", p, f"Friedman's p, {title}", text=f"p = {p:.2g}" if p >= 0.001 else "p < 0.001")
+        p, said, order, apart = "none", "not made", "none", "none"
+        if kind:
+            p, said = kind.friedman, f"p = {kind.friedman:.2g}" if kind.friedman >= 0.001 else "p < 0.001"
+            order = ranked(kind.ranks.round(2).to_dict(), METHODS, digits=2, lowest=True)
+            apart = told_apart(kind)
+        add(f"{key}_friedman", p, f"Friedman's p, {title}", text=said)
         add(f"{key}_ranks", order, f"Methods by mean rank of the test error, {title}")
-        add(f"{key}_apart", told_apart(kind) if kind else "none", f"Told apart by Nemenyi's test, {title}")
+        add(f"{key}_apart", apart, f"Told apart by Nemenyi's test, {title}")
     for task, row in zip(o.tasks, winners_table(o, found).to_dict("records"), strict=True):
         add(f"best_{task}", row["best"], f"Lowest mean rank by test error, {row['task']}")
         add(f"alike_{task}", row["not_told_apart"], f"Not told apart from it, {row['task']}")
     ahead = against_table(o, found).query("p_holm < 0.05 and difference < 0")
     said = "; ".join(f"{row.pair.partition(' −')[0]} on {row.task}" for row in ahead.itertuples())
     add("ahead_of_random", said or "none", "Ahead of random search after Holm's correction")
-    own = [s for s in searches if s.task == "constrained_cnn"]
-    shares = {m: [100 * feasible_share(s) for s in own if s.method == m] for m in dict.fromkeys(s.method for s in own)}
+    shares: dict[str, list[float]] = {}
+    for s in searches:
+        if s.task == "constrained_cnn":
+            shares.setdefault(s.method, []).append(100 * feasible_share(s))
     said = ranked({m: float(np.mean(values)) for m, values in shares.items()}, METHODS, digits=1)
     add("feasible_shares", said or "none", "Share of the constrained CNN's full trainings within its limits, percent")
     rungs = rungs_table(o, searches).dropna().groupby("task", sort=False).tau
