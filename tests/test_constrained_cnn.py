@@ -91,7 +91,7 @@ class TestEvaluation:
         assert outcome.cut and outcome.epochs == 0
 
     def test_divergence_charges_the_epochs_it_took(self):
-        from jahslib.search import evaluate
+        from jahslib.evaluation import evaluate
 
         wild = {**SMALL, "learning_rate_init": 0.1, "use_BN": False}
         result = evaluate(

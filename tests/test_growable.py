@@ -80,6 +80,8 @@ class TestLayers:
         layer = conv()
         with pytest.raises(UserError, match=r"\(7, 19, 3, 3\) does not fit \(10, 20, 3, 3\)"):
             layer.add_outputs(torch.zeros(7, 19, 3, 3))
+        with pytest.raises(UserError, match=r"bias of shape \(3,\) for 7 neurons"):
+            layer.add_outputs(torch.zeros(7, 20, 3, 3), torch.zeros(3))
         assert layer.weight.shape == (10, 20, 3, 3) and layer.bias.shape == (10,)
 
     def test_a_layer_without_bias_grows(self):
@@ -315,6 +317,16 @@ class TestModule:
         small.load_state_dict(large.state_dict())
         assert torch.equal(small.eval()(X), large.eval()(X))
         assert (small.conv.out_channels, small.norm.num_features, small.hidden.in_features) == (6, 6, 96)
+
+    @pytest.mark.parametrize("fused", [False, True])
+    def test_assigned_parameters_grow_under_an_optimizer(self, fused):
+        net = Net()
+        net.load_state_dict(copy.deepcopy(net.state_dict()), assign=True)
+        optimizer = torch.optim.Adam(net.parameters(), fused=fused)
+        step(net, optimizer)
+        net.widen()
+        step(net, optimizer)
+        assert optimizer.state[net.conv.weight]["exp_avg"].shape == net.conv.weight.shape
 
     def test_another_kernel_is_another_network(self):
         five = growable.Conv2d(20, 10, 5)

@@ -55,6 +55,7 @@ class _MayGrow(nn.Module):
             if found is not None and found.shape != buffer.shape and found.ndim == buffer.ndim:
                 setattr(self, name, buffer.new_empty(found.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
+        self._mark()  # `assign=True` puts other parameters in place
         self._note_size()
 
     def _note_size(self) -> None:
@@ -68,12 +69,14 @@ class _GrowableLayer(_MayGrow):
     bias: nn.Parameter | None
 
     def add_outputs(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """New neurons: `weight` k x in x ..., `bias` k (None: zeros)."""
+        """New neurons: `weight` k x in x ..., `bias` k (None: zeros). Raises `UserError` for other shapes."""
         if weight.shape[1:] != self.weight.shape[1:]:
             raise UserError(
                 f"add_outputs: weight of shape {tuple(weight.shape)} does not fit {tuple(self.weight.shape)}; "
                 "all axes but the first must agree"
             )
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise UserError(f"add_outputs: bias of shape {tuple(bias.shape)} for {len(weight)} neurons; give one each")
         _append(self.weight, weight, 0)
         if self.bias is not None:
             _append(self.bias, self.bias.new_zeros(len(weight)) if bias is None else bias, 0)

@@ -5,7 +5,7 @@ MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. Ther
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,8 @@ class GrowingConvNet(nn.Module):
         generator: a CPU generator for the weights, which follow torch's default distributions for these widths.
 
     Raises:
-        UserError: no convolution, a width below 1, or an image too small for the number of poolings.
+        UserError: no convolution, a width below 1, an image too small for the number of poolings, or an unknown
+            normalisation.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class GrowingConvNet(nn.Module):
             raise UserError(f"GrowingConvNet: widths {tuple(conv)} and {tuple(fc)}; give convolutions, each at least 1")
         if size >> len(conv) == 0:
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
+        if batch_norm not in get_args(BatchNormKind):
+            raise UserError(f"GrowingConvNet: batch_norm={batch_norm!r}; choose {', '.join(get_args(BatchNormKind))}")
         self.blocks = nn.ModuleList()
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
