@@ -9,11 +9,12 @@ import torch
 
 from jahslib.darts import Darts, Settings
 from jahslib.errors import UserError
+from jahslib.evaluation import evaluate
 from jahslib.models.stacking import uniform_probabilities
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Job
 from jahslib.problems.cell_search import CellSearch, epochs_until_stop, probabilities
-from jahslib.search import Budget, evaluate, search
+from jahslib.search import Budget, search
 from jahslib.trials import Trial
 
 SETTINGS = Settings(epochs=3, batch_size=20, apply_early_stopping=False, arch_learning_rate=0.05)

@@ -227,6 +227,21 @@ def test_derivations_count_a_production_listed_twice_as_two():
     assert Grammar("T: 1-2 2-3\nS -> T(A, A) | T(A, A) | a\nA -> a | b | b").derivations() == 2 * 9 + 1
 
 
+def test_a_capped_count_tells_whether_there_are_as_many():
+    for depth in range(4):
+        grammar = Grammar(RECURSIVE, max_depth=depth)
+        size = grammar.count()
+        assert [grammar.count(cap=cap) for cap in (1, size, size + 1, 10 * size)] == [min(size, 1), size, size, size]
+
+
+def test_terms_that_double_with_each_level_are_not_counted_to_the_end():
+    """The exact number has about 2^100 digits."""
+    deep = Grammar("Chain: 1-2 2-3\nNET -> Chain(NET, NET) | conv | pool", max_depth=100)
+    assert deep.count(cap=1000) == 1000
+    with pytest.raises(UserError, match=r"over 10\^1000 terms"):
+        deep.enumerate(10)
+
+
 def test_enumeration_of_a_large_space_is_refused():
     with pytest.raises(UserError, match=r"about 10\^375.8 terms, more than limit=100000"):
         examples.grammar("hierarchical").enumerate()

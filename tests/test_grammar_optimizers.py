@@ -12,6 +12,7 @@ from jahslib.optimizers.grammar_bo import GrammarBO, shared_table
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.problem import Fidelity, Objective, Outcome, Problem
+from jahslib.problems.function import Function
 from jahslib.problems.synthetic_cells import SyntheticCells
 from jahslib.search import Budget, search
 from jahslib.trials import History, Suggestion, Trial
@@ -280,3 +281,10 @@ def test_refuses_a_space_without_a_grammar_and_bad_populations():
         GrammarBO(conftest.Toy(), 0)
     with pytest.raises(UserError, match="tournament_size=0; both must be at least 1"):
         RegularizedEvolution(Matching(), 0, tournament_size=0)
+
+
+def test_a_grammar_that_doubles_with_each_level_is_searched_without_being_counted(tmp_path):
+    deep = Grammar("Chain: 1-2 2-3\nNET -> Chain(NET, NET) | conv | pool", max_depth=40)
+    problem = Function("deep", GrammarSpace(deep), lambda c: 1 / len(c["architecture"]), worst=1.0)
+    optimizer = GrammarBO(problem, seed=0, n_init=2, pool_size=4, generations=(0, 1))
+    assert len(search(problem, optimizer, Budget(trials=3), tmp_path / "log.jsonl", seed=0)) == 3

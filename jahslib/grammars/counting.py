@@ -23,9 +23,13 @@ Skeletons = Mapping[frozenset[str], int]
 ONE: Skeletons = {frozenset(): 1}
 
 
-def count(grammar: Grammar, *, distinct: bool) -> int:
-    """How many terms the grammar has; with `distinct` false a production listed twice counts twice."""
-    counter = _Counter(grammar, distinct)
+MANY = 10**1000  # beyond it a message does not say how many
+
+
+def count(grammar: Grammar, *, distinct: bool, cap: int | None = None) -> int:
+    """How many terms the grammar has, or `cap` if that is less; with `distinct` false a production listed twice counts
+    twice."""
+    counter = _Counter(grammar, distinct, cap)
     for depth in range(grammar.max_depth):  # from below, so that a deep limit meets no recursion limit
         for symbol in grammar.productions:
             counter.inside(symbol, depth)
@@ -40,12 +44,13 @@ def count(grammar: Grammar, *, distinct: bool) -> int:
             else:
                 filled[open_symbols] += number
         skeletons = filled
-    return sum(skeletons.values())
+    size = sum(skeletons.values())
+    return size if cap is None else min(size, cap)
 
 
 class _Counter:
-    def __init__(self, grammar: Grammar, distinct: bool):
-        self.grammar, self.distinct = grammar, distinct
+    def __init__(self, grammar: Grammar, distinct: bool, cap: int | None):
+        self.grammar, self.distinct, self.cap = grammar, distinct, cap
         self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
 
     def of(self, symbol: str, depth: int, banned: frozenset[str]) -> Skeletons:
@@ -59,7 +64,8 @@ class _Counter:
             for production in self._listed(self.grammar.options(symbol, depth, banned)):
                 children = self.grammar.outline(production, depth)
                 total.update(self._fillings(production, depth, 0, children) if production.topology else ONE)
-            self.known[key] = total
+            # Numbers are only added and multiplied, so that none that is cut to the cap ends below it.
+            self.known[key] = total if self.cap is None else {s: min(n, self.cap) for s, n in total.items()}
         return self.known[key]
 
     def _listed(self, productions: tuple[Production, ...]) -> list[Production]:
@@ -109,9 +115,9 @@ def enumerate_terms(grammar: Grammar, limit: int) -> Iterator[Term]:
     Raises:
         UserError: there are more than `limit`.
     """
-    size = grammar.count()
+    size = grammar.count(cap=max(limit + 1, MANY))
     if size > limit:
-        about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}"
+        about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}" if size < MANY else "over 10^1000"
         raise UserError(f"grammar: it has {about} terms, more than limit={limit}; raise the limit or sample")
     return (term for term, _ in _terms(grammar, grammar.start, grammar.max_depth, NO_BAN, {}))
 

@@ -252,12 +252,13 @@ class Grammar:
 
     # Size ---------------------------------------------------------------------------------------------------------
 
-    def count(self) -> int:
-        """How many distinct terms this grammar has (those with a path from source to sink).
+    def count(self, cap: int | None = None) -> int:
+        """How many distinct terms this grammar has (those with a path from source to sink), or `cap` if that is less.
 
-        Exact; where a production nests its own nonterminal twice, the number's digits double with each level of depth.
+        Exact; where a production nests its own nonterminal twice, the number's digits double with each level of depth,
+        which a cap cuts short.
         """
-        return counting.count(self, distinct=True)
+        return counting.count(self, distinct=True, cap=cap)
 
     def derivations(self) -> int:
         """As `count`, but a production that is listed twice counts twice."""

@@ -182,6 +182,6 @@ class GrammarBO(Described):
 def shared_table(grammar: Grammar, hierarchical: bool) -> TermTable:
     """One table of label counts for all searches over a grammar; what it holds changes no result."""
     table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
-    if grammar.count() <= SMALL:
+    if grammar.count(cap=SMALL + 1) <= SMALL:
         table.index(list(grammar.enumerate(SMALL)))
     return table

@@ -30,7 +30,7 @@ class RegularizedEvolution(Described):
     tournament is held. When 1,000 of them and then 10,000 random draws bring nothing new, the search is done.
 
     Raises:
-        UserError: a population or tournament below 1.
+        UserError: a population or tournament below 1, or a space with forbidden clauses.
     """
 
     problem: Problem
@@ -39,6 +39,7 @@ class RegularizedEvolution(Described):
     tournament_size: int = 10
 
     def __post_init__(self):
+        spaces.refuse_forbidden_clauses(self.problem.space, "regularized evolution")
         if self.pop_size < 1 or self.tournament_size < 1:
             raise UserError(
                 f"regularized evolution: pop_size={self.pop_size}, tournament_size={self.tournament_size}; "
