@@ -20,7 +20,7 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.optimizers.ax_bo import configure, outcomes, quiet_and_seeded
+from jahslib.optimizers.ax_bo import configure, metric_name, outcomes, quiet_and_seeded
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History
 
@@ -111,7 +111,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
     Raises:
         UserError: fewer than three trials.
     """
-    metric, numeric = problem.objective.metric, numeric_parameters(problem)
+    metric, numeric = metric_name(problem.objective.metric), numeric_parameters(problem)
     with quiet_and_seeded(seed):
         from ax.analysis.plotly.cross_validation import CrossValidationPlot
         from ax.analysis.plotly.parallel_coordinates import ParallelCoordinatesPlot
@@ -151,7 +151,7 @@ def surface(
     grid = [{**others, x: u, y: v} for v in axes[1] for u in axes[0]]
     with quiet_and_seeded(seed):
         predicted = made.predict([dict(point) for point in grid])  # which it rewrites in place
-    metric = problem.objective.metric
+    metric = metric_name(problem.objective.metric)
     rows = [(p[x], p[y], *map(float, q[metric])) for p, q in zip(grid, predicted, strict=True)]
     return pd.DataFrame(rows, columns=[x, y, "mean", "sem"])
 

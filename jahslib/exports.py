@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(*to_deepcave(args.logs, args.out), sep="\n")
         else:
             print(to_optuna(args.logs, args.out))
-    except UserError as error:
+    except (UserError, OSError) as error:
         return refuse("jahslib.exports", error)
     return 0
 

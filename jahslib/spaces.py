@@ -54,17 +54,40 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
     return complete(space, values)
 
 
-def refuse_others(space: ConfigurationSpace | Space, method: str) -> None:
-    """At the door of a method that works on named hyperparameters.
+def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: bool = False) -> None:
+    """At the door of a method that works on named hyperparameters; `forbidden`: it minds forbidden clauses.
 
     Raises:
-        UserError: the space is no ConfigurationSpace.
+        UserError: the space is no ConfigurationSpace, or one with clauses that the method does not mind.
     """
     if not isinstance(space, ConfigurationSpace):
         raise UserError(
             f"{method}: works on a ConfigurationSpace, not on {space}; "
             "use random search, regularized evolution or grammar BO"
         )
+    if not forbidden:
+        refuse_forbidden_clauses(space, method)
+
+
+def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> None:
+    """At the door of a method that would run into forbidden clauses. Raises `UserError` if the space has any."""
+    if isinstance(space, ConfigurationSpace) and space.forbidden_clauses:
+        raise UserError(
+            f"{method}: minds no forbidden clauses, such as {space.forbidden_clauses[0]}; use random search or BOHB, "
+            "or a constraint on a metric known before training"
+        )
+
+
+def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
+    """At the door of a search, whose log is JSON.
+
+    Raises:
+        UserError: a hyperparameter has values that JSON would not give back as they are.
+    """
+    for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
+        for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
+            if not isinstance(_python(value), str | bool | int | float | None):
+                raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:

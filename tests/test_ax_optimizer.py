@@ -8,8 +8,8 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.ax_bo import FAST, AxBO
-from jahslib.problem import Job, Outcome
+from jahslib.optimizers.ax_bo import FAST, AxBO, outcomes
+from jahslib.problem import Constraint, Job, Outcome
 from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
 from jahslib.trials import History, Trial
@@ -91,11 +91,28 @@ class TestOptions:
                 "initialisation: 'budget' is unknown; choose from initialize_with_center",
             ),
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0; give a whole number of epochs"),
+            ({"acquisition": {"restarts": 4}}, "acquisition: 'restarts' is unknown; choose from num_restarts"),
+            ({"method": "quality"}, "method: 'quality' is unknown"),
+            ({"n_init": 0}, "n_init: 0 trials before the model"),
         ],
     )
     def test_refuses_bad_ones(self, bad, said):
         with pytest.raises(UserError, match=said):
             AxBO(Curves(), 0, **bad)
+
+    @pytest.mark.parametrize("metric", ["sum", "N", "beta", "top-1"])
+    def test_metrics_may_have_names_that_mean_something_in_a_formula(self, metric):
+        problem = Toy((Constraint(metric, ">=", 0.5),))
+        problem.evaluate = lambda job: Outcome({"accuracy": 0.5, metric: job.configuration["kernel"] / 7}, 1)
+        history = told(AxBO(problem, 0, n_init=2, acquisition=FAST), problem, 4)
+        assert {t.status for t in history} == {"ok"}
+
+    @pytest.mark.parametrize("relation", ["<=", ">="])
+    @pytest.mark.parametrize("bound", [-1.0, 0.0, 0.4])
+    def test_what_a_failed_trial_did_not_measure_is_told_as_infeasible(self, relation, bound):
+        constraint = Constraint("precision", relation, bound)
+        values = outcomes(Toy((constraint,)), Trial({}, 9, status="failed"))
+        assert values["accuracy"] == 0.0 and constraint.violation(values) >= 1
 
     def test_refuses_an_option_that_axs_rule_lacks(self):
         with pytest.raises(UserError, match=r"early_stopping: .*unexpected keyword argument 'percent'"):

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from ConfigSpace import ConfigurationSpace, ForbiddenEqualsClause
 
 from jahslib import triallog
+from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
@@ -197,6 +199,33 @@ def printed_under_two_hashings(program, folder):
             )
         )
     return [process.communicate()[0].splitlines() for process in running]
+
+
+FORBIDDEN = ConfigurationSpace({"kernel": [3, 5], "norm": [True, False]})
+FORBIDDEN.add(ForbiddenEqualsClause(FORBIDDEN["kernel"], 5))
+
+
+class TestSpacesThatAMethodCannotSearch:
+    @pytest.mark.parametrize("name", ["EA", "regularized evolution", "Ax"])
+    def test_forbidden_clauses_are_refused_at_the_door(self, name):
+        with pytest.raises(UserError, match=r"minds no forbidden clauses, such as .*kernel"):
+            OPTIMIZERS[name](Toy(space=FORBIDDEN), 0)
+
+    @pytest.mark.parametrize("name", ["random search", "SMAC BOHB"])
+    def test_forbidden_clauses_are_minded(self, name, tmp_path):
+        toy = Toy(space=FORBIDDEN)
+        history = search(toy, OPTIMIZERS[name](toy, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0)
+        assert {t.configuration["kernel"] for t in history} == {3} and len(history) == 2
+
+    @pytest.mark.parametrize("bad", [{"eta": 1}, {"min_fidelity": 0}, {"min_fidelity": 20}])
+    def test_no_hyperband_plan_is_refused_at_the_door(self, bad):
+        for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True)):
+            with pytest.raises(UserError, match="hyperband: "):
+                optimizer(Toy(), 0, **bad)
+
+    def test_no_probability_is_refused(self):
+        with pytest.raises(UserError, match="p_mutation=7"):
+            Evolution(Toy(), 0, p_mutation=7)
 
 
 def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from ConfigSpace import ConfigurationSpace, Float, Integer
+from ConfigSpace import ConfigurationSpace, Float, Integer, Normal
 
 from jahslib.errors import UserError
 from jahslib.optimizers.grid import even_counts, grid
@@ -14,7 +14,7 @@ from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
 from jahslib.trials import History
 from tests.conftest import Toy, conditional_space, tiny_space
-from tests.test_optimizers import TestConformance  # noqa: F401 (run here with the two below)
+from tests.test_optimizers import FORBIDDEN, TestConformance  # noqa: F401 (the class is run here with the two below)
 
 
 def shuffled_grid(problem, seed):
@@ -37,6 +37,19 @@ def proposed(problem, n, seed=0):
     for _ in range(n):
         history.ask(optimizer.ask(history))
     return [s.configuration for s in history.suggestions]
+
+
+@pytest.mark.parametrize("method", [lambda s: Sobol(Toy(space=s), 0), lambda s: grid(s, dict.fromkeys(s, 2))])
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (ConfigurationSpace({"rate": Float("rate", (0, 1), distribution=Normal(0.5, 0.1))}), "cannot divide rate"),
+        (FORBIDDEN, "minds no forbidden clauses"),
+    ],
+)
+def test_spaces_that_cannot_be_divided_evenly_are_refused_at_the_door(method, space, said):
+    with pytest.raises(UserError, match=said):
+        method(space)
 
 
 class TestSobol:

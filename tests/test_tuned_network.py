@@ -6,9 +6,9 @@ import torch
 
 from jahslib import data
 from jahslib.errors import UserError
+from jahslib.evaluation import evaluate
 from jahslib.problem import Job
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting, space
-from jahslib.search import evaluate
 
 SETTING = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-5}
 

@@ -4,7 +4,10 @@ Every trial runs at the highest fidelity, unless early stopping is asked for. Th
 constraints.
 """
 
+import builtins
+import keyword
 import logging
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 5
 
 # Options that a description names only where they are used: a log made without them stays one search with today's.
 OPTIONAL = ("initialisation", "acquisition", "early_stopping")
+ACQUISITION = ("num_restarts", "raw_samples", "options")
 INITIALISATION = (
     "initialize_with_center",
     "min_observed_initialization_trials",
@@ -52,10 +56,11 @@ class AxBO(Replayed):
 
     Ax sees the box of all hyperparameters; those that are inactive in a proposal are dropped before training. A trial
     that was rejected before training, or failed, is told as the worst objective with the constraint metrics that are
-    known and the worst of those that are not, so that the model learns to stay away.
+    known and infeasible ones for those that are not, so that the model learns to stay away.
 
     Raises:
-        UserError: a space that Ax has no parameters for, an unknown option of the initialisation, or no such interval.
+        UserError: a space that Ax has no parameters for or with forbidden clauses, an unknown method or option, no
+            trial before the model, or no such interval.
     """
 
     problem: Problem
@@ -71,6 +76,13 @@ class AxBO(Replayed):
         for name in self.initialisation:
             if name not in INITIALISATION:
                 raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")
+        for name in self.acquisition:
+            if name not in ACQUISITION:
+                raise UserError(f"acquisition: {name!r} is unknown; choose from {', '.join(ACQUISITION)}")
+        if self.method not in ("fast", "random_search"):
+            raise UserError(f"method: {self.method!r} is unknown to us; choose fast or random_search")
+        if self.n_init < 1:
+            raise UserError(f"n_init: {self.n_init} trials before the model; give at least 1")
         every = self.early_stopping.get("every", 1)
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise UserError(f"early_stopping: every={every!r}; give a whole number of epochs of at least 1")
@@ -189,20 +201,28 @@ def configure(client: Any, problem: Problem, name: str | None = None) -> None:
     client.configure_experiment(parameters=parameters(problem.space), name=name)
     sign = "" if problem.objective.best > problem.objective.worst else "-"
     client.configure_optimization(
-        objective=sign + problem.objective.metric,
-        outcome_constraints=[f"{c.metric} {c.relation} {c.bound}" for c in problem.constraints],
+        objective=sign + metric_name(problem.objective.metric),
+        outcome_constraints=[f"{metric_name(c.metric)} {c.relation} {c.bound}" for c in problem.constraints],
     )
 
 
+def metric_name(metric: str) -> str:
+    """What Ax calls a metric: it reads objectives and constraints as formulas, in which `sum` is a function."""
+    import sympy
+
+    known = hasattr(builtins, metric) or hasattr(sympy, metric) or keyword.iskeyword(metric)
+    return metric if metric.isidentifier() and not known else "metric_" + re.sub(r"\W", "_", metric)
+
+
 def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
-    """What Ax is told of a trial: the objective and the constrained metrics, the worst of those that are not known."""
+    """What Ax is told of a trial: the objective and the constrained metrics, and of those that are not known a value as
+    far beyond the bound as the bound is from 0."""
     objective = problem.objective
-    told = {objective.metric: trial.metrics.get(objective.metric, objective.worst)}
-    if trial.status != "ok":
-        told[objective.metric] = objective.worst
+    measured = trial.metrics.get(objective.metric, objective.worst) if trial.status == "ok" else objective.worst
+    told = {metric_name(objective.metric): measured}
     for c in problem.constraints:
-        beyond = 2 * c.bound if c.relation == "<=" else 0.0
-        told[c.metric] = float(trial.metrics.get(c.metric, beyond))
+        beyond = c.bound + (1 if c.relation == "<=" else -1) * (abs(c.bound) or 1.0)
+        told[metric_name(c.metric)] = float(trial.metrics.get(c.metric, beyond))
     return told
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers import hyperband
+from jahslib.optimizers.hyperband import Rung, plan
 from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
@@ -40,7 +40,8 @@ class Evolution(Replayed):
         frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
 
     Raises:
-        UserError: a space without named hyperparameters, no population or children, or an unknown selection.
+        UserError: a space without named hyperparameters or with forbidden clauses, no population or children, an
+            unknown selection, no probability, or no Hyperband plan.
     """
 
     problem: Problem
@@ -60,6 +61,10 @@ class Evolution(Replayed):
             raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
         if self.parent_selection not in ("neutral", "tournament"):
             raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
+        if not 0 <= self.p_mutation <= 1:
+            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
+        if self.hyperband:
+            self._brackets()
 
     # The method --------------------------------------------------------------------------------------------------
 
@@ -83,7 +88,7 @@ class Evolution(Replayed):
 
     def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
         grown: list[Trial] = []
-        brackets = hyperband.plan(self.min_fidelity or self.problem.fidelity.low, self.problem.fidelity.high, self.eta)
+        brackets = self._brackets()
         for number, rungs in enumerate(brackets, start=step * len(brackets)):
             children = self._children(population, rungs[0].members, rng)
             trained: list[Trial] = []
@@ -105,6 +110,10 @@ class Evolution(Replayed):
                     break
             grown += [t for t in trained if t.final]
         return grown
+
+    def _brackets(self) -> list[list[Rung]]:
+        low, high = self.problem.fidelity.low, self.problem.fidelity.high
+        return plan(low if self.min_fidelity is None else self.min_fidelity, high, self.eta)
 
     def _survivors(self, members: list[Trial]) -> list[Trial]:
         """Feasible members by objective, then infeasible ones by how little they violate; the first mu live on."""

@@ -10,7 +10,7 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.sobol import from_unit
+from jahslib.optimizers.sobol import from_unit, refuse_unbounded
 from jahslib.problem import Configuration
 
 
@@ -24,9 +24,10 @@ def grid(
     early then has no preferred corner. Combinations that differ only in inactive hyperparameters appear once.
 
     Raises:
-        UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space is a grammar's.
+        UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space as in
+            `refuse_unbounded`.
     """
-    spaces.refuse_others(space, "grid")
+    refuse_unbounded(space, "grid")
     for name in [*counts, *space]:
         if name not in space or name not in counts:
             raise UserError(

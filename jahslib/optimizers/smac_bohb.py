@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import spaces
+from jahslib.optimizers import hyperband
 from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Problem
 from jahslib.trials import Suggestion, Trial
@@ -35,7 +36,7 @@ class SmacBohb(Replayed):
     A problem without constraints gives the plain baseline.
 
     Raises:
-        UserError: a space without named hyperparameters.
+        UserError: a space without named hyperparameters, or no Hyperband plan.
     """
 
     problem: Problem
@@ -53,7 +54,11 @@ class SmacBohb(Replayed):
         return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
 
     def __post_init__(self):
-        spaces.refuse_others(self.problem.space, "BOHB")
+        spaces.refuse_others(self.problem.space, "BOHB", forbidden=True)
+        hyperband.plan(self._low(), self.problem.fidelity.high, self.eta)  # refuses what SMAC would fail on
+
+    def _low(self) -> int:
+        return self.problem.fidelity.low if self.min_fidelity is None else self.min_fidelity
 
     def start(self) -> None:
         self._smac = self._facade()
@@ -104,7 +109,7 @@ class SmacBohb(Replayed):
             output_directory=Path(self._folder.name),
             deterministic=True,
             n_trials=1_000_000,  # the search loop keeps the budget
-            min_budget=self.min_fidelity or self.problem.fidelity.low,
+            min_budget=self._low(),
             max_budget=self.problem.fidelity.high,
             seed=self.seed,
             use_default_config=self.use_default_config,

@@ -13,8 +13,9 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 from scipy.stats import qmc
 
 from jahslib import spaces
+from jahslib.errors import UserError
 from jahslib.optimizers.replayed import Described
-from jahslib.problem import Configuration, Problem
+from jahslib.problem import Configuration, Problem, Space
 from jahslib.trials import History, Suggestion
 
 BLOCK = 64  # a power of two, as the sequence's balance needs
@@ -27,13 +28,16 @@ class Sobol(Described):
     constraint known before training.
 
     It is done when 10,000 further points bring nothing new: the space is exhausted, or the constraints are impossible.
+
+    Raises:
+        UserError: as `refuse_unbounded`.
     """
 
     problem: Problem
     seed: int
 
     def __post_init__(self):
-        spaces.refuse_others(self.problem.space, "Sobol")
+        refuse_unbounded(self.problem.space, "Sobol")
 
     def ask(self, history: History) -> Suggestion | None:
         configuration = next(islice(self._sequence(), len(history.suggestions), None), None)
@@ -52,6 +56,21 @@ class Sobol(Described):
                     fruitless = 0
                     seen.add(key)
                     yield configuration
+
+
+def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
+    """At the door of a method that divides the space's box evenly.
+
+    Raises:
+        UserError: the space is no ConfigurationSpace, has forbidden clauses, or a hyperparameter that is drawn from
+            another distribution than the uniform one.
+    """
+    spaces.refuse_others(space, method)
+    for hp in space.values():  # type: ignore[union-attr]
+        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter | Constant) and not (
+            hasattr(hp, "choices") or hasattr(hp, "sequence")
+        ):
+            raise UserError(f"{method}: cannot divide {hp}; use a uniform float or integer, categorical or ordinal")
 
 
 def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
