@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message.removeprefix("argument "))
 
 
-def refuse(command: str, error: UserError) -> int:
-    """What becomes of wrong input: one line on stderr, and the exit code 2 that this returns."""
+def refuse(command: str, error: UserError | OSError) -> int:
+    """One line on stderr on wrong input or a place that cannot be written, and the exit code 2, which this returns."""
     print(f"{command}:", " ".join(str(error).split()), file=sys.stderr)
     return 2

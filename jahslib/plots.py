@@ -89,7 +89,7 @@ def trace_panels(
             if limits and y in limits:
                 axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
                 axis.annotate(
-                    "floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+                    "floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=8
                 )
             axis.set_ylabel(y_label if j == 0 else "")
             axis.set_xlabel(x_label if i == len(rows) - 1 else "")

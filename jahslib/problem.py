@@ -42,11 +42,24 @@ class Objective:
     """The metric to optimise. It is maximised when `best > worst`, minimised otherwise.
 
     `worst` is what a failed trial counts as; `best` is a bound that no trial passes, so that `cost` is never negative.
+
+    Raises:
+        UserError: the bounds are equal, or one is not finite.
     """
 
     metric: str
     best: float = 1.0
     worst: float = 0.0
+
+    def __post_init__(self):
+        if not (math.isfinite(self.best) and math.isfinite(self.worst) and self.best != self.worst):
+            raise UserError(
+                f"objective {self.metric}: best={self.best}, worst={self.worst}; give two finite values that differ"
+            )
+
+    def is_beyond_best(self, value: float) -> bool:
+        """Whether a value is better than `best`, by more than rounding: then `best` is no bound."""
+        return (value - self.best) / (self.best - self.worst) > 1e-9
 
     def cost(self, metrics: Mapping[str, float]) -> float:
         """Distance to `best`: 0 is ideal, larger is worse."""
@@ -59,18 +72,27 @@ class Objective:
 
     @classmethod
     def parse(cls, described: list) -> "Objective":
-        """The objective of a trial log's header, in which null is an infinite bound."""
-        metric, *bounds = described
-        return cls(metric, *(math.inf if bound is None else bound for bound in bounds))
+        """The objective as it stands in a trial log's header."""
+        return cls(*described)
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """`metric <= bound` or `metric >= bound`; equality is feasible."""
+    """`metric <= bound` or `metric >= bound`; equality is feasible.
+
+    Raises:
+        UserError: another relation, or a bound that is not finite.
+    """
 
     metric: str
     relation: Literal["<=", ">="]
     bound: float
+
+    def __post_init__(self):
+        if self.relation not in ("<=", ">="):
+            raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
+        if not math.isfinite(self.bound):
+            raise UserError(f"constraint {self.metric}: bound {self.bound} is not finite; leave the constraint out")
 
     def excess(self, metrics: Mapping[str, float]) -> float:
         """How far outside the bound, in the metric's own unit: at most 0 when feasible, NaN for a missing metric."""
@@ -158,14 +180,18 @@ class Problem(ABC):
 
     @abstractmethod
     def evaluate(self, job: Job) -> Outcome:
-        """Train and measure. Anything raised here makes the trial `failed` with the worst cost."""
+        """Train and measure. What is raised here makes the trial `failed` with the worst cost, but for `UserError`,
+        which ends the search: what only the user can mend would fail every further trial too."""
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Metrics that need no training (a parameter count); constraints on them are checked before training."""
         return {}
 
     def epochs(self, stages: tuple[int, ...]) -> float:
-        """Epochs that a job of these stages will be charged: those since its parent, or all without one."""
+        """Epochs that a job of these stages will be charged: those since its parent, or all without one.
+
+        Where `evaluate` charges more, on several folds say, this must say so, for a budget of epochs relies on it.
+        """
         return stages[-1] - (stages[-2] if len(stages) > 1 else 0)
 
     def describe(self) -> dict[str, Any]:
@@ -182,6 +208,25 @@ class Problem(ABC):
         """Whether every constraint that can be checked without training holds."""
         known = self.known(configuration)
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
+
+    def refuse_undeclared(self, trial: "Trial") -> None:
+        """Refuse a trial that breaks the problem's own declarations, by which it would be searched to a wrong end.
+
+        Raises:
+            UserError: a successful trial lacks a metric of the objective or a constraint, or is beyond `best`.
+        """
+        if trial.status != "ok":
+            return
+        for metric in self._shown():
+            if metric not in trial.metrics:
+                returned = ", ".join(trial.metrics) or "none"
+                raise UserError(f"problem {self.name}: no metric {metric!r} among those it gave: {returned}")
+        value = trial.metrics[self.objective.metric]
+        if self.objective.is_beyond_best(value):
+            raise UserError(
+                f"problem {self.name}: {self.objective.metric} is {value}, beyond the objective's "
+                f"best={self.objective.best}; declare one that no trial passes"
+            )
 
     def cost(self, trial: "Trial") -> float:
         """The objective's cost, whether the trial is feasible or not; of one that did not succeed the worst."""

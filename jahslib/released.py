@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         args = parser.parse_args(argv)
         trials = table(args.results)
         file = write(trials, args.out or (args.results or paths.outputs() / "results") / FILE)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return refuse("jahslib.released", error)
     print(f"{len(trials):,} trials of {trials.groupby(['profile', 'study', 'log']).ngroups} logs,", end=" ")
     print(f"{file.stat().st_size / 1e6:.2f} MB: {file}")

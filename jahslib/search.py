@@ -5,8 +5,6 @@ hear of it. The log is a memo: the same search started again reads what is finis
 """
 
 import logging
-import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,9 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jahslib import provenance
+from jahslib import provenance, spaces
 from jahslib.errors import UserError
-from jahslib.problem import Job, Outcome, Problem
+from jahslib.evaluation import Evaluated, evaluate, reason_of
+from jahslib.problem import Job, Problem
 from jahslib.triallog import TrialLog
 from jahslib.trials import History, Suggestion, Trial
 from jahslib.workers import InProcess
@@ -49,7 +48,11 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """The search ends with whichever of these ends first. `epochs` are summed over folds and never overspent."""
+    """The search ends with whichever of these ends first.
+
+    `epochs` are summed over folds and never overspent, as far as `Problem.epochs` foretells what a trial is charged. A
+    log made under more trials or epochs is read as far as this budget goes, one made under more seconds as a whole.
+    """
 
     trials: int | None = None
     epochs: float | None = None
@@ -85,19 +88,24 @@ def search(
         log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial; the optimizer has its own from its constructor.
         executor: any `concurrent.futures.Executor`; default is this process.
-        workers: how many trials may be pending at once.
+        workers: how many trials may be pending at once; at least 1.
         on_trial: called after a trial is safe in the log.
 
     Raises:
-        UserError: the log belongs to another search or is in use.
+        UserError: no worker; choices that are no text, number or truth value; the log belongs to another search or is
+            in use; 50 trials in a row failed; a trial without the metrics that the problem names, or with a value
+            beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
+    if workers < 1:
+        raise UserError(f"search: workers={workers}; give 1 or more")
+    spaces.refuse_unloggable(problem.space)
     labels = {"study": study, "method": method, "seed": seed}
     header = {**labels, "profile": profile, **provenance.environment(problem.device)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed)
     path = Path(log_path).absolute()
     trial_log = TrialLog(path, header, fresh=fresh)
-    checkpoints = path.with_name(f"{path.stem}.checkpoints")
+    checkpoints = path.with_name(f"{path.name.removesuffix('.jsonl')}.checkpoints")
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
     try:
         if not run.already_complete():
@@ -132,6 +140,8 @@ class _Run:
     end: str = ""
 
     def __post_init__(self):
+        self._overcharged = False
+        self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
         self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
         self._since = time.monotonic()
 
@@ -142,9 +152,10 @@ class _Run:
     def already_complete(self) -> bool:
         """True when the log says that this very budget, or the optimizer, was exhausted; then nothing is re-decided."""
         end = self.log.end
-        if end is None or (end["reason"] != "optimizer" and end["budget"] != vars(self.budget)):
+        same_budget = end is not None and end["budget"] == vars(self.budget)
+        if end is None or not (same_budget or end["reason"] == "optimizer"):
             return False
-        self._recorded_events(ask=None)
+        self._recorded_events(ask=None, whole=same_budget)
         self.end = end["reason"]
         return True
 
@@ -152,10 +163,10 @@ class _Run:
         """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point."""
         self._recorded_events(ask=self.optimizer.ask)
 
-    def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None) -> None:
+    def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None, whole: bool = False) -> None:
         recorded = {trial.id: trial for trial in self.log.trials}
         for trial in self.log.trials:
-            if self._is_beyond(trial):
+            if not whole and self._is_beyond(trial):
                 return
             while len(self.history.suggestions) < trial.asked:
                 known = recorded.get(len(self.history.suggestions))
@@ -166,9 +177,12 @@ class _Run:
             self.history.finish(trial)
 
     def _is_beyond(self, trial: Trial) -> bool:
-        """Whether a logged trial lies past this budget, smaller than the one it was made under."""
-        spent = sum(t.epochs for t in self.history) + trial.epochs
-        trained = sum(t.status != "rejected" for t in self.history) + (trial.status != "rejected")
+        """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
+        have decided, on what was foretold for this trial and what the others were charged."""
+        if trial.status == "rejected":
+            return False
+        spent = sum(t.epochs for t in self.history) + self._price_of(trial.suggestion())
+        trained = sum(t.status != "rejected" for t in self.history) + 1
         if self.budget.epochs is not None and spent > self.budget.epochs:
             self.end = "epochs"
         elif self.budget.trials is not None and trained > self.budget.trials:
@@ -204,10 +218,8 @@ class _Run:
             self.end = "trials"
         elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
             self.end = "seconds"
-        elif self._all_of_last(MAX_REJECTED_IN_A_ROW, "rejected"):
+        elif self._all_were_rejected():
             self.end = f"none of {MAX_REJECTED_IN_A_ROW} suggestions in a row could be trained"
-        elif self._all_of_last(MAX_FAILED_IN_A_ROW, "failed"):
-            self.end = f"{MAX_FAILED_IN_A_ROW} trials in a row failed"
         if self.end:
             return None
         suggestion = self.optimizer.ask(self.history)
@@ -223,9 +235,9 @@ class _Run:
                 return None
         return self.history.ask(suggestion)
 
-    def _all_of_last(self, count: int, status: str) -> bool:
-        tail = self.history.trials[-count:]
-        return len(tail) == count and all(t.status == status for t in tail)
+    def _all_were_rejected(self) -> bool:
+        tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
+        return len(tail) == MAX_REJECTED_IN_A_ROW and all(t.status == "rejected" for t in tail)
 
     def _price(self, id: int) -> float:
         return self._price_of(self.history.suggestions[id])
@@ -241,7 +253,7 @@ class _Run:
         suggestion = self.history.suggestions[id]
         if not self.problem.admits(suggestion.configuration):
             rejected: Future = Future()
-            rejected.set_result(_Evaluated("rejected", reason="a constraint known before training is broken"))
+            rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
             return rejected
         root = self.history.lineage(id)[0]
         parent = suggestion.parent
@@ -270,7 +282,7 @@ class _Run:
         except UserError:
             raise
         except Exception as error:  # the worker died, or its result could not be sent back
-            result = _Evaluated("failed", reason=_reason(error))
+            result = Evaluated("failed", reason=reason_of(error))
         trial = Trial(
             **vars(suggestion),
             id=id,
@@ -287,13 +299,39 @@ class _Run:
             started=result.started,
             finished=time.time(),
         )
-        self.log.append(trial, **self.labels)
+        self.problem.refuse_undeclared(trial)
+        self._compare_charge(trial)
+        try:
+            self.log.append(trial, **self.labels)
+        except TypeError as error:
+            raise UserError(
+                f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "
+                "return numbers, texts, lists and dictionaries"
+            ) from error
         self.history.finish(trial)
         self._drop_checkpoints(trial)
-        if trial.status == "failed":
-            log.warning("%s trial %d failed: %s", self.log.path.stem, id, trial.reason)
         if self.on_trial:
             self.on_trial(trial, self.history)
+        self._give_up_if_broken(trial)
+
+    def _compare_charge(self, trial: Trial) -> None:
+        foretold = self.problem.epochs(self._stages(trial))
+        if trial.epochs > foretold and self.budget.epochs is not None and not self._overcharged:
+            self._overcharged = True
+            told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
+            log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
+
+    def _give_up_if_broken(self, trial: Trial) -> None:
+        if trial.status == "failed":
+            self._failed_in_a_row += 1
+            log.warning("%s trial %d failed: %s", self.log.path.stem, trial.id, trial.reason)
+        elif trial.status != "rejected":
+            self._failed_in_a_row = 0
+        if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
+            raise UserError(
+                f"{self.log.path.stem}: {MAX_FAILED_IN_A_ROW} trials in a row failed, the last with {trial.reason!r}; "
+                "mend that and run again to go on after them, or start over (fresh)"
+            )
 
     def _drop_checkpoints(self, trial: Trial) -> None:
         """Delete the continued parent's, and all but the newest of those that might still be continued.
@@ -304,38 +342,3 @@ class _Run:
         for id in (trial.parent, *waiting[-KEPT_CHECKPOINTS - 1 : -KEPT_CHECKPOINTS]):
             if id is not None:
                 shutil.rmtree(self._checkpoint(id), ignore_errors=True)
-
-
-@dataclass
-class _Evaluated:
-    status: str
-    outcome: Outcome = field(default_factory=lambda: Outcome({}, 0.0))
-    reason: str = ""
-    seconds: float = 0.0
-    started: float = 0.0
-    worker: str = ""
-
-
-def evaluate(problem: Problem, job: Job) -> _Evaluated:
-    """Evaluate a job where the executor runs it; what goes wrong becomes a failed trial with its reason."""
-    started, clock = time.time(), time.perf_counter()
-    status, reason = "ok", ""
-    try:
-        outcome = problem.evaluate(job)
-        bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
-        if bad:
-            status, reason = "failed", bad[0]
-            outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
-        elif outcome.cut:
-            status, reason = "cut", "time limit"
-    except UserError:  # a missing data set, say: every further trial would fail the same way
-        raise
-    except Exception as error:
-        status, reason = "failed", _reason(error)
-        outcome = Outcome({}, getattr(error, "epochs", 0.0))
-    return _Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
-
-
-def _reason(error: BaseException) -> str:
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"[:300]

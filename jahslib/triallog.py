@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
+_REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
+_BIRTH = b'{"kind": "header"'  # what every log begins with
 
 
 class LogWriteError(OSError):
@@ -59,15 +61,21 @@ class TrialLog:
         fresh: start over, overwriting an existing log.
 
     Raises:
-        UserError: the log belongs to another search (says what differs), is in use, or is damaged before its last line.
+        UserError: the log belongs to another search (says what differs), is in use, is damaged before its last line, or
+            cannot be opened; or the file is no trial log. It is left as it is.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
         self.path = Path(path)
         if self.path.exists() and not fresh:
             refuse_other_search(self.path, header["fingerprint"])  # before anything is touched
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+b", buffering=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+b", buffering=0)
+        except OSError as error:
+            raise UserError(
+                f"trial log {self.path}: cannot be opened ({error.strerror}); give another place"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -121,15 +129,16 @@ def read(path: Path) -> LoggedSearch:
     """Read a log; a torn last line is ignored.
 
     Raises:
-        UserError: no such log, or a damaged line before the last.
+        UserError: no such log, or a line before the last that is damaged or there twice.
     """
-    header, trials, end = None, [], None
+    header, trials, end, ids = None, [], None, set()
     for number, record in _records(Path(path)):
         match record.pop("kind", None):
-            case "header" if number == 1:
+            case "header" if number == 1 and isinstance(record.get("fingerprint"), dict):
                 header = record
-            case "trial" if header is not None:
+            case "trial" if header is not None and _REQUIRED <= set(record) and record["id"] not in ids:
                 trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
+                ids.add(record["id"])
                 end = None
             case "end" if header is not None:
                 end = record
@@ -140,29 +149,41 @@ def read(path: Path) -> LoggedSearch:
     return LoggedSearch(header, trials, end)
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
+    except OSError as error:
+        raise UserError(f"trial log {path}: cannot be read ({error.strerror}); give a file that can") from error
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    content = _content(path)
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
-            yield number, json.loads(line)
+            record = json.loads(line)
         except ValueError as error:
             raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+        yield number, record if isinstance(record, dict) else {}
 
 
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raises UserError, saying what differs, when an existing log's fingerprint is not this one."""
-    if b"\n" not in path.read_bytes():  # not even a whole header: torn at birth
-        return
+    """Raises UserError when an existing file is no trial log, or its fingerprint is not this one: says what differs."""
+    content = _content(path)
+    if b"\n" not in content:  # not even a whole header: torn at birth, if a log at all
+        if content.startswith(_BIRTH) or _BIRTH.startswith(content):
+            return
+        raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
     found, wanted = read(path).fingerprint, json.loads(json.dumps(_finite(fingerprint)))
     differing = list(_differences(found, wanted))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        other_data = all(difference.split(": ")[0].endswith("digest") for difference in differing)
+        mend = "find the data that it was made with (see data/README.md)" if other_data else "use the same settings"
         raise UserError(
             f"trial log {path}: made by another search; differs in {'; '.join(differing[:3])}{more}; "
-            "use the same settings, another folder, or start over (fresh)"
+            f"{mend}, use another folder, or start over (fresh)"
         )
 
 
@@ -180,11 +201,13 @@ def _short(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: they become null, as pandas reads them back as NaN."""
+    """In JSON types. JSON has no NaN or infinity: they become null, as pandas reads them back as NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
+    if hasattr(value, "tolist"):  # a number or array of NumPy's or torch's
+        return _finite(value.tolist())
     return value

@@ -1,7 +1,12 @@
 """Executors for the search loop: this process, local processes, or a Dask cluster."""
 
 import multiprocessing
+import os
+import pickle
+import sys
+import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +31,12 @@ class LocalProcesses(Executor):
     Each process is a pool of its own, because a worker that is killed breaks its whole `ProcessPoolExecutor`: this way
     only the trial that it ran is lost, and the next job gets a new process. The search loop never has more jobs pending
     than there are workers; a caller that submits more has them queued round-robin.
+
+    The processes import what they run. What stands in a notebook cannot be imported, and a script that starts them
+    must do so under `if __name__ == "__main__":`, as its top level is run in each of them.
+
+    Raises:
+        UserError: no worker; from `submit`, what other processes cannot import, or processes that cannot start.
     """
 
     def __init__(self, workers: int):
@@ -34,13 +45,16 @@ class LocalProcesses(Executor):
         self._pools = [self._new_pool() for _ in range(workers)]
         self._last: list[Future | None] = [None] * workers
         self._turn = 0
+        self._tried = False
 
     @staticmethod
     def _new_pool() -> ProcessPoolExecutor:
         # "spawn": a forked child inherits torch's thread pools and CUDA context in a broken state.
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up)
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
+        if not self._tried:
+            self._try_out((fn, args, kwargs))
         idle = [i for i, last in enumerate(self._last) if last is None or last.done()]
         slot = idle[0] if idle else self._turn
         self._turn = (slot + 1) % len(self._pools)
@@ -53,15 +67,52 @@ class LocalProcesses(Executor):
         self._last[slot] = future
         return future
 
+    def _try_out(self, job: tuple) -> None:
+        """Once, before the first job: what no process can do is said here, and not by the failure of every job."""
+        try:
+            sent = pickle.dumps(job)  # as the queue to a process would
+        except Exception as error:
+            raise UserError(
+                f"workers: the problem cannot be sent to other processes ({error}); "
+                "define it, and the functions it holds, at the top of a module"
+            ) from error
+        if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
+            raise UserError(
+                "workers: other processes cannot import what is defined in a notebook; "
+                "move the problem, and the functions it holds, into a .py file beside it, or use one worker"
+            )
+        try:
+            for future in [pool.submit(os.getpid) for pool in self._pools]:
+                future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "workers: the processes ended before their first job; in a script, "
+                'start the search under `if __name__ == "__main__":`'
+            ) from error
+        self._tried = True
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         for pool in self._pools:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-def _one_thread() -> None:
+def _set_up() -> None:
+    """One thread of torch's and of each BLAS, and no life beyond that of the process that started this one."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # for the libraries that are loaded later
     import torch
+    from threadpoolctl import threadpool_limits
 
+    threadpool_limits(1)
     torch.set_num_threads(1)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

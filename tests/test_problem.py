@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from jahslib.errors import UserError
 from jahslib.paths import ROOT
 from jahslib.problem import Constraint, Objective
 from jahslib.trials import Trial
@@ -16,10 +17,28 @@ def test_cost_is_the_distance_to_the_best_in_either_direction():
     assert Objective("loss", best=0.0, worst=5.0).cost({"loss": 0.75}) == 0.75
 
 
-@pytest.mark.parametrize("worst", [0.0, math.inf])
-def test_an_objective_is_read_back_from_a_header(worst):
-    described = json.loads(json.dumps(["loss", 1.0, None if math.isinf(worst) else worst]))
-    assert Objective.parse(described) == Objective("loss", 1.0, worst)
+def test_an_objective_is_read_back_from_a_header():
+    described = json.loads(json.dumps(Toy().describe()["objective"]))
+    assert Objective.parse(described) == Toy.objective
+
+
+@pytest.mark.parametrize("bounds", [(0.0, math.inf), (-math.inf, 1.0), (math.nan, 1.0), (1.0, 1.0)])
+def test_an_objectives_bounds_are_finite_and_differ(bounds):
+    with pytest.raises(UserError, match="objective loss"):
+        Objective("loss", *bounds)
+
+
+@pytest.mark.parametrize(("best", "worst"), [(0.0, 5.0), (1.0, 0.0), (-3.0, -1.0)])
+def test_rounding_does_not_pass_the_best(best, worst):
+    objective = Objective("m", best, worst)
+    assert not objective.is_beyond_best(worst) and not objective.is_beyond_best(best + (best - worst) * 1e-12)
+    assert objective.is_beyond_best(best + (best - worst) * 0.01)
+
+
+@pytest.mark.parametrize(("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf)])
+def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
+    with pytest.raises(UserError, match="constraint params"):
+        Constraint("params", relation, bound)
 
 
 def test_violation_is_relative_and_equality_is_feasible():

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -105,6 +106,14 @@ def test_load_names_what_is_wrong(results, tmp_path):
     file.write_bytes(gzip.compress(b"profile,study\ncpu,a\n"))
     with pytest.raises(UserError, match="no column 'log'"):
         released.load(file)
+
+
+def test_committed_logs_name_a_commit_and_nothing_beside_it():
+    logs = [
+        log for profile in ("cpu", "paper") for log in released.paths.ROOT.glob(f"results/{profile}/*/logs/*.jsonl")
+    ]
+    commits = {json.loads(log.open().readline())["commit"] for log in logs}
+    assert commits and all(re.fullmatch("[0-9a-f]{12}", commit) for commit in commits)
 
 
 def test_the_committed_table_is_that_of_the_committed_logs():

@@ -5,16 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from ConfigSpace import ConfigurationSpace
 
 from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import Listed, RandomSearch
-from jahslib.problem import Constraint, Outcome
+from jahslib.problem import Constraint, Objective, Outcome
 from jahslib.search import Budget, search
 from jahslib.triallog import LogWriteError
 from jahslib.trials import Trial
@@ -49,6 +52,20 @@ class TestBudget:
         with pool(3) as executor:
             history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=40), executor=executor, workers=3)
         assert sum(t.epochs for t in history) == 36
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_a_charge_that_was_not_foretold_is_told_and_kept(self, killed, tmp_path, caplog):
+        class Folds(Toy):
+            def evaluate(self, job):
+                return replace(super().evaluate(job), epochs=5 * job.fidelity)
+
+        path = tmp_path / "log.jsonl"
+        first = run(Folds(), path, budget=Budget(epochs=100))
+        assert [t.epochs for t in first] == [45, 45, 45]
+        assert caplog.text.count("charged 45 epochs, `epochs` foretold 9") == 1
+        if killed:
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        assert decisions(run(Folds(), path, budget=Budget(epochs=100))) == decisions(first)
 
     def test_seconds_cut_the_search(self, tmp_path):
         toy = Toy(delay=0.05)
@@ -93,16 +110,24 @@ class TestFailures:
         history = run(Toy(fail="raise"), tmp_path / "log.jsonl", budget=Budget(trials=12))
         assert {t.reason for t in history if t.status == "failed"} == {"RuntimeError: out of luck"}
 
-    def test_a_problem_that_always_fails_is_given_up(self, tmp_path):
-        class Broken(Toy):
-            def evaluate(self, job):
-                raise MemoryError
+    def test_a_problem_that_always_fails_is_given_up_loudly_and_goes_on_once_mended(self, tmp_path):
+        class Breakable(Toy):
+            broken = True
 
-        toy = Broken()
-        path = tmp_path / "log.jsonl"
-        history = run(toy, path, budget=Budget(epochs=10_000))
-        assert len(history) == 50 and "in a row failed" in triallog.read(path).end["reason"]
-        assert toy.verdict(history) == "no trial finished at the highest fidelity"
+            def evaluate(self, job):
+                if self.broken:
+                    raise MemoryError("no room")
+                return super().evaluate(job)
+
+        toy, path = Breakable(), tmp_path / "log.jsonl"
+        for tries in (1, 2):
+            with pytest.raises(UserError, match="50 trials in a row failed, the last with 'MemoryError: no room'"):
+                run(toy, path, budget=Budget(trials=200))
+            logged = triallog.read(path)
+            assert len(logged.trials) == 50 * tries and logged.end is None
+        toy.broken = False
+        statuses = [t.status for t in run(toy, path, budget=Budget(trials=200))]
+        assert statuses == ["failed"] * 100 + ["ok"] * 100
 
     def test_what_only_the_user_can_mend_ends_the_search(self, tmp_path):
         class NoData(Toy):
@@ -111,6 +136,56 @@ class TestFailures:
 
         with pytest.raises(UserError, match="no data"):
             run(NoData(), tmp_path / "log.jsonl")
+
+    @pytest.mark.parametrize(
+        ("declared", "said"),
+        [
+            ({"objective": Objective("acuracy")}, "no metric 'acuracy' among those it gave: .*accuracy"),
+            ({"constraints": (Constraint("precison", ">=", 0.5),)}, "no metric 'precison'"),
+            ({"objective": Objective("accuracy", best=0.01)}, "beyond the objective's best=0.01"),
+            ({"objective": Objective("accuracy", best=0.99, worst=1.0)}, "beyond the objective's best=0.99"),
+        ],
+    )
+    def test_a_problem_that_breaks_its_own_declarations_is_refused_and_nothing_logged(self, declared, said, tmp_path):
+        toy, path = Toy(), tmp_path / "log.jsonl"
+        vars(toy).update(declared)
+        with pytest.raises(UserError, match=said):
+            run(toy, path)
+        assert triallog.read(path).trials == []
+
+    def test_numbers_and_arrays_of_other_libraries_are_logged_as_pythons(self, tmp_path):
+        class Foreign(Toy):
+            def evaluate(self, job):
+                outcome = super().evaluate(job)
+                metrics = {"accuracy": torch.tensor(outcome.metrics["accuracy"]), "precision": np.float32(0.5)}
+                outputs = {"array": np.arange(3), "deep": [{"tensor": torch.ones(2, 1)}, np.float64("nan")]}
+                return Outcome(metrics, np.int64(9), {"loss": [np.float32(0.25)]}, outputs)
+
+        path = tmp_path / "log.jsonl"
+        first = run(Foreign(), path, budget=Budget(epochs=30)).trials[0]
+        (read, *_) = triallog.read(path).trials
+        assert type(first.metrics["accuracy"]) is float and read.metrics == first.metrics and read.epochs == 9
+        assert read.outputs == {"array": [0, 1, 2], "deep": [{"tensor": [[1.0], [1.0]]}, None]}
+        assert read.curve == {"loss": [0.25]}
+
+    def test_what_json_cannot_hold_is_named(self, tmp_path):
+        class Odd(Toy):
+            def evaluate(self, job):
+                return Outcome({"accuracy": 0.5}, 1, outputs={"seen": {1, 2}})
+
+        with pytest.raises(UserError, match=r"JSON cannot hold .*set"):
+            run(Odd(), tmp_path / "log.jsonl")
+
+    @pytest.mark.parametrize("workers", [0, -1])
+    def test_no_workers_are_refused_before_the_log_is_touched(self, toy, workers, tmp_path):
+        with pytest.raises(UserError, match=f"workers={workers}"):
+            run(toy, tmp_path / "log.jsonl", workers=workers)
+        assert not (tmp_path / "log.jsonl").exists()
+
+    def test_choices_that_json_would_change_are_refused(self, tmp_path):
+        toy = Toy(space=ConfigurationSpace({"kernel": [(3, 3), (5, 5)]}))
+        with pytest.raises(UserError, match=r"\(3, 3\) of kernel is no text"):
+            run(toy, tmp_path / "log.jsonl")
 
     def test_a_killed_worker_fails_its_trial_only(self, tmp_path):
         with pool(2) as executor:
@@ -218,6 +293,37 @@ class TestLog:
         path.write_bytes(lines[0] + b"{broken\n" + b"".join(lines[2:]))
         with pytest.raises(UserError, match="line 2 is damaged"):
             run(toy, path)
+
+    @pytest.mark.parametrize("content", ['{"important": [1, 2]}', '{"important": 1}\n', "notes\n", "[]\n", "1\n"])
+    def test_a_file_that_is_no_log_is_refused_and_untouched(self, toy, content, tmp_path):
+        path = tmp_path / "log.jsonl"
+        path.write_text(content)
+        with pytest.raises(UserError, match="log"):
+            run(toy, path)
+        assert path.read_text() == content
+
+    @pytest.mark.parametrize("length", [0, 5, 30])
+    def test_a_header_torn_at_birth_is_begun_again(self, toy, length, tmp_path):
+        path = tmp_path / "log.jsonl"
+        whole = run(toy, path)
+        path.write_bytes(path.read_bytes()[:length])
+        assert decisions(run(toy, path)) == decisions(whole)
+
+    @pytest.mark.parametrize("damage", ["twice", "without", "number"])
+    def test_lines_that_are_no_trials_are_refused(self, toy, damage, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        odd = {"twice": lines[1], "without": b'{"kind": "trial", "id": 7}\n', "number": b"123\n"}[damage]
+        path.write_bytes(b"".join([*lines[:3], odd, *lines[3:]]))
+        with pytest.raises(UserError, match="line 4 is not part of a trial log"):
+            run(toy, path)
+
+    def test_a_place_that_cannot_be_written_is_named(self, toy, tmp_path):
+        (tmp_path / "file").write_text("")
+        for place in (tmp_path, tmp_path / "file" / "log.jsonl"):
+            with pytest.raises(UserError, match=f"trial log {place}: cannot be"):
+                run(toy, place)
 
     def test_a_log_in_use_is_refused(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"

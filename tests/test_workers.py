@@ -1,13 +1,23 @@
-import pytest
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
+from jahslib.paths import ROOT
+from jahslib.problems.function import Function
 from jahslib.search import Budget, search
 from jahslib.studies import constrained_ea
 from jahslib.studies.runs import run_all
 from jahslib.trials import History
 from jahslib.workers import InProcess, pool
-from tests.conftest import PRECISION, SIZE, Toy, decisions
+from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 
 def evolve(path, **options):
@@ -89,3 +99,80 @@ def test_an_absent_scheduler_is_named():
     with pytest.raises(UserError, match=r"nothing answers at .tcp://127\.0\.0\.1:1."):
         with pool(2, scheduler="tcp://127.0.0.1:1"):
             pass
+
+
+def unsafe(toy, path, **options):
+    with pool(2) as executor:
+        return search(toy, Evolution(toy, 0, pop_size=4), Budget(trials=6), path, seed=0, executor=executor, workers=2)
+
+
+class TestWhatOtherProcessesCannotRun:
+    def test_a_lambda_is_refused_before_any_trial(self, tmp_path):
+        problem = Function("mine", tiny_space(), lambda c: 0.5, worst=1.0)
+        with pytest.raises(UserError, match="cannot be sent to other processes"):
+            unsafe(problem, tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    @pytest.mark.parametrize(
+        ("as_file", "said"), [(False, "cannot import what is defined in a notebook"), (True, '__name__ == "__main__"')]
+    )
+    def test_a_notebooks_class_and_a_script_without_guard_are_refused(self, as_file, said, tmp_path):
+        script = f"""
+from tests.conftest import Toy
+from tests.test_workers import unsafe
+class Mine(Toy):
+    pass
+unsafe(Mine(), {str(tmp_path / "log.jsonl")!r})
+"""
+        (tmp_path / "script.py").write_text(script)
+        what = [str(tmp_path / "script.py")] if as_file else ["-c", script]  # which has no file, as a notebook
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *what], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True
+        )
+        assert done.returncode == 1 and said in done.stderr.decode().splitlines()[-1]
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+
+def blas_threads():
+    import numpy  # noqa: F401 (brings the library)
+    from scipy import linalg  # noqa: F401 (brings another)
+
+    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+
+def test_a_worker_has_one_thread_of_each_library():
+    with pool(2) as executor:
+        threads = executor.submit(blas_threads).result()
+    assert len(threads) >= 2 and set(threads) == {1}
+
+
+def test_an_evaluation_in_this_process_has_one_blas_thread(tmp_path):
+    class Looking(Toy):
+        def evaluate(self, job):
+            seen.append({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"})
+            return super().evaluate(job)
+
+    seen = []
+    problem = Looking()
+    with threadpool_limits(2, user_api="blas"):
+        search(problem, Evolution(problem, 0, pop_size=4), Budget(trials=2), tmp_path / "log.jsonl", seed=0)
+    assert seen == [{1}, {1}]
+
+
+def test_workers_do_not_outlive_a_killed_search():
+    script = """
+import os, sys, time
+from jahslib.workers import pool
+if __name__ == "__main__":
+    with pool(2) as executor:
+        print(*[executor.submit(os.getpid).result() for _ in range(2)], flush=True)
+        time.sleep(60)
+"""
+    search = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT)
+    pids = [int(pid) for pid in search.stdout.readline().split()]
+    search.kill()
+    search.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "a worker lives on"
+        time.sleep(0.05)

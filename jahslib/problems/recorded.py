@@ -1,11 +1,12 @@
 """Search again without training: evaluations are looked up in trial logs.
 
-    logs = paths.results("cpu", "07_constrained_EA").glob("logs/rs-*.jsonl")
-    problem = Recorded(constrained_ea.problem(options, 0), logs)
-    search(problem, RandomSearch(problem, 0), Budget(epochs=1200), "again.jsonl", seed=0)
+    original = ax_bo.problem(ax_bo.options(profile="cpu"), "fashion_mnist", seed=0)
+    logs = paths.results("cpu", "06_ax_bo").glob("logs/rs-*.jsonl")
+    problem = Recorded(original, logs, unknown="nearest")
+    search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)
 
 proposes what the logged random search proposed and ends at its incumbent, in a second. Any other optimizer runs on the
-same trials with `unknown="nearest"`.
+same 250 trials. To describe itself the original reads its data, so they must be at hand.
 """
 
 import hashlib
