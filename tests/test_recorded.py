@@ -1,5 +1,6 @@
 import math
 import pickle
+import re
 import statistics
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_the_studies_random_search_ends_at_its_incumbent(tmp_path, monkeypatch, 
     history = search(again, RandomSearch(again, seed), budget, tmp_path / "again.jsonl", seed=seed)
     assert decisions(history) == decisions(recorded.trials)
     assert again.incumbent(history).id == problem.incumbent(recorded.trials).id
+
+
+def test_the_pages_example_runs(tmp_path, monkeypatch, capsys):
+    """Up to what the problem asks of its images, which need not be at hand."""
+    blocks = re.findall(r"```python\n(.*?)```", (paths.ROOT / "docs/data.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "Recorded" in block]
+    described = triallog.read(LOGS["06_ax_bo"] / "rs-fashion_mnist-seed0.jsonl").fingerprint["problem"]
+    monkeypatch.setattr(TunedNetwork, "describe", lambda self: described)
+    monkeypatch.setattr(TunedNetwork, "known", lambda self, configuration: {})
+    monkeypatch.delenv("JAHSLIB_RESULTS", raising=False)  # the page reads the committed logs
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert "best feasible is trial" in capsys.readouterr().out
+    assert len(triallog.read(tmp_path / "again.jsonl").trials) == 25
 
 
 def test_nothing_is_trained(toy, logged, monkeypatch, tmp_path):
