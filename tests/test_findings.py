@@ -153,15 +153,15 @@ def test_07_neither_random_search_nor_ax_is_behind():
 def test_07_feasible_searches_mcnemar_and_other_limits():
     methods = {row["method"]: row for row in table("cpu", "07_constrained_EA", "methods") if row["method"] != "Default"}
     feasible = {name: int(row["feasible_incumbents"]) for name, row in methods.items()}
-    assert feasible == {"EA-HB": 3, "EA": 2, "RS": 3, "BOHB": 2, "Ax": 3}
+    assert feasible == {"EA-HB": 3, "EA": 2, "RS": 3, "BOHB": 3, "Ax": 3}
     for column in ("val_top3", "test_top3"):
         assert max(methods, key=lambda m: mean(methods[m][column])) == "Ax"
     assert min(methods, key=lambda m: mean(methods[m]["test_top3"])) == "EA-HB"
-    assert value("07_constrained_EA", "ordering").startswith("Ax (3 of 3, 0.802), EA-HB (3 of 3")
+    assert value("07_constrained_EA", "ordering").startswith("Ax (3 of 3, 0.802), BOHB (3 of 3, 0.759), EA-HB (3 of 3")
     share = {name: mean(row["feasible_share"]) for name, row in methods.items()}
-    assert share.pop("Ax") > 4 * max(share.values())
+    assert share.pop("Ax") > 3 * max(share.values())
     pairs = {row["pair"]: row for row in table("cpu", "07_constrained_EA", "mcnemar")}
-    for other in ("EA", "RS"):
+    for other in ("EA", "RS", "BOHB"):
         row = pairs[f"EA-HB vs {other}"]
         assert row["significant"] == "True" and int(row["only_first_right"]) > int(row["only_second_right"])
     met = [row["feasible"] for row in table("cpu", "07_constrained_EA", "constraints")]
