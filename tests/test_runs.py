@@ -4,14 +4,17 @@ import logging
 import math
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
+from jahslib import spaces
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problem import Constraint
 from jahslib.search import Budget
 from jahslib.studies import runs
-from jahslib.studies.runs import Run, run_all
+from jahslib.studies.runs import Run, run_all, run_trials
 from tests.conftest import Toy
 
 
@@ -122,6 +125,23 @@ def test_only_what_is_left_of_several_is_run(tmp_path, headless, caplog):
     assert list(found) == ["rs-seed0", "rs-seed1", "rs-seed2"] and all(len(h) == 3 for h in found.values())
     told = [r.getMessage().partition(":")[0] for r in caplog.records if "best feasible" in r.getMessage()]
     assert told == ["rs-seed0", "rs-seed2"]
+
+
+def test_trainings_come_in_the_order_of_their_proposals(tmp_path):
+    class FirstIsLast(Toy):
+        def evaluate(self, job):
+            if job.configuration == trainings[0]:
+                time.sleep(0.3)
+            return super().evaluate(job)
+
+    problem = FirstIsLast()
+    rng = np.random.default_rng(0)
+    trainings = [spaces.sample(problem.space, rng) for _ in range(3)]
+    run = runs.trainings(problem, trainings, tmp_path / "log.jsonl", seed=0, method="m", study="toy", profile="smoke")
+    with ThreadPoolExecutor(2) as executor:
+        finished = run(executor=executor, workers=2)
+    assert [t.id for t in finished][-1] == 0
+    assert [t.id for t in run_trials({"all": run})["all"]] == [0, 1, 2]
 
 
 def test_starting_over_does_not_count_what_was_there(tmp_path, headless, monkeypatch):

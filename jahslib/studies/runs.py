@@ -158,11 +158,18 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
 def run_trials(
     runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
 ) -> dict[Key, list[Trial]]:
-    """As `run_all`; returns the trials that succeeded, by the runs' keys."""
+    """As `run_all`; returns the trials that succeeded, by the runs' keys.
+
+    They are in the order of their proposals: the one they finished in is chance where several train at once, and tables
+    and sums made in that order would differ from run to run.
+    """
     if not runs:
         return {}
     histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
-    return {key: [t for t in histories[run.log.stem] if t.status == "ok"] for key, run in runs.items()}
+    return {
+        key: sorted((t for t in histories[run.log.stem] if t.status == "ok"), key=lambda t: t.id)
+        for key, run in runs.items()
+    }
 
 
 class _Pace:
