@@ -13,9 +13,12 @@ from jahslib.paths import ROOT
 PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch", "gpytorch", "numpy")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Commit, package versions and the device's name, as a trial log's header holds them."""
-    return {"commit": commit(), "versions": versions(), "device": device_name(device)}
+def environment(device: str, threads: int | None = None) -> dict[str, Any]:
+    """Commit, package versions and the device's name, as a trial log's header holds them.
+
+    `threads` are torch's where training happens; default is those of this process.
+    """
+    return {"commit": commit(), "versions": versions(), "device": device_name(device, threads)}
 
 
 @functools.cache
@@ -46,8 +49,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def device_name(device: str) -> str:
+def device_name(device: str, threads: int | None = None) -> str:
     """A torch device for people: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"
+    return f"cpu ({threads or torch.get_num_threads()} threads)"

@@ -101,7 +101,8 @@ def search(
         raise UserError(f"search: workers={workers}; give 1 or more")
     spaces.refuse_unloggable(problem.space)
     labels = {"study": study, "method": method, "seed": seed}
-    header = {**labels, "profile": profile, **provenance.environment(problem.device)}
+    threads = getattr(executor, "threads", None)
+    header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed)
     path = Path(log_path).absolute()
     trial_log = TrialLog(path, header, fresh=fresh)

@@ -26,7 +26,7 @@ class InProcess(Executor):
 
 
 class LocalProcesses(Executor):
-    """`workers` processes of one torch thread each.
+    """`workers` processes of one torch thread each, as `threads` tells the search loop, which logs it.
 
     Each process is a pool of its own, because a worker that is killed breaks its whole `ProcessPoolExecutor`: this way
     only the trial that it ran is lost, and the next job gets a new process. The search loop never has more jobs pending
@@ -38,6 +38,8 @@ class LocalProcesses(Executor):
     Raises:
         UserError: no worker; from `submit`, what other processes cannot import, or processes that cannot start.
     """
+
+    threads = 1
 
     def __init__(self, workers: int):
         if workers < 1:

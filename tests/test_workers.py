@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from jahslib import triallog
@@ -101,7 +102,7 @@ def test_an_absent_scheduler_is_named():
             pass
 
 
-def unsafe(toy, path, **options):
+def with_two_workers(toy, path):
     with pool(2) as executor:
         return search(toy, Evolution(toy, 0, pop_size=4), Budget(trials=6), path, seed=0, executor=executor, workers=2)
 
@@ -110,7 +111,7 @@ class TestWhatOtherProcessesCannotRun:
     def test_a_lambda_is_refused_before_any_trial(self, tmp_path):
         problem = Function("mine", tiny_space(), lambda c: 0.5, worst=1.0)
         with pytest.raises(UserError, match="cannot be sent to other processes"):
-            unsafe(problem, tmp_path / "log.jsonl")
+            with_two_workers(problem, tmp_path / "log.jsonl")
         assert triallog.read(tmp_path / "log.jsonl").trials == []
 
     @pytest.mark.parametrize(
@@ -119,10 +120,10 @@ class TestWhatOtherProcessesCannotRun:
     def test_a_notebooks_class_and_a_script_without_guard_are_refused(self, as_file, said, tmp_path):
         script = f"""
 from tests.conftest import Toy
-from tests.test_workers import unsafe
+from tests.test_workers import with_two_workers
 class Mine(Toy):
     pass
-unsafe(Mine(), {str(tmp_path / "log.jsonl")!r})
+with_two_workers(Mine(), {str(tmp_path / "log.jsonl")!r})
 """
         (tmp_path / "script.py").write_text(script)
         what = [str(tmp_path / "script.py")] if as_file else ["-c", script]  # which has no file, as a notebook
@@ -144,6 +145,18 @@ def test_a_worker_has_one_thread_of_each_library():
     with pool(2) as executor:
         threads = executor.submit(blas_threads).result()
     assert len(threads) >= 2 and set(threads) == {1}
+
+
+def test_the_log_tells_the_threads_that_trained(tmp_path, toy):
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with_two_workers(toy, tmp_path / "workers.jsonl")
+        search(toy, Evolution(toy, 0, pop_size=4), Budget(trials=2), tmp_path / "here.jsonl", seed=0)
+    finally:
+        torch.set_num_threads(torch_threads)
+    devices = [triallog.read(tmp_path / f"{name}.jsonl").header["device"] for name in ("workers", "here")]
+    assert devices == ["cpu (1 threads)", "cpu (2 threads)"]
 
 
 def test_an_evaluation_in_this_process_has_one_blas_thread(tmp_path):
