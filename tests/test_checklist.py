@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from jahslib import released
 from jahslib.paths import ROOT
 
 TEXT = (ROOT / "docs" / "checklist.md").read_text()
@@ -25,3 +26,8 @@ def test_all_items_are_answered():
     assert [number for number, _ in rows[:14]] == [str(n) for n in range(1, 15)]
     answers = r"\*\*(Yes|Partly|No|Not discussed)\b|Not applicable"
     assert len(rows) == 39 and all(re.match(answers, answer) for _, answer in rows)
+
+
+def test_the_hours_are_those_of_the_released_trials():
+    (hours,) = re.findall(r"took about (\d+) hours of one CPU core", TEXT)
+    assert released.load(ROOT / "results" / "trials.csv.gz").seconds.sum() / 3600 == pytest.approx(int(hours), abs=0.6)
