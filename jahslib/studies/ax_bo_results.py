@@ -242,7 +242,7 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], finals
         add(f"{method}_val_top1", row.val_top1, f"{METHODS[method]}: validation accuracy of incumbents")
         add(f"{method}_test_top1", row.test_top1, f"{METHODS[method]}: test accuracy of incumbents")
         proposal = float(row.seconds_a_proposal)
-        add(f"{method}_proposal", proposal, f"{METHODS[method]}: seconds a proposal", text=f"{proposal:.2f}")
+        add(f"{method}_proposal", proposal, f"{METHODS[method]}: seconds a proposal", text=f"{proposal:.2g}")
     own = [s for s in searches if s.problem.data == o.data[0] and s.method not in EXTRAS]
     add("ordering", ordering(own, finals), "Methods by the mean test accuracy of their incumbents")
     stopping = stopping_table(searches)
