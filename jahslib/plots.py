@@ -88,9 +88,10 @@ def trace_panels(
             traces(axis, table, x, y, labels)
             if limits and y in limits:
                 axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
-                axis.annotate(
-                    "floor", (1, limits[y]), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=8
-                )
+                if j == len(columns) - 1:  # beside the panels, where no curve is
+                    axis.annotate(
+                        "floor", (1.01, limits[y]), xycoords=("axes fraction", "data"), va="center", fontsize=8
+                    )
             axis.set_ylabel(y_label if j == 0 else "")
             axis.set_xlabel(x_label if i == len(rows) - 1 else "")
     _legend_above(figure, axes[0, 0])

@@ -129,6 +129,10 @@ class Fidelity:
         if not 1 <= self.low <= self.high:
             raise UserError(f"fidelity: epochs {self.low}..{self.high} are no range; give 1 <= low <= high")
 
+    def above(self, low: int | None) -> "Fidelity":
+        """The same range from `low` epochs on; None keeps all of it."""
+        return self if low is None else Fidelity(low, self.high)
+
 
 @dataclass(frozen=True)
 class Job:

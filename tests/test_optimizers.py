@@ -220,8 +220,16 @@ class TestSpacesThatAMethodCannotSearch:
     @pytest.mark.parametrize("bad", [{"eta": 1}, {"min_fidelity": 0}, {"min_fidelity": 20}])
     def test_no_hyperband_plan_is_refused_at_the_door(self, bad):
         for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True)):
-            with pytest.raises(UserError, match="hyperband: "):
-                optimizer(Toy(), 0, **bad)
+            with pytest.raises(UserError, match=r"eta=1 halves nothing|epochs (0|20)\.\.9 are no range"):
+                optimizer(Toy(high=9), 0, **bad)
+
+    def test_the_lowest_rung_is_the_problems_least_fidelity_unless_another_is_asked_for(self, tmp_path):
+        for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True, pop_size=1)):
+            for asked, lowest in ((None, 1), (3, 3)):
+                toy = Toy(high=9)
+                log = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+                history = search(toy, optimizer(toy, 0, eta=3, min_fidelity=asked), Budget(trials=12), log, seed=0)
+                assert min(t.fidelity for t in history) == lowest
 
     def test_no_probability_is_refused(self):
         with pytest.raises(UserError, match="p_mutation=7"):

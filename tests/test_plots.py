@@ -55,6 +55,8 @@ def test_panels_have_their_metrics_costs_and_the_bound():
     assert labels == [("accuracy", ""), ("", ""), ("precision", "epochs"), ("", "minutes")]
     bounds = [[line for line in axis.lines if list(line.get_ydata()) == [0.39, 0.39]] for axis in figure.axes]
     assert [len(lines) for lines in bounds] == [0, 0, 1, 1]
+    named = [[text.get_position() for text in axis.texts if text.get_text() == "floor"] for axis in figure.axes]
+    assert named == [[], [], [], [(1.01, 0.39)]]  # once a row, beyond the panel: over no curve
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 

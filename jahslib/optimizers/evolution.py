@@ -112,8 +112,8 @@ class Evolution(Replayed):
         return grown
 
     def _brackets(self) -> list[list[Rung]]:
-        low, high = self.problem.fidelity.low, self.problem.fidelity.high
-        return plan(low if self.min_fidelity is None else self.min_fidelity, high, self.eta)
+        fidelity = self.problem.fidelity.above(self.min_fidelity)
+        return plan(fidelity.low, fidelity.high, self.eta)
 
     def _survivors(self, members: list[Trial]) -> list[Trial]:
         """Feasible members by objective, then infeasible ones by how little they violate; the first mu live on."""

@@ -16,7 +16,7 @@ from typing import Any
 from jahslib import spaces
 from jahslib.optimizers import hyperband
 from jahslib.optimizers.replayed import Replayed
-from jahslib.problem import Problem
+from jahslib.problem import Fidelity, Problem
 from jahslib.trials import Suggestion, Trial
 
 
@@ -55,10 +55,10 @@ class SmacBohb(Replayed):
 
     def __post_init__(self):
         spaces.refuse_others(self.problem.space, "BOHB", forbidden=True)
-        hyperband.plan(self._low(), self.problem.fidelity.high, self.eta)  # refuses what SMAC would fail on
+        hyperband.plan(self._fidelity().low, self._fidelity().high, self.eta)  # refuses what SMAC would fail on
 
-    def _low(self) -> int:
-        return self.problem.fidelity.low if self.min_fidelity is None else self.min_fidelity
+    def _fidelity(self) -> Fidelity:
+        return self.problem.fidelity.above(self.min_fidelity)
 
     def start(self) -> None:
         self._smac = self._facade()
@@ -109,8 +109,8 @@ class SmacBohb(Replayed):
             output_directory=Path(self._folder.name),
             deterministic=True,
             n_trials=1_000_000,  # the search loop keeps the budget
-            min_budget=self._low(),
-            max_budget=self.problem.fidelity.high,
+            min_budget=self._fidelity().low,
+            max_budget=self._fidelity().high,
             seed=self.seed,
             use_default_config=self.use_default_config,
         )
