@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
 # Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -289,7 +289,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         annot_kws={"fontsize": 6},
         xticklabels=names,
         yticklabels=names,
-        cbar_kws={"label": "test images", "shrink": 0.8},
+        cbar_kws={"label": "test images", "shrink": 0.8, "ticks": MaxNLocator(integer=True)},
     )
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
