@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,12 @@ LEAST_TRIALS = 3  # a surrogate of fewer says nothing
 
 @dataclass(frozen=True)
 class Analyses:
-    """The data of Ax's cards, as Ax computes them; `best` is the configuration at which the others are fixed.
+    """The data of Ax's cards; `best` is the trial with the best result.
 
-    contours: (x, y) -> columns x, y, METRIC_mean, METRIC_sem, sampled. slices: x -> the same without y.
+    Contours and slices hold the other hyperparameters at `best`. Ax's own cards do so only where a trial counts as
+    its best, and else hold them at the middle of the space, which of a learning rate on a log scale is far too large.
+
+    contours: (x, y) -> columns x, y, mean, sem. slices: x -> columns x, mean, sem.
     sensitivity: parameter_name, sensitivity (total-order Sobol index, with the sign of the mean gradient).
     cross_validation: observed, predicted, predicted_95_ci (half width), one row a trial, left out in turn.
     parallel_coordinates: one row a trial, with its parameters and the metric.
@@ -116,21 +119,21 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
         from ax.analysis.plotly.cross_validation import CrossValidationPlot
         from ax.analysis.plotly.parallel_coordinates import ParallelCoordinatesPlot
         from ax.analysis.plotly.sensitivity import SensitivityAnalysisPlot
-        from ax.analysis.plotly.surface.contour import ContourPlot
-        from ax.analysis.plotly.surface.slice import SlicePlot
 
         if len(made.summarize()) < LEAST_TRIALS:
             raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
         best, *_ = made.get_best_parameterization(use_model_predictions=False)
-        pairs = list(combinations(numeric, 2))
+        cards = {
+            "sensitivity": _frame(made, SensitivityAnalysisPlot(metric)),
+            "cross_validation": _frame(made, CrossValidationPlot([metric], untransform=True)),
+            "parallel_coordinates": _frame(made, ParallelCoordinatesPlot(metric)),
+        }
         return Analyses(
             metric,
             best,
-            contours={(x, y): _frame(made, ContourPlot(x, y, metric_name=metric)) for x, y in pairs},
-            slices={x: _frame(made, SlicePlot(x, metric_name=metric)) for x in numeric},
-            sensitivity=_frame(made, SensitivityAnalysisPlot(metric)),
-            cross_validation=_frame(made, CrossValidationPlot([metric], untransform=True)),
-            parallel_coordinates=_frame(made, ParallelCoordinatesPlot(metric)),
+            contours={pair: predicted(made, problem, pair, best) for pair in combinations(numeric, 2)},
+            slices={x: predicted(made, problem, (x,), best, points=101) for x in numeric},
+            **cards,
         )
 
 
@@ -140,20 +143,26 @@ def numeric_parameters(problem: Problem) -> list[str]:
     return [name for name, hp in problem.space.items() if isinstance(hp, kinds)]
 
 
-def surface(
-    made: "Client", problem: Problem, x: str, y: str, others: Configuration, *, points: int = 25, seed: int = 0
+def predicted(
+    made: "Client",
+    problem: Problem,
+    names: Sequence[str],
+    others: Configuration,
+    *,
+    points: int = 25,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """The surrogate's mean and standard error over two parameters, the others held at the values given.
+    """The surrogate's mean and standard error over some hyperparameters, the others held at the values given.
 
-    Columns x, y, mean, sem; `points` squared rows, x running fastest. The client must have been analysed once.
+    Columns `names`, mean, sem; one row a point of a grid, `points` to a side. The client must have been analysed once.
     """
-    axes = [_axis(problem.space[name], points) for name in (x, y)]
-    grid = [{**others, x: u, y: v} for v in axes[1] for u in axes[0]]
+    axes = [_axis(problem.space[name], points) for name in names]
+    grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
     with quiet_and_seeded(seed):
-        predicted = made.predict([dict(point) for point in grid])  # which it rewrites in place
+        values = made.predict([dict(point) for point in grid])  # which it rewrites in place
     metric = metric_name(problem.objective.metric)
-    rows = [(p[x], p[y], *map(float, q[metric])) for p, q in zip(grid, predicted, strict=True)]
-    return pd.DataFrame(rows, columns=[x, y, "mean", "sem"])
+    rows = [(*(p[n] for n in names), *map(float, v[metric])) for p, v in zip(grid, values, strict=True)]
+    return pd.DataFrame(rows, columns=[*names, "mean", "sem"])
 
 
 def _axis(hp: Any, points: int) -> Sequence[float]:

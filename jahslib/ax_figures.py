@@ -54,21 +54,23 @@ def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
 
 
 def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """The surrogate's mean (upper row) and standard error (lower row) for each pair of parameters, with the trials."""
-    pairs = analyses.contours
+    """The surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
+
+    The others are at the best trial's values; dots are all trials, whatever their other values, the star is the best.
+    """
+    pairs, tried = analyses.contours, analyses.parallel_coordinates
     figure, axes = plt.subplots(2, len(pairs), figsize=(WIDTH, 4.6), squeeze=False, layout="constrained")
-    for column, suffix in enumerate(("mean", "sem")):
-        frames = [frame[f"{analyses.metric}_{suffix}"] for frame in pairs.values()]
+    for row, value in enumerate(("mean", "sem")):
+        frames = [frame[value] for frame in pairs.values()]
         scale = Normalize(min(f.min() for f in frames), max(f.max() for f in frames))
         drawn = None
-        for axis, ((x, y), frame) in zip(axes[column], pairs.items(), strict=True):
-            drawn = _contour(axis, problem, frame, x, y, f"{analyses.metric}_{suffix}", scale)
-            tried = frame[frame.sampled]
-            axis.plot(
-                tried[x], tried[y], "o", color="black", markersize=3.5, markeredgecolor="white", markeredgewidth=0.6
-            )
-        shown = label if suffix == "mean" else "standard error"
-        figure.colorbar(drawn, ax=axes[column].tolist(), label=shown, aspect=25, format="%.2f")
+        for axis, ((x, y), frame) in zip(axes[row], pairs.items(), strict=True):
+            drawn = _contour(axis, problem, frame, x, y, value, scale)
+            edged = {"color": "black", "markeredgecolor": "white", "markeredgewidth": 0.6, "clip_on": False}
+            axis.plot(tried[x], tried[y], "o", markersize=3.5, **edged)
+            axis.plot(analyses.best[x], analyses.best[y], "*", markersize=10, **edged)
+        shown = label if value == "mean" else "standard error"
+        figure.colorbar(drawn, ax=axes[row].tolist(), label=shown, aspect=25, format="%.2f")
     return figure
 
 
@@ -96,8 +98,7 @@ def slices(analyses: Analyses, problem: Problem, label: str) -> Figure:
     """The surrogate's mean and 95 % band along each parameter, the others at the best trial's values."""
     figure, axes = plt.subplots(1, len(analyses.slices), figsize=(WIDTH, 2.4), squeeze=False, sharey=True)
     for axis, (x, frame) in zip(axes[0], analyses.slices.items(), strict=True):
-        frame = frame.sort_values(x)
-        mean, half = frame[f"{analyses.metric}_mean"], 1.96 * frame[f"{analyses.metric}_sem"]
+        mean, half = frame["mean"], 1.96 * frame["sem"]
         axis.plot(frame[x], mean, color=COLOURS[0])
         axis.fill_between(frame[x], mean - half, mean + half, color=COLOURS[0], alpha=0.2, linewidth=0)
         axis.axvline(analyses.best[x], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
@@ -184,7 +185,7 @@ def _choices(problem: Problem, name: str) -> list:
 
 def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[str, Any], label: str) -> Figure:
     """The surrogate's mean and standard error over two parameters, the others held."""
-    frame = ax_analyses.surface(made, problem, x, y, dict(others))
+    frame = ax_analyses.predicted(made, problem, (x, y), others)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), layout="constrained")
     for axis, value, shown in zip(axes, ("mean", "sem"), (label, "standard error"), strict=True):
         drawn = _contour(axis, problem, frame, x, y, value, Normalize(frame[value].min(), frame[value].max()))

@@ -134,6 +134,17 @@ class TestAnalyses:
         assert set(analyses.slices) == {"lr", "momentum", "weight_decay"} == set(analyses.sensitivity.parameter_name)
         assert len(analyses.cross_validation) == len(analyses.parallel_coordinates) == 9
 
+    def test_slices_and_contours_hold_the_others_at_the_best_trial(self, analyses):
+        """So all of them go through one point, to what the grids' steps allow."""
+        best = analyses.best
+        slices = [np.interp(best[x], frame[x], frame["mean"]) for x, frame in analyses.slices.items()]
+        assert slices == pytest.approx([slices[0]] * 3, abs=0.01)
+        assert np.ptp(analyses.slices["lr"]["mean"]) > 0.1, "or one point would be like another"
+        for (x, y), frame in analyses.contours.items():
+            steps = [np.log(frame[n] / best[n]) if n == "lr" else frame[n] - best[n] for n in (x, y)]
+            nearest = np.hypot(*[step / np.ptp(step) for step in steps]).idxmin()
+            assert frame["mean"][nearest] == pytest.approx(slices[0], abs=0.05)
+
     def test_the_surrogate_has_learnt_what_matters(self, analyses, history):
         sizes = analyses.sensitivity.set_index("parameter_name").sensitivity.abs()
         assert sizes.idxmax() == "lr"
@@ -161,6 +172,7 @@ class TestFigures:
         figure = ax_figures.contours(analyses, problem, "accuracy")
         axes = [a for a in figure.axes if a.get_xlabel() in problem.space]
         assert len(axes) == 6 and all(len(a.lines[0].get_xdata()) == 9 for a in axes)
+        assert all(a.lines[1].get_xdata()[0] == analyses.best[a.get_xlabel()] for a in axes)
         assert [a.get_xscale() for a in axes[:3]] == ["log", "log", "linear"]
 
     def test_slices_mark_the_best_trial(self, analyses, problem):
@@ -232,8 +244,8 @@ class TestExploring:
 
     def test_the_surface_is_the_surrogates(self, client, problem, analyses):
         """Far from the trials the standard error is larger than at one."""
-        frame = ax_analyses.surface(client, problem, "lr", "momentum", analyses.best, points=5)
+        frame = ax_analyses.predicted(client, problem, ("lr", "momentum"), analyses.best, points=5)
         assert len(frame) == 25 and set(frame) == {"lr", "momentum", "mean", "sem"}
         assert frame["lr"].min() == 1e-4 and frame["lr"].max() == 1.0
-        at_best = ax_analyses.surface(client, problem, "lr", "momentum", analyses.best, points=25)
+        at_best = ax_analyses.predicted(client, problem, ("lr", "momentum"), analyses.best, points=25)
         assert at_best["mean"].max() > 0.8 and frame["sem"].min() < frame["sem"].max()
