@@ -28,7 +28,7 @@ def merge(
 
     Args:
         options: the dataclass whose fields and types count.
-        named: the notebook's parameters; None means not given. Names unknown to `options` pass through.
+        named: the notebook's parameters; None means not given. They pass through, `resolve` checks them.
         cfg: a YAML file, a mapping of keys to values.
         set: "KEY VALUE KEY VALUE ...", the same as a list, or a mapping.
         aliases: the original's keys, in lower case -> field names.
@@ -44,11 +44,8 @@ def merge(
             if inner:
                 merged[name] = {**merged.get(name, {}), inner[0]: value}
             else:
-                merged[name] = _checked(value, hints[name], f"{place}: {key}")
-    for name, value in named.items():
-        if value is not None:
-            merged[name] = _checked(value, hints[name], f"parameter {name}") if name in hints else value
-    return merged
+                merged[name] = checked(value, hints[name], f"{place}: {key}")
+    return merged | {name: value for name, value in named.items() if value is not None}
 
 
 def _read(file: str | Path) -> Iterator[tuple[str, Any]]:
@@ -94,7 +91,8 @@ def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str], place
     return ".".join([name, *inner])
 
 
-def _checked(value: Any, hint: Any, place: str) -> Any:
+def checked(value: Any, hint: Any, place: str) -> Any:
+    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else."""
     try:
         return _convert(value, hint)
     except TypeError:
@@ -124,7 +122,7 @@ def _convert(value: Any, hint: Any) -> Any:
         return _tuple(value, inner)
     if origin is dict or hint is dict:
         if isinstance(value, Mapping):
-            return dict(value)
+            return {_convert(k, inner[0]): _convert(v, inner[1]) for k, v in value.items()} if inner else dict(value)
         raise TypeError
     if hint is bool and not isinstance(value, bool) and value in (0, 1):
         return bool(value)

@@ -1,5 +1,6 @@
 """Checkpoints: tensors, numbers and text in a file, written whole or not at all and loaded without running anything."""
 
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -8,20 +9,27 @@ from typing import Any
 
 import torch
 
+from jahslib import paths
 from jahslib.errors import UserError
 
 Generators = Mapping[str, torch.Generator]
 
 
 def write(path: str | os.PathLike, device: torch.device, generators: Generators, **state: Any) -> None:
-    """Write `state`, the generators' and the kind of device, which generator states are not portable between."""
-    part = Path(f"{os.fspath(path)}.{os.getpid()}.part")
+    """Write `state`, the generators' and the kind of device, which generator states are not portable between.
+
+    Raises:
+        UserError: the file cannot be written. The training is not to blame, so no trial may count as failed for it.
+    """
     random = {name: generator.get_state() for name, generator in generators.items()}
+    content = io.BytesIO()
+    torch.save({**state, "generators": random, "device": device.type}, content)
     try:
-        torch.save({**state, "generators": random, "device": device.type}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        paths.write(Path(path), content.getvalue())
+    except OSError as error:
+        raise UserError(
+            f"checkpoint {os.fspath(path)}: cannot be written ({error.strerror}); mend that and run again to resume"
+        ) from error
 
 
 def read(path: str | os.PathLike, device: torch.device | None = None, *, again: str = "train again") -> dict[str, Any]:

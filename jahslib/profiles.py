@@ -4,8 +4,9 @@ import ast
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_type_hints
 
+from jahslib import cfg
 from jahslib.errors import UserError
 
 PROFILES = ("smoke", "cpu", "paper")
@@ -32,7 +33,7 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
     The device "auto" becomes "cuda" where there is one, else "cpu"; lists become tuples where an option is one.
 
     Raises:
-        UserError: an unknown profile or option.
+        UserError: an unknown profile or option, or a value of another type than the option's.
     """
     profile = given["profile"]
     if profile not in PROFILES:
@@ -43,10 +44,9 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
             raise UserError(f"parameter {name!r} is unknown{hint}")
-    chosen = {**defaults[profile], **{k: v for k, v in given.items() if v is not None}}
-    tuples = {f.name for f in fields(options) if get_origin(f.type) is tuple}
-    chosen |= {k: tuple(v) for k, v in chosen.items() if k in tuples and isinstance(v, list)}
-    made = options(**chosen)
+    hints = get_type_hints(options)
+    named = {k: cfg.checked(v, hints[k], f"parameter {k}") for k, v in given.items() if v is not None}
+    made = options(**{**defaults[profile], **named})
     if made.device != "auto":
         return made
     import torch
@@ -60,6 +60,14 @@ def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> 
     for value in values:
         if value not in known:
             raise UserError(f"{option}: {value!r} is unknown; choose from {', '.join(known)}")
+
+
+def refuse_less(options: RunOptions, least: float, *names: str) -> None:
+    """Raises `UserError` for the first of these options that is given and below `least`."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"{name}: {value}; give at least {least:g}")
 
 
 def refuse_empty(options: RunOptions, *names: str) -> None:

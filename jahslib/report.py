@@ -1,7 +1,7 @@
 """The only writer of results/ and figs/: values, tables and figures, each with its provenance.
 
-A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone replaces the index, so a
-notebook that fails half-way leaves the last whole one. The paper reads nothing else.
+A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone writes, the index last, so
+that a notebook that fails half-way leaves the files of the last whole run. The paper reads nothing else.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ class Report:
         self.results = paths.results(profile, notebook)
         self.figs = paths.figs(profile, notebook)
         self._records: dict[str, dict[str, Any]] = {}
+        self._files: dict[Path, str | bytes] = {}
 
     def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
         """A number or word that the paper quotes as `text` (default: four significant digits)."""
@@ -40,29 +41,29 @@ class Report:
         self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
-        """Written as NAME.csv; returned for the notebook to show."""
+        """To be NAME.csv; returned for the notebook to show."""
         file = self.results / f"{name}.csv"
-        paths.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
         self._add(name, {"kind": "table", "file": file.name, "about": about})
+        self._files[file] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         return table
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
-        """Written as NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
+        """To be NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
+        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 drawn = io.BytesIO()
                 figure.savefig(drawn, format=suffix, metadata=metadata, dpi=150)
-                paths.write(self.figs / f"{name}.{suffix}", drawn.getvalue())
-        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
+                self._files[self.figs / f"{name}.{suffix}"] = drawn.getvalue()
 
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
-        """Written as NAME.json, which a notebook's `configuration` parameter takes."""
+        """To be NAME.json, which a notebook's `configuration` parameter takes."""
         file = self.results / f"{name}.json"
-        paths.write(file, json.dumps(configuration, indent=1, sort_keys=True) + "\n")
         self._add(name, {"kind": "configuration", "file": file.name, "about": about})
+        self._files[file] = json.dumps(configuration, indent=1, sort_keys=True) + "\n"
 
     def save(self, logs: Iterable[Path]) -> Path:
-        """Write records.json, the index that the paper is built from.
+        """Write all files, and then records.json, the index that the paper is built from.
 
         Args:
             logs: the trial logs that the records rest on.
@@ -73,6 +74,8 @@ class Report:
             **_provenance(sorted(logs)),
             "records": dict(sorted(self._records.items())),
         }
+        for written, text in self._files.items():
+            paths.write(written, text)
         file = self.results / "records.json"
         paths.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return file

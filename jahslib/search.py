@@ -214,7 +214,8 @@ class _Run:
 
     def _next(self, others_running: bool) -> int | None:
         """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
-        trained = len(self.history.suggestions) - sum(t.status == "rejected" for t in self.history)
+        in_training = [id for id in self.history.pending if self._admits(id)]
+        trained = sum(t.status != "rejected" for t in self.history) + len(in_training)
         if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
         elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
@@ -229,7 +230,7 @@ class _Run:
                 self.end = "optimizer"
             return None
         if self.budget.epochs is not None:
-            committed = sum(t.epochs for t in self.history) + sum(map(self._price, self.history.pending))
+            committed = sum(t.epochs for t in self.history) + sum(map(self._price, in_training))
             admitted = self.problem.admits(suggestion.configuration)
             if admitted and committed + self._price_of(suggestion) > self.budget.epochs:
                 self.end = "epochs"
@@ -239,6 +240,9 @@ class _Run:
     def _all_were_rejected(self) -> bool:
         tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
         return len(tail) == MAX_REJECTED_IN_A_ROW and all(t.status == "rejected" for t in tail)
+
+    def _admits(self, id: int) -> bool:
+        return self.problem.admits(self.history.suggestions[id].configuration)
 
     def _price(self, id: int) -> float:
         return self._price_of(self.history.suggestions[id])
@@ -252,7 +256,7 @@ class _Run:
 
     def _submit(self, executor: Executor, id: int) -> Future:
         suggestion = self.history.suggestions[id]
-        if not self.problem.admits(suggestion.configuration):
+        if not self._admits(id):
             rejected: Future = Future()
             rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
             return rejected

@@ -41,6 +41,11 @@ class LoggedSearch:
     def fingerprint(self) -> dict[str, Any]:
         return self.header["fingerprint"]
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is no more than a header: of a search that was refused, say, before its first trial."""
+        return not self.trials and self.end is None
+
 
 def data_name(problem: Mapping[str, Any]) -> str:
     """The data that a fingerprint's problem is about: of a regression its source, of a wrapped problem the inner one's;
@@ -81,12 +86,13 @@ class TrialLog:
         except OSError as error:
             self._file.close()
             raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
-        if fresh:
-            self._file.truncate(0)
         self._cut_torn_line()
-        if self._file.seek(0, os.SEEK_END) == 0:
+        begun = not fresh and self._file.seek(0, os.SEEK_END) > 0
+        recorded = read(self.path) if begun else None
+        if recorded is None or recorded.is_blank:
+            self._file.truncate(0)
             self._append({"kind": "header", "format": FORMAT, **header})
-        recorded = read(self.path)
+            recorded = read(self.path)
         self.header, self.trials, self.end = recorded.header, recorded.trials, recorded.end
 
     def append(self, trial: Trial, **labels: Any) -> None:
@@ -169,13 +175,19 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raises UserError when an existing file is no trial log, or its fingerprint is not this one: says what differs."""
+    """Raises UserError when an existing file is no trial log, or its fingerprint is not this one: says what differs.
+
+    A log without a trial is nobody's.
+    """
     content = _content(path)
     if b"\n" not in content:  # not even a whole header: torn at birth, if a log at all
         if content.startswith(_BIRTH) or _BIRTH.startswith(content):
             return
         raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
-    found, wanted = read(path).fingerprint, json.loads(json.dumps(_finite(fingerprint)))
+    logged = read(path)
+    if logged.is_blank:
+        return
+    found, wanted = logged.fingerprint, json.loads(json.dumps(_finite(fingerprint)))
     differing = list(_differences(found, wanted))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

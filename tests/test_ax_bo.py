@@ -269,6 +269,12 @@ class TestResults:
     def test_choosing_is_what_a_search_took_beyond_training_the_first_left_out(self):
         assert results.choosing(search([0.1, 0.2, 0.3], wait=0.25).history) == pytest.approx([0.25, 0.25])
 
+    def test_choosing_leaves_out_what_a_resumed_search_proposes_again(self):
+        history = search([0.1, 0.2, 0.3, 0.4], wait=0.25).history
+        for i, trial in enumerate(history.trials):  # killed after the second
+            history.trials[i] = replace(trial, finished=trial.elapsed + (100.0 if i >= 2 else 0.0))
+        assert results.choosing(history) == pytest.approx([0.25, 0.25])
+
     def test_methods_are_averaged_over_seeds(self):
         searches = [search([0.5, 0.7], seed=0, failed={0}), search([0.8, 0.9], seed=1)]
         row = results.methods_table(searches, finals(searches, lambda s: 0.6 + 0.2 * s.seed)).iloc[0]

@@ -113,13 +113,13 @@ class TestTypes:
 
     def test_named_parameters_are_checked_too(self):
         with pytest.raises(UserError, match=r"parameter lr is 'x' \(str\); expected float"):
-            merge({"lr": "x"})
+            resolve(Options, DEFAULTS, merge({"lr": "x"}))
 
     def test_whole_numbers_are_floats_and_0_and_1_are_bools(self):
         """The original's --use-gpu was always refused: a whole number is not a bool."""
         assert merge(set="lr 1 use_gpu 1")["use_gpu"] is True
-        assert merge({"use_gpu": 0})["use_gpu"] is False
-        assert merge({"lr": 1})["lr"] == 1.0
+        assert resolve(Options, DEFAULTS, merge({"use_gpu": 0})).use_gpu is False
+        assert isinstance(resolve(Options, DEFAULTS, merge({"lr": 1})).lr, float)
 
     def test_yaml_takes_1e_3_for_text_and_it_is_a_number_all_the_same(self, file):
         assert merge(cfg=file("lr: 1e-3\n"))["lr"] == 1e-3

@@ -1,12 +1,17 @@
 """Checkpoints: whole or not at all, loaded without running anything, random numbers continued."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
-from jahslib import checkpoints
+from jahslib import checkpoints, triallog
 from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
+from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.search import Budget, search
+from tests.conftest import decisions
 
 CPU = torch.device("cpu")
 
@@ -35,15 +40,34 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, gener
     path = tmp_path / "a.pt"
     checkpoints.write(path, CPU, generators, epoch=1)
 
-    def full(state, part):
-        part.write_bytes(b"half")
+    def full(part, content):
+        part.open("wb").write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"a.pt: cannot be written \(No space left on device\); mend"):
         checkpoints.write(path, CPU, generators, epoch=2)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
     assert checkpoints.read(path)["epoch"] == 1
+
+
+def test_a_full_disk_ends_a_search_and_no_trial_has_failed_for_it(tmp_path, monkeypatch):
+    """Space for log lines, none for checkpoints: with space the same search goes on as if nothing had been."""
+    problem = ConstrainedCNN(data="digits", per_class=20, folds=3, folds_used=1, min_epochs=1, max_epochs=4)
+    optimizer = Evolution(problem, 0, pop_size=1, num_children=1, hyperband=True)
+    log, budget = tmp_path / "log.jsonl", Budget(trials=4)
+    whole = search(problem, optimizer, budget, tmp_path / "whole.jsonl", seed=0)
+    assert any(not t.final for t in whole)
+
+    def full(part, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            search(problem, optimizer, budget, log, seed=0)
+    assert {t.status for t in triallog.read(log).trials} <= {"ok"}
+    assert decisions(search(problem, optimizer, budget, log, seed=0)) == decisions(whole)
 
 
 class Harm:

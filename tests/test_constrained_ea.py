@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,20 @@ class TestResults:
         assert row.val_top3 == "0.600 ± 0.141" and row.test_top3 == "0.650 ± 0.212" and row.epochs_final == 16
         assert row.reported_test_top3 == 0.891
 
+    @pytest.mark.parametrize("with_main", [True, False])
+    def test_a_row_has_the_constraints_of_its_own_search(self, with_main):
+        """Also where the main comparison had no EA-HB, whose search is the first row's."""
+        o = options(profile="cpu")
+        wanted = o.settings if with_main else o.settings[1:]
+        winners = [
+            replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
+            for floor, size in wanted
+        ]
+        tests = [[Trial({}, 4, metrics={"batchwise_precision": 0.5, "top3": 0.5})] for _ in wanted]
+        table = results.constraints_table(o, winners, tests)
+        assert list(zip(table.min_precision, table.max_size, strict=True)) == list(wanted)
+        assert table.reported_max_size.iloc[0] == (2e7 if with_main else 5e7)
+
     def test_a_claim_that_does_not_hold_stops_the_notebook(self):
         with pytest.raises(AssertionError, match="overspent"):
             results.check_claims(options(epoch_budget=10), [search([(0.5, 0.3)] * 3)], {}, {})
@@ -147,12 +162,16 @@ class TestFresh:
 
 class TestConfigurationFile:
     @pytest.mark.parametrize(("content", "said"), [(None, "no file"), ("{", "not JSON"), ('{"depth": 3}', "'depth'")])
-    def test_refuses_what_is_no_configuration(self, content, said, tmp_path):
+    def test_refuses_what_is_no_configuration_before_anything_is_trained(self, content, said, tmp_path):
         path = tmp_path / "opt_cfg.json"
         if content is not None:
             path.write_text(content)
         with pytest.raises(UserError, match=said):
-            study.run_configuration(options(configuration=str(path)))
+            study.check(options(configuration=str(path)))
+
+    def test_no_final_training_is_refused(self):
+        with pytest.raises(UserError, match="final_seeds: 0; give at least 1"):
+            options(final_seeds=0)
 
     def test_is_trained_and_tested_in_one_call(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))

@@ -141,6 +141,7 @@ class TestOptions:
             ({"num_img_channels": 1}, "num_img_channels: 1, but retinadigits has 3"),
             ({"min_budget": 3}, "budgets: min_budget 3, max_budget 2"),
             ({"widths": [9, 8]}, "widths: \\(9, 8\\)"),
+            ({"probe": {"optimizer": "nope"}}, "probe: optimizer='nope' is no setting"),
         ],
     )
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, results_folder):
@@ -400,6 +401,18 @@ class TestRuntime:
         assert trial.outputs["seconds"] >= runtime and before_the_last < runtime + slack
         with pytest.raises(UserError, match=f"DARTS took all of its {re.escape(f'{runtime:g}')} s"):
             list(study.searches(o, cells))
+
+    def test_a_search_that_was_cut_off_goes_on_under_a_longer_one(self, results_folder):
+        common = {"seeds": [2], "methods": ["bohb"]}
+        settings = {"batch_size": 16, "apply_early_stopping": False}
+        whole = quick(**common, search={"epochs": 3} | settings)
+        short = replace(whole, runtime=1e-3)
+        (cut,) = study.run_cells(short, study.cell_searches(short)).values()
+        assert cut.status == "cut" and cut.epochs < 3
+        (still,) = study.run_cells(short, study.cell_searches(short)).values()
+        assert still.elapsed == cut.elapsed, "the same runtime again trains nothing"
+        (done,) = study.run_cells(whole, study.cell_searches(whole)).values()
+        assert done.status == "ok" and len(done.outputs["alphas"]) == 3
 
     def test_the_search_gets_what_darts_left(self, results_folder):
         o = quick(methods=["bohb", "uniform"], total_budget=100_000, max_mflops=None)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from jahslib.errors import UserError
-from jahslib.profiles import RunOptions, given, refuse_empty, resolve
+from jahslib.profiles import RunOptions, given, refuse_empty, refuse_less, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,19 @@ def test_the_profile_sets_what_is_not_given():
 def test_lists_become_tuples_and_auto_a_device():
     made = resolve(Options, DEFAULTS, {"profile": "smoke", "seeds": [1, 2]})
     assert made.seeds == (1, 2) and made.device in ("cpu", "cuda")
+
+
+def test_a_value_of_another_type_is_refused_by_name():
+    for name, value, said in (("epochs", "x", "epochs is 'x' .str.; expected int"), ("seeds", 3, "a list of int")):
+        with pytest.raises(UserError, match=f"parameter .*{said}"):
+            resolve(Options, DEFAULTS, {"profile": "smoke", name: value})
+
+
+def test_an_option_that_is_too_small_is_named():
+    refuse_less(Options(profile="cpu", epochs=1), 1, "epochs")
+    refuse_less(Options(profile="cpu", epochs=1), 1, "scheduler")  # None: not given
+    with pytest.raises(UserError, match="epochs: 0; give at least 1"):
+        refuse_less(Options(profile="cpu", epochs=0), 1, "workers", "epochs")
 
 
 def test_an_option_that_must_hold_something_is_named():

@@ -47,6 +47,20 @@ def test_the_same_data_gives_the_same_bytes(log, tmp_path):
     assert {f: f.read_bytes() for f in written} == written
 
 
+def test_a_notebook_that_fails_half_way_leaves_the_files_of_the_last_whole_run(log, tmp_path):
+    write(log)
+    written = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    report = Report("00_test", "smoke")
+    report.table("numbers", pd.DataFrame({"x": [3]}), "Numbers")
+    report.configuration("best", {"lr": 0.1}, "Another file")
+    figure = plt.figure()
+    report.figure("line", figure, "A line")
+    plt.close(figure)
+    assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == written
+    report.save([log])
+    assert (log.parent.parent / "numbers.csv").read_text() == "x\n3\n"
+
+
 def test_a_name_is_written_once(log):
     report = Report("00_test", "smoke")
     report.value("x", 1, "one")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,12 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import triallog
+from jahslib import spaces, triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.problem import Constraint, Objective, Outcome
-from jahslib.search import Budget, search
+from jahslib.search import Budget, fingerprint, search
 from jahslib.triallog import LogWriteError
 from jahslib.trials import Trial
 from jahslib.workers import LocalProcesses, pool
@@ -52,6 +53,28 @@ class TestBudget:
         with pool(3) as executor:
             history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=40), executor=executor, workers=3)
         assert sum(t.epochs for t in history) == 36
+
+    @pytest.mark.parametrize("budget", [Budget(trials=10), Budget(epochs=90)])
+    def test_what_is_about_to_be_rejected_uses_up_nothing(self, budget, tmp_path):
+        trained = set()
+        drawn = [spaces.sample(Toy().space, rng) for rng in [np.random.default_rng(0)] for _ in range(200)]
+        small, large = ([c for c in drawn if (Toy().known(c)["size"] <= 100) == fits] for fits in (True, False))
+        configurations = [c for three in zip(large, small, large[50:], strict=False) for c in three]
+        for workers in (1, 4):
+            toy = Toy([Constraint("size", "<=", 100)], delay=0.01)
+            with ThreadPoolExecutor(4) as executor:
+                history = search(
+                    toy,
+                    Listed(toy, 0, configurations),
+                    budget,
+                    tmp_path / f"{workers}.jsonl",
+                    seed=0,
+                    executor=executor,
+                    workers=workers,
+                )
+            assert any(t.status == "rejected" for t in history)
+            trained.add(sum(t.status == "ok" for t in history))
+        assert trained == {10}
 
     @pytest.mark.parametrize("killed", [False, True])
     def test_a_charge_that_was_not_foretold_is_told_and_kept(self, killed, tmp_path, caplog):
@@ -272,6 +295,15 @@ class TestLog:
         with pytest.raises(UserError, match=r"seed"):
             run(toy, path, seed=1)
         assert path.read_bytes() == before
+
+    def test_a_log_without_a_trial_is_no_other_search(self, tmp_path):
+        """A search that was refused after its header was written; mended, it is another one."""
+        path = tmp_path / "log.jsonl"
+        for objective in (Objective("precision"), Objective("accuracy")):
+            toy = Toy()
+            toy.objective = objective
+            triallog.TrialLog(path, {"fingerprint": fingerprint(toy, RandomSearch(toy, 0), 0)}).close()
+        assert len(run(toy, path, optimizer=RandomSearch(toy, 0))) and path.read_bytes().count(b'"header"') == 1
 
     def test_fresh_starts_over(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"

@@ -1,5 +1,6 @@
 import contextlib
 import math
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -201,13 +202,12 @@ def test_a_failed_save_leaves_the_checkpoint_as_it_was(tmp_path, monkeypatch):
     t = training()
     t.save(tmp_path / "a.pt")
 
-    def torn(state, path):
-        with open(path, "wb") as file:
-            file.write(b"half")
-        raise OSError("disk full")
+    def torn(part, content):
+        part.open("wb").write(b"half")
+        raise OSError(28, "disk full")
 
-    monkeypatch.setattr(torch, "save", torn)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "write_bytes", torn)
+    with pytest.raises(UserError, match="disk full"):
         t.save(tmp_path / "a.pt")
     training().restore(tmp_path / "a.pt")
 

@@ -86,6 +86,8 @@ class AxBO(Replayed):
         every = self.early_stopping.get("every", 1)
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise UserError(f"early_stopping: every={every!r}; give a whole number of epochs of at least 1")
+        if self.early_stopping:
+            _percentile_rule(**self.early_stopping)
 
     def describe(self) -> dict[str, Any]:
         return {name: value for name, value in super().describe().items() if value or name not in OPTIONAL}

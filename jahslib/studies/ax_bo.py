@@ -20,7 +20,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -110,6 +110,8 @@ class Options(RunOptions):
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_empty(self, "seeds", "methods", "data")
+        refuse_less(self, 1, "final_seeds", "final_epochs", "snapshot_every")
+        refuse_less(self, 0, "valid_interval")
         for name in DEFAULT:
             if getattr(self, name) is not None:
                 check_setting(name, getattr(self, name))
@@ -365,7 +367,7 @@ def run_final_training(o: Options, found: Sequence[Search]) -> FinalTraining:
         task,
         configuration,
         experiment_dir=experiment_dir(o),
-        epochs=o.final_epochs or o.max_epochs,
+        epochs=o.max_epochs if o.final_epochs is None else o.final_epochs,
         every=o.snapshot_every,
         seed=seed,
         id=id,

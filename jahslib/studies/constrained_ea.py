@@ -16,7 +16,7 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
@@ -69,6 +69,7 @@ class Options(RunOptions):
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_empty(self, "seeds")
+        refuse_less(self, 1, "final_seeds")
 
 
 Search = AnySearch[ConstrainedCNN]
@@ -159,6 +160,8 @@ def options(**given: Any) -> Options:
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     test_problem(o).test_images  # noqa: B018 (loads the test split)
+    if o.configuration is not None:
+        spaces.read(test_problem(o).space, o.configuration)
     for run in planned(o):
         run.check(fresh=o.fresh)
     for size in {o.constraint_max_model_size, *(size for _, size in o.settings)}:

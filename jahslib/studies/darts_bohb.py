@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from jahslib import data, paths, spaces
+from jahslib import data, paths, spaces, triallog
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
@@ -38,6 +38,8 @@ from jahslib.trials import History, Trial
 
 Search = AnySearch[StackedCells]
 
+FINAL_SEED = 1000  # added to a search's seed for its final trainings, which see the same images
+
 
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
@@ -51,7 +53,10 @@ def check(o: Options) -> None:
         assert isinstance(run.problem, CellSearch)
         run.problem.check()
         run.check(fresh=o.fresh)
-    problem(o, levels(uniform_probabilities(), 0, o)).space  # noqa: B018 (refuses impossible widths)
+    space = problem(o, levels(uniform_probabilities(), 0, o)).space  # refuses impossible widths
+    for name, value in o.probe.items():
+        if name not in space or not space[name].legal_value(value):
+            raise UserError(f"probe: {name}={value!r} is no setting of a stack of cells")
     _n_trials(o)
 
 
@@ -147,6 +152,9 @@ def run_cells(o: Options, runs: Mapping[AnyKey, Run]) -> dict[AnyKey, Trial]:
         for run in runs.values():
             for old in _left_behind(run):
                 old.unlink(missing_ok=True)
+    longer = [run for run in runs.values() if not o.fresh and _may_go_on(run)]
+    if longer:
+        run_all(longer, workers=o.workers, scheduler=o.scheduler, fresh=True)  # from their checkpoints
     histories = run_all(runs.values(), workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
     found = {}
     for key, run in runs.items():
@@ -154,6 +162,17 @@ def run_cells(o: Options, runs: Mapping[AnyKey, Run]) -> dict[AnyKey, Trial]:
         if found[key].status == "failed":
             raise UserError(f"{run.log.stem}: {found[key].reason}; change `search` (a smaller rate?) and start over")
     return found
+
+
+def _may_go_on(run: Run) -> bool:
+    """Whether a search was cut off by a smaller `runtime`: for its log it has had its one trial."""
+    if not run.log.exists():
+        return False
+    logged = triallog.read(run.log)
+    if not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
+        return False
+    had, has = logged.end["budget"]["seconds"], run.budget.seconds
+    return had is not None and (has is None or has > had)
 
 
 def _left_behind(run: Run) -> list[Path]:
@@ -270,7 +289,14 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], lis
     for s in found:
         task, name = replace(s.problem, split="test"), f"{s.method}-{o.dataset}-seed{s.seed}"
         runs[s.method, s.seed] = retraining(
-            s, task, o.final_seeds, folder(o) / "logs", name=name, study=NOTEBOOK, profile=o.profile
+            s,
+            task,
+            o.final_seeds,
+            folder(o) / "logs",
+            name=name,
+            seed=FINAL_SEED + s.seed,
+            study=NOTEBOOK,
+            profile=o.profile,
         )
     return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 

@@ -11,7 +11,7 @@ from jahslib import paths, places
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.problems.stacked_cells import MOST_CELLS
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
@@ -54,7 +54,6 @@ class Options(RunOptions):
     `widths` to `max_mflops`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
     `augment`: flip and turn the training images; None does so unless they are the stand-in's digits, one of which may
     become another.
-    `resplit_final`: the final training of the method "resplit" has a split of its own, too.
     `probes`, `probe_epochs`, `probe`: trainings of each arm of the ablation, their epochs and configuration.
     `collapse`: the options of the collapse experiment: `dataset`, `per_class`, `model`, `augment`, and Settings' own.
     `num_classes`, `num_img_channels`: refused where they are not the data set's.
@@ -108,9 +107,7 @@ class Options(RunOptions):
         refuse_empty(self, "seeds", "methods")
         if not 1 <= self.max_cells <= MOST_CELLS:
             raise UserError(f"max_cells: {self.max_cells}; give 1..{MOST_CELLS}")
-        for name in ("candidates", "final_seeds", "probes", "probe_epochs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)}; give at least 1")
+        refuse_less(self, 1, "candidates", "final_seeds", "probes", "probe_epochs")
         if self.runtime is not None and not self.runtime > 0:
             raise UserError(f"runtime: {self.runtime} seconds must be positive")
 

@@ -9,7 +9,7 @@ from jahslib import paths
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
@@ -69,6 +69,7 @@ class Options(RunOptions):
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_empty(self, "seeds")
+        refuse_less(self, 1, "final_seeds")
 
 
 PROFILES: dict[str, dict[str, Any]] = {

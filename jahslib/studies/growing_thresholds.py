@@ -16,7 +16,7 @@ from jahslib.problems.growing_convnet import (
     GrowingConvNets,
     static_configuration,
 )
-from jahslib.profiles import RunOptions, refuse_empty, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, resolve
 from jahslib.studies.runs import Run, run_trials, trainings
 from jahslib.trials import Trial
 
@@ -69,8 +69,7 @@ class Options(RunOptions):
             if not 0 <= q <= 1:
                 raise UserError(f"thresholds: {q} is none; give values in [0, 1]")
         refuse_empty(self, "thresholds", "seeds")
-        if self.test_runs < 1:
-            raise UserError(f"test_runs: {self.test_runs}; give at least 1")
+        refuse_less(self, 1, "test_runs")
 
 
 SWEEP = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -124,6 +123,8 @@ def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     test_problem(o).test_images  # noqa: B018 (loads the test split)
     test_problem(o).check()
+    if o.configuration is not None:
+        spaces.read(test_problem(o).space, o.configuration)
     for run in [*sweep(o).values(), *full(o).values()]:
         run.check(fresh=o.fresh)
 

@@ -19,7 +19,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Problem
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget, Optimizer
 from jahslib.studies import constrained_ea, growing_bohb
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
@@ -82,6 +82,7 @@ class Options(RunOptions):
         refuse_unknown("tasks", self.tasks, (*TRAINED, *CELLS))
         refuse_unknown("epochs", self.epochs, (*TRAINED, "cells"))
         refuse_empty(self, "seeds", "tasks")
+        refuse_less(self, 1, "final_seeds")
         for task in self.tasks:
             if _kind(task) not in self.epochs:
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
@@ -194,8 +195,18 @@ def population(evaluations: float) -> int:
 
 
 def optimizer(o: Options, method: str, task: Problem, seed: int, epochs: float) -> Optimizer:
-    """With the settings of its own study, except that populations follow the budget and Ax proposes as in study 06."""
-    given = o.settings.get(method, {})
+    """With the settings of its own study, except that populations follow the budget and Ax proposes as in study 06.
+
+    Raises:
+        UserError: `settings` has what the method does not.
+    """
+    try:
+        return _optimizer(method, task, seed, epochs, o.settings.get(method, {}))
+    except TypeError as error:
+        raise UserError(f"settings: {method}: {error}") from None
+
+
+def _optimizer(method: str, task: Problem, seed: int, epochs: float, given: dict[str, Any]) -> Optimizer:
     evaluations = epochs / task.epochs((task.fidelity.high,))
     size = population(evaluations)
     match method:

@@ -107,16 +107,27 @@ class AnySearch(Generic[AnyProblem]):
 
 
 def retraining(
-    found: AnySearch, problem: Problem, count: int, logs: Path, *, name: str = "", study: str, profile: str
+    found: AnySearch,
+    problem: Problem,
+    count: int,
+    logs: Path,
+    *,
+    name: str = "",
+    seed: int | None = None,
+    study: str,
+    profile: str,
 ) -> Run:
     """A search's incumbent trained `count` times, on a problem that measures it on the test split.
 
     A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
     `name`: that of the search in the log's name, where its method and seed are not enough.
+    `seed`: the search's, if not given. Where `problem` has the search's training images, give another: with the same
+    seed the k-th training here and the search's k-th trial draw the same random numbers.
     """
     c = found.incumbent.configuration
     log = logs / f"test-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
-    return trainings(problem, [c] * count, log, seed=found.seed, method=found.method, study=study, profile=profile)
+    seed = found.seed if seed is None else seed
+    return trainings(problem, [c] * count, log, seed=seed, method=found.method, study=study, profile=profile)
 
 
 def run_all(

@@ -78,16 +78,23 @@ def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame
     )
 
 
-def choosing(history: History) -> list[float]:
-    """Seconds that each trial but the first waited for its proposal, from the log's clocks.
+SAME_SESSION = 0.5  # seconds: the clocks agree to milliseconds, and to start a process takes longer
 
-    The first also waits for the optimizer's package to be imported. Only a search that trains one trial at a time
-    keeps choosing and training apart.
+
+def choosing(history: History) -> list[float]:
+    """Seconds that each trial but the first of a session waited for its proposal, from the log's clocks.
+
+    The first also waits for the optimizer's package to be imported and, in a search that was resumed, for all that it
+    had proposed before. Only a search that trains one trial at a time keeps choosing and training apart.
     """
-    waits = []
-    for before, trial in zip(history.trials, history.trials[1:], strict=False):
-        waits.append(max(0.0, trial.elapsed - before.elapsed - trial.seconds))
-    return waits
+    pairs = list(zip(history.trials, history.trials[1:], strict=False))
+    # `elapsed` stands still between two sessions, `finished` does not.
+    stood_still = [(trial.finished - before.finished) - (trial.elapsed - before.elapsed) for before, trial in pairs]
+    return [
+        max(0.0, trial.elapsed - before.elapsed - trial.seconds)
+        for (before, trial), pause in zip(pairs, stood_still, strict=True)
+        if pause < SAME_SESSION
+    ]
 
 
 def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
