@@ -53,16 +53,15 @@ def traces(
     """Mean over seeds as a step function of `x`, with a band where there are several.
 
     `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
-    the first seed to end.
+    the last seed to end; those that ended before keep their last value.
     """
     for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
         own = table[table.method == method]
         if own.empty:
             continue
         curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
-        start, end = max(c[0][0] for c in curves), min(c[0][-1] for c in curves)
         grid = np.unique(np.concatenate([c[0] for c in curves]))
-        grid = grid[(grid >= start) & (grid <= end)]
+        grid = grid[grid >= max(c[0][0] for c in curves)]
         values = steps(curves, grid)
         axis.step(grid, values.mean(axis=0), where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
         if len(curves) > 1:

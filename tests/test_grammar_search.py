@@ -1,5 +1,7 @@
 """Study 03: its options, its searches, its tables."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,9 @@ class TestResults:
         assert pairs.difference["val_error"] == pairs.difference["test_error"] == pytest.approx(-10)
         assert pairs.p["val_error"] < 0.05 and pairs.high["val_error"] < 0
         assert "against random: ahead in 2 of 2 comparisons (p ≤ 0.0078)" in results.verdicts(found)
+        record = Mock()
+        results._add_share(record, "share", found)
+        assert record.value.call_args.args[:2] == ("share", 1) and record.value.call_args.kwargs["text"] == "2 of 2"
 
     def test_equal_methods_are_not_told_apart(self):
         found = [searched([0.5], m, seed) for m in ("gp", "random_search") for seed in range(5)]

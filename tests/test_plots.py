@@ -28,13 +28,13 @@ def test_steps_hold_the_last_value_and_know_nothing_before_the_first():
 
 
 class TestTraces:
-    def test_a_curve_is_the_mean_where_all_its_seeds_have_a_value(self):
+    def test_a_curve_begins_with_its_last_seed_and_keeps_the_value_of_one_that_ended(self):
         axis = plt.figure().subplots()
         plots.traces(axis, curves(), "epochs", "accuracy", {"a": "A", "b": "B", "c": "C"})
         a, b = axis.lines
         assert (a.get_label(), b.get_label()) == ("A", "B")  # "c" ran nothing
-        assert a.get_xdata().tolist() == [2, 3, 5]
-        assert a.get_ydata() == pytest.approx([0.3, 0.4, 0.6])
+        assert a.get_xdata().tolist() == [2, 3, 5, 6]
+        assert a.get_ydata() == pytest.approx([0.3, 0.4, 0.6, 0.7])
         assert b.get_xdata().tolist() == [1, 6]
         assert (a.get_color(), a.get_linestyle()) != (b.get_color(), b.get_linestyle())
 

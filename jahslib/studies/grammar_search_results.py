@@ -245,9 +245,11 @@ def record_values(record: Report, o: Options, on_tables: Sequence[Search], train
     add("cell_based_size", sizes.terms["cell-based"], "Connected cells")
     add("ordering_tables", ordering(on_tables), "Searchers by the mean test error of their incumbents, by table")
     add("paired_tables", verdicts(on_tables), "Bayesian optimisation against the others on tables")
+    _add_share(record, "paired_tables_share", on_tables)
     if trained:
         add("ordering_trained", ordering(trained), "Searchers by the mean test error of trained incumbents")
         add("paired_trained", verdicts(trained), "Bayesian optimisation against the others, networks trained")
+        _add_share(record, "paired_trained_share", trained)
     for s in trained:
         name = f"opt_cfg_{s.method}_{panel(s).replace(', ', '_').replace('-', '_')}_seed{s.seed}"
         record.configuration(name, s.incumbent.configuration, f"{METHODS[s.method]}, {panel(s)}, seed {s.seed}")
@@ -266,21 +268,34 @@ def ordering(found: Sequence[Search]) -> str:
     return "; ".join(parts)
 
 
+def _add_share(record: Report, name: str, found: Sequence[Search]) -> None:
+    ahead = (_judged(found).verdict == "ahead").tolist()
+    about = "Share of these comparisons in which Bayesian optimisation is ahead"
+    record.value(name, sum(ahead) / max(1, len(ahead)), about, text=f"{sum(ahead)} of {len(ahead)}")
+
+
+ERRORS = {"val_error": "validation error", "test_error": "test error"}
+
+
+def _judged(found: Sequence[Search]) -> pd.DataFrame:
+    """`paired_table`'s rows on the errors at the end, each with its verdict."""
+    table = paired_table(found)
+    table = table[table.metric.isin(list(ERRORS))]
+    words = np.where(table.p >= 0.05, "not told apart", np.where(table.difference < 0, "ahead", "behind"))
+    return table.assign(verdict=words)
+
+
 def verdicts(found: Sequence[Search]) -> str:
     """In words, for each pair: where it is ahead, behind and not told apart at .05 by Wilcoxon's test, in each panel's
     validation and test error. Of the verdict with most comparisons only their number and largest p are given."""
-    names = {"val_error": "validation error", "test_error": "test error"}
-    table = paired_table(found)
-    table = table[table.metric.isin(list(names))]
     parts = []
-    for pair, rows in table.groupby("pair", sort=False):
-        words = np.where(rows.p >= 0.05, "not told apart", np.where(rows.difference < 0, "ahead", "behind"))
+    for pair, rows in _judged(found).groupby("pair", sort=False):
         said = []
-        for word, own in sorted(rows.groupby(words), key=lambda group: -len(group[1])):
+        for word, own in sorted(rows.groupby("verdict"), key=lambda group: -len(group[1])):
             if not said and len(own) > 1:
                 edge = f"p ≤ {own.p.max():.2g}" if word != "not told apart" else f"p ≥ {own.p.min():.2g}"
                 said.append(f"{word} in {len(own)} of {len(rows)} comparisons ({edge})")
             else:
-                said += [f"{word} in {r.data}, {names[r.metric]} (p = {r.p:.2g})" for r in own.itertuples()]
+                said += [f"{word} in {r.data}, {ERRORS[str(r.metric)]} (p = {r.p:.2g})" for r in own.itertuples()]
         parts.append(f"{pair.replace('−', 'against')}: " + ", ".join(said))
     return "; ".join(parts)
