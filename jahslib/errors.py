@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """Input that only the user can mend; the message is one line and nothing has been written when it is raised."""
+    """Input that only the user can mend; the message is one line and nothing is left half-written when it is raised."""

@@ -101,7 +101,12 @@ def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats
     (bohb, spread), (uniform, _) = (map(float, found[m].split(" ± ")) for m in ("DARTS, BOHB", "uniform cells"))
     assert abs(bohb - uniform) < spread
     assert float(fixed.split()[0]) > max(bohb, uniform)
+    best, second, *_ = sorted(found, key=lambda method: -mean(found[method]))
+    assert (best, second) == ("re-split", "argmax cell")
+    drops = [row["drop"].split(" ± ") for row in table("cpu", "05_darts_bohb", "optimism")]
+    assert sum(float(drop) + float(sd) > 0.1 for drop, sd in drops) >= 4
     arms = table("cpu", "05_darts_bohb", "ablation")
+    assert sum(mean(row["test_acc"]) > mean(found[best]) for row in arms) == len(arms) - 1 == 8
     ahead = [mean(row["test_acc"]) > mean(fixed) for row in arms if row["cells"] != "uniform, no search"]
     assert len(ahead) == 8 and sum(ahead) >= 7
 
@@ -112,6 +117,13 @@ def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
     assert nll["hWL", "10"] > 0 > nll["WL", "10"] and all(
         v < 0 for (m, n), v in nll.items() if m == "hWL" and n != "10"
     )
+
+
+def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():
+    rows = table("cpu", "04_surrogate_regression", "scores")
+    for model in ("WL", "counts"):
+        on_cells = [r for r in rows if r["model"] == model and not r["source"].endswith("-hierarchical")]
+        assert max(mean(r["nll"]) for r in on_cells) > 10
 
 
 def test_06_ax_is_second_on_validation_and_last_on_test_as_final_trainings_fail():

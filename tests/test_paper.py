@@ -48,7 +48,10 @@ PICKED = {
 
 
 def names(call: str, key: str = "07") -> list[str]:
-    return sorted(set(re.findall(call + rf'\(\s*(?:"{key}",\s*)?"(\w+)"', SECTIONS.get(key, ""))))
+    """What the section asks for, and the table of claims where it names the study."""
+    own = re.findall(call + rf'\(\s*(?:"{key}",\s*)?"(\w+)"', SECTIONS.get(key, ""))
+    claimed = re.findall(call + rf'\(\s*"{key}",\s*"(\w+)"', (paper.SOURCES / "claims.typ").read_text())
+    return sorted({*own, *claimed})
 
 
 def columns(key: str = "07") -> dict[str, set[str]]:
