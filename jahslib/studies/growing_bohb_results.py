@@ -146,7 +146,7 @@ def record_values(record: Report, o: Options, searches: Sequence[Search], finals
     add("data", o.data, "Data set")
     add("profile_note", o.note, "What this profile changes against the original")
     add("epoch_budget", o.epoch_budget, "Epochs a search may spend on a fold", text=f"{o.epoch_budget:,.0f}")
-    limit = "no limit of" if o.max_params is None else f"{o.max_params:,}"
+    limit = "infinitely many" if o.max_params is None else f"{o.max_params:,}"
     add("max_params", o.max_params or 0, "Parameters that a network may have", text=limit)
     add("n_seeds", len(o.seeds), "Seeds of every search")
     add("folds", o.folds_used, "Validation folds a trial trains")
