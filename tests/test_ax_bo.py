@@ -142,7 +142,7 @@ class TestOptions:
 
     def test_refuses_the_log_of_another_search_unless_fresh(self, results_folder):
         run = next(iter(study.searches(options())))
-        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close()
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer"})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
             study.check(options())
         study.check(options(fresh=True))
@@ -359,6 +359,7 @@ class TestResults:
             results_folder, study.final_problem(o, "mnist5k"), {}, {2: {"top1": 0.5, "top5": 1.0}}
         )
         results.record_values(record, o, searches, finals(searches, lambda s: 0.5), final)
+        record.save([])
         found = json.loads((record.results / "opt_cfg_ax_mnist5k_seed0.json").read_text())
         assert found == searches[0].incumbent.configuration
         assert isinstance(results.trials_table(searches), pd.DataFrame)
