@@ -123,7 +123,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
         if len(made.summarize()) < LEAST_TRIALS:
             raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
         best, *_ = made.get_best_parameterization(use_model_predictions=False)
-        cards = {
+        cards = {  # before the predictions: computing one fits the model
             "sensitivity": _frame(made, SensitivityAnalysisPlot(metric)),
             "cross_validation": _frame(made, CrossValidationPlot([metric], untransform=True)),
             "parallel_coordinates": _frame(made, ParallelCoordinatesPlot(metric)),

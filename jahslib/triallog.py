@@ -86,9 +86,10 @@ class TrialLog:
         except OSError as error:
             self._file.close()
             raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
+        if fresh:
+            self._file.truncate(0)
         self._cut_torn_line()
-        begun = not fresh and self._file.seek(0, os.SEEK_END) > 0
-        recorded = read(self.path) if begun else None
+        recorded = read(self.path) if self._file.seek(0, os.SEEK_END) else None
         if recorded is None or recorded.is_blank:
             self._file.truncate(0)
             self._append({"kind": "header", "format": FORMAT, **header})
