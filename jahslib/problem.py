@@ -8,17 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.errors import UserError
-
-if TYPE_CHECKING:
-    from jahslib.trials import Trial
-
-Configuration = dict[str, Any]
+from jahslib.trials import Configuration, Trial, key
 
 
 class Space(Protocol):
@@ -120,18 +116,43 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The range of training epochs that trials may use."""
+    """The range of what trials may spend: training epochs, or another resource by its name.
 
-    low: int
-    high: int
+    With two whole bounds all fidelities are whole; other resources than epochs may also be fractions, such as
+    `Fidelity(0.03, 1.0, "trainsize")`.
+
+    Raises:
+        UserError: bounds that are no positive numbers in order, or epochs that are not whole.
+    """
+
+    low: float
+    high: float
+    name: str = "epochs"
 
     def __post_init__(self):
-        if not 1 <= self.low <= self.high:
-            raise UserError(f"fidelity: epochs {self.low}..{self.high} are no range; give 1 <= low <= high")
+        for side in ("low", "high"):
+            value = getattr(self, side)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, side, value.item())
+        given = (self.low, self.high)
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in given)
+        if not numbers or not 0 < self.low <= self.high:
+            raise UserError(f"fidelity: {self.name} {self.low}..{self.high} are no range; give 0 < low <= high")
+        if self.name == "epochs" and not self.whole:
+            raise UserError(f"fidelity: epochs {self.low}..{self.high} are not whole; give whole numbers, or a name")
 
-    def above(self, low: int | None) -> "Fidelity":
-        """The same range from `low` epochs on; None keeps all of it."""
-        return self if low is None else Fidelity(low, self.high)
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are fidelities."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def above(self, low: float | None) -> "Fidelity":
+        """The same range from `low` on; None keeps all of it."""
+        return self if low is None else Fidelity(low, self.high, self.name)
+
+    def describe(self) -> list:
+        """The range in JSON types; epochs go without saying."""
+        return [self.low, self.high] if self.name == "epochs" else [self.low, self.high, self.name]
 
 
 @dataclass(frozen=True)
@@ -145,7 +166,7 @@ class Job:
     """
 
     configuration: Configuration
-    stages: tuple[int, ...]
+    stages: tuple[float, ...]
     seed: int
     restore: Path | None = None
     save: Path | None = None
@@ -191,7 +212,7 @@ class Problem(ABC):
         """Metrics that need no training (a parameter count); constraints on them are checked before training."""
         return {}
 
-    def epochs(self, stages: tuple[int, ...]) -> float:
+    def epochs(self, stages: tuple[float, ...]) -> float:
         """Epochs that a job of these stages will be charged: those since its parent, or all without one.
 
         Where `evaluate` charges more, on several folds say, this must say so, for a budget of epochs relies on it.
@@ -203,7 +224,7 @@ class Problem(ABC):
         return {
             "name": self.name,
             "space": self.space.to_serialized_dict(),
-            "fidelity": [self.fidelity.low, self.fidelity.high],
+            "fidelity": self.fidelity.describe(),
             "objective": [self.objective.metric, self.objective.best, self.objective.worst],
             "constraints": [str(c) for c in self.constraints],
         }
@@ -213,7 +234,7 @@ class Problem(ABC):
         known = self.known(configuration)
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
-    def refuse_undeclared(self, trial: "Trial") -> None:
+    def refuse_undeclared(self, trial: Trial) -> None:
         """Refuse a trial that breaks the problem's own declarations, by which it would be searched to a wrong end.
 
         Raises:
@@ -232,45 +253,45 @@ class Problem(ABC):
                 f"best={self.objective.best}; declare one that no trial passes"
             )
 
-    def cost(self, trial: "Trial") -> float:
+    def cost(self, trial: Trial) -> float:
         """The objective's cost, whether the trial is feasible or not; of one that did not succeed the worst."""
         return self.objective.cost(trial.metrics) if trial.status == "ok" else self.objective.worst_cost
 
-    def violation(self, trial: "Trial") -> float:
+    def violation(self, trial: Trial) -> float:
         """Summed relative violation of all constraints; infinite for a trial that did not succeed."""
         if trial.status != "ok":
             return math.inf
         return sum(c.violation(trial.metrics) for c in self.constraints)
 
-    def penalised_cost(self, trial: "Trial") -> float:
+    def penalised_cost(self, trial: Trial) -> float:
         """For methods that know no constraints: the cost of a feasible trial, else the worst one plus the violation (at
         most 1 more)."""
         violation = self.violation(trial)
         return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
-    def rank(self, trial: "Trial") -> tuple[bool, float, float]:
+    def rank(self, trial: Trial) -> tuple[bool, float, float]:
         """Sort key, best first: feasible trials by cost, then infeasible ones by violation (study 07, "a-priori")."""
         violation = self.violation(trial)
         return violation > 0, violation, self.cost(trial)
 
-    def incumbent(self, trials: Iterable["Trial"]) -> "Trial | None":
-        """The best feasible trial at the highest fidelity; with none feasible, the least-violating one; else None.
+    def full(self, trials: Iterable[Trial]) -> list[Trial]:
+        """The trials that may be the incumbent, those that succeeded at the highest fidelity, in the given order."""
+        return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
 
-        Trials on the last rung of their bracket count as full (48 epochs of 50 in study 07's Hyperband).
-        """
-        full = [t for t in trials if t.status == "ok" and t.final]
-        return min(full, key=self.rank, default=None)
+    def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
+        """The best feasible trial at the highest fidelity; with none feasible, the least-violating one; else None."""
+        return min(self.full(trials), key=self.rank, default=None)
 
-    def verdict(self, trials: Iterable["Trial"]) -> str:
+    def verdict(self, trials: Iterable[Trial]) -> str:
         """One plain line on the result, with the statement that none was feasible where that is so."""
-        best = self.incumbent(trials)
+        best, where = self.incumbent(trials), f"{self.fidelity.high:g} {self.fidelity.name}"
         if best is None:
-            return "no trial finished at the highest fidelity"
+            return f"no trial finished at the highest fidelity, {where}"
         shown = ", ".join(f"{m} {best.metrics[m]:.4g}" for m in self._shown() if m in best.metrics)
         if self.violation(best):
             broken = ", ".join(f"{c}" for c in self.constraints if c.violation(best.metrics))
-            return f"none feasible ({broken} not met); least-violating is trial {best.id}: {shown}"
-        return f"best feasible is trial {best.id}: {shown}"
+            return f"none feasible ({broken} not met); least-violating is trial {best.id} at {where}: {shown}"
+        return f"best feasible is trial {best.id} at {where}: {shown}"
 
     def _shown(self) -> list[str]:
         return [self.objective.metric, *(c.metric for c in self.constraints)]

@@ -17,7 +17,8 @@ from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperp
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from jahslib.errors import UserError
-from jahslib.problem import Configuration, Space
+from jahslib.problem import Space
+from jahslib.trials import Configuration, key
 
 
 def plain(configuration: CSConfiguration) -> Configuration:
@@ -27,11 +28,6 @@ def plain(configuration: CSConfiguration) -> Configuration:
 
 def _python(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def key(configuration: Configuration) -> str:
-    """A string that is equal for equal configurations."""
-    return json.dumps(configuration, sort_keys=True)
 
 
 def digest(configuration: Configuration) -> str:

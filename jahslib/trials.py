@@ -1,28 +1,37 @@
 """Suggestions, trials and the history: the records that search loop, optimizers and trial log exchange."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from jahslib.problem import Configuration
-
+Configuration = dict[str, Any]
 Status = Literal["ok", "failed", "rejected", "cut"]
+Origin = Literal["", "initial", "random", "model", "variation"]
+
+
+def key(configuration: Configuration) -> str:
+    """A string that is equal for equal configurations."""
+    return json.dumps(configuration, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What an optimizer asks for: a configuration at a fidelity (epochs).
+    """What an optimizer asks for: a configuration at a fidelity (epochs, or what the problem's `Fidelity` names).
 
     `parent` is the trial whose checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan.
-    `final` marks the last rung (or the highest fidelity), whose trials compete for the incumbent.
+    `final` marks a trial that nothing will continue. `origin` says where the configuration comes from: the initial
+    design, a random draw, a model, or variation of earlier ones; empty where the optimizer does not tell. It is no part
+    of the decision, so two suggestions that differ in nothing else are equal.
     """
 
     configuration: Configuration
-    fidelity: int
+    fidelity: float
     parent: int | None = None
     bracket: int | None = None
     rung: int | None = None
     final: bool = True
+    origin: Origin = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,10 @@ class Trial(Suggestion):
     finished: float = 0.0
 
     def suggestion(self) -> Suggestion:
-        return Suggestion(self.configuration, self.fidelity, self.parent, self.bracket, self.rung, self.final)
+        return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -69,31 +78,47 @@ class History:
     """All that has happened in a search, in order: suggestions made and trials finished.
 
     This is the whole input of an optimizer beside its seed. Iterating gives the finished trials in completion order.
+    It only grows, and keeps what every decision needs at hand, so that a decision costs the same after ten thousand
+    trials as after ten: `trained` are the finished trials but the rejected ones, `spent` the epochs charged so far.
     """
 
     def __init__(self):
         self.events: list[Asked | Trial] = []
         self.trials: list[Trial] = []
+        self.trained: list[Trial] = []
         self.pending: dict[int, Suggestion] = {}
         self.suggestions: list[Suggestion] = []
+        self.spent = 0.0
+        self._keys: set[str] = set()
 
     def ask(self, suggestion: Suggestion) -> int:
         """Record that a suggestion was made and return its trial id."""
         id = len(self.suggestions)
         self.suggestions.append(suggestion)
         self.pending[id] = suggestion
+        self._keys.add(key(suggestion.configuration))
         self.events.append(Asked(id, suggestion))
         return id
 
     def finish(self, trial: Trial) -> None:
+        """Record that a pending trial has finished."""
         del self.pending[trial.id]
         self.trials.append(trial)
+        if trial.status != "rejected":
+            self.trained.append(trial)
+        self.spent += trial.epochs
         self.events.append(trial)
+
+    def has(self, configuration: Configuration) -> bool:
+        """Whether the configuration was ever suggested, at whatever fidelity and with whatever outcome."""
+        return key(configuration) in self._keys
 
     def lineage(self, id: int) -> tuple[int, ...]:
         """Trial ids from the first ancestor to `id` itself."""
-        parent = self.suggestions[id].parent
-        return (*(self.lineage(parent) if parent is not None else ()), id)
+        ids = [id]
+        while (parent := self.suggestions[ids[-1]].parent) is not None:
+            ids.append(parent)
+        return tuple(reversed(ids))
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self.trials)

@@ -72,6 +72,7 @@ class AxBO(Replayed):
     early_stopping: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        super().__post_init__()
         spaces.refuse_others(self.problem.space, "Ax")
         for name in self.initialisation:
             if name not in INITIALISATION:
@@ -122,6 +123,9 @@ class AxBO(Replayed):
 
     def accept(self, id: int) -> None:
         self._index[id] = self._asked
+
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        raise NotImplementedError
 
     def observe(self, trial: Trial) -> None:
         self._seen_keys.add(spaces.key(trial.configuration))

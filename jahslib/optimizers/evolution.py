@@ -56,6 +56,7 @@ class Evolution(Replayed):
     frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
 
     def __post_init__(self):
+        super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
         if self.pop_size < 1 or self.num_children < 1:
             raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
@@ -176,6 +177,10 @@ class Evolution(Replayed):
     def accept(self, id: int) -> None:
         self._queue.popleft()
         self._ids.append(id)
+
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        if self._queue:
+            self.accept(id)
 
     def observe(self, trial: Trial) -> None:
         self._done[trial.id] = trial

@@ -72,6 +72,7 @@ class GrammarBO(Described):
     original_selection: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.problem.space, GrammarSpace):
             raise UserError(
                 "grammar BO: the problem's space is no GrammarSpace; use Ax or BOHB for a ConfigurationSpace"

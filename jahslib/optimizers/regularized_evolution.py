@@ -39,6 +39,7 @@ class RegularizedEvolution(Described):
     tournament_size: int = 10
 
     def __post_init__(self):
+        super().__post_init__()
         spaces.refuse_forbidden_clauses(self.problem.space, "regularized evolution")
         if self.pop_size < 1 or self.tournament_size < 1:
             raise UserError(

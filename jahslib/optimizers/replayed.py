@@ -1,33 +1,58 @@
-"""Base of the optimizers that keep state between suggestions.
+"""Bases of the optimizers: a description of the settings, and state that is only a cache of the history.
 
-Their state is only a cache of the history: it is brought up to date from the history's events before each suggestion,
-and rebuilt from the start when the history is not a continuation of what was seen. So a fresh object given a long
-history proposes what the object that lived through it would have proposed.
+The state is brought up to date from the history's events before each suggestion, and rebuilt from the start when
+another history is given. A logged suggestion is a fact: where this machine would have proposed another one, the
+optimizer is told the logged one and goes on from there.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from jahslib.errors import UserError
 from jahslib.problem import Problem
 from jahslib.trials import Asked, History, Suggestion, Trial
 
+log = logging.getLogger(__name__)
+
+SEEDS = 2**32  # what NumPy's RandomState, which SMAC and scikit-learn rest on, can be seeded with
+
+
+def checked_seed(seed: Any, place: str = "seed") -> int:
+    """A seed as Python's own int.
+
+    Raises:
+        UserError: it is no whole number from 0 to 2^32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
+        raise UserError(f"{place}: {seed!r}; give a whole number from 0 to {SEEDS - 1}")
+    return int(seed)
+
 
 class Described:
-    """`describe` for optimizers that are dataclasses: the class's name and every field but the problem."""
+    """Base of optimizers that are dataclasses with `problem` and `seed`.
+
+    Raises:
+        UserError: see `checked_seed`.
+    """
+
+    problem: Problem
+    seed: int
+
+    def __post_init__(self):
+        self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def describe(self) -> dict[str, Any]:
-        """See `jahslib.search.Optimizer`."""
+        """The class's name and every field but the problem; see `jahslib.search.Optimizer`."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}  # type: ignore[arg-type]
         return {"name": type(self).__name__, **settings}
 
 
 class Replayed(Described, ABC):
-    """Subclasses are dataclasses with `problem` and `seed`, and write the four steps below."""
-
-    problem: Problem
-    seed: int
+    """Base of those that keep state between suggestions; subclasses write the steps below."""
 
     @abstractmethod
     def start(self) -> None:
@@ -35,44 +60,74 @@ class Replayed(Described, ABC):
 
     @abstractmethod
     def propose(self) -> Suggestion | None:
-        """The next suggestion; None changes nothing."""
+        """The next suggestion; None while it must wait, or when it is done."""
 
     def accept(self, id: int) -> None:
-        """The last proposal became trial `id`."""
+        """Take note that the last proposal became trial `id`."""
+
+    @abstractmethod
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        """Take note that a suggestion from a log, which was not proposed here, became trial `id`.
+
+        Called only after `start`, with all suggestions of a history whose decisions this machine does not repeat.
+        """
 
     @abstractmethod
     def observe(self, trial: Trial) -> None:
-        """A trial has finished."""
+        """Take note that a trial has finished."""
+
+    def rederives(self) -> bool:
+        """Whether `propose` must be called for the next logged suggestion too, for the state to become what it was.
+
+        An optimizer whose proposals depend on nothing but what it was told answers no, and resumes at no cost.
+        """
+        return True
 
     def ask(self, history: History) -> Suggestion | None:
+        """See `jahslib.search.Optimizer`."""
         self._catch_up(history)
         if self._proposal is None:
             self._proposal = self.propose()
         return self._proposal
 
     def _catch_up(self, history: History) -> None:
-        seen: list = self.__dict__.setdefault("_seen", [])
-        continues = len(seen) <= len(history.events) and all(a is b for a, b in zip(seen, history.events, strict=False))
-        # A proposal that was never taken up has advanced the state past the history.
-        untaken = self.__dict__.get("_proposal") is not None and (
-            len(seen) < len(history.events) and not isinstance(history.events[len(seen)], Asked)
-        )
-        if not seen or not continues or untaken:
-            self._seen, self._proposal = [], None
-            self.start()
-        for event in history.events[len(self._seen) :]:
-            if isinstance(event, Asked):
-                self._take_up(event)
-            else:
+        if self.__dict__.get("_history") is not history:
+            self._restart(history)
+        while self._told < len(history.events):
+            event = history.events[self._told]
+            # A proposal that was not taken up before the next result has advanced the state past the history.
+            if isinstance(event, Trial) and self._proposal is not None:
+                self._restart(history)
+                continue
+            if isinstance(event, Trial):
                 self.observe(event)
-            self._seen.append(event)
+            elif not self._take_up(event):
+                continue
+            self._told += 1
 
-    def _take_up(self, event: Asked) -> None:
-        proposal = self.propose() if self._proposal is None else self._proposal
-        if proposal != event.suggestion:
-            raise UserError(
-                f"{type(self).__name__}: trial {event.id} of the log is {event.suggestion}, but the same history now "
-                f"leads to {proposal}; resume with the package versions in the log's header, or start over (fresh)"
-            )
+    def _restart(self, history: History) -> None:
+        if self.__dict__.get("_history") is not history:
+            self._history, self._adopts = history, False
+        self._told, self._proposal = 0, None
+        self.start()
+
+    def _take_up(self, event: Asked) -> bool:
+        """Follow a suggestion of the history; False when that begins anew, with all suggestions as they are logged."""
+        own = self._proposal
+        if own is None and not self._adopts and self.rederives():
+            own = self.propose()
+            if own != event.suggestion:
+                log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
+                self._adopts = True
+                self._restart(self._history)
+                return False
         self._proposal = None
-        self.accept(event.id)
+        if own == event.suggestion:
+            self.accept(event.id)
+        elif own is None:
+            self.adopt(event.id, event.suggestion)
+        else:  # proposed here, and another one was taken up instead
+            self._adopts = True
+            self._restart(self._history)
+            return False
+        return True

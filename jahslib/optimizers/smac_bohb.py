@@ -54,6 +54,7 @@ class SmacBohb(Replayed):
         return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
 
     def __post_init__(self):
+        super().__post_init__()
         spaces.refuse_others(self.problem.space, "BOHB", forbidden=True)
         hyperband.plan(self._fidelity().low, self._fidelity().high, self.eta)  # refuses what SMAC would fail on
 
@@ -88,6 +89,9 @@ class SmacBohb(Replayed):
 
     def accept(self, id: int) -> None:
         self._infos[id] = self._asked
+
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        raise NotImplementedError
 
     def observe(self, trial: Trial) -> None:
         from smac.runhistory import TrialValue

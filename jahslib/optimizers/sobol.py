@@ -37,6 +37,7 @@ class Sobol(Described):
     seed: int
 
     def __post_init__(self):
+        super().__post_init__()
         refuse_unbounded(self.problem.space, "Sobol")
 
     def ask(self, history: History) -> Suggestion | None:

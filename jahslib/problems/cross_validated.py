@@ -78,7 +78,7 @@ class CrossValidated(Problem):
     def fidelity(self) -> Fidelity:
         return Fidelity(self.min_epochs, self.max_epochs)
 
-    def epochs(self, stages: tuple[int, ...]) -> float:
+    def epochs(self, stages: tuple[float, ...]) -> float:
         own = stages[-1] if self.continuation == "scratch" else super().epochs(stages)
         return own * self._n_trainings
 

@@ -104,7 +104,7 @@ class Recorded(Problem):
     def known(self, configuration: Configuration) -> dict[str, float]:
         return self.problem.known(configuration)
 
-    def epochs(self, stages: tuple[int, ...]) -> float:
+    def epochs(self, stages: tuple[float, ...]) -> float:
         return self.problem.epochs(stages)
 
     def describe(self) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class StackedCells(Problem):
     def known(self, configuration: Configuration) -> dict[str, float]:
         return size_of(architecture(configuration), **self.shape)
 
-    def epochs(self, stages: tuple[int, ...]) -> float:
+    def epochs(self, stages: tuple[float, ...]) -> float:
         """A promoted trial starts over, so it is charged for all of its epochs."""
         return stages[-1]
 
