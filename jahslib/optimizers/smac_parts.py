@@ -16,7 +16,7 @@ from smac.main.exceptions import ConfigurationSpaceExhaustedException as Exhaust
 from smac.runhistory import TrialInfo
 from smac.runhistory.encoder import RunHistoryLogScaledEncoder
 
-UNTRIED_DRAWS = 1000  # before a space counts as exhausted
+UNTRIED_DRAWS = 10_000  # before a space counts as exhausted
 LOWEST_LOGARITHM = -50.0  # SMAC's own are above, where they are finite
 
 if logging.getLogger("smac").level == logging.NOTSET:
@@ -113,7 +113,9 @@ class Brackets(Hyperband):
     def resume(self, suggested: list[tuple[Configuration, float]]) -> None:
         """Put what was suggested elsewhere, at which budgets, into brackets as SMAC fills them, one after the other.
 
-        The runhistory knows these trials already, with their results. The last bracket is filled up.
+        The runhistory knows these trials already, with their results. The last two brackets, and those with a running
+        trial, go on; the others ended, though SMAC might have promoted more: of a configuration that it draws again for
+        a bracket, a log tells nothing.
         """
         self.config_selector = self._config_selector  # to begin anew with what the runhistory knows
         planned = {bracket: self._n_configs_in_stage[bracket][0] for bracket in range(self._s_max + 1)}
@@ -134,7 +136,8 @@ class Brackets(Hyperband):
             members += islice(self._untaken, planned[last] - len(members))
         self._next_bracket = (last + 1) % (self._s_max + 1)
         self._tracker.clear()
-        for bracket, members in filled:
+        running = set(self.runhistory.get_running_configs())
+        for bracket, members in [b for b in filled[:-2] if not running.isdisjoint(b[1])] + filled[-2:]:
             begun = bracket if len(members) == planned[bracket] else (bracket, len(members))
             # SMAC looks at the stages that are listed: with all of them it promotes through several at once.
             stages = [self._tracker[begun, stage] for stage in range(self._max_iterations[begun])]
