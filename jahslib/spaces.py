@@ -6,6 +6,7 @@ space carries nothing from one call to the next.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
         for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
-            if not isinstance(_python(value), str | bool | int | float | None):
+            if not isinstance(own := _python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
                 raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
 
 

@@ -99,14 +99,14 @@ class LocalProcesses(Executor):
 
 
 def _set_up() -> None:
-    """One thread of torch's and of each BLAS, and no life beyond that of the process that started this one."""
+    """One thread of torch's and of each BLAS; exit when the parent process dies."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for the libraries that are loaded later
-    import torch
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # a problem that needs none does not wait for its import
+        torch.set_num_threads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

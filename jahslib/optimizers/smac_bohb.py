@@ -81,11 +81,14 @@ class SmacBohb(Replayed):
     def _fidelity(self) -> Fidelity:
         return self.problem.fidelity.above(self.min_fidelity)
 
+    def _rounded(self, budget: float) -> float:
+        return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
+
     def start(self) -> None:
         self._smac = self._facade()
         self._asked, self._infos, self._trained = None, {}, {}
         self._origins: dict[str, Origin] = {}
-        self._all, self._adopted = [], False
+        self._all, self._adopted, self._budgets = [], False, None
 
     def propose(self) -> Suggestion | None:
         if self._adopted:
@@ -95,9 +98,7 @@ class SmacBohb(Replayed):
             return None
         configuration = spaces.plain(self._asked.config)
         key = spaces.key(configuration)
-        fidelity = self._asked.budget
-        if self._fidelity().whole:
-            fidelity = math.ceil(fidelity - 1e-9)
+        fidelity = self._rounded(self._asked.budget)
         lower, parent = self._trained.get(key, (0, None))
         return Suggestion(
             configuration,
@@ -112,8 +113,11 @@ class SmacBohb(Replayed):
         self._all.append(self._asked)
 
     def adopt(self, id: int, suggestion: Suggestion) -> None:
+        if self._budgets is None:
+            self._budgets = {self._rounded(budget): budget for budget in self._smac.intensifier.budgets()}
         configuration = CSConfiguration(self._space, values=suggestion.configuration)
-        self._infos[id] = info = self._smac.intensifier.trial(configuration, suggestion.fidelity)
+        budget = self._budgets.get(suggestion.fidelity, suggestion.fidelity)
+        self._infos[id] = info = self._smac.intensifier.trial(configuration, budget)
         self._smac.runhistory.add_running_trial(info)
         self._all.append(info)
         self._adopted = True
@@ -127,15 +131,16 @@ class SmacBohb(Replayed):
             self._trained[spaces.key(trial.configuration)] = (trial.fidelity, trial.id)
 
     def cost(self, trial: Trial) -> float:
-        """What SMAC is told: the objective's value, an accuracy (what is to be maximised) as its distance to 1; of a
-        trial that is infeasible or failed the worst value, and the violation (at most 1) on top.
+        """What SMAC is told: the objective's value, an accuracy (what is to be maximised) as its distance to 1, never
+        worse than `worst`; of a trial that is infeasible or failed the worst value, and the violation (at most 1).
 
         `Objective.best` plays no part: SMAC models the logarithm of the distance to its own lower bound, a little below
         the lowest cost it was told, and the least rounding decides between equal predictions.
         """
         objective, violation = self.problem.objective, self.problem.violation(trial)
-        value = objective.worst if violation else trial.metrics[objective.metric]
-        return (1 - value if objective.best > objective.worst else value) + min(violation, 1.0)
+        worst, value = objective.worst, trial.metrics[objective.metric] if not violation else objective.worst
+        cost = 1 - max(value, worst) if objective.best > worst else min(value, worst)
+        return cost + min(violation, 1.0)
 
     def _next(self):
         """SMAC's next trial; None where the space was tried as a whole, for good or until pending trials are told."""

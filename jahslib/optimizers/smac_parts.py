@@ -102,12 +102,13 @@ class Brackets(Hyperband):
         self._config_generator = iter(configurations)
         return bracket
 
-    def trial(self, configuration: Configuration, fidelity: float) -> TrialInfo:
-        """As this would have given it out; `fidelity` is a budget of its plan, rounded up or not."""
-        if self._instance_seed_keys is None:
-            self.__post_init__()
-        budgets = {budget for stages in self._budgets_in_stage.values() for budget in stages}
-        budget = max((budget for budget in budgets if budget <= fidelity + 1e-9), default=fidelity)
+    def budgets(self) -> set[float]:
+        """Those of its plan."""
+        self.__post_init__()
+        return {budget for stages in self._budgets_in_stage.values() for budget in stages}
+
+    def trial(self, configuration: Configuration, budget: float) -> TrialInfo:
+        """As this would have given it out."""
         return TrialInfo(configuration, seed=self.get_instance_seed_keys_of_interest()[0].seed, budget=budget)
 
     def resume(self, suggested: list[tuple[Configuration, float]]) -> None:
@@ -120,28 +121,30 @@ class Brackets(Hyperband):
         self.config_selector = self._config_selector  # to begin anew with what the runhistory knows
         planned = {bracket: self._n_configs_in_stage[bracket][0] for bracket in range(self._s_max + 1)}
         begins = {self._budgets_in_stage[bracket][0]: bracket for bracket in planned}
-        filled: list[tuple[int, list[Configuration]]] = []
         first: dict[Configuration, float] = {}
-        promoted: set[Configuration] = set()
-        for configuration, budget in suggested:
-            if budget > first.setdefault(configuration, budget):
-                promoted.add(configuration)
+        promoted = {c for c, budget in suggested if budget > first.setdefault(c, budget)}
+        filled: list[tuple[int, list[Configuration]]] = []
         for configuration, budget in first.items():
-            bracket = begins.get(budget, 0)
+            if (bracket := begins.get(budget)) is None:  # of another plan
+                continue
             if not filled or filled[-1][0] != bracket or len(filled[-1][1]) == planned[bracket]:
                 filled.append((bracket, []))
             filled[-1][1].append(configuration)
-        last, members = filled[-1]
-        if promoted.isdisjoint(members):
-            members += islice(self._untaken, planned[last] - len(members))
-        self._next_bracket = (last + 1) % (self._s_max + 1)
         self._tracker.clear()
+        self._next_bracket = 0
+        if filled:
+            last, members = filled[-1]
+            self._next_bracket = (last + 1) % len(planned)
+            if promoted.isdisjoint(members):
+                members += islice(self._untaken, planned[last] - len(members))
         running = set(self.runhistory.get_running_configs())
-        for bracket, members in [b for b in filled[:-2] if not running.isdisjoint(b[1])] + filled[-2:]:
-            begun = bracket if len(members) == planned[bracket] else (bracket, len(members))
+        open_ = [(b, members) for b, members in filled[:-2] if not running.isdisjoint(members)] + filled[-2:]
+        for bracket, members in open_ or [(0, [])]:
+            begun = bracket if len(members) in (0, planned[bracket]) else (bracket, len(members))
             # SMAC looks at the stages that are listed: with all of them it promotes through several at once.
             stages = [self._tracker[begun, stage] for stage in range(self._max_iterations[begun])]
-            stages[0].append((self._get_next_order_seed(), members))
+            if members:
+                stages[0].append((self._get_next_order_seed(), members))
 
 
 class Finite(RunHistoryLogScaledEncoder):
