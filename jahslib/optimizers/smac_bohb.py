@@ -10,7 +10,7 @@ import copy
 import math
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,10 @@ class SmacBohb(Replayed):
     def _rounded(self, budget: float) -> float:
         return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without SMAC, which cannot be sent to another process and is told the history again there."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def start(self) -> None:
         self._smac = self._facade()
         self._asked, self._infos, self._trained = None, {}, {}
@@ -91,9 +95,11 @@ class SmacBohb(Replayed):
         self._all, self._adopted, self._budgets = [], False, None
 
     def propose(self) -> Suggestion | None:
-        if self._adopted:
-            self._go_on_from_adopted()
-        self._asked = self._next()
+        # SMAC averages the durations of a local search, none where it ended at once.
+        with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
+            if self._adopted:
+                self._go_on_from_adopted()
+            self._asked = self._next()
         if self._asked is None:
             return None
         configuration = spaces.plain(self._asked.config)
@@ -149,9 +155,7 @@ class SmacBohb(Replayed):
         held = None
         while True:
             try:
-                # SMAC averages the durations of a local search, none where it ended at once.
-                with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
-                    return self._smac.ask()
+                return self._smac.ask()
             except Exhausted:  # which ended SMAC's iteration, perhaps before promotions that it had just decided
                 before, held = held, self._smac.intensifier.get_state()["tracker"]
                 self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
@@ -188,7 +192,7 @@ class SmacBohb(Replayed):
             model._rf_opts["n_jobs"] = 1  # the same forest; handing ten small trees to threads takes longer
             maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
             _order_starting_points(maximizer)
-            with warnings.catch_warnings(category=UserWarning, action="ignore"):
+            with warnings.catch_warnings(action="ignore"):
                 return MultiFidelityFacade(
                     scenario,
                     model=model,

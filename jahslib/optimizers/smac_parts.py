@@ -7,6 +7,7 @@ module is imported only once a search asks for a suggestion.
 import logging
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration
@@ -42,8 +43,10 @@ class Selector(ConfigSelector):
     def __iter__(self) -> Iterator[Configuration]:
         assert self._runhistory is not None
         self._tried = set(self._runhistory.get_configs())
+        tries = self._max_new_config_tries
         while True:
-            yield from self._until_repeating()
+            self._max_new_config_tries = tries - len(self._runhistory.get_configs())  # which SMAC adds again
+            yield from self._until_repeating(tries)
             drawn = self._scenario.configspace.sample_configuration(UNTRIED_DRAWS)
             untried = next((configuration for configuration in drawn if configuration not in self._tried), None)
             if untried is None:
@@ -51,12 +54,12 @@ class Selector(ConfigSelector):
             self._tried.add(untried)
             yield untried
 
-    def _until_repeating(self) -> Iterator[Configuration]:
-        limit, repeated = self._max_new_config_tries, 0
+    def _until_repeating(self, tries: int) -> Iterator[Configuration]:
+        repeated = 0
         try:
             for configuration in super().__iter__():
                 repeated = repeated + 1 if configuration in self._tried else 0
-                if repeated > limit:
+                if repeated > tries:
                     return
                 self._tried.add(configuration)
                 yield configuration
@@ -72,24 +75,34 @@ class Brackets(Hyperband):
             configuration. Iterating again goes on from there, once results came in.
     """
 
+    def reset(self) -> None:
+        super().reset()
+        self._short: set[tuple[int, int]] = set()
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        for bracket, members in list(self._n_configs_in_stage.items()):
-            for n in range(1, members[0]):
-                self._n_configs_in_stage[bracket, n] = [max(1, n // self._eta**stage) for stage in range(len(members))]
-                self._budgets_in_stage[bracket, n] = self._budgets_in_stage[bracket]
-                self._max_iterations[bracket, n] = self._max_iterations[bracket]
+        for bracket, n in self._short:
+            self._shorten(bracket, n)
+
+    def _shorten(self, bracket: int, n: int) -> Any:
+        """The name of a bracket that is planned like this one, but for n configurations at its beginning."""
+        stages = range(self._max_iterations[bracket])
+        self._short.add((bracket, n))
+        self._n_configs_in_stage[bracket, n] = [max(1, int(n // self._eta**stage)) for stage in stages]
+        self._budgets_in_stage[bracket, n] = self._budgets_in_stage[bracket]
+        self._max_iterations[bracket, n] = self._max_iterations[bracket]
+        return bracket, n
 
     @property
     def config_selector(self) -> ConfigSelector:
         return super().config_selector
 
     @config_selector.setter
-    def config_selector(self, selector: ConfigSelector) -> None:
-        self._config_selector = selector
-        self._untaken = iter(selector)
+    def config_selector(self, config_selector: ConfigSelector) -> None:
+        self._config_selector = config_selector
+        self._untaken = iter(config_selector)
 
-    def _get_next_bracket(self):
+    def _get_next_bracket(self) -> Any:
         bracket = super()._get_next_bracket()
         planned = self._n_configs_in_stage[bracket][0]
         configurations = list(islice(self._untaken, planned))
@@ -98,7 +111,7 @@ class Brackets(Hyperband):
             configurations = [c for c in dict.fromkeys(configurations) if not known(c)]
             if not configurations:
                 raise Exhausted
-            bracket = (bracket, len(configurations))
+            bracket = self._shorten(bracket, len(configurations))
         self._config_generator = iter(configurations)
         return bracket
 
@@ -138,9 +151,10 @@ class Brackets(Hyperband):
             if promoted.isdisjoint(members):
                 members += islice(self._untaken, planned[last] - len(members))
         running = set(self.runhistory.get_running_configs())
-        open_ = [(b, members) for b, members in filled[:-2] if not running.isdisjoint(members)] + filled[-2:]
-        for bracket, members in open_ or [(0, [])]:
-            begun = bracket if len(members) in (0, planned[bracket]) else (bracket, len(members))
+        going_on = [(b, members) for b, members in filled[:-2] if not running.isdisjoint(members)] + filled[-2:]
+        for bracket, members in going_on or [(0, [])]:
+            whole = len(members) in (0, planned[bracket])
+            begun = bracket if whole else self._shorten(bracket, len(members))
             # SMAC looks at the stages that are listed: with all of them it promotes through several at once.
             stages = [self._tracker[begun, stage] for stage in range(self._max_iterations[begun])]
             if members:
