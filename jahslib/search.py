@@ -117,6 +117,7 @@ def search(
     seed = checked_seed(seed, "search: seed")
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
+    executor = executor or InProcess()
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
@@ -131,7 +132,7 @@ def search(
         if not run.already_complete():
             run.replay()
             if not run.end:
-                run.live(executor or InProcess(), workers)
+                run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
