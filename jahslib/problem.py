@@ -43,6 +43,9 @@ class Objective:
     passes, so that `cost` is never negative. It is maximised when `best > worst`. `maximize` may say so as well; alone
     it stands for a metric from 0 to 1.
 
+    A `best` far beyond what can be reached flattens the logarithm of the cost, which grammar BO models, and changes its
+    decisions; BOHB's do not depend on it (`SmacBohb.cost`).
+
     Raises:
         UserError: the bounds are equal, not finite, or on the other side of each other than `maximize` has them.
     """

@@ -1,9 +1,10 @@
 """Suggestions, trials and the history: the records that search loop, optimizers and trial log exchange."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Configuration = dict[str, Any]
 Status = Literal["ok", "failed", "rejected", "cut"]
@@ -64,6 +65,20 @@ class Trial(Suggestion):
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
+    """The share of each origin among the configurations of trials, or of a history.
+
+    Each configuration counts once, by the first of its trials that tells an origin; one without does not count. Empty
+    where none tells, as in logs made before origins were kept.
+    """
+    told: dict[str, Origin] = {}
+    for trial in trials:
+        if trial.origin:
+            told.setdefault(key(trial.configuration), trial.origin)
+    counts = Counter(told.values())
+    return {origin: counts[origin] / len(told) for origin in get_args(Origin) if counts[origin]}
 
 
 def mean_of(trials: Sequence[Trial]) -> Trial:
