@@ -259,7 +259,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
     # Through a file, since a worker that outlives a dead kernel would hold a pipe open.
     with log.open("wb") as sink, log.open(encoding="utf-8", errors="replace") as source:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
-        child = subprocess.Popen(command, env=_environment(token, smoke=parameters["profile"] == "smoke"), start_new_session=True, **pipes)
+        env = _environment(token, smoke=parameters["profile"] == "smoke")
+        child = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
         code, rest = None, ""
         while code is None:
             time.sleep(0.2)
