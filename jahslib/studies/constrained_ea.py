@@ -209,7 +209,7 @@ def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optim
     """The optimizer of one search; `method` is one of `METHODS`."""
     match method:
         case "ea_hb" | "ea":
-            return Evolution(
+            return Evolution.published(
                 task,
                 seed,
                 pop_size=o.pop_size,

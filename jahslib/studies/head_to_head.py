@@ -215,9 +215,9 @@ def _optimizer(method: str, task: Problem, seed: int, epochs: float, given: dict
             return RandomSearch(task, seed)
         case "ea" | "ea_hb":
             sizes = {"pop_size": size, "num_children": size // 2}
-            return Evolution(task, seed, hyperband=method == "ea_hb", **sizes | given)
+            return Evolution.published(task, seed, hyperband=method == "ea_hb", **sizes | given)
         case "re":
-            sizes = {"pop_size": size, "tournament_size": max(2, size // 3)}
+            sizes = {"pop_size": size, "tournament_size": max(2, size // 3), "newly_active": "default"}
             return RegularizedEvolution(task, seed, **sizes | given)
         case "bohb":
             return SmacBohb(task, seed, **given)
