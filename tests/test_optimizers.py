@@ -14,6 +14,7 @@ from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
@@ -37,6 +38,11 @@ OPTIMIZERS = {
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
     "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
     "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
+    "Optuna TPE": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5}),
+    "Optuna TPE group": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5, "group": True}),
+    "Optuna GP": lambda p, seed: OptunaSampler(p, seed, "GPSampler", {"n_startup_trials": 4}),
+    "Optuna CMA-ES": lambda p, seed: OptunaSampler(p, seed, "CmaEsSampler"),
+    "Optuna random": lambda p, seed: OptunaSampler(p, seed, "RandomSampler"),
 }
 
 
@@ -66,8 +72,9 @@ def make(request):
 
 @pytest.fixture
 def budget(make):
-    # Ax and SMAC fit a model for each suggestion past their first few.
-    return Budget(trials={OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15}.get(make, 25))
+    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few.
+    few = {OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15, OPTIMIZERS["Optuna GP"]: 10}
+    return Budget(trials=few.get(make, 25))
 
 
 class TestConformance:
