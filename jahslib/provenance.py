@@ -1,12 +1,12 @@
 """Where a result came from: commit, package versions, device."""
 
 import functools
+import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-import torch
 
 from jahslib.paths import ROOT
 
@@ -52,5 +52,10 @@ def versions() -> dict[str, str]:
 def device_name(device: str, threads: int | None = None) -> str:
     """A torch device for people: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
-    return f"cpu ({threads or torch.get_num_threads()} threads)"
+    if threads is None:
+        torch = sys.modules.get("torch")  # not imported for a problem that does without
+        threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return f"cpu ({threads} threads)"

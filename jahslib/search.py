@@ -1,26 +1,32 @@
 """The one search loop that every method of every study runs through.
 
 It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then lets the optimizer
-hear of it. The log is a memo: the same search started again reads what is finished and goes on from there.
+hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
 """
 
 import logging
+import math
 import shutil
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from jahslib import provenance, spaces
+from jahslib import provenance
 from jahslib.errors import UserError
 from jahslib.evaluation import Evaluated, evaluate, reason_of
-from jahslib.problem import Job, Problem
+from jahslib.optimizer import Optimizer, checked_seed
+from jahslib.problem import Job, Problem, refuse_incomplete
+from jahslib.repeats import Repeats
 from jahslib.triallog import TrialLog
 from jahslib.trials import History, Suggestion, Trial
+from jahslib.warm_start import described, is_copy, renumbered
 from jahslib.workers import InProcess
 
 log = logging.getLogger(__name__)
@@ -34,24 +40,15 @@ MAX_FAILED_IN_A_ROW = 50
 KEPT_CHECKPOINTS = 40
 
 
-class Optimizer(Protocol):
-    """What it proposes depends only on its settings, its seed and the history."""
-
-    def ask(self, history: History) -> Suggestion | None:
-        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Its settings and seed in JSON types, for the fingerprint."""
-        ...
-
-
 @dataclass(frozen=True)
 class Budget:
     """The search ends with whichever of these ends first.
 
     `epochs` are summed over folds and never overspent, as far as `Problem.epochs` foretells what a trial is charged. A
     log made under more trials or epochs is read as far as this budget goes, one made under more seconds as a whole.
+
+    Raises:
+        UserError: nothing is given, or what is given is no positive finite number, of trials a whole one.
     """
 
     trials: int | None = None
@@ -63,8 +60,12 @@ class Budget:
         if not given:
             raise UserError("budget: empty; give trials, epochs or seconds")
         for name, value in given.items():
-            if not value > 0:
-                raise UserError(f"budget: {name}={value} must be positive")
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value := value.item())
+            kinds = int if name == "trials" else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds) or not (value > 0 and math.isfinite(value)):
+                number = "whole number" if name == "trials" else "finite number"
+                raise UserError(f"budget: {name}={value!r}; give a positive {number}")
 
 
 def search(
@@ -80,39 +81,58 @@ def search(
     executor: Executor | None = None,
     workers: int = 1,
     fresh: bool = False,
+    warm_start: Iterable[Trial] = (),
     on_trial: Callable[[Trial, History], None] | None = None,
 ) -> History:
     """Run or resume one search and return its history.
+
+    What the log holds is a fact: the optimizer is told it and goes on from there, on any machine. Whether this machine
+    would have decided the same is a question of its own (`jahslib.replay`).
 
     Args:
         log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial; the optimizer has its own from its constructor.
         executor: any `concurrent.futures.Executor`; default is this process.
         workers: how many trials may be pending at once; at least 1.
+        warm_start: trials of another search on the same problem (`jahslib.warm_start.trials_of` reads them from its
+            log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
         on_trial: called after a trial is safe in the log.
 
     Raises:
-        UserError: no worker; choices that are no text, number or truth value; the log belongs to another search or is
-            in use; 50 trials in a row failed; a trial without the metrics that the problem names, or with a value
-            beyond the objective's `best`.
+        UserError: what is no problem, budget or seed, no worker, choices that are no text, number or truth value; the
+            log belongs to another search or is in use; 50 trials in a row failed; an outcome that is none, a trial
+            without the metrics that the problem names, or with a value beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
+    from jahslib import spaces  # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+
+    refuse_incomplete(problem)
+    spaces.refuse_unloggable(problem.space)
+    if not isinstance(budget, Budget):
+        raise UserError(
+            f"search: budget={budget!r}; give Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
+        )
     if workers < 1:
         raise UserError(f"search: workers={workers}; give 1 or more")
-    spaces.refuse_unloggable(problem.space)
+    seed = checked_seed(seed, "search: seed")
+    earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
+    executor = executor or InProcess()
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
-    header["fingerprint"] = fingerprint(problem, optimizer, seed)
+    header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = Path(log_path).absolute()
     trial_log = TrialLog(path, header, fresh=fresh)
     checkpoints = path.with_name(f"{path.name.removesuffix('.jsonl')}.checkpoints")
+    if problem.repeats > 1:
+        optimizer = Repeats(optimizer, problem)
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
     try:
+        run.begin_with(earlier)
         if not run.already_complete():
             run.replay()
             if not run.end:
-                run.live(executor or InProcess(), workers)
+                run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
@@ -141,10 +161,21 @@ class _Run:
     end: str = ""
 
     def __post_init__(self):
-        self._overcharged = False
+        self._overcharged = self._was_worse = False
         self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
+        self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
+        self._admitted: dict[int, bool] = {}
+        self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
+        self._run_again: set[int] = set()
         self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
         self._since = time.monotonic()
+
+    def begin_with(self, earlier: list[Trial]) -> None:
+        """Write the trials of an earlier search that this one begins with, those that are not in the log yet."""
+        for trial in earlier[len(self.log.trials) :]:
+            self.log.append(trial, **self.labels)
+            self.log.trials.append(trial)
+        self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
 
     def elapsed(self) -> float:
         """Seconds of search over all sessions; what a killed session did after its last trial is not known."""
@@ -175,15 +206,15 @@ class _Run:
                 if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
                     suggestion = Suggestion({}, self.problem.fidelity.low)
                 self.history.ask(suggestion)
-            self.history.finish(trial)
+            self._finish(trial)
 
     def _is_beyond(self, trial: Trial) -> bool:
         """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
         have decided, on what was foretold for this trial and what the others were charged."""
-        if trial.status == "rejected":
+        if trial.status == "rejected" or is_copy(trial):
             return False
-        spent = sum(t.epochs for t in self.history) + self._price_of(trial.suggestion())
-        trained = sum(t.status != "rejected" for t in self.history) + 1
+        spent = self.history.spent + self._price_of(trial.suggestion())
+        trained = self._searched() + 1
         if self.budget.epochs is not None and spent > self.budget.epochs:
             self.end = "epochs"
         elif self.budget.trials is not None and trained > self.budget.trials:
@@ -206,7 +237,12 @@ class _Run:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 # Futures that finish together are told in the order they were asked.
                 for future in sorted(done, key=running.__getitem__):
-                    self._record(running.pop(future), future)
+                    id = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool) and id not in self._run_again:
+                        self._run_again.add(id)  # its worker was killed: by chance, as far as one can know
+                        running[self._submit(executor, id)] = id
+                    else:
+                        self._record(id, future)
         except BaseException:
             for future in running:
                 future.cancel()
@@ -215,7 +251,7 @@ class _Run:
     def _next(self, others_running: bool) -> int | None:
         """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
         in_training = [id for id in self.history.pending if self._admits(id)]
-        trained = sum(t.status != "rejected" for t in self.history) + len(in_training)
+        trained = self._searched() + len(in_training)
         if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
         elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
@@ -230,19 +266,28 @@ class _Run:
                 self.end = "optimizer"
             return None
         if self.budget.epochs is not None:
-            committed = sum(t.epochs for t in self.history) + sum(map(self._price, in_training))
-            admitted = self.problem.admits(suggestion.configuration)
-            if admitted and committed + self._price_of(suggestion) > self.budget.epochs:
+            committed = self.history.spent + sum(map(self._price, in_training))
+            if (
+                self.problem.admits(suggestion.configuration)
+                and committed + self._price_of(suggestion) > self.budget.epochs
+            ):
                 self.end = "epochs"
                 return None
         return self.history.ask(suggestion)
 
+    def _searched(self) -> int:
+        """Trials that count towards the budget: neither rejected ones nor those that the search began with."""
+        return len(self.history.trained) - self._copied
+
     def _all_were_rejected(self) -> bool:
-        tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
-        return len(tail) == MAX_REJECTED_IN_A_ROW and all(t.status == "rejected" for t in tail)
+        return self.history.rejected_in_a_row >= MAX_REJECTED_IN_A_ROW
 
     def _admits(self, id: int) -> bool:
-        return self.problem.admits(self.history.suggestions[id].configuration)
+        if id not in self._admitted:
+            configuration = self.history.suggestions[id].configuration
+            self._known[id] = self.problem.facts(configuration)
+            self._admitted[id] = self.problem.admits(configuration)
+        return self._admitted[id]
 
     def _price(self, id: int) -> float:
         return self._price_of(self.history.suggestions[id])
@@ -250,7 +295,7 @@ class _Run:
     def _price_of(self, suggestion: Suggestion) -> float:
         return self.problem.epochs(self._stages(suggestion))
 
-    def _stages(self, suggestion: Suggestion) -> tuple[int, ...]:
+    def _stages(self, suggestion: Suggestion) -> tuple[float, ...]:
         ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
         return (*(self.history.suggestions[i].fidelity for i in ancestors), suggestion.fidelity)
 
@@ -266,7 +311,7 @@ class _Run:
         if self.budget.seconds is not None:
             deadline = time.time() + self.budget.seconds - self.elapsed()
         job = Job(
-            configuration=suggestion.configuration,
+            configuration=dict(suggestion.configuration),  # its own: what it does to it must not reach the log
             stages=self._stages(suggestion),
             # A promoted trial keeps the seed of its first ancestor: it is the same training, continued.
             seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
@@ -293,7 +338,7 @@ class _Run:
             id=id,
             status=result.status,
             reason=result.reason,
-            metrics={**self.problem.known(suggestion.configuration), **result.outcome.metrics},
+            metrics={**self._known.pop(id), **result.outcome.metrics},
             curve=result.outcome.curve,
             outputs=result.outcome.outputs,
             epochs=result.outcome.epochs,
@@ -306,6 +351,7 @@ class _Run:
         )
         self.problem.refuse_undeclared(trial)
         self._compare_charge(trial)
+        self._compare_worst(trial)
         try:
             self.log.append(trial, **self.labels)
         except TypeError as error:
@@ -313,8 +359,7 @@ class _Run:
                 f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "
                 "return numbers, texts, lists and dictionaries"
             ) from error
-        self.history.finish(trial)
-        self._drop_checkpoints(trial)
+        self._finish(trial)
         if self.on_trial:
             self.on_trial(trial, self.history)
         self._give_up_if_broken(trial)
@@ -325,6 +370,20 @@ class _Run:
             self._overcharged = True
             told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
             log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
+
+    def _compare_worst(self, trial: Trial) -> None:
+        objective = self.problem.objective
+        if trial.status == "ok" and not self._was_worse and objective.is_beyond_worst(trial.metrics[objective.metric]):
+            self._was_worse = True
+            log.warning(
+                "%s: trial %d has %s=%g, worse than the objective's worst=%g, and counts as that, like a failed trial; "
+                "declare a worst that is",
+                self.log.path.stem,
+                trial.id,
+                objective.metric,
+                trial.metrics[objective.metric],
+                objective.worst,
+            )
 
     def _give_up_if_broken(self, trial: Trial) -> None:
         if trial.status == "failed":
@@ -338,12 +397,15 @@ class _Run:
                 "mend that and run again to go on after them, or start over (fresh)"
             )
 
-    def _drop_checkpoints(self, trial: Trial) -> None:
-        """Delete the continued parent's, and all but the newest of those that might still be continued.
-
-        A checkpoint missed later is no loss but time: the problem trains through the earlier stages again.
-        """
-        waiting = [t.id for t in self.history if not t.final]
-        for id in (trial.parent, *waiting[-KEPT_CHECKPOINTS - 1 : -KEPT_CHECKPOINTS]):
-            if id is not None:
-                shutil.rmtree(self._checkpoint(id), ignore_errors=True)
+    def _finish(self, trial: Trial) -> None:
+        """Tell the history, and delete the continued parent's checkpoint and all but the newest of those that might
+        still be continued: one missed later costs time, as the problem trains through the earlier stages again."""
+        self.history.finish(trial)
+        self._admitted.pop(trial.id, None)
+        gone = [] if trial.parent is None else [trial.parent]
+        if not trial.final:
+            self._continuable.append(trial.id)
+            if len(self._continuable) > KEPT_CHECKPOINTS:
+                gone.append(self._continuable.popleft())
+        for id in gone:
+            shutil.rmtree(self._checkpoint(id), ignore_errors=True)

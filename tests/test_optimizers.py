@@ -18,6 +18,7 @@ from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search
 from jahslib.trials import History
@@ -29,6 +30,10 @@ OPTIMIZERS = {
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "Hyperband": lambda p, seed: Hyperband(p, seed),
+    "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
     "Ax": lambda p, seed: AxBO(p, seed, n_init=4),

@@ -10,6 +10,7 @@ import numpy as np
 from jahslib import paths, reported, spaces
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
@@ -17,7 +18,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
 
@@ -210,7 +211,7 @@ def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optim
     """The optimizer of one search; `method` is one of `METHODS`."""
     match method:
         case "ea_hb" | "ea":
-            return Evolution(
+            return Evolution.published(
                 task,
                 seed,
                 pop_size=o.pop_size,

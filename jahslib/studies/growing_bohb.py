@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import paths
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT, GrowingConvNets, Searched, grows
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials, trainings
 from jahslib.trials import History, Trial
 
