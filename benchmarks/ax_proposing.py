@@ -24,11 +24,11 @@ from unittest import mock
 import numpy as np
 import torch
 
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.tuned_network import space
-from jahslib.search import Optimizer
 from jahslib.trials import History, Trial
 
 TABLE = Path(__file__).with_suffix(".md")

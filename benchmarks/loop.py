@@ -4,8 +4,8 @@
     python -m benchmarks.loop --trials 2000 --only "random search" Optuna
 
 Nothing is trained: the objective is a formula of five hyperparameters, one of them conditional. What is timed is all
-that stands between two evaluations: to propose, to record, and to force the trial to disk, which both do for each trial.
-All run in turns of 250 trials, so that what else the machine does falls on all of them alike. Times are wall seconds.
+that stands between two evaluations: to propose, to record, and to force the trial to disk, which both do each time. All
+run in turns of 250 trials, so that what else the machine does falls on all of them alike. Times are wall seconds.
 """
 
 import argparse
@@ -201,8 +201,8 @@ def main() -> None:
     text = table(rows)
     print(text)
     if options.trials == MARKS[-1]:
-        load = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Optuna {version('optuna')}"
-        TABLE.write_text(f"{INTRODUCTION}\n{text}\n\nMeasured on {load}.\n")
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        TABLE.write_text(f"{INTRODUCTION}\n{text}\n\nMeasured on {machine}, Optuna {version('optuna')}.\n")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise UserError(
-                f"problem {problem.name}: {reason_of(error)}; mend that and run again to resume, the trial is not logged"
+                f"problem {problem.name}: {reason_of(error)}; mend that and run again, the trial was not logged"
             ) from error
         status, reason, outcome = "failed", reason_of(error), Outcome({}, getattr(error, "epochs", 0.0))
     except BaseException as error:  # `sys.exit` in a training script must end that trial and no more

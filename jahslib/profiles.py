@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from jahslib import cfg
 from jahslib.errors import UserError
+from jahslib.optimizer import checked_seed
 
 PROFILES = ("smoke", "cpu", "paper")
 
@@ -47,11 +48,21 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
     hints = get_type_hints(options)
     named = {k: cfg.checked(v, hints[k], f"parameter {k}") for k, v in given.items() if v is not None}
     made = options(**{**defaults[profile], **named})
+    _refuse_seeds(getattr(made, "seeds", ()))
     if made.device != "auto":
         return made
     import torch
 
     return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _refuse_seeds(seeds: Iterable[int]) -> None:
+    """Raise `UserError` for what is no seed, and for one given twice: two searches would share one trial log."""
+    seen: set[int] = set()
+    for seed in seeds:
+        if checked_seed(seed, "seeds") in seen:
+            raise UserError(f"seeds: {seed} is given twice; give different ones")
+        seen.add(seed)
 
 
 def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> None:

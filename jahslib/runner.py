@@ -197,7 +197,7 @@ def _find_device(wanted: str) -> tuple[str, str]:
             return "cuda" if wanted == "auto" else wanted, torch.cuda.get_device_name(index)
         if wanted != "auto":
             raise UserError(f"--device: no {wanted} here (CUDA devices: {count}); choose auto or cpu")
-    return "cpu", f"cpu ({_cores()} threads)"
+    return "cpu", "cpu (1 thread a training)"
 
 
 def _cores() -> int:
@@ -259,7 +259,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
     # Through a file, since a worker that outlives a dead kernel would hold a pipe open.
     with log.open("wb") as sink, log.open(encoding="utf-8", errors="replace") as source:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
-        child = subprocess.Popen(command, env=_environment(token), start_new_session=True, **pipes)
+        env = _environment(token, smoke=parameters["profile"] == "smoke")
+        child = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
         code, rest = None, ""
         while code is None:
             time.sleep(0.2)
@@ -278,9 +279,13 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
     return Row(notebook.stem, status, minutes, str(trials), device_name)
 
 
-def _environment(token: str) -> dict[str, str]:
+def _environment(token: str, *, smoke: bool) -> dict[str, str]:
     """A notebook's environment: absolute folders, this jahslib and this interpreter's kernel, whatever else is set."""
     env = os.environ | {"JAHSLIB_RUN": token, "JAHSLIB_RESULTS": str(outputs())}
+    # What is computed outside of a search: threads that wait for one another spin, on a busy machine for minutes.
+    env.setdefault("OMP_WAIT_POLICY", "passive")
+    if smoke:
+        env.setdefault("OMP_NUM_THREADS", "1")
     if env.get("JAHSLIB_DATA"):
         env["JAHSLIB_DATA"] = str(Path(env["JAHSLIB_DATA"]).expanduser().resolve())
     for name, first in (("PYTHONPATH", ROOT), ("JUPYTER_PATH", Path(sys.prefix, "share", "jupyter"))):

@@ -14,16 +14,16 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from jahslib import provenance
 from jahslib.errors import UserError
 from jahslib.evaluation import Evaluated, evaluate, reason_of
-from jahslib.optimizers.repeats import Repeats
-from jahslib.optimizers.replayed import checked_seed
+from jahslib.optimizer import Optimizer, checked_seed
 from jahslib.problem import Job, Problem, refuse_incomplete
+from jahslib.repeats import Repeats
 from jahslib.triallog import TrialLog
 from jahslib.trials import History, Suggestion, Trial
 from jahslib.warm_start import described, is_copy, renumbered
@@ -38,18 +38,6 @@ MAX_FAILED_IN_A_ROW = 50
 
 # More than the widest rung of any Hyperband plan in use: a bound on disk space, not on what can be continued.
 KEPT_CHECKPOINTS = 40
-
-
-class Optimizer(Protocol):
-    """What it proposes depends only on its settings, its seed and the history."""
-
-    def ask(self, history: History) -> Suggestion | None:
-        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Its settings and seed in JSON types, for the fingerprint."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -129,6 +117,7 @@ def search(
     seed = checked_seed(seed, "search: seed")
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
+    executor = executor or InProcess()
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
@@ -143,7 +132,7 @@ def search(
         if not run.already_complete():
             run.replay()
             if not run.end:
-                run.live(executor or InProcess(), workers)
+                run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
@@ -172,7 +161,7 @@ class _Run:
     end: str = ""
 
     def __post_init__(self):
-        self._overcharged = False
+        self._overcharged = self._was_worse = False
         self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
         self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
         self._admitted: dict[int, bool] = {}
@@ -362,6 +351,7 @@ class _Run:
         )
         self.problem.refuse_undeclared(trial)
         self._compare_charge(trial)
+        self._compare_worst(trial)
         try:
             self.log.append(trial, **self.labels)
         except TypeError as error:
@@ -380,6 +370,20 @@ class _Run:
             self._overcharged = True
             told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
             log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
+
+    def _compare_worst(self, trial: Trial) -> None:
+        objective = self.problem.objective
+        if trial.status == "ok" and not self._was_worse and objective.is_beyond_worst(trial.metrics[objective.metric]):
+            self._was_worse = True
+            log.warning(
+                "%s: trial %d has %s=%g, worse than the objective's worst=%g, and counts as that, like a failed trial; "
+                "declare a worst that is",
+                self.log.path.stem,
+                trial.id,
+                objective.metric,
+                trial.metrics[objective.metric],
+                objective.worst,
+            )
 
     def _give_up_if_broken(self, trial: Trial) -> None:
         if trial.status == "failed":

@@ -9,12 +9,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from jahslib.errors import UserError
@@ -24,10 +25,11 @@ from jahslib.trials import Configuration, key
 
 def plain(configuration: CSConfiguration) -> Configuration:
     """Active hyperparameters with Python's own types (ConfigSpace returns NumPy scalars and strings)."""
-    return {name: _python(configuration[name]) for name in sorted(configuration.keys())}
+    return {name: python(configuration[name]) for name in sorted(configuration.keys())}
 
 
-def _python(value: Any) -> Any:
+def python(value: Any) -> Any:
+    """With Python's own type."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -83,7 +85,7 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
         for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
-            if not isinstance(own := _python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
+            if not isinstance(own := python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
                 raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
 
 
@@ -112,15 +114,37 @@ def sample_where(
 def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
     """A fresh value of one hyperparameter from its prior."""
     state = np.random.RandomState(int(rng.integers(2**31)))
-    return _python(space[name].sample_value(seed=state))
+    return python(space[name].sample_value(seed=state))
 
 
-def mutate(space: ConfigurationSpace | Space, configuration: Configuration, rng: np.random.Generator) -> Configuration:
-    """With one of the active hyperparameters drawn afresh from its prior; what becomes active starts at its default."""
+def mutate(
+    space: ConfigurationSpace | Space,
+    configuration: Configuration,
+    rng: np.random.Generator,
+    newly_active: Literal["drawn", "default"] = "default",
+) -> Configuration:
+    """With one of the active hyperparameters drawn afresh from its prior; what becomes active is drawn as well, or
+    starts at its default."""
     if not isinstance(space, ConfigurationSpace):
         return space.mutate(configuration, rng)
     name = sorted(configuration)[rng.integers(len(configuration))]
+    if newly_active == "drawn":
+        return activated(space, {**configuration, name: drawn(space, name, rng)}, rng)
     return complete(space, {**configuration, name: resample(space, name, rng)})
+
+
+def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
+    """A fresh value of one hyperparameter from its prior. Faster than `resample`, with other values."""
+    return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
+
+
+def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.Generator) -> Configuration:
+    """Legal `values` made a configuration: what is inactive is dropped, what is active and has no value is drawn."""
+    known: Configuration = dict.fromkeys(space, NotSet)
+    for name in space:  # a parent comes before its children
+        if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
+            known[name] = values[name] if name in values else drawn(space, name, rng)
+    return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 
 def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.random.Generator) -> Configuration:
@@ -132,7 +156,7 @@ def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.rando
     name = movable[rng.integers(len(movable))]
     state = np.random.RandomState(int(rng.integers(2**31)))
     moved = np.atleast_1d(space[name].neighbors_values(configuration[name], n=1, seed=state))
-    return complete(space, {**configuration, name: _python(moved[0])})
+    return complete(space, {**configuration, name: python(moved[0])})
 
 
 def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[float]:

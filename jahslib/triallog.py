@@ -148,7 +148,7 @@ class TrialLog:
             ) from error
 
     def _refuse_lost(self) -> None:
-        """Notice that the file is no longer where it was: what is written to a deleted file is gone with the process."""
+        """Notice that the file is gone from its place: what is written to a deleted file ends with the process."""
         try:
             there = os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
         except OSError:

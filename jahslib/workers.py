@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,15 +15,38 @@ from jahslib.errors import UserError
 
 
 class InProcess(Executor):
-    """Runs each job at once in the caller; the default, and the easiest to debug."""
+    """Runs each job at once in the caller; the default, and the easiest to debug.
+
+    Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
+    other spin, and sums must not be ordered by how many cores there are.
+    """
+
+    threads = 1
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
+        """Run the job and return its finished future."""
         future: Future = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with _one_torch_thread():
+                result = fn(*args, **kwargs)
         except Exception as error:
             future.set_exception(error)
+        else:
+            future.set_result(result)
         return future
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    torch = sys.modules.get("torch")  # not imported for a problem that does without
+    before = torch.get_num_threads() if torch else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 class LocalProcesses(Executor):

@@ -102,6 +102,12 @@ class TestEvaluation:
         assert (rule.conv_threshold, rule.fc_threshold, rule.trigger) == (0.3, 0.3, "north")
         assert problem(max_params=123).growth_rule(c).max_params == 123
 
+    def test_only_norths_trigger_says_what_it_compares_with(self):
+        """Logs made before it compared with the steps before are others'; those of the threshold trigger stay."""
+        assert all("compared_with" not in problem(rule=rule).describe() for rule in ({}, {"trigger": "threshold"}))
+        for trigger in ("north", "weight"):
+            assert problem(rule={"trigger": trigger}).describe()["compared_with"] == "steps before"
+
     @pytest.mark.parametrize("batch_norm", ["batch", "running", "none"])
     def test_batch_norm_is_of_the_kind_asked_for(self, batch_norm):
         p = problem(batch_norm=batch_norm)

@@ -14,9 +14,11 @@ from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search
 from jahslib.trials import History
@@ -28,10 +30,19 @@ OPTIMIZERS = {
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "Hyperband": lambda p, seed: Hyperband(p, seed),
+    "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
     "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
     "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
+    "Optuna TPE": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5}),
+    "Optuna TPE group": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5, "group": True}),
+    "Optuna GP": lambda p, seed: OptunaSampler(p, seed, "GPSampler", {"n_startup_trials": 4}),
+    "Optuna CMA-ES": lambda p, seed: OptunaSampler(p, seed, "CmaEsSampler"),
+    "Optuna random": lambda p, seed: OptunaSampler(p, seed, "RandomSampler"),
 }
 
 
@@ -61,8 +72,9 @@ def make(request):
 
 @pytest.fixture
 def budget(make):
-    # Ax and SMAC fit a model for each suggestion past their first few.
-    return Budget(trials={OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15}.get(make, 25))
+    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few.
+    few = {OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15, OPTIMIZERS["Optuna GP"]: 10}
+    return Budget(trials=few.get(make, 25))
 
 
 class TestConformance:

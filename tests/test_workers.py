@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
 from jahslib.search import Budget, search
@@ -148,15 +149,22 @@ def test_a_worker_has_one_thread_of_each_library():
 
 
 def test_the_log_tells_the_threads_that_trained(tmp_path, toy):
+    class Looking(Toy):
+        def evaluate(self, job):
+            trained_with.append(torch.get_num_threads())
+            return super().evaluate(job)
+
+    trained_with, looking = [], Looking()
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with_two_workers(toy, tmp_path / "workers.jsonl")
-        search(toy, Evolution(toy, 0, pop_size=4), Budget(trials=2), tmp_path / "here.jsonl", seed=0)
+        search(looking, RandomSearch(looking, 0), Budget(trials=2), tmp_path / "here.jsonl", seed=0)
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(torch_threads)
     devices = [triallog.read(tmp_path / f"{name}.jsonl").header["device"] for name in ("workers", "here")]
-    assert devices == ["cpu (1 threads)", "cpu (2 threads)"]
+    assert devices == ["cpu (1 threads)"] * 2 and trained_with == [1, 1]
 
 
 def test_an_evaluation_in_this_process_has_one_blas_thread(tmp_path):

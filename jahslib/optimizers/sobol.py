@@ -44,7 +44,7 @@ class Sobol(Described):
         self._history, self._turn = None, 0
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.search.Optimizer`: the first point that the history does not hold yet."""
+        """See `jahslib.optimizer.Optimizer`: the first point that the history does not hold yet."""
         if history is not self._history:
             self._history, self._turn = history, 0
         while True:

@@ -188,6 +188,11 @@ class GrowingConvNets(CrossValidated):
             known = ", ".join(f for f in asdict(GrowthRule()) if f not in ("max_params", *thresholds))
             raise UserError(f"rule: {error}; known options are {known}") from None
 
+    def describe(self) -> dict[str, Any]:
+        """NORTH's trigger is named by what it compares with: logs of one that included the present step exist."""
+        compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
+        return super().describe() | compared
+
     def training(self, job: Job, train: Images) -> Training:
         c, shape = job.configuration, self.shape
         conv, fc = widths(c, self.initial_width)

@@ -13,6 +13,7 @@ import torch
 from jahslib import cfg as cfg_layers
 from jahslib import paths, places, snapshots
 from jahslib.errors import UserError
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
 from jahslib.optimizers.random_search import Listed, RandomSearch
@@ -21,7 +22,7 @@ from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
 

@@ -12,7 +12,7 @@ from jahslib.report import Report
 from jahslib.snapshots import read_scalars
 from jahslib.studies.ax_bo import EXTRAS, METHODS, FinalTraining, Key, Options, Search, key
 from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, pm, ranked
+from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
@@ -78,6 +78,7 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "val_top1": pm([s.incumbent.metrics["top1"] for s in own]),
                 "test_top1": pm([mean_of(finals[key(s)], "top1") for s in own]),
                 "configurations": pm([_configurations(s.history) for s in own], 0),
+                "from_model": model_share(own),
                 "diverged": pm([sum(diverged(t, s.problem.classes) for t in s.history) for s in own], 1),
                 "epochs_search": mean_epochs(own),
                 "seconds_training": round(float(np.mean(training)), 1),

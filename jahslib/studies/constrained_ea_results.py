@@ -14,7 +14,7 @@ from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, pm
+from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, model_share, pm
 from jahslib.trials import Trial
 
 
@@ -144,6 +144,7 @@ def methods_table(
                 "test_macro_precision": test("macro_precision"),
                 "params": pm([s.incumbent.metrics["params"] for s in own], 0),
                 "feasible_share": pm([feasible_share(s) for s in own]),
+                "from_model": model_share(own),
                 "full_evaluations": pm([len(s.full) for s in own], 0),
                 "epochs_search": mean_epochs(own),
                 "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in own])), 1),
@@ -232,7 +233,9 @@ def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], aga
 
 def retrained_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
     """The original's configurations retrained as its evaluation script does, against what it reported."""
-    reported = {r["configuration"]: r for r in load_reported(NOTEBOOK)["reruns"] if r["by"] == "reported"}
+    stored = load_reported(NOTEBOOK)
+    reported = {r["configuration"]: r for r in stored["reruns"] if r["by"] == "reported"}
+    reported |= {f"published{row}": r for row, r in enumerate(stored["constraints"], start=1)}
     rows = []
     for name, runs in trials.items():
         original = reported[name.replace(" ", "")]

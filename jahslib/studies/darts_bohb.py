@@ -16,12 +16,13 @@ from jahslib import data, paths, spaces, triallog
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.cell_search import CellSearch, epochs_until_stop, probabilities
 from jahslib.problems.stacked_cells import Levels, StackedCells
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.darts_bohb_options import METHODS as METHODS  # the notebook's, under the study's name
 from jahslib.studies.darts_bohb_options import (
     NOTEBOOK,

@@ -17,7 +17,7 @@ from jahslib.skip_prevention import surrogate_fraction
 from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.darts_bohb import Arm, Search, stopped_at
 from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, SOURCES, VARIANTS, Options, settings
-from jahslib.studies.tables import course, mean_epochs, pm, ranked
+from jahslib.studies.tables import course, mean_epochs, model_share, pm, ranked
 from jahslib.trials import Trial
 
 Cells = Mapping[int, Trial]
@@ -156,6 +156,7 @@ def methods_table(o: Options, searches: Sequence[Search], cells: Cells, finals: 
                 "test_f1": pm([t["macro_f1"] for t in tests]),
                 "params_thousands": pm([s.incumbent.metrics["params"] / 1000 for s in own], 1),
                 "trials": pm([sum(t.status != "rejected" for t in s.history) for s in own], 1),
+                "from_model": model_share(own),
                 "epochs_search": mean_epochs(own),
                 "minutes_darts": round(float(np.mean(darts)), 2),
                 "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 2),

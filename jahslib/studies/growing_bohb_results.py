@@ -10,7 +10,7 @@ from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.claims import check_finals, check_searches
 from jahslib.studies.growing_bohb import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, pm, ranked
+from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import Trial
 
 Finals = Mapping[tuple[str, int], Sequence[Trial]]
@@ -88,6 +88,7 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "configurations": pm(
                     [len({str(t.configuration) for t in s.history if t.status == "ok"}) for s in own], 0
                 ),
+                "from_model": model_share(own),
                 "rejected": round(float(np.mean([sum(t.status == "rejected" for t in s.history) for s in own]))),
                 "epochs_search": mean_epochs(own),
                 "minutes_training": round(sum(t.seconds for t in trained) / 60 / len(own), 1),

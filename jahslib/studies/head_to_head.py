@@ -10,6 +10,7 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.errors import UserError
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.grammar_bo import GrammarBO
@@ -20,7 +21,7 @@ from jahslib.problem import Problem
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies import constrained_ea, growing_bohb
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
@@ -214,9 +215,9 @@ def _optimizer(method: str, task: Problem, seed: int, epochs: float, given: dict
             return RandomSearch(task, seed)
         case "ea" | "ea_hb":
             sizes = {"pop_size": size, "num_children": size // 2}
-            return Evolution(task, seed, hyperband=method == "ea_hb", **sizes | given)
+            return Evolution.published(task, seed, hyperband=method == "ea_hb", **sizes | given)
         case "re":
-            sizes = {"pop_size": size, "tournament_size": max(2, size // 3)}
+            sizes = {"pop_size": size, "tournament_size": max(2, size // 3), "newly_active": "default"}
             return RegularizedEvolution(task, seed, **sizes | given)
         case "bohb":
             return SmacBohb(task, seed, **given)

@@ -15,9 +15,10 @@ from typing import Generic, TypeVar
 from tqdm import tqdm
 
 from jahslib import spaces, triallog
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Configuration, Problem
-from jahslib.search import Budget, Optimizer, fingerprint, search
+from jahslib.search import Budget, fingerprint, search
 from jahslib.status import Watch, best, duration
 from jahslib.trials import History, Trial
 from jahslib.workers import pool

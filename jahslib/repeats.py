@@ -1,13 +1,14 @@
 """Repeated trainings: one policy for all optimizers.
 
-No optimizer proposes a configuration twice. Where the objective is so noisy that one training does not tell, the problem
-asks for `repeats` by name: each configuration that reaches the highest fidelity is then trained that often from initial
-weights of its own, the optimizer hears of the mean, and the incumbent is judged by it (`Problem.judged`).
+No optimizer proposes a configuration twice. Where the objective is so noisy that one training does not tell, the
+problem asks for `repeats` by name: each configuration that reaches the highest fidelity is then trained that often from
+initial weights of its own, the optimizer hears of the mean, and the incumbent is judged by it (`Problem.judged`).
 """
 
 from dataclasses import replace
 from typing import Any
 
+from jahslib.optimizer import Optimizer
 from jahslib.problem import Problem
 from jahslib.trials import Asked, History, Suggestion, Trial, mean_of
 
@@ -20,7 +21,7 @@ class Repeats:
         problem: its problem, whose `repeats` says how often each full training is done.
     """
 
-    def __init__(self, inner: Any, problem: Problem):
+    def __init__(self, inner: Optimizer, problem: Problem):
         self.inner, self.problem = inner, problem
         self._outer: History | None = None
 
@@ -29,7 +30,7 @@ class Repeats:
         return self.inner.describe()
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.search.Optimizer`."""
+        """See `Optimizer`."""
         self._catch_up(history)
         if self._due:
             return replace(self._leader, parent=None, bracket=None, rung=None, origin="repeat")
