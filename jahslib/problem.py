@@ -125,9 +125,9 @@ class Constraint:
         return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        """As it stands in a trial log: with six digits where they say it exactly, else with twelve."""
-        short = f"{self.bound:g}"
-        return f"{self.metric} {self.relation} {short if float(short) == self.bound else f'{self.bound:.12g}'}"
+        """As it stands in a trial log: with six or twelve digits where they say it exactly, else with all."""
+        texts = (f"{self.bound:g}", f"{self.bound:.12g}", repr(float(self.bound)))
+        return f"{self.metric} {self.relation} {next(text for text in texts if float(text) == self.bound)}"
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":

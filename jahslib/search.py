@@ -4,6 +4,7 @@ It asks the optimizer, hands jobs to an executor, writes each finished trial to 
 hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
 """
 
+import contextlib
 import logging
 import math
 import shutil
@@ -123,7 +124,7 @@ def search(
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = Path(log_path).absolute()
     trial_log = TrialLog(path, header, fresh=fresh)
-    checkpoints = path.with_name(f"{path.name.removesuffix('.jsonl')}.checkpoints")
+    checkpoints = path.with_name(f"{path.name}.checkpoints")
     if problem.repeats > 1:
         optimizer = Repeats(optimizer, problem)
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
@@ -134,7 +135,7 @@ def search(
             if not run.end:
                 run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            run.leave_no_checkpoints()
     finally:
         trial_log.close()
     return run.history
@@ -320,6 +321,13 @@ class _Run:
             deadline=deadline,
         )
         return executor.submit(evaluate, self.problem, job)
+
+    def leave_no_checkpoints(self) -> None:
+        """Delete what a search left there, and its folder unless somebody keeps other files in it."""
+        for folder in self.checkpoints.glob("trial-[0-9]*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.checkpoints.rmdir()
 
     def _checkpoint(self, id: int) -> Path:
         return self.checkpoints / f"trial-{id:05d}"

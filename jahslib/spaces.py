@@ -15,6 +15,7 @@ import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters.hp_components import ROUND_PLACES
 from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
@@ -87,6 +88,9 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
         for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
             if not isinstance(own := python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
                 raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
+        for value, share in zip(getattr(hp, "choices", ()), getattr(hp, "probabilities", ()), strict=False):
+            if share == 0:
+                raise UserError(f"space: the choice {value!r} of {name} has weight 0; leave it out of the choices")
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:
@@ -144,7 +148,12 @@ def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.G
     for name in space:  # a parent comes before its children
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
             known[name] = values[name] if name in values else drawn(space, name, rng)
-    return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
+    return {name: rounded(known[name]) for name in sorted(known) if known[name] is not NotSet}
+
+
+def rounded(value: Any) -> Any:
+    """As ConfigSpace gives values back: floats to so many decimals, so that equal configurations have equal keys."""
+    return round(value, ROUND_PLACES) if isinstance(value, float) else value
 
 
 def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.random.Generator) -> Configuration:

@@ -159,8 +159,15 @@ class Training:
                 self._graphed_step = None  # the rate is a constant of the captured step
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller."""
-        return list(order.split(self.recipe.batch_size))
+        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller.
+
+        A single image that is left over is left out where a layer normalises by the batch, of which one is none.
+        """
+        batches = list(order.split(self.recipe.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
+            return batches[:-1] if by_batch else batches
+        return batches
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)

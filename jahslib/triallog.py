@@ -14,14 +14,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from jahslib.errors import UserError
-from jahslib.trials import Trial
+from jahslib.trials import Status, Trial
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
 _REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _BIRTH = b'{"kind": "header"'  # what every log begins with
@@ -180,24 +181,51 @@ def _parsed(path: Path, content: bytes) -> LoggedSearch:
     header, trials, end, ids = None, [], None, set()
     for number, record in _records(path, content):
         match record.pop("kind", None):
-            case "header" if number == 1 and isinstance(record.get("fingerprint"), dict):
+            case "header" if number == 1 and _describes_a_search(record.get("fingerprint")):
                 header = record
                 if record.get("format", FORMAT) != FORMAT:
                     raise UserError(
                         f"trial log {path}: has format {record['format']!r}, this version of jahslib reads {FORMAT}; "
                         "read it with the version that wrote it"
                     )
-            case "trial" if header is not None and _REQUIRED <= set(record) and record["id"] not in ids:
+            case "trial" if header is not None and _is_trial(record, len(trials)) and record["id"] not in ids:
                 trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
                 ids.add(record["id"])
                 end = None
-            case "end" if header is not None:
+            case "end" if header is not None and isinstance(record.get("budget"), dict) and "reason" in record:
                 end = record
             case _:
                 raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
     if header is None:
         raise UserError(f"trial log {path}: has no header; move the file away and run again")
     return LoggedSearch(header, trials, end)
+
+
+def _describes_a_search(fingerprint: Any) -> bool:
+    """Whether a header's fingerprint has the two descriptions that readers look into."""
+    return isinstance(fingerprint, dict) and all(
+        isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
+    )
+
+
+def _is_trial(record: dict[str, Any], before: int) -> bool:
+    """Whether a line's fields are of the kinds and in the ranges that readers rely on; `before`: trials before it."""
+    if not (_REQUIRED <= set(record) and _is_count(record["id"])):
+        return False
+    id, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
+    if not (_is_count(asked) and id < asked <= before + MOST_PENDING):
+        return False
+    if not (parent is None or (_is_count(parent) and parent < id)):
+        return False
+    numbers = [record["fidelity"], *(record.get(name, 0.0) for name in ("epochs", "seconds", "elapsed"))]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf for v in numbers):
+        return False
+    mappings = [record["configuration"], record["metrics"], record.get("curve", {}), record.get("outputs", {})]
+    return record["status"] in get_args(Status) and all(isinstance(value, dict) for value in mappings)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _content(path: Path) -> bytes:
@@ -213,7 +241,7 @@ def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
         yield number, record if isinstance(record, dict) else {}
 

@@ -69,7 +69,7 @@ def test_the_penalty_puts_every_infeasible_trial_behind_every_feasible_one():
     assert best < worst < nearly < far <= cost("failed") == worst + 1
 
 
-@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001])
+@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001, 1 / 3, 1234567890123, 1e-17])
 def test_a_constraint_is_read_back_from_its_text(bound):
     constraint = Constraint("params", "<=", bound)
     assert Constraint.parse(str(constraint)) == constraint

@@ -477,6 +477,68 @@ class TestLog:
         with pytest.raises(UserError, match="line 2 is damaged"):
             run(toy, path)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"id": -1},
+            {"id": "3"},
+            {"asked": 0},
+            {"asked": 10**6},
+            {"parent": 7},
+            {"status": "fine"},
+            {"epochs": None},
+            {"fidelity": None},
+            {"metrics": [1]},
+            {"configuration": None},
+            {"kind": "end"},
+            {"kind": "header"},
+        ],
+    )
+    def test_a_line_of_wrong_values_is_refused(self, toy, changes, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_text().splitlines()
+        lines[3] = json.dumps(json.loads(lines[3]) | changes)
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(UserError, match="line 4 is not part of a trial log"):
+            run(toy, path)
+
+    def test_deep_nesting_and_another_format_are_refused(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], "[" * 100_000, *lines[1:]]) + "\n")
+        with pytest.raises(UserError, match="line 2 is damaged"):
+            run(toy, path)
+        for other in (0, 2, 99):
+            path.write_text("\n".join([lines[0].replace('"format": 1', f'"format": {other}'), *lines[1:]]) + "\n")
+            with pytest.raises(UserError, match=f"format {other}"):
+                run(toy, path)
+
+    def test_a_finished_log_is_read_where_nothing_can_be_written(self, toy, tmp_path, monkeypatch):
+        path = tmp_path / "log.jsonl"
+        first = run(toy, path)
+
+        def read_only(file, mode="r", *args, **options):
+            if "a" in mode:
+                raise OSError(errno.EROFS, "Read-only file system")
+            return open(file, mode, *args, **options)
+
+        monkeypatch.setattr(triallog, "open", read_only, raising=False)
+        assert decisions(run(toy, path)) == decisions(first)
+        with pytest.raises(LogWriteError):
+            run(toy, path, budget=Budget(trials=9))
+
+    def test_starting_over_spares_what_is_no_log_and_no_checkpoint(self, toy, tmp_path):
+        table, notes = tmp_path / "data.csv", tmp_path / "log.jsonl.checkpoints" / "notes"
+        table.write_text("a,b\n1,2\n")
+        with pytest.raises(UserError, match="no trial log"):
+            run(toy, table, fresh=True)
+        notes.parent.mkdir()
+        notes.write_text("mine")
+        run(toy, tmp_path / "log.jsonl", optimizer=evolution(toy))
+        assert table.read_text() == "a,b\n1,2\n" and notes.read_text() == "mine"
+
     @pytest.mark.parametrize("content", ['{"important": [1, 2]}', '{"important": 1}\n', "notes\n", "[]\n", "1\n"])
     def test_a_file_that_is_no_log_is_refused_and_untouched(self, toy, content, tmp_path):
         path = tmp_path / "log.jsonl"

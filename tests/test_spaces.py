@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ConfigSpace import Categorical, Configuration, ConfigurationSpace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,20 @@ def test_rejection_sampling_gives_up():
 
 def test_keys_ignore_order_and_tell_values_apart():
     assert spaces.key({"a": 1, "b": 0.5}) == spaces.key({"b": 0.5, "a": 1}) != spaces.key({"a": 1, "b": 0.25})
+
+
+@pytest.mark.parametrize("choices", [[0.1, float("inf")], [(1, 2), (3,)]])
+def test_choices_that_a_log_cannot_hold_are_refused(choices):
+    with pytest.raises(UserError, match="name it by a text"):
+        spaces.refuse_unloggable(ConfigurationSpace({"a": Categorical("a", choices)}))
+
+
+def test_a_choice_that_is_never_drawn_is_refused():
+    with pytest.raises(UserError, match="'b' of a has weight 0"):
+        spaces.refuse_unloggable(ConfigurationSpace({"a": Categorical("a", ["a", "b"], weights=[1, 0])}))
+
+
+@given(seeds)
+def test_what_is_drawn_by_itself_is_what_configspace_gives_back(seed):
+    drawn = spaces.activated(SPACE, {}, np.random.default_rng(seed))
+    assert spaces.plain(Configuration(SPACE, values=drawn)) == drawn

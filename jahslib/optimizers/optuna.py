@@ -188,7 +188,7 @@ class OptunaSampler(Replayed):
 
 def _suggested(trial, hp: Hyperparameter) -> Any:
     if isinstance(hp, UniformFloatHyperparameter):
-        return float(trial.suggest_float(hp.name, hp.lower, hp.upper, log=hp.log))
+        return spaces.rounded(float(trial.suggest_float(hp.name, hp.lower, hp.upper, log=hp.log)))
     if isinstance(hp, UniformIntegerHyperparameter):
         return int(trial.suggest_int(hp.name, int(hp.lower), int(hp.upper), log=hp.log))
     values = _values(hp)
