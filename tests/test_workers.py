@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -95,6 +96,15 @@ def test_a_search_spread_over_a_cluster_is_replayed_in_this_process(tmp_path, da
             told.fidelity,
             told.parent,
         )
+
+
+def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, dask, monkeypatch):
+    (tmp_path / "only_here.py").write_text("from tests.conftest import Toy\n\n\nclass Mine(Toy):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    problem = importlib.import_module("only_here").Mine()
+    with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
+        search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
+    assert triallog.read(tmp_path / "log.jsonl").trials == []
 
 
 def test_an_absent_scheduler_is_named():
