@@ -160,8 +160,8 @@ class OnCluster(Executor):
         if wrong := {place: str(answer) for place, answer in answers.items() if answer}:
             place, reason = next(iter(wrong.items()))
             raise UserError(
-                f"scheduler: {place} cannot load the problem ({reason}); start scheduler and workers with the folder of "
-                "its module in PYTHONPATH, and with the same packages"
+                f"scheduler: {place} cannot load the problem ({reason}); start scheduler and workers with the same "
+                "packages, and with the folder of its module in PYTHONPATH"
             )
         self._tried = True
 

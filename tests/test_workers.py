@@ -25,7 +25,9 @@ from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 def evolve(path, **options):
     problem = Toy([SIZE, PRECISION])
-    optimizer = Evolution(problem, 0, pop_size=4, num_children=2, hyperband=True)
+    optimizer = Evolution.published(
+        problem, 0, pop_size=4, num_children=2, hyperband=True
+    )  # no bracket overtakes another
     return search(problem, optimizer, Budget(trials=12), path, seed=0, **options)
 
 
@@ -98,10 +100,16 @@ def test_a_search_spread_over_a_cluster_is_replayed_in_this_process(tmp_path, da
         )
 
 
-def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, dask, monkeypatch):
-    (tmp_path / "only_here.py").write_text("from tests.conftest import Toy\n\n\nclass Mine(Toy):\n    pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    problem = importlib.import_module("only_here").Mine()
+class OnlyHere:
+    """What a worker cannot load, as a class of a module that it does not have."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("only_here",)
+
+
+def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, dask):
+    problem = Toy()
+    problem.needs = OnlyHere()
     with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
         search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
     assert triallog.read(tmp_path / "log.jsonl").trials == []
