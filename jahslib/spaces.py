@@ -14,6 +14,7 @@ import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters.hp_components import ROUND_PLACES
 from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
@@ -142,7 +143,8 @@ def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.G
     known: Configuration = dict.fromkeys(space, NotSet)
     for name in space:  # a parent comes before its children
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
-            known[name] = values[name] if name in values else drawn(space, name, rng)
+            value = values[name] if name in values else drawn(space, name, rng)
+            known[name] = round(value, ROUND_PLACES) if isinstance(value, float) else value  # as ConfigSpace has it
     return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 
