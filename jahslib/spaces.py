@@ -147,8 +147,8 @@ def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.G
     known: Configuration = dict.fromkeys(space, NotSet)
     for name in space:  # a parent comes before its children
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
-            known[name] = values[name] if name in values else drawn(space, name, rng)
-    return {name: rounded(known[name]) for name in sorted(known) if known[name] is not NotSet}
+            known[name] = rounded(values[name] if name in values else drawn(space, name, rng))
+    return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 
 def rounded(value: Any) -> Any:

@@ -204,7 +204,7 @@ searched(sys.argv[1])
 def searched(path):
     """Hyperband's rungs of 3 and 6 epochs, so that grown networks are promoted."""
     p = problem(rule={"every": 2, "candidates": 10}, max_params=8_000)
-    return search(p, Evolution(p, 0, pop_size=2, num_children=1, hyperband=True), Budget(trials=5), path, seed=0)
+    return search(p, Evolution(p, 0, hyperband=True, eta=2), Budget(trials=5), path, seed=0)
 
 
 def test_sigkill_in_mid_growth(tmp_path):
