@@ -102,6 +102,7 @@ class AxBO(Replayed):
         self._client = self._new_client()
         self._trials: dict[int, int] = {}  # of ours -> of Ax's; stages of one training share one
         self._known: set[str] = set()
+        self._every = self._box.every()
         self._unfinished: list[Suggestion] = []
 
     def propose(self) -> Suggestion | None:
@@ -140,6 +141,8 @@ class AxBO(Replayed):
 
     def _new(self) -> Suggestion | None:
         """A configuration that was not proposed yet; None while Ax must wait for results, or there is none left."""
+        if self._every and self._every <= self._known:
+            return None
         with quiet_and_seeded(self.seed):
             from ax.exceptions.core import DataRequiredError
 

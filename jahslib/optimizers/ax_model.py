@@ -40,6 +40,7 @@ from jahslib.optimizers.ax_parameters import Box
 from jahslib.trials import Origin
 
 ATTEMPTS = 3  # of a model to propose something new
+POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another
 
 # What a model of these data, and not a mistake of its user, may end with.
 FAILURES = (
@@ -55,6 +56,8 @@ FAILURES = (
 
 FIT_STEPS = 40  # of L-BFGS; to the end it takes 60 to 180, for a likelihood that differs in the third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
+
+EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
 
 
 class QuickGP(SingleTaskGP):
@@ -117,7 +120,7 @@ def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tupl
     made.experiment = experiment
     made.current_generator_run_limit()  # goes to the phase that the experiment's trials are in
     avoided: list[ObservationFeatures] = []
-    while len(avoided) < ATTEMPTS:
+    for _ in range(POINTS):
         if not avoided:
             ((run,),) = made.gen(experiment=experiment, n=1)
         else:
@@ -131,6 +134,8 @@ def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tupl
         from_model = made.current_node.generator_spec_to_gen_from.generator_key != "Fallback_Sobol"
         yield arm.parameters, "model" if from_model else "random"
         avoided.append(ObservationFeatures(parameters=dict(arm.parameters)))
+        if len(avoided) == ATTEMPTS:
+            return
 
 
 def _choose(spec: Any, box: Box, acquisition: dict[str, Any], bounded: bool) -> None:
@@ -161,4 +166,4 @@ def _bounds(sizes: list[float], dimensions: int) -> dict[str, int] | None:
     if discrete and len(discrete) == dimensions:
         few = combinations <= MAX_CHOICES_ENUMERATE or max(discrete) <= MAX_CARDINALITY_FOR_LOCAL_SEARCH
         return None if few else ALTERNATIONS
-    return ALTERNATIONS if combinations > ALTERNATING_OPTIMIZER_THRESHOLD else {}
+    return ALTERNATIONS if combinations > ALTERNATING_OPTIMIZER_THRESHOLD else EACH if discrete else {}

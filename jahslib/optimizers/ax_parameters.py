@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, OrdinalHyperparameter
@@ -15,7 +16,7 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.problem import Configuration, Problem
-from jahslib.trials import Trial
+from jahslib.trials import Trial, key
 
 if TYPE_CHECKING:
     from ax.api.client import Client
@@ -143,6 +144,17 @@ class Box:
         """What Ax is told of a configuration; what is inactive is told at its default."""
         values = self._defaults | configuration
         return {parameter.name: parameter.encode(values[name]) for name, parameter in self.parameters.items()}
+
+    def every(self, most: int = 2000) -> set[str]:
+        """The keys of all configurations of the space; none where the box has more than `most`, or no end of them."""
+        values = []
+        for p in self.parameters.values():
+            hp = p.hp
+            values.append(p.values or (range(hp.lower, hp.upper + 1) if p.is_integer else ()))
+            if not values[-1] or math.prod(map(len, values)) > most:
+                return set()
+        told = (dict(zip(self.parameters, point, strict=True)) for point in product(*values))
+        return {key(spaces.complete(self.space, values)) for values in told}
 
     def values(self, told: dict[str, Any]) -> Configuration:
         """A value for each hyperparameter, active or not."""
