@@ -1,16 +1,16 @@
-"""Seconds that an optimizer takes to propose a trial: three hyperparameters, 25 trials.
+"""What a proposal of Ax costs, and what it is worth: Ax's own defaults beside ours, on LCBench's seven hyperparameters.
 
-    python -m benchmarks.ax_proposing
+    python -m benchmarks.ax_proposing [--results FILE] [--quick]
 
-The objective is a formula with noise in the shape that learning rate and momentum give to validation accuracy,
-diverging trials included, so that nothing is measured but proposing. Times are CPU seconds of this process on one
-thread, which are the seconds that pass where nothing else runs; on all cores they are those that pass. The first
-proposal of a search is left out.
+LCBench's surrogate (YAHPO Gym's, on tuning tasks only) is trained in no time, so nothing is measured but proposing.
+Times are CPU seconds of this process on one thread. The two methods take turns, search by search, so that whatever else
+the machine does hits both. Finished searches are appended to FILE and not repeated. Regret is that of the best of 40
+trials at 52 epochs, from 0 (the best of 2,000 random points) to 1 (the worst of them); it may be negative.
 """
 
 import argparse
 import cProfile
-import math
+import json
 import os
 import platform
 import pstats
@@ -18,154 +18,205 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
+from ConfigSpace import ConfigurationSpace, Float, Integer
+from scipy.stats import t as student
 
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import FAST, AxBO
-from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib import spaces
+from jahslib.optimizers.ax_bo import AxBO
 from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
-from jahslib.problems.tuned_network import space
 from jahslib.trials import History, Trial
 
 TABLE = Path(__file__).with_suffix(".md")
-TRIALS, SEEDS, WANTED = 25, 5, 1.0
+TRIALS, SEEDS, WANTED, RANDOM = 40, 10, 0.4, 2000
 
-# Settings tried, from Ax's own on; the last is the study's.
-SETTINGS: dict[str, dict] = {
-    "Ax's own: 20 restarts, 1,024 raw samples by 32": {},
-    "raw samples at once": {"options": {"init_batch_limit": 1024}},
-    "4 restarts": {"num_restarts": 4, "options": {"init_batch_limit": 1024}},
-    "4 restarts, 512 raw samples (`FAST`)": FAST,
+# Those of LCBench's tasks that settings may be chosen on; seed s is run on task s.
+TASKS = "3945 7593 34539 126025 146212 189906 168868 168908 168910 189354 189862 189865".split()
+
+METHODS: dict[str, Callable[[Problem, int], AxBO]] = {
+    "Ax's own defaults": lambda problem, seed: AxBO(problem, seed, unbounded=True),
+    "ours": lambda problem, seed: AxBO(problem, seed),
 }
 
 # Functions whose cumulative time is that of a step.
 PARTS = {
     "fitting the Gaussian process": ("surrogate.py", "fit"),
-    "raw samples of the acquisition function": ("initializers.py", "gen_batch_initial_conditions"),
-    "restarts of its optimizer": ("gen.py", "gen_candidates_scipy"),
+    "choosing where to start on the acquisition function": ("optimize_mixed.py", "generate_starting_points"),
+    "alternating between discrete and continuous steps": (
+        "optimize_mixed.py",
+        ("discrete_step", "continuous_step"),
+    ),
 }
 
 
-class Formula(Problem):
-    """Accuracy as a function of lr / (1 - momentum), highest near 0.2, with noise; above 5 training diverges."""
+class LCBench(Problem):
+    """Validation accuracy in percent after 52 epochs on an OpenML task, by YAHPO Gym's surrogate."""
 
-    name = "formula"
-    objective = Objective("top1")
-    fidelity = Fidelity(1, 1)
+    objective = Objective("val_accuracy", best=100.0, worst=0.0)
+    fidelity = Fidelity(52, 52)
 
-    def __init__(self):
-        self.space = space()
+    def __init__(self, task: str):
+        self.name = f"lcbench-{task}"
+        self._code = _files()[1][task]
+        self.space = ConfigurationSpace()
+        for hp in _files()[0]:
+            kind = Integer if hp["type"] == "uniform_int" else Float
+            self.space.add(kind(hp["name"], (hp["lower"], hp["upper"]), log=hp["log"], default=hp["default"]))
 
     def evaluate(self, job: Job) -> Outcome:
-        c = job.configuration
-        x = math.log10(c["lr"] / (1 - c["momentum"]))
-        noise = np.random.default_rng(job.seed).normal(0, 0.004)
-        accuracy = 0.9 - 0.08 * (x + 0.7) ** 2 - 100 * c["weight_decay"] + noise
-        return Outcome({"top1": max(0.1, accuracy) if x < 0.7 else 0.1}, 1)
+        return Outcome({"val_accuracy": float(self.accuracies([job.configuration])[0])}, 52)
+
+    def accuracies(self, configurations: list) -> np.ndarray:
+        rows = [[52, *(c[name] for name in COLUMNS)] for c in configurations]
+        (outputs,) = _model().run(
+            None, {"x_cat": np.full((len(rows), 1), self._code, np.int32), "x_cont": np.array(rows, np.float32)}
+        )
+        return outputs[:, 1]
 
 
-def search(
-    make: Callable[[Problem, int], Optimizer],
-    seed: int,
-    trials: int = TRIALS,
-    clock: Callable[[], float] = time.process_time,
-) -> tuple[list[float], float]:
-    """Seconds of every proposal by `clock`, and the best accuracy found."""
-    problem, history, seconds = Formula(), History(), []
-    optimizer = make(problem, seed)
+COLUMNS = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units", "max_dropout")
+
+
+@cache
+def _files() -> tuple[list[dict], dict[str, int]]:
+    folder = Path(os.environ["JAHSLIB_DATA"]) / "lcbench"
+    space = json.loads((folder / "config_space.json").read_text())["hyperparameters"]
+    return [hp for hp in space if hp["name"] in COLUMNS], json.loads((folder / "encoding.json").read_text())[
+        "OpenML_task_id"
+    ]
+
+
+@cache
+def _model():
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(Path(os.environ["JAHSLIB_DATA"]) / "lcbench/model.onnx"), options)
+
+
+@cache
+def random_points(task: str) -> tuple[float, float]:
+    """The worst and the best of 2,000 random configurations."""
+    problem, rng = LCBench(task), np.random.default_rng(0)
+    values = problem.accuracies([spaces.sample(problem.space, rng) for _ in range(RANDOM)])
+    return float(values.min()), float(values.max())
+
+
+@dataclass(frozen=True)
+class Result:
+    """One search: CPU seconds of every proposal, and the regret after the last."""
+
+    method: str
+    task: str
+    seed: int
+    seconds: list[float]
+    regret: float
+
+
+def search(method: str, task: str, seed: int, trials: int = TRIALS) -> Result:
+    problem, history, seconds = LCBench(task), History(), []
+    optimizer = METHODS[method](problem, seed)
     for id in range(trials):
-        start = clock()
+        start = time.process_time()
         suggestion = optimizer.ask(history)
-        seconds.append(clock() - start)
+        seconds.append(time.process_time() - start)
         assert suggestion is not None
         history.ask(suggestion)
-        outcome = problem.evaluate(Job(suggestion.configuration, (1,), 1000 * seed + id))
-        history.finish(Trial(**vars(suggestion), id=id, metrics=outcome.metrics, epochs=1, asked=id + 1))
-    return seconds, max(t.metrics["top1"] for t in history)
+        outcome = problem.evaluate(Job(suggestion.configuration, (52,), 0))
+        history.finish(Trial(**vars(suggestion), id=id, metrics=outcome.metrics, epochs=52, asked=id + 1))
+    worst, best = random_points(task)
+    found = max(t.metrics["val_accuracy"] for t in history)
+    return Result(method, task, seed, seconds, (best - found) / (best - worst))
 
 
-def on_all_cores(make: Callable[[Problem, int], Optimizer], seed: int) -> tuple[list[float], float]:
-    """As `search`, without the limit to one thread that `AxBO` sets."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        with mock.patch("jahslib.optimizers.ax_bo.torch.set_num_threads"):
-            return search(make, seed, clock=time.perf_counter)
-    finally:
-        torch.set_num_threads(1)
-
-
-def profile(make: Callable[[Problem, int], Optimizer]) -> dict[str, float]:
+def profile(method: str) -> dict[str, float]:
     """Share of each part of `PARTS` in the time of proposing."""
     recorder = cProfile.Profile()
     recorder.enable()
-    search(make, 0)
+    search(method, TASKS[0], 0)
     recorder.disable()
     rows = pstats.Stats(recorder).stats  # type: ignore[attr-defined]
     cumulative = {(os.path.basename(file), name): row[3] for (file, _, name), row in rows.items()}
-    total = max(row[3] for (file, _, name), row in rows.items() if name == "search")
-    return {part: cumulative.get(where, 0.0) / total for part, where in PARTS.items()}
+    total = max(row[3] for (file, _, name), row in rows.items() if name == "ask")
+    names = {part: (where[1],) if isinstance(where[1], str) else where[1] for part, where in PARTS.items()}
+    return {part: sum(cumulative.get((PARTS[part][0], name), 0.0) for name in names[part]) / total for part in names}
+
+
+def mean_with_interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval by Student's t."""
+    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), float(half)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed; writes no table")
-    quick = parser.parse_args().quick
+    parser.add_argument("--results", type=Path, help="JSON lines of finished searches, read and extended")
+    parser.add_argument("--quick", action="store_true", help="one seed of 12 trials; writes no table")
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    methods: dict[str, Callable[[Problem, int], Optimizer]] = {
-        name: lambda p, seed, options=options: AxBO(p, seed, acquisition=options) for name, options in SETTINGS.items()
-    }
-    methods["SMAC, refitted after every trial"] = lambda p, seed: SmacBohb(p, seed, n_init=5, retrain_after=1)
-    methods["SMAC, refitted after 8 trials (its default)"] = lambda p, seed: SmacBohb(p, seed, n_init=5)
-    first = next(iter(methods))
-    rows, means = [], {}
-    for name, make in [*methods.items(), (f"{first}, on {os.cpu_count()} cores", None)]:
-        if make is not None:
-            search(make, 99, 10)  # imports
-        seeds = range(1 if quick else SEEDS)
-        runs = [search(make, seed) if make else on_all_cores(methods[first], seed) for seed in seeds]
-        seconds = [s for run, _ in runs for s in run[1:]]
-        means[name] = statistics.mean(seconds)
-        best = statistics.mean(b for _, b in runs)
+    if options.quick:
+        for method in METHODS:
+            print(method, search(method, TASKS[0], 0, trials=12))
+        return
+    lines = options.results.read_text().splitlines() if options.results and options.results.exists() else []
+    done = {(r.method, r.task, r.seed): r for r in (Result(**json.loads(line)) for line in lines)}
+    search("ours", TASKS[0], 99, 7)  # imports
+    for seed in range(SEEDS):
+        for method in METHODS:
+            wanted = (method, TASKS[seed], seed)
+            if wanted not in done:
+                done[wanted] = result = search(*wanted)
+                print(*wanted, f"{statistics.mean(result.seconds):.3f} s, regret {result.regret:.4f}", flush=True)
+                if options.results:
+                    with options.results.open("a") as file:
+                        file.write(json.dumps(vars(result)) + "\n")
+    own, ours = ([r for r in done.values() if r.method == method] for method in METHODS)
+    TABLE.write_text(report(own, ours, {method: profile(method) for method in METHODS}), encoding="utf-8")
+
+
+def report(own: list[Result], ours: list[Result], shares: dict[str, dict[str, float]]) -> str:
+    rows, means = [], []
+    for name, results in zip(METHODS, (own, ours), strict=True):
+        seconds = [s for r in results for s in r.seconds]
+        means.append(statistics.mean(seconds))
+        regret = statistics.mean(r.regret for r in results)
         rows.append(
-            f"| {name} | {means[name]:.2f} | {statistics.median(seconds):.2f} | {max(seconds):.2f} | {best:.4f} |"
+            f"| {name} | {means[-1]:.2f} | {statistics.median(seconds):.2f} | {max(seconds):.2f} | {regret:.4f} |"
         )
-        print(rows[-1], flush=True)
-    shares = [f"| {part} | {share:.0%} |" for part, share in profile(methods[first]).items()]
-    print("\n".join(shares))
-    reached = means[list(SETTINGS)[-1]]
-    word = "met" if reached <= WANTED else "not met"
-    verdict = f"At most {WANTED:g} s a proposal wanted on average, {reached:.2f} s with the study's settings: {word}."
-    print(verdict)
-    if not quick:
-        TABLE.write_text(
-            f"""# Seconds a proposal
+    pairs = {(r.task, r.seed): r.regret for r in own}
+    difference, half = mean_with_interval([r.regret - pairs[r.task, r.seed] for r in ours])
+    ratio = means[1] / means[0]
+    parts = [f"| {part} | {' | '.join(f'{shares[m][part]:.0%}' for m in METHODS)} |" for part in PARTS]
+    met = "met" if ratio <= WANTED else "not met"
+    not_worse = "not worse" if difference - half <= 0 else "worse"
+    return f"""# CPU seconds a proposal
 
 Written by `python -m benchmarks.ax_proposing`: torch {torch.__version__.split("+")[0]}, one thread on a
-{os.cpu_count()}-core {platform.machine()} CPU. {TRIALS} trials over learning rate, momentum and weight decay of a
-formula with noise, {SEEDS} seeds; CPU seconds of every proposal but the first.
+{os.cpu_count()}-core {platform.machine()} CPU. LCBench's seven hyperparameters (three integers, two of them on a log
+scale), {TRIALS} trials at 52 epochs, {len(ours)} seeds, each on a tuning task of its own; all proposals count, Ax's
+five initial ones too.
 
-| optimizer | mean | median | longest | best found, mean |
+| optimizer | mean | median | longest | regret, mean |
 |---|---|---|---|---|
 {chr(10).join(rows)}
 
-Where the time of the first row goes (the rest is Ax's own bookkeeping):
+| share of the time | {" | ".join(METHODS)} |
+|---|---|---|
+{chr(10).join(parts)}
 
-| part | share |
-|---|---|
-{chr(10).join(shares)}
-
-{verdict}
+At most {WANTED:.0%} of the time of Ax's own defaults wanted, {ratio:.0%} taken: {met}. Regret, ours less Ax's own, paired
+by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}.
 
 With more than one thread sums depend on chance, so Ax is always called on one thread
 (`jahslib.optimizers.ax_bo.quiet_and_seeded`).
-""",
-            encoding="utf-8",
-        )
+"""
 
 
 if __name__ == "__main__":

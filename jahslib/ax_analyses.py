@@ -20,7 +20,8 @@ from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformInteg
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.optimizers.ax_bo import configure, metric_name, outcomes, quiet_and_seeded
+from jahslib.optimizers.ax_bo import quiet_and_seeded
+from jahslib.optimizers.ax_parameters import Box, configure, metric_names, outcomes
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History
 
@@ -63,6 +64,9 @@ def client(
     Trials are told as the Ax optimizer is told them (a failed one as the worst). A trial that was continued from
     stage to stage is one trial with a progression, stopped early where its last stage is not final.
 
+    The space reads as the optimizer's does (`jahslib.optimizers.ax_parameters.Box`): odd choices are texts, large
+    integers floats.
+
     Args:
         database: an SQLite file that Ax writes everything to as well; an old one is replaced.
 
@@ -73,14 +77,14 @@ def client(
         from ax.api.client import Client
 
         made = Client(storage_config=_storage(database), random_seed=seed)
-        configure(made, problem, name)
+        box = Box(problem.space)  # type: ignore[arg-type]
+        configure(made, problem, box, name)
         made.configure_generation_strategy(initialization_budget=0, initialize_with_center=False)
-        defaults = {name: hp.default_value for name, hp in problem.space.items()}
         indices: dict[int, int] = {}
         for trial in history:
             root = history.lineage(trial.id)[0]
             if root not in indices:
-                indices[root] = made.attach_trial({**defaults, **trial.configuration})
+                indices[root] = made.attach_trial(box.encode(trial.configuration))
             staged = not trial.final or trial.parent is not None
             told = {"raw_data": outcomes(problem, trial), "progression": trial.fidelity if staged else None}
             if trial.final or trial.status != "ok":
@@ -114,7 +118,8 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
     Raises:
         UserError: fewer than three trials.
     """
-    metric, numeric = metric_name(problem.objective.metric), numeric_parameters(problem)
+    metric, numeric = metric_names(problem)[problem.objective.metric], numeric_parameters(problem)
+    box = Box(problem.space)  # type: ignore[arg-type]
     with quiet_and_seeded(seed):
         from ax.analysis.plotly.cross_validation import CrossValidationPlot
         from ax.analysis.plotly.parallel_coordinates import ParallelCoordinatesPlot
@@ -122,12 +127,19 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
 
         if len(made.summarize()) < LEAST_TRIALS:
             raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
-        best, *_ = made.get_best_parameterization(use_model_predictions=False)
+        told, *_ = made.get_best_parameterization(use_model_predictions=False)
+        best = box.values(dict(told))
         cards = {  # before the predictions: computing one fits the model
             "sensitivity": _frame(made, SensitivityAnalysisPlot(metric)),
             "cross_validation": _frame(made, CrossValidationPlot([metric], untransform=True)),
             "parallel_coordinates": _frame(made, ParallelCoordinatesPlot(metric)),
         }
+        for name, parameter in box.parameters.items():
+            sensitivity, table = cards["sensitivity"], cards["parallel_coordinates"]
+            cards["sensitivity"] = sensitivity.replace({"parameter_name": {parameter.name: name}})
+            if parameter.name in table:
+                decoded = [parameter.decode(value) for value in table[parameter.name]]
+                cards["parallel_coordinates"] = table.drop(columns=parameter.name).assign(**{name: decoded})
         return Analyses(
             metric,
             best,
@@ -158,9 +170,10 @@ def predicted(
     """
     axes = [_axis(problem.space[name], points) for name in names]
     grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
+    box = Box(problem.space)  # type: ignore[arg-type]
     with quiet_and_seeded(seed):
-        values = made.predict([dict(point) for point in grid])  # which it rewrites in place
-    metric = metric_name(problem.objective.metric)
+        values = made.predict([box.encode(point) for point in grid])
+    metric = metric_names(problem)[problem.objective.metric]
     rows = [(*(p[n] for n in names), *map(float, v[metric])) for p, v in zip(grid, values, strict=True)]
     return pd.DataFrame(rows, columns=[*names, "mean", "sem"])
 

@@ -8,7 +8,8 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.ax_bo import FAST, AxBO, outcomes
+from jahslib.optimizers.ax_bo import FAST, AxBO
+from jahslib.optimizers.ax_parameters import outcomes
 from jahslib.problem import Constraint, Job, Outcome
 from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
@@ -67,9 +68,25 @@ class TestOptions:
 
         monkeypatch.setattr(optimize, "_optimize_acqf_batch", spy)
         problem = Curves()
-        histories = [told(AxBO(problem, 0, n_init=3, acquisition=options), problem, 4) for options in (FAST, FAST, {})]
-        assert asked == [(4, 512, 512), (4, 512, 512), (20, 1024, 32)]
+        ways = [{"acquisition": FAST}, {}, {"unbounded": True}, {"acquisition": {"num_restarts": 2}}]
+        histories = [told(AxBO(problem, 0, n_init=3, **way), problem, 4) for way in ways]
+        assert asked == [(4, 512, 512), (4, 512, 512), (20, 1024, 32), (2, 512, 512)]
         assert [t.configuration for t in histories[0]] == [t.configuration for t in histories[1]]
+
+    def test_a_fit_is_bounded_unless_all_is_left_to_ax(self, monkeypatch):
+        from botorch.optim import fit
+
+        given, original = [], fit.scipy_minimize
+
+        def spy(*args, options=None, **kwargs):
+            given.append(options)
+            return original(*args, options=options, **kwargs)
+
+        monkeypatch.setattr(fit, "scipy_minimize", spy)
+        problem = Curves()
+        for unbounded in (False, True):
+            told(AxBO(problem, 0, n_init=2, unbounded=unbounded), problem, 3)
+        assert given == [{"maxiter": 40}, None]
 
     def test_over_choices_alone_its_model_proposes_without_repeating_itself(self):
         """On Ax's continuous relaxation it would try in vain and fall back to Sobol."""
@@ -79,8 +96,7 @@ class TestOptions:
         optimizer = AxBO(problem, 0, n_init=4, acquisition=FAST)
         history = told(optimizer, problem, 12)
         assert len({spaces.key(t.configuration) for t in history}) == 12
-        trials = optimizer._client._experiment.trials.values()
-        assert [run._generator_key for t in trials for run in t.generator_runs][4:] == ["BO_MIXED"] * 8
+        assert [t.origin for t in history] == ["initial"] * 4 + ["model"] * 8
         assert problem.incumbent(history).metrics["accuracy"] == 1
 
     @pytest.mark.parametrize(

@@ -1,36 +1,33 @@
 """Bayesian optimisation with Ax's own ask and tell: a Gaussian process with noisy expected improvement from BoTorch.
 
 Every trial runs at the highest fidelity, unless early stopping is asked for. The problem's constraints are Ax outcome
-constraints.
+constraints. A proposal depends on the seed and on what Ax was told and on nothing else: the model is fitted from the
+start each time, and every trial enters by `attach_trial`, whether it was proposed here or stands in a log. So a search
+is resumed by telling Ax its log, at no cost, and decides as if it had not been interrupted.
 """
 
-import builtins
-import keyword
 import logging
-import re
+import random
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, OrdinalHyperparameter
-from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
 from jahslib import spaces
 from jahslib.errors import UserError
+from jahslib.optimizers.ax_parameters import Box, configure, outcomes
 from jahslib.optimizers.replayed import Replayed
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.problem import Configuration, Fidelity, Problem
+from jahslib.trials import Origin, Suggestion, Trial, key
 
-# An exhausted space makes Ax repeat itself; this many repetitions in a row and the search is done.
-MAX_REPEATS = 20
+log = logging.getLogger(__name__)
 
-# A fifth of Ax's restarts and half its raw samples, evaluated at once: three hyperparameters need no more.
+# A fifth of Ax's restarts and half its raw samples, evaluated at once: what the default takes where nothing is given.
 FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
 
-# Options that a description names only where they are used: a log made without them stays one search with today's.
-OPTIONAL = ("initialisation", "acquisition", "early_stopping")
 ACQUISITION = ("num_restarts", "raw_samples", "options")
 INITIALISATION = (
     "initialize_with_center",
@@ -47,16 +44,22 @@ class AxBO(Replayed):
         method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
         n_init: Sobol trials before the GP.
         initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
-        acquisition: options of BoTorch's acquisition optimizer, such as {"num_restarts": 4, "raw_samples": 512};
-            `FAST` is a choice that proposes faster (`benchmarks/ax_proposing.py` measures it). Its "options" serve
-            no space of choices alone.
+        acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" serve no
+            space of choices alone.
         early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
-            epochs; further entries go to `PercentileEarlyStoppingStrategy`. A trial then is a chain of continued ones,
-            and only those that reach the highest fidelity are final. Ax's own default never stops within 10 epochs.
+            epochs (or what the problem's fidelity names); further entries go to `PercentileEarlyStoppingStrategy`. A
+            trial then is a chain of continued ones, and only those that reach the highest fidelity are final. Ax's own
+            default never stops within 10 epochs.
+        unbounded: leave the effort of a proposal as Ax has it, but for what `acquisition` says; see
+            `jahslib.optimizers.ax_model` for what is bounded otherwise.
 
-    Ax sees the box of all hyperparameters; those that are inactive in a proposal are dropped before training. A trial
-    that was rejected before training, or failed, is told as the worst objective with the constraint metrics that are
-    known and infeasible ones for those that are not, so that the model learns to stay away.
+    Ax sees the box of all hyperparameters (`jahslib.optimizers.ax_parameters.Box`); those that are inactive in a
+    proposal are dropped before training, and told at their defaults. A trial that was rejected before training, or
+    failed, is told as the worst objective with the constraint metrics that are known and infeasible ones for those that
+    are not, so that the model learns to stay away.
+
+    No configuration is proposed twice. Where the model insists on known ones, or fails, a random one is proposed
+    instead; when 10,000 draws bring no new one, it is done.
 
     Raises:
         UserError: a space that Ax has no parameters for or with forbidden clauses, an unknown method or option, no
@@ -70,10 +73,12 @@ class AxBO(Replayed):
     initialisation: dict[str, Any] = field(default_factory=dict)
     acquisition: dict[str, Any] = field(default_factory=dict)
     early_stopping: dict[str, Any] = field(default_factory=dict)
+    unbounded: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "Ax")
+        self._box = Box(self.problem.space)  # type: ignore[arg-type]
         for name in self.initialisation:
             if name not in INITIALISATION:
                 raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")
@@ -84,53 +89,46 @@ class AxBO(Replayed):
             raise UserError(f"method: {self.method!r} is unknown to us; choose fast or random_search")
         if self.n_init < 1:
             raise UserError(f"n_init: {self.n_init} trials before the model; give at least 1")
-        every = self.early_stopping.get("every", 1)
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise UserError(f"early_stopping: every={every!r}; give a whole number of epochs of at least 1")
         if self.early_stopping:
+            refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
             _percentile_rule(**self.early_stopping)
 
     def describe(self) -> dict[str, Any]:
-        return {name: value for name, value in super().describe().items() if value or name not in OPTIONAL}
+        """As `Described`; options added since the first logs are named only where they are used."""
+        unused = {f.name for f in fields(self) if f.name not in ("problem", "seed", "method", "n_init")}
+        return {name: value for name, value in super().describe().items() if value or name not in unused}
 
     def start(self) -> None:
         self._client = self._new_client()
-        self._index, self._asked, self._seen_keys = {}, -1, set()
-        self._unfinished: list[tuple[int, Suggestion]] = []
+        self._trials: dict[int, int] = {}  # of ours -> of Ax's; stages of one training share one
+        self._known: set[str] = set()
+        self._every = self._box.every()
+        self._unfinished: list[Suggestion] = []
 
     def propose(self) -> Suggestion | None:
-        if self._unfinished:
-            self._asked, continued = self._unfinished.pop(0)
-            return continued
-        for _ in range(MAX_REPEATS):
-            with quiet_and_seeded(self.seed):
-                from ax.exceptions.core import DataRequiredError, SearchSpaceExhausted
-
-                try:
-                    proposed = self._client.get_next_trials(max_trials=1)
-                except (DataRequiredError, SearchSpaceExhausted):  # wait for pending trials; nothing new is left
-                    return None
-            if not proposed:
-                return None
-            ((self._asked, values),) = proposed.items()
-            configuration = spaces.complete(
-                self.problem.space, {k: _typed(self.problem.space, k, v) for k, v in values.items()}
-            )
-            if spaces.key(configuration) not in self._seen_keys:
-                return self._staged(configuration, 0)
-            self._client.mark_trial_abandoned(self._asked)
-        return None
+        self._offered = self._unfinished[0] if self._unfinished else self._new()
+        return self._offered
 
     def accept(self, id: int) -> None:
-        self._index[id] = self._asked
+        self.adopt(id, self._offered)
 
     def adopt(self, id: int, suggestion: Suggestion) -> None:
-        raise NotImplementedError
+        with quiet_and_seeded(self.seed):
+            if suggestion.parent is None:
+                self._trials[id] = self._client.attach_trial(self._box.encode(suggestion.configuration))
+                self._known.add(key(suggestion.configuration))
+                return
+            self._trials[id] = self._trials[suggestion.parent]
+            self._unfinished = [waiting for waiting in self._unfinished if waiting.parent != suggestion.parent]
+            trial = self._experiment.trials[self._trials[id]]
+            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may go on where this rule would stop
+
+    def rederives(self) -> bool:
+        return False
 
     def observe(self, trial: Trial) -> None:
-        self._seen_keys.add(spaces.key(trial.configuration))
-        index, told = self._index.pop(trial.id), outcomes(self.problem, trial)
-        progression = trial.fidelity if self.early_stopping else None
+        index, told = self._trials[trial.id], outcomes(self.problem, trial)
+        progression: Any = trial.fidelity if self.early_stopping else None
         with quiet_and_seeded(self.seed):
             if trial.final or trial.status != "ok":
                 self._client.complete_trial(index, raw_data=told, progression=progression)
@@ -139,60 +137,78 @@ class AxBO(Replayed):
             if self._client.should_stop_trial_early(index):
                 self._client.mark_trial_early_stopped(index)
             else:
-                self._unfinished.append((index, self._staged(trial.configuration, trial.fidelity, trial.id)))
+                self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
 
-    def _staged(self, configuration: Configuration, trained: int, parent: int | None = None) -> Suggestion:
+    def _new(self) -> Suggestion | None:
+        """A configuration that was not proposed yet; None while Ax must wait for results, or there is none left."""
+        if self._every and self._every <= self._known:
+            return None
+        with quiet_and_seeded(self.seed):
+            from ax.exceptions.core import DataRequiredError
+
+            from jahslib.optimizers.ax_model import FAILURES, proposals
+
+            try:
+                for told, origin in proposals(self._strategy(), self._experiment):
+                    configuration = self._box.decode(told)
+                    if key(configuration) not in self._known:
+                        return self._staged(configuration, "random" if self.method != "fast" else origin)
+            except DataRequiredError:
+                return None
+            except FAILURES as error:
+                log.info("Ax proposes nothing new: %s: %s", type(error).__name__, error)
+        rng = np.random.default_rng([self.seed, len(self._trials)])
+        drawn = spaces.sample_where(self.problem.space, rng, lambda c: key(c) not in self._known)
+        return None if drawn is None else self._staged(drawn, "random")
+
+    def _staged(self, configuration: Configuration, origin: Origin, parent: Trial | None = None) -> Suggestion:
         """The configuration up to the next look at it, or to the highest fidelity."""
         high = self.problem.fidelity.high
-        fidelity = min(high, trained + self.early_stopping["every"]) if self.early_stopping else high
-        return Suggestion(configuration, fidelity, parent=parent, final=fidelity == high)
+        fidelity = high
+        if self.early_stopping:
+            every = self.early_stopping["every"]
+            looks = 1 + round(parent.fidelity / every) if parent else 1
+            fidelity = min(high, looks * every)
+        id = parent.id if parent else None
+        return Suggestion(configuration, fidelity, parent=id, final=fidelity == high, origin=origin)
 
     def _new_client(self) -> Any:
         with quiet_and_seeded(self.seed):
             from ax.api.client import Client
 
             client = Client(random_seed=self.seed)
-            configure(client, self.problem)
+            configure(client, self.problem, self._box)
+            self._experiment = client._experiment
             client.set_generation_strategy(self._strategy())
             if self.early_stopping:
                 client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
         return client
 
     def _strategy(self) -> Any:
-        """Ax's own choice of strategy, but for two things.
+        from jahslib.optimizers.ax_model import strategy
 
-        Left at its default of 64 alternations between discrete and continuous steps, the acquisition optimizer takes
-        two thirds of a proposal's time on study 07's mixed space. And over choices alone the optimum of Ax's continuous
-        relaxation is, rounded, again and again a configuration that was tried: after five such optimizations Ax falls
-        back to Sobol. There its categorical kernel is taken instead, with a local search that avoids what was tried.
-        """
-        from ax.adapter.registry import Generators
-        from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
-        from ax.api.utils.structs import GenerationStrategyDispatchStruct
-
-        struct = GenerationStrategyDispatchStruct(
+        return strategy(
+            self._box,
             method=self.method,
-            initialization_budget=self.n_init,
-            initialization_random_seed=self.seed,
-            **self.initialisation,
+            n_init=self.n_init,
+            seed=self.seed,
+            trials=len(self._experiment.trials),
+            initialisation=self.initialisation,
+            acquisition=self.acquisition if self.unbounded else FAST | self.acquisition,
+            bounded=not self.unbounded,
         )
-        strategy = choose_generation_strategy(struct)
-        if self.method != "fast":
-            return strategy
-        optimizer = dict(self.acquisition)
-        (spec,) = strategy.nodes_by_name["MBM"].generator_specs
-        if all(isinstance(hp, CategoricalHyperparameter) for hp in self.problem.space.values()):
-            spec.generator_enum = Generators.BO_MIXED
-            optimizer.pop("options", None)  # the local search has none
-        elif _alternates(self.problem.space):
-            bounds = {"maxiter_alternating": 8, "maxiter_init": 20}
-            optimizer["options"] = bounds | optimizer.get("options", {})
-        if optimizer:
-            spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": optimizer}
-        return strategy
 
 
-def _percentile_rule(every: int = 1, **options: Any) -> Any:
+def refuse_interval(every: Any, fidelity: Fidelity) -> None:
+    """Raises `UserError` where one cannot look at a trial after every so much of its fidelity."""
+    number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
+    if not number or (fidelity.whole and not isinstance(every, int)):
+        kind = "a whole number" if fidelity.whole else "a number"
+        least = "of at least 1" if fidelity.whole else "above 0"
+        raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
+
+
+def _percentile_rule(every: float = 1, **options: Any) -> Any:
     """Ax's rule with the earliest look at `every` epochs instead of after its default of more than 10."""
     from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
@@ -202,106 +218,18 @@ def _percentile_rule(every: int = 1, **options: Any) -> Any:
         raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
 
 
-def configure(client: Any, problem: Problem, name: str | None = None) -> None:
-    """Tell an Ax client the problem's space, objective and constraints. Raises `UserError` as `parameters` does."""
-    client.configure_experiment(parameters=parameters(problem.space), name=name)
-    sign = "" if problem.objective.best > problem.objective.worst else "-"
-    client.configure_optimization(
-        objective=sign + metric_name(problem.objective.metric),
-        outcome_constraints=[f"{metric_name(c.metric)} {c.relation} {c.bound}" for c in problem.constraints],
-    )
-
-
-def metric_name(metric: str) -> str:
-    """What Ax calls a metric: it reads objectives and constraints as formulas, in which `sum` is a function."""
-    import sympy
-
-    known = hasattr(builtins, metric) or hasattr(sympy, metric) or keyword.iskeyword(metric)
-    return metric if metric.isidentifier() and not known else "metric_" + re.sub(r"\W", "_", metric)
-
-
-def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
-    """What Ax is told of a trial: the objective and the constrained metrics, and of those that are not known a value as
-    far beyond the bound as the bound is from 0."""
-    objective = problem.objective
-    measured = trial.metrics.get(objective.metric, objective.worst) if trial.status == "ok" else objective.worst
-    told = {metric_name(objective.metric): measured}
-    for c in problem.constraints:
-        beyond = c.bound + (1 if c.relation == "<=" else -1) * (abs(c.bound) or 1.0)
-        told[metric_name(c.metric)] = float(trial.metrics.get(c.metric, beyond))
-    return told
-
-
-def _alternates(space: ConfigurationSpace) -> bool:
-    """Whether BoTorch optimizes the acquisition function on this space by alternating; its other ways take no bound."""
-    from botorch.optim.optimize_mixed import should_use_mixed_alternating_optimizer
-
-    discrete = {}
-    for i, hp in enumerate(space.values()):
-        if isinstance(hp, UniformIntegerHyperparameter):
-            discrete[i] = range(hp.upper - hp.lower + 1)
-        elif not isinstance(hp, UniformFloatHyperparameter):
-            discrete[i] = range(hp.size)
-    return len(discrete) < len(space) and should_use_mixed_alternating_optimizer(discrete_dims=discrete)
-
-
-def parameters(space: ConfigurationSpace) -> list:
-    """Ax's parameters for the box of all hyperparameters of the space.
-
-    Raises:
-        UserError: a kind of hyperparameter that Ax does not have.
-    """
-    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
-
-    parameters = []
-    for name, hp in space.items():
-        match hp:
-            case UniformFloatHyperparameter() | UniformIntegerHyperparameter():
-                kind = "float" if isinstance(hp, UniformFloatHyperparameter) else "int"
-                scaling = "log" if hp.log else "linear"
-                parameters.append(
-                    RangeParameterConfig(name=name, bounds=(hp.lower, hp.upper), parameter_type=kind, scaling=scaling)
-                )
-            case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
-                ordered = isinstance(hp, OrdinalHyperparameter)
-                values = list(
-                    hp.sequence
-                    if ordered
-                    else getattr(hp, "choices", (hp.value if isinstance(hp, Constant) else None,))
-                )
-                parameters.append(
-                    ChoiceParameterConfig(name=name, values=values, parameter_type=_kind(values[0]), is_ordered=ordered)
-                )
-            case _:
-                raise UserError(
-                    f"space: Ax has no parameter like {hp}; use a uniform float or integer, categorical or ordinal"
-                )
-    return parameters
-
-
-def _kind(value: Any) -> str:
-    return {bool: "bool", int: "int", float: "float"}.get(type(value), "str")
-
-
-def _typed(space: ConfigurationSpace, name: str, value: Any) -> Any:
-    hp = space[name]
-    if isinstance(hp, UniformIntegerHyperparameter):
-        return int(value)
-    if isinstance(hp, UniformFloatHyperparameter):
-        return min(max(float(value), hp.lower), hp.upper)  # log scaling may round past a bound
-    return value
-
-
 @contextmanager
 def quiet_and_seeded(seed: int):
     """A place for calls of Ax.
 
-    Ax and BoTorch draw from torch's global generator, log each step and warn at import; none of it may leak.
+    Ax and BoTorch draw from the global generators, log each step and warn at import; none of it may leak.
 
     One thread: with more, sums are ordered by chance and two runs of a seed could part ways.
     """
-    threads = torch.get_num_threads()
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
     torch.set_num_threads(1)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     try:
         with warnings.catch_warnings(action="ignore"):
             from ax.utils.common.logger import set_stderr_log_level
@@ -312,3 +240,5 @@ def quiet_and_seeded(seed: int):
                 yield
     finally:
         torch.set_num_threads(threads)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
