@@ -211,8 +211,8 @@ five initial ones too.
 |---|---|---|
 {chr(10).join(parts)}
 
-At most {WANTED:.0%} of the time of Ax's own defaults wanted, {ratio:.0%} taken: {met}. Regret, ours less Ax's own, paired
-by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}.
+At most {WANTED:.0%} of the time of Ax's own defaults wanted, {ratio:.0%} taken: {met}. Regret, ours less Ax's own,
+paired by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}.
 
 With more than one thread sums depend on chance, so Ax is always called on one thread
 (`jahslib.optimizers.ax_bo.quiet_and_seeded`).
