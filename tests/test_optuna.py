@@ -24,6 +24,7 @@ from ConfigSpace import (
 from jahslib import spaces, triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.optuna import OptunaSampler
+from jahslib.optimizers.successive_halving import Hyperband
 from jahslib.problem import Constraint, Fidelity, Objective, Outcome, Problem
 from jahslib.search import Budget, search
 from jahslib.trials import History, Suggestion, Trial, key
@@ -240,6 +241,19 @@ class TestResuming:
         monkeypatch.setattr(OptunaSampler, "propose", lambda self: asked.append(1))
         made(toy).ask(history)
         assert len(asked) == 1
+
+    @pytest.mark.parametrize("sampler", ["TPESampler", "CmaEsSampler"])
+    def test_a_warm_start_is_learnt_from_at_the_highest_fidelity_only(self, sampler, tmp_path):
+        toy = Toy()
+        first = search(toy, Hyperband(toy, 0), Budget(trials=30), tmp_path / "first.jsonl", seed=0)
+        path = tmp_path / "log.jsonl"
+        history = run(toy, made(toy, sampler), 6, path, warm_start=list(first))
+        own = history.trials[len(first) :]
+        assert len(own) == 6 and own[0].origin == "model"
+        full = {key(t.configuration) for t in first if t.fidelity == 9}
+        assert not full & {key(t.configuration) for t in own}
+        more = run(toy, made(toy, sampler), 9, path, warm_start=list(first))
+        assert decisions(more)[: len(history)] == decisions(history) and len(more) == len(history) + 3
 
     def test_an_optimizer_is_sent_to_a_worker(self):
         toy = Toy()

@@ -50,9 +50,11 @@ class OptunaSampler(Replayed):
     Optuna is told the objective itself; a failed trial counts as the objective's `worst`, which should therefore be one
     that trials come near. Constraints are told to samplers that model them, relative to the size of their bounds, and
     in full (1) where a trial did not measure them; to others the cost of an infeasible trial is the penalised one
-    (`Problem.penalised_cost`). Nothing is proposed twice, nor what breaks a constraint known before training: after 10
-    such proposals a configuration is drawn at random, and after 10,000 draws the search is done. Choices are told as
-    indices, ordinals as ranks; weights of choices are not minded.
+    (`Problem.penalised_cost`). Results below the highest fidelity, which a warm start may bring, are not told. Choices
+    are told as indices, ordinals as ranks; weights of choices are not minded.
+
+    Nothing is proposed twice, nor what breaks a constraint known before training: after 10 such proposals a
+    configuration is drawn at random, and when 10,000 draws bring nothing new, the search is done.
 
     Raises:
         UserError: no such sampler, options that it does not take, as `refuse_unbounded`, or Optuna is not installed.
@@ -97,7 +99,8 @@ class OptunaSampler(Replayed):
                 configuration = self._configuration(self._trial)
                 taken = self._is_new(configuration)
                 if not taken or self._retells:
-                    self._drop()
+                    self._drop(self._trial)
+                    self._trial = None
             if taken:
                 return self._suggestion(configuration, self._origin())
         rng = np.random.default_rng([self.seed, self._suggested])
@@ -120,6 +123,9 @@ class OptunaSampler(Replayed):
 
     def observe(self, trial: Trial) -> None:
         own = self._running.pop(trial.id)
+        if trial.fidelity < self.problem.fidelity.high:  # of another search, whose results these begin with
+            self._drop(own)
+            return
         self._finished += 1
         with _quiet():
             for constraint in self.problem.constraints if self._minded else ():
@@ -143,9 +149,9 @@ class OptunaSampler(Replayed):
         if not self.options.get("group"):  # which parameters all trials have is worked out from the new trials alone
             self._study.sampler.infer_relative_search_space = self._kept.infer_relative_search_space
 
-    def _drop(self) -> None:
-        self._study.tell(self._trial, state=_optuna().trial.TrialState.FAIL)  # which every sampler ignores
-        self._trial = None
+    def _drop(self, trial) -> None:
+        with _quiet():
+            self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # which every sampler ignores
 
     def _suggestion(self, configuration: Configuration, origin: Origin) -> Suggestion:
         self._proposed = Suggestion(configuration, self.problem.fidelity.high, origin=origin)
@@ -153,7 +159,8 @@ class OptunaSampler(Replayed):
 
     def _enter(self, id: int, trial, suggestion: Suggestion) -> None:
         self._running[id] = trial
-        self._seen.add(spaces.key(suggestion.configuration))
+        if suggestion.fidelity >= self.problem.fidelity.high:
+            self._seen.add(spaces.key(suggestion.configuration))
         self._suggested += 1
 
     def _is_new(self, configuration: Configuration) -> bool:
