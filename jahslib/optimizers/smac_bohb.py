@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
+from ConfigSpace.hyperparameters import NumericalHyperparameter
 
 from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Fidelity, Problem
-from jahslib.trials import Origin, Suggestion, Trial
+from jahslib.trials import Configuration, Origin, Suggestion, Trial
 
 
 @dataclass
@@ -121,13 +122,21 @@ class SmacBohb(Replayed):
     def adopt(self, id: int, suggestion: Suggestion) -> None:
         if self._budgets is None:
             self._budgets = {self._rounded(budget): budget for budget in self._smac.intensifier.budgets()}
-        configuration = CSConfiguration(self._space, values=suggestion.configuration)
+        configuration = self._drawn_as(suggestion.configuration)
         budget = self._budgets.get(suggestion.fidelity, suggestion.fidelity)
         self._infos[id] = info = self._smac.intensifier.trial(configuration, budget)
         self._smac.runhistory.add_running_trial(info)
         self._all.append(info)
         self._adopted = True
         self._origins.setdefault(spaces.key(suggestion.configuration), suggestion.origin)
+
+    def _drawn_as(self, configuration: Configuration) -> CSConfiguration:
+        """As if the space had drawn it. Its hash is that of the values' notation, where a text drawn is NumPy's."""
+        values = {}
+        for name, value in configuration.items():
+            hp = self._space[name]
+            values[name] = value if isinstance(hp, NumericalHyperparameter) else hp.to_value(hp.to_vector(value))
+        return CSConfiguration(self._space, values=values)
 
     def observe(self, trial: Trial) -> None:
         from smac.runhistory import TrialValue
@@ -189,7 +198,9 @@ class SmacBohb(Replayed):
                 use_default_config=self.use_default_config,
             )
             model = MultiFidelityFacade.get_model(scenario)
-            model._rf_opts["n_jobs"] = 1  # the same forest; handing ten small trees to threads takes longer
+            # The same forest in less time: ten small trees are not worth threads, and scikit-learn takes memory for the
+            # greatest number of leaves at once, of which SMAC allows a million and no tree has more than results.
+            model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": 2**14}
             maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
             _order_starting_points(maximizer)
             with warnings.catch_warnings(action="ignore"):
