@@ -44,7 +44,7 @@ def trajectory(search: Search, pop_size: int) -> pd.DataFrame:
     problem, rows, seen, spent = search.problem, [], [], 0.0
     for trial in search.history:
         spent += trial.epochs
-        if trial.status != "ok" or not trial.final:
+        if not problem.full([trial]):
             continue
         seen.append(trial)
         population = sorted(seen, key=problem.rank)[:pop_size]

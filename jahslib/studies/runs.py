@@ -101,7 +101,7 @@ class AnySearch(Generic[AnyProblem]):
     @property
     def full(self) -> list[Trial]:
         """Trials that may be the incumbent, in completion order."""
-        return [t for t in self.history if t.status == "ok" and t.final]
+        return self.problem.full(self.history)
 
     def feasible(self, trial: Trial) -> bool:
         return self.problem.violation(trial) == 0

@@ -62,8 +62,7 @@ def course(search: AnySearch) -> Iterator[Standing]:
     best, epochs = None, 0.0
     for number, trial in enumerate(search.history, start=1):
         epochs += trial.epochs
-        may_be = trial.status == "ok" and trial.final
-        if may_be and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
+        if search.problem.full([trial]) and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
             best = trial
         if best is not None:
             yield Standing(trial, number, epochs, trial.elapsed / 60, best)
@@ -82,7 +81,7 @@ def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame
         }
         for s in searches
         for at in course(s)
-        if at.trial.status == "ok" and at.trial.final
+        if s.problem.full([at.trial])
     )
 
 
