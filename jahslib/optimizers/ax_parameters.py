@@ -110,7 +110,8 @@ class Parameter:
         return min(max(value, self.hp.lower), self.hp.upper)  # log scaling may round past a bound
 
     def _position(self, value: Any) -> int:
-        return next(i for i, v in enumerate(self.values) if type(v) is type(value) and v == value)
+        same = [i for i, v in enumerate(self.values) if v == value]
+        return next((i for i in same if type(self.values[i]) is type(value)), same[0])
 
     def _nearest(self, told: Any) -> int:
         """The position of Ax's value; of numbers it may be off by rounding."""
@@ -173,8 +174,8 @@ def _parameter(name: str, hp: Any) -> Parameter:
         case UniformIntegerHyperparameter():
             return Parameter(name, hp)
         case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
-            given = hp.sequence if isinstance(hp, OrdinalHyperparameter) else getattr(hp, "choices", None)
-            values = tuple(_python(v) for v in (given if given is not None else (hp.value,)))
+            # Of 1 and 2.5 ConfigSpace makes 1.0 and 2.5.
+            values = tuple(_python(hp.to_value(i)) for i in range(int(hp.size)))
             plain = len({type(v) for v in values}) == 1 and isinstance(values[0], str | bool | int | float)
             codes = values if plain else tuple(json.dumps(v) for v in values)
             return Parameter(name, hp, values, codes, positions=len(values) > MOST_CHOICES)

@@ -143,7 +143,7 @@ class Evolution(Replayed):
     def observe(self, trial: Trial) -> None:
         self._brackets.finished(trial)
         best = self._best.setdefault(trial.fidelity, [])
-        insort(best, (self.problem.rank(trial), trial.id, trial))
+        insort(best, (self._brackets.rank(trial), trial.id, trial))
         del best[self.pop_size :]
         if trial.parent is not None:  # whose result says less of the configuration than this one
             for members in self._best.values():

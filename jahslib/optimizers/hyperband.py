@@ -5,7 +5,9 @@ incumbent. Where fidelities are whole numbers, the lower rungs are rounded to th
 """
 
 import math
-from dataclasses import dataclass, field
+from bisect import insort
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,13 +107,16 @@ class Brackets:
     """What comes next in brackets that are worked through one after the other: a function of what it has been told.
 
     A rung is promoted from when all of its trials have finished; while it waits for the slowest, members of the next
-    bracket are asked for, so that no worker is idle.
+    bracket are asked for, so that no worker is idle. What is promoted is decided by `rank`.
     """
 
     def __init__(self, problem: Problem, brackets: list[list[Rung]]):
         self.problem, self.plan = problem, brackets
         self.open: dict[int, _Bracket] = {}
+        self._fidelities = [rung.fidelity for rung in brackets[0]] if brackets else []
         self.opened = 0  # brackets, the finished ones too
+        # Metric and rung's fidelity -> sorted factors by which continued trials have changed it up to the next rung.
+        self._growth: dict[tuple[str, float], list[float]] = defaultdict(list)
 
     def promotion(self) -> Suggestion | None:
         """The best member not yet promoted of the oldest bracket that has one."""
@@ -162,15 +167,39 @@ class Brackets:
         bracket = None if trial.bracket is None else self.open.get(trial.bracket)
         if bracket is None:
             return
+        if trial.parent is not None:
+            self._compare(next(t for t in bracket.promoted if t.id == trial.parent), trial)
         bracket.done.append(trial)
         if len(bracket.done) < bracket.size:
             return
         bracket.level += 1
         if bracket.level < len(bracket.rungs):
-            ok = sorted((t for t in bracket.done if t.status == "ok"), key=self.problem.rank)
+            ok = sorted((t for t in bracket.done if t.status == "ok"), key=self.rank)
             bracket.promoted, bracket.asked, bracket.done = ok[: bracket.rungs[bracket.level].members], 0, []
         if bracket.level == len(bracket.rungs) or not bracket.promoted:
             del self.open[trial.bracket]
+
+
+    def rank(self, trial: Trial) -> tuple:
+        """As `Problem.rank`, but a constrained metric counts with what is expected of it at the highest fidelity: a
+        training time that is within its limit after a third of the epochs may not be so at the end, a precision not yet
+        above its floor may come to be. It grows as the median of the trials that were continued; none is known, none is
+        assumed."""
+        if trial.status != "ok" or not self.problem.constraints:
+            return self.problem.rank(trial)
+        expected = dict(trial.metrics)
+        for metric in {c.metric for c in self.problem.constraints} & set(expected):
+            for fidelity in self._fidelities:
+                factors = self._growth.get((metric, fidelity))
+                if fidelity >= trial.fidelity and factors:
+                    expected[metric] *= factors[len(factors) // 2]
+        return self.problem.rank(replace(trial, metrics=expected))
+
+    def _compare(self, parent: Trial, trial: Trial) -> None:
+        for metric in {c.metric for c in self.problem.constraints}:
+            before, after = parent.metrics.get(metric, 0.0), trial.metrics.get(metric, 0.0)
+            if before > 0 and after > 0:
+                insort(self._growth[metric, parent.fidelity], after / before)
 
 
 def brackets(problem: Problem, eta: int, min_fidelity: float | None) -> list[list[Rung]]:
