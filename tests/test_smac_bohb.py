@@ -14,7 +14,6 @@ from ConfigSpace import (
     BetaFloatHyperparameter,
     Categorical,
     ConfigurationSpace,
-    Constant,
     EqualsCondition,
     Float,
     ForbiddenAndConjunction,
@@ -32,7 +31,7 @@ from jahslib.problem import Constraint, Fidelity, Objective, Outcome, Problem
 from jahslib.search import Budget, search
 from jahslib.trials import History, Suggestion, Trial, key, origins
 from tests import test_optimizers
-from tests.conftest import PRECISION, SIZE, Toy, conditional_space, decisions
+from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, rich_space
 
 toy = pytest.fixture(lambda: RichToy([SIZE, PRECISION]))
 budget = pytest.fixture(lambda: Budget(trials=15))
@@ -44,29 +43,8 @@ def make(request):
     return lambda p, seed: SmacBohb(pickle.loads(pickle.dumps(p)) if pickled else p, seed, n_init=4, min_trials=8)
 
 
-def rich_space() -> ConfigurationSpace:
-    """Log integers, a constant, an ordinal, a choice of one, conditions, and choices of mixed types."""
-    space = conditional_space()
-    only, mixed = Categorical("only", ["one"]), Categorical("mixed", ["auto", 1.0, 2])
-    space.add(Integer("units", (1, 64), log=True), Constant("fixed", "as ever"), only, mixed)
-    space.add(Categorical("sampling", [None, "1", 1.5]), OrdinalHyperparameter("grade", ["low", 2, 3.5]))
-    space.add(EqualsCondition(space["units"], mixed, 1.0))
-    return space
-
-
-class RichToy(Toy):
-    def __init__(self, constraints=(), space=None, **options):
-        super().__init__(constraints, space or rich_space(), **options)
-
-
-class TestConformanceOnARichSpace(test_optimizers.TestConformance):
-    Toy = RichToy
-
-    def test_configurations_are_valid_in_the_conditional_space(self, make, budget, toy, tmp_path):
-        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
-        for trial in history:
-            assert spaces.complete(toy.space, trial.configuration) == trial.configuration
-        assert {type(t.configuration["mixed"]) for t in history} == {str, float, int}
+class TestConformancePickled(test_optimizers.TestConformance):
+    """With the problem as it is, and as it comes out of a pickle, which ConfigSpace's log integers do not survive."""
 
 
 class Measured(Problem):
