@@ -175,7 +175,7 @@ class TestConformance:
             executor.finish_one()
             return {f for f in futures if f.done()}, None
 
-        monkeypatch.setattr("jahslib.search.wait", wait)
+        monkeypatch.setattr("jahslib.loop.wait", wait)
         path = tmp_path / "log.jsonl"
         parallel = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
         assert any(a.id > b.id for a, b in zip(parallel.trials, parallel.trials[1:], strict=False)), "nothing overtook"

@@ -408,7 +408,7 @@ class TestTrialSeeds:
 
 class TestCheckpoints:
     def test_only_the_newest_are_kept_and_none_after_the_end(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("jahslib.search.KEPT_CHECKPOINTS", 5)
+        monkeypatch.setattr("jahslib.loop.KEPT_CHECKPOINTS", 5)
         counts = []
 
         class Saving(Toy):
