@@ -142,6 +142,10 @@ class Loop:
         return bool(self.end)
 
     def live(self, executor: Executor, workers: int) -> None:
+        """Propose, evaluate and record until the budget or the optimizer ends the search.
+
+        An interrupt or an error leaves the log as far as it is, with what was running lost in flight.
+        """
         running: dict[Future, int] = {}
         try:
             for id in list(self.history.pending):  # lost in flight by a kill

@@ -15,10 +15,10 @@ import numpy as np
 
 from jahslib import spaces
 from jahslib.errors import UserError
+from jahslib.optimizer import Replayed
 from jahslib.optimizers import variation
 from jahslib.optimizers.hyperband import Brackets, brackets, checked_eta
 from jahslib.optimizers.published_evolution import PublishedEvolution
-from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
 

@@ -24,7 +24,7 @@ from ConfigSpace.hyperparameters import (
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Replayed
+from jahslib.optimizer import Replayed
 from jahslib.optimizers.sobol import refuse_unbounded
 from jahslib.problem import Problem
 from jahslib.trials import Configuration, Origin, Suggestion, Trial

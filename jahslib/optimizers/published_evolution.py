@@ -19,8 +19,8 @@ import numpy as np
 
 from jahslib import spaces
 from jahslib.errors import UserError
+from jahslib.optimizer import Replayed
 from jahslib.optimizers.hyperband import Rung, plan
-from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
 

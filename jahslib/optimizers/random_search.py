@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jahslib import spaces
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History, Suggestion
 

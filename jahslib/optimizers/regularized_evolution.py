@@ -12,7 +12,7 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History, Suggestion
 

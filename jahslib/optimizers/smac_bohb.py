@@ -20,7 +20,7 @@ from ConfigSpace.hyperparameters import NumericalHyperparameter
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Replayed
+from jahslib.optimizer import Replayed
 from jahslib.problem import Fidelity, Problem
 from jahslib.trials import Configuration, Origin, Suggestion, Trial
 

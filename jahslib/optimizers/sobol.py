@@ -14,7 +14,7 @@ from scipy.stats import qmc
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem, Space
 from jahslib.trials import History, Suggestion
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jahslib import spaces
+from jahslib.optimizer import Replayed
 from jahslib.optimizers.hyperband import Brackets, Rung, brackets, checked_eta
-from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
 

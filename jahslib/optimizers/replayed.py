@@ -1,1 +1,0 @@
-from jahslib.optimizer import Described, Replayed, checked_seed  # noqa: F401
