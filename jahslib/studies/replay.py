@@ -7,6 +7,8 @@ from its log whatever this says (see `jahslib.replay`).
 import sys
 import time
 
+import yaml
+
 from jahslib import studies
 from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
@@ -19,10 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("notebook", choices=list(studies.MODULES))
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     differing = 0
     try:
-        for run in studies.searches(options.notebook, {"profile": options.profile}):
+        options = parser.parse_args(arguments)
+        given = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.given)}
+        for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
             if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
                 continue
             run.check()
