@@ -40,9 +40,9 @@ class Watch:
     the log's header where not given.
 
     `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
-    the best feasible one of these, NaN without any; `epochs` are those charged; `last` is the time at which the newest
-    trial finished, `end` the line that closed the search, if no trial came after it; `trouble` says what cannot be
-    read.
+    the best feasible one of these, NaN without any; `epochs` are those charged, `seconds` those that they took; `last`
+    is the time at which the newest trial finished, `end` the line that closed the search, if no trial came after it;
+    `trouble` says what cannot be read.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Watch:
         self.header, self.end = {}, None
         self.statuses: Counter[str] = Counter()
         self.full = 0
-        self.epochs, self.best, self.last, self.trouble = 0.0, math.nan, math.nan, ""
+        self.epochs, self.seconds, self.best, self.last, self.trouble = 0.0, 0.0, math.nan, math.nan, ""
         self._place, self._tail, self._lines, self._seen = 0, b"", 0, (-1, -1)
 
     @property
@@ -129,7 +129,8 @@ class Watch:
 
     def _count(self, trial: dict[str, Any]) -> None:
         self.statuses[trial["status"]] += 1
-        self.epochs += trial["epochs"]
+        self.epochs += trial.get("epochs", 0.0)
+        self.seconds += trial.get("seconds", 0.0)
         self.last = trial["finished"]
         metrics = trial["metrics"]
         assert self.objective is not None and self.constraints is not None
@@ -197,10 +198,11 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     now, held = time.time(), _held_open()
     for watch in watches:
         watch.look()
-        if watch.trouble:
-            log.warning("trial log %s: %s", watch.path, watch.trouble)
     # an empty file is a search that is just beginning; anything else without a header is no trial log
     watches = [w for w in watches if w.header or not w.trouble]
+    for watch in watches:
+        if watch.trouble:
+            log.warning("trial log %s: %s", watch.path, watch.trouble)
     if not watches:
         raise UserError(f"{folder}: no trial log in it; run ./run_all.sh, or name a folder that has some")
     if logs:
