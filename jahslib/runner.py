@@ -30,7 +30,7 @@ from jahslib.paths import ROOT, outputs, results
 
 COMMON = ("profile", "device", "workers", "scheduler", "seeds", "fresh")  # parameters that every notebook has
 PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))"
-LONG = 3600.0  # seconds; what takes longer at the originals' scale is asked about
+LONG = 300.0  # seconds; rates of smaller trainings make little of the originals' scale, so that more is asked about
 PAPERMILL_NOISE = re.compile(r"(Input|Output) Notebook:|Working directory:|Executing|Ending Cell|\[IPKernelApp\]|\s*$")
 
 
