@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -89,26 +89,24 @@ class Watch:
                 if file.read(len(self._tail)) != self._tail:  # begun afresh
                     self._start_over()
                     file.seek(0)
-                new = file.read()
+                self._seen = now.st_size, now.st_mtime_ns
+                self._read(file)
         except FileNotFoundError:  # not begun
             self._start_over()
-            return
         except OSError as error:
             self.trouble = f"cannot be read ({error.strerror})"
-            return
-        self._seen = now.st_size, now.st_mtime_ns
-        new = new[: new.rfind(b"\n") + 1]
-        if self.trouble or not new:
-            return
-        self._place += len(new)
-        self._tail = (self._tail + new)[-TAIL:]
-        for line in new.splitlines():
+
+    def _read(self, file: BinaryIO) -> None:
+        for line in file:  # one at a time: a log may have 100 MB
+            if self.trouble or not line.endswith(b"\n"):
+                return
+            self._place += len(line)
+            self._tail = (self._tail + line)[-TAIL:]
             self._lines += 1
             try:
                 self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.trouble = f"line {self._lines} is damaged"
-                return
 
     def _take(self, record: dict[str, Any]) -> None:
         match record["kind"]:
