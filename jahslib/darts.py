@@ -256,16 +256,21 @@ class Darts:
         Raises `UserError` when the file is damaged or anything of that differs.
         """
         state = checkpoints.read(path, self.device, again="search again")
-        if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
-            raise UserError(f"{path} belongs to a search with another {differing[0]}: search again in another place")
-        try:
-            self.supernet.load_state_dict(state["supernet"])
-        except RuntimeError as error:
-            raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
-        with torch.no_grad():
-            self.alphas.copy_(state["alphas"])
-        for optimizer, saved in zip((self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        checkpoints.restore(self.generators, state)
-        self.records = [EpochRecord(**record) for record in state["records"]]
-        self.stopped = state["stopped"]
+        with checkpoints.applied(path, again="remove it and search again"):
+            if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
+                raise UserError(
+                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
+                )
+            try:
+                self.supernet.load_state_dict(state["supernet"])
+            except RuntimeError as error:
+                raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
+            with torch.no_grad():
+                self.alphas.copy_(state["alphas"])
+            for optimizer, saved in zip(
+                (self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True
+            ):
+                checkpoints.restore_optimizer(optimizer, saved)
+            checkpoints.restore(self.generators, state)
+            self.records = [EpochRecord(**record) for record in state["records"]]
+            self.stopped = state["stopped"]

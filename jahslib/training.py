@@ -209,17 +209,18 @@ class Training:
 
         `weights_only_continuation` leaves the optimizer fresh, as the original of study 07 does between rungs; weights
         (with the running statistics of batch normalisation), epoch and generators continue. Raises `UserError` when
-        the file is damaged, holds another network or comes from another kind of device.
+        the file is damaged, holds another network or optimizer or comes from another kind of device.
         """
         state = checkpoints.read(path, self.device)
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
-        if not weights_only_continuation:
-            self.optimizer.load_state_dict(state["optimizer"])
-        checkpoints.restore(self.generators, state)
-        self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
+        with checkpoints.applied(path):
+            try:
+                self.model.load_state_dict(state["model"])
+            except RuntimeError as error:
+                raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
+            if not weights_only_continuation:
+                checkpoints.restore_optimizer(self.optimizer, state["optimizer"])
+            checkpoints.restore(self.generators, state)
+            self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
     def restart_optimizer(self) -> None:

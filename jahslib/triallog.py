@@ -238,11 +238,14 @@ def _content(path: Path) -> bytes:
 
 
 def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+    start = number = 0
+    while (end := content.find(b"\n", start)) >= 0:  # line by line: logs may have 100 MB, and copies are as large
+        number += 1
         try:
-            record = json.loads(line)
+            record = json.loads(content[start:end])
         except (ValueError, RecursionError) as error:
             raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+        start = end + 1
         yield number, record if isinstance(record, dict) else {}
 
 

@@ -164,6 +164,13 @@ class TestStatus:
         with (tmp_path / "smoke" / ".lock").open("w") as lock:  # a free lock left by a finished run, and not taken now
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def test_a_file_that_is_no_trial_log_is_passed_over_without_a_word(self, tmp_path, caplog):
+        run(folder(tmp_path) / "a.jsonl", Toy())
+        deepcave = folder(tmp_path) / "export" / "history.jsonl"  # one list a trial
+        deepcave.parent.mkdir()
+        deepcave.write_text('[0, [0.5], 9.0, 1.0, 2.0, 1, "", {}]\n[1, [0.5], 9.0, 1.0, 2.0, 1, "", {}]\n')
+        assert list(status(tmp_path, logs=True).state) == ["finished"] and caplog.text == ""
+
     def test_any_folder_will_do(self, tmp_path):
         run(tmp_path / "mine.jsonl", Toy(), study="own study", profile="own")
         row = status(tmp_path).iloc[0]

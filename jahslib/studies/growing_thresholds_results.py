@@ -53,6 +53,10 @@ def sweep_points(swept: Trials) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+OURS = ("type", "n", "channels", "params", "params_sd", "accuracy", "accuracy_sd", "minutes")
+REPORTED = ("channels", "params", "params_sd", "accuracy", "accuracy_sd")
+
+
 def sweep_table(swept: Trials) -> pd.DataFrame:
     """Population standard deviations over the folds, as in the original's table."""
     reported = {_name(row): row for row in load_reported(NOTEBOOK)["sweep"]}
@@ -77,7 +81,7 @@ def sweep_table(swept: Trials) -> pd.DataFrame:
                 "reported_accuracy_sd": original.get("accuracy_sd"),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*OURS, *(f"reported_{name}" for name in REPORTED)])
 
 
 def ablation_table(o: Options, swept: Trials, ablated: Trials) -> pd.DataFrame:
