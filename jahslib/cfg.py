@@ -3,10 +3,14 @@
 Precedence: a profile's defaults < the cfg file (YAML) < `set` < named parameters. Keys are an options dataclass's field
 names, in either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`). Types are
 checked against the dataclass, so that a wrong one is refused by its name and not met somewhere inside a run.
+
+None says "not given" at every layer. The text "none" says None itself, for each option that may be None: `max_params:
+none` is no limit, whatever the profile has.
 """
 
 import ast
 import difflib
+import math
 import shlex
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +48,8 @@ def merge(
             if inner:
                 merged[name] = {**merged.get(name, {}), inner[0]: value}
             else:
-                merged[name] = checked(value, hints[name], f"{place}: {key}")
+                none = says_none(value, hints[name])
+                merged[name] = value if none else checked(value, hints[name], f"{place}: {key}")
     return merged | {name: value for name, value in named.items() if value is not None}
 
 
@@ -91,12 +96,34 @@ def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str], place
     return ".".join([name, *inner])
 
 
+def says_none(value: Any, hint: Any) -> bool:
+    """Whether `value` is the text "none" for an option that may be None."""
+    return isinstance(value, str) and value.lower() == "none" and type(None) in get_args(hint)
+
+
+def file(value: str | None) -> str | None:
+    """The path that an option such as `cfg` names, if any."""
+    return None if says_none(value, str | None) else value
+
+
 def checked(value: Any, hint: Any, place: str) -> Any:
-    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else."""
+    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else, or
+    holds a number that is not finite."""
+    if not _finite(value):
+        no_limit = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
+        raise UserError(f"{place} is {value!r}; give finite numbers{no_limit}")
     try:
         return _convert(value, hint)
     except TypeError:
         raise UserError(f"{place} is {_shown(value)}; expected {expected(hint)}") from None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _convert(value: Any, hint: Any) -> Any:
@@ -137,9 +164,12 @@ def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         raise TypeError from None
+    if not math.isfinite(number):  # a text such as "nan"
+        raise TypeError
+    return number
 
 
 def _tuple(value: Any, inner: tuple) -> tuple:

@@ -127,6 +127,8 @@ class TestOptions:
             ({"networks": ["alexnet"], "data": "digits", "network": "lenet300"}, "alexnet needs images of at least 21"),
             ({"bounds": {"momentum": [0, 1.0]}}, "momentum: upper bound 1.0 never forgets"),
             ({"ranges": "huge"}, "ranges: 'huge' is unknown"),
+            ({"networks": []}, "networks: none given to choose from"),
+            ({"extra_seeds": -1}, "extra_seeds: -1; give at least 0"),
             ({"trials": 0}, "budget: trials=0 must be positive"),
             ({"max_epochs": 0}, "fidelity: epochs"),
             ({"pre_trained_id": "abc"}, "no training 'abc' in snapshot_mnist5k_lenet300; there are: none"),

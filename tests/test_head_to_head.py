@@ -100,6 +100,8 @@ class TestOptions:
             ({"methods": ["smac"]}, "methods: 'smac'"),
             ({"tasks": ["cifar"]}, "tasks: 'cifar'"),
             ({"tasks": []}, "tasks: none"),
+            ({"methods": []}, "methods: none"),
+            ({"growing_convnet": {"per_class": 2}}, "per_class: 2 images a class for 3 folds"),
             ({"seeds": []}, "seeds: none"),
             ({"settings": {"axe": {}}}, "settings: 'axe'"),
             ({"epochs": {"cells": 5}}, "epochs: none for constrained_cnn"),

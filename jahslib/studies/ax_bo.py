@@ -112,7 +112,7 @@ class Options(RunOptions):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_empty(self, "seeds", "methods", "data")
         refuse_less(self, 1, "final_seeds", "final_epochs", "snapshot_every")
-        refuse_less(self, 0, "valid_interval")
+        refuse_less(self, 0, "valid_interval", "extra_seeds", "pre_trained_epoch", "gpu_id")
         for name in DEFAULT:
             if getattr(self, name) is not None:
                 check_setting(name, getattr(self, name))
@@ -178,7 +178,8 @@ def options(**given: Any) -> Options:
     Raises:
         UserError: an unknown key or a value of the wrong type (says which), a device that is not there.
     """
-    merged = cfg_layers.merge(Options, given, cfg=given.get("cfg"), set=given.get("set"), aliases=ORIGINAL_KEYS)
+    layers = {name: cfg_layers.file(given.get(name)) for name in ("cfg", "set")}
+    merged = cfg_layers.merge(Options, given, **layers, aliases=ORIGINAL_KEYS)
     o = resolve(Options, PROFILES, merged)
     data = (o.data,) if isinstance(o.data, str) else o.data
     if o.dataset_dir is not None:

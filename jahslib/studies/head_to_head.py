@@ -82,7 +82,7 @@ class Options(RunOptions):
         refuse_unknown("settings", self.settings, METHODS)
         refuse_unknown("tasks", self.tasks, (*TRAINED, *CELLS))
         refuse_unknown("epochs", self.epochs, (*TRAINED, "cells"))
-        refuse_empty(self, "seeds", "tasks")
+        refuse_empty(self, "seeds", "tasks", "methods")
         refuse_less(self, 1, "final_seeds")
         for task in self.tasks:
             if _kind(task) not in self.epochs:
