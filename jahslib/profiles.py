@@ -12,6 +12,7 @@ from jahslib.errors import UserError
 from jahslib.optimizer import checked_seed
 
 PROFILES = ("smoke", "cpu", "paper")
+LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, such as some of its methods
 
 
 @dataclass(frozen=True, kw_only=True)

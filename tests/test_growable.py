@@ -298,7 +298,7 @@ class TestOptimizers:
         optimizer.step(closure)
         net[1].add_outputs(torch.zeros(2, 20))
         with pytest.raises(
-            UserError, match="LBFGS keeps .* not element-wise and cannot follow growth; use an optimizer"
+            UserError, match=r"LBFGS keeps .* not element-wise and cannot follow growth; use an optimizer"
         ):
             optimizer.step(closure)
 
@@ -312,7 +312,7 @@ class TestOptimizers:
             compiled()
         net.widen()
         loss(net).backward()
-        with pytest.raises(UserError, match="a compiled step .* cannot follow growth; compile the network"):
+        with pytest.raises(UserError, match=r"a compiled step .* cannot follow growth; compile the network"):
             compiled()
 
     def test_parameters_that_cannot_grow_are_left_alone(self):

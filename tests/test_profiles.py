@@ -34,9 +34,9 @@ def test_the_profile_sets_what_is_not_given():
 
 def test_none_in_words_is_none_and_none_is_the_profiles():
     limited = {"cpu": {"epochs": 1, "limit": 3.0}}
-    for given, limit in ((None, 3.0), ("none", None), ("None", None), (2, 2.0)):
-        assert resolve(Limited, limited, {"profile": "cpu", "device": "cpu", "limit": given}).limit == limit
-    with pytest.raises(UserError, match="epochs is 'none' .str.; expected int"):  # which cannot be None
+    for value, limit in ((None, 3.0), ("none", None), ("None", None), (2, 2.0)):
+        assert resolve(Limited, limited, {"profile": "cpu", "device": "cpu", "limit": value}).limit == limit
+    with pytest.raises(UserError, match=r"epochs is 'none' \(str\); expected int"):  # which cannot be None
         resolve(Limited, limited, {"profile": "cpu", "epochs": "none"})
 
 

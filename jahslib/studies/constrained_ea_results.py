@@ -12,8 +12,8 @@ from jahslib.metrics import batchwise_precision
 from jahslib.optimizers import hyperband
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, SCALED, Options, Search
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, PROFILES, SCALED, Options, Search
 from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, model_share, pm
 from jahslib.trials import Trial
 
@@ -319,6 +319,7 @@ def record_values(
     parameters: Mapping[str, int],
 ) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES, *([] if o.hyperband is None else ["one of the two evolutions"]))
     add = record.value
     budget, limit = o.epoch_budget * o.folds_used, o.constraint_max_model_size
     add("data", o.data, "Data set")
