@@ -51,8 +51,8 @@ class TestPrecedence:
         assert resolve(Options, DEFAULTS, merge()).max_epochs == 1
 
     def test_none_in_words_passes_every_layer_to_resolve(self, file):
-        for layers in ({"cfg": file("use_gpu: none")}, {"cfg": file("use_gpu: true"), "set": "USE_GPU none"}):
-            made = merge(**layers)
+        for text, above in (("use_gpu: none", None), ("use_gpu: true", "USE_GPU none")):
+            made = merge(cfg=file(text), set=above)
             assert made["use_gpu"] == "none"
             assert resolve(Options, DEFAULTS | {"smoke": {"use_gpu": True}}, made).use_gpu is None
         assert cfg.file("none") is None and cfg.file("some.yaml") == "some.yaml"

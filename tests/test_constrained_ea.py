@@ -134,7 +134,7 @@ class TestResults:
     @pytest.mark.parametrize("with_main", [True, False])
     def test_a_row_has_the_constraints_of_its_own_search(self, with_main):
         """Also where the main comparison had no EA-HB, whose search is the first row's."""
-        o = options(profile="cpu")
+        o = options(profile="cpu", max_epochs=4)
         wanted = o.settings if with_main else o.settings[1:]
         winners = [
             replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
@@ -148,7 +148,7 @@ class TestResults:
     def test_a_reported_row_stands_beside_its_own_constraint_alone(self):
         """Whatever the order: of the same limits, or of those that the profile scaled down to these."""
         wanted = {(0.42, 2e7): 1897658, (0.31, 2e5): 2251076, (0.30, 4e4): 2021579, (0.35, 2e5): None}
-        o = options(profile="cpu", settings=tuple(wanted))
+        o = options(profile="cpu", max_epochs=4, settings=tuple(wanted))
         winners = [
             replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
             for floor, size in wanted

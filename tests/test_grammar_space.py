@@ -122,7 +122,7 @@ def test_a_grid_refuses_a_grammar(space):
 def test_what_a_clause_forbids_is_never_proposed(optimizer, options, tmp_path):
     """Neither by a mutation nor by a crossover, and no search ends of it."""
     beside = ConfigurationSpace({"a": [0, 1, 2], "b": [0, 1, 2]})
-    clauses = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]  # three of nine are left
+    clauses = [(0, 1), (0, 2), (1, 0), (1, 1), (2, 2), (2, 0)]  # three of nine are left
     for a, b in clauses:
         beside.add(
             ForbiddenAndConjunction(ForbiddenEqualsClause(beside["a"], a), ForbiddenEqualsClause(beside["b"], b))

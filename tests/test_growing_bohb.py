@@ -46,7 +46,7 @@ class TestOptions:
 
     def test_the_original_s_brackets(self):
         """3.33 and 10 epochs, rounded up: 3@4 -> 1@10, then 2@10."""
-        run = next(r for r in study.searches(options(profile="cpu", data="mnist5k", per_class=2)) if r.method == "bohb")
+        run = next(r for r in study.searches(options(profile="cpu", data="mnist5k", per_class=3)) if r.method == "bohb")
         history, asked = History(), []
         for turn in range(5):
             suggestion = run.optimizer.ask(history)
