@@ -87,6 +87,8 @@ class Options(RunOptions):
         for task in self.tasks:
             if _kind(task) not in self.epochs:
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
+            if not admitted(self, task):
+                raise UserError(f"methods: {', '.join(self.methods)} does not work on {task}; add one such as rs")
 
 
 PROFILES: dict[str, dict[str, Any]] = {
