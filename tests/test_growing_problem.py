@@ -82,6 +82,24 @@ class TestSpace:
         assert problem(initial_width=8).known(configuration)["params"] == count
 
 
+class TestSmallImages:
+    @pytest.mark.parametrize("searched", ["joint", "static"])
+    def test_the_space_holds_what_the_images_have_pixels_for(self, searched):
+        """A fourth convolution would halve 8 pixels to nothing."""
+        p = problem(data="digits", searched=searched)
+        assert p.space["n_conv_layers"].upper == 3 and problem(searched=searched).space["n_conv_layers"].upper == 4
+        p.space.seed(0)
+        for c in map(dict, p.space.sample_configuration(30)):
+            GrowingConvNet(*widths(c, 4), size=8, generator=torch.Generator())
+        p.check()
+
+    def test_a_configuration_that_is_too_deep_is_named(self):
+        problem().check_depth(INCUMBENT)
+        problem(data="digits").check_depth(BASELINE)
+        with pytest.raises(UserError, match="data: 4 convolutions halve the 8-pixel images of digits to nothing"):
+            problem(data="digits").check_depth(INCUMBENT)
+
+
 class TestEvaluation:
     def test_a_network_grows_to_the_limit_and_says_so(self):
         outcome = problem(max_params=6_000).evaluate(Job(GROWING, (6,), 0))

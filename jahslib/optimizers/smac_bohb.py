@@ -21,6 +21,7 @@ from ConfigSpace.hyperparameters import NumericalHyperparameter
 from jahslib import spaces
 from jahslib.errors import UserError
 from jahslib.optimizer import Replayed
+from jahslib.optimizers.hyperband import checked_eta
 from jahslib.problem import Fidelity, Problem
 from jahslib.trials import Configuration, Origin, Suggestion, Trial
 
@@ -70,8 +71,7 @@ class SmacBohb(Replayed):
         space = self.problem.space
         spaces.refuse_others(space, "BOHB", forbidden=True)
         self._fidelity()
-        if self.eta < 2:
-            raise UserError(f"BOHB: eta={self.eta} halves nothing; give 2 or more")
+        self.eta = checked_eta(self.eta)
         for name in ("n_init", "retrain_after", "min_trials"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"BOHB: {name}={value}; give 1 or more")

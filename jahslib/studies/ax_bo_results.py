@@ -10,8 +10,8 @@ from jahslib.models import image_nets
 from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.report import Report
 from jahslib.snapshots import read_scalars
-from jahslib.studies.ax_bo import EXTRAS, METHODS, FinalTraining, Key, Options, Search, key
-from jahslib.studies.claims import check_finals, check_searches
+from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, FinalTraining, Key, Options, Search, key
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import History, Trial
 
@@ -224,6 +224,7 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], finals: Finals, final: FinalTraining) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES, *([] if o.extra_seeds else ["extra_seeds"]))
     add = record.value
     add("data", ", ".join(o.data), "Data sets")
     add("profile_note", o.note, "What this profile changes against the original")

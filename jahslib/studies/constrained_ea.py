@@ -70,8 +70,11 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        refuse_empty(self, "seeds")
-        refuse_less(self, 1, "final_seeds")
+        refuse_empty(self, "seeds", "methods", "settings")
+        refuse_less(self, 1, "final_seeds", "retrain_epochs")
+        for name, count in self.retrain.items():
+            if count < 1:
+                raise UserError(f"retrain: {count} trainings of {name}; give at least 1, or leave it out")
         refuse_unknown("retrain", self.retrain, ("row 1", "default", *(f"published {row}" for row in range(1, 8))))
 
 
@@ -153,6 +156,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "final_seeds": 5,
     },
 }
+
+# Profile -> settings that stand for the original's, in the order of its table, scaled to what the profile reaches.
+SCALED: dict[str, tuple[tuple[float, float], ...]] = {"cpu": PROFILES["cpu"]["settings"]}
 
 
 def options(**given: Any) -> Options:

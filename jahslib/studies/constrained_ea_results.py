@@ -12,8 +12,8 @@ from jahslib.metrics import batchwise_precision
 from jahslib.optimizers import hyperband
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, PROFILES, SCALED, Options, Search
 from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, model_share, pm
 from jahslib.trials import Trial
 
@@ -175,12 +175,14 @@ def methods_table(
 
 
 def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Sequence[Trial]]) -> pd.DataFrame:
-    """EA-HB under each (precision floor, size limit); the original's table stands beside it row by row."""
-    reported = load_reported(NOTEBOOK)["constraints"]
+    """EA-HB under each (precision floor, size limit). Beside it stands what the original reports for these two, or for
+    the two that a smaller profile scaled down to them (`constrained_ea.SCALED`); nothing where it reports neither."""
+    stored = load_reported(NOTEBOOK)["constraints"]
+    reported = {(r["min_precision"], r["max_size"]): r for r in stored}
+    reported |= dict(zip(SCALED.get(o.profile, ()), stored, strict=False))
     rows = []
-    if len(winners) < len(o.settings):  # the main comparison had no EA-HB, whose search is the first row's
-        reported = reported[1:]
-    for winner, final, original in zip(winners, tests, reported, strict=False):
+    for winner, final in zip(winners, tests, strict=True):
+        original = reported.get((winner.problem.min_precision, winner.problem.max_model_size), {})
         rows.append(
             {
                 "min_precision": winner.problem.min_precision,
@@ -190,10 +192,10 @@ def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Seq
                 "params": int(winner.incumbent.metrics["params"]),
                 "test_precision": pm([t.metrics[o.precision] for t in final]),
                 "test_top3": pm([t.metrics["top3"] for t in final]),
-                "reported_max_size": original["max_size"],
-                "reported_params": original["params"],
-                "reported_test_precision": original["test_precision"],
-                "reported_test_top3": original["test_top3"],
+                "reported_max_size": original.get("max_size"),
+                "reported_params": original.get("params"),
+                "reported_test_precision": original.get("test_precision"),
+                "reported_test_top3": original.get("test_top3"),
             }
         )
     return pd.DataFrame(rows)
@@ -317,6 +319,7 @@ def record_values(
     parameters: Mapping[str, int],
 ) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES, *([] if o.hyperband is None else ["one of the two evolutions"]))
     add = record.value
     budget, limit = o.epoch_budget * o.folds_used, o.constraint_max_model_size
     add("data", o.data, "Data set")

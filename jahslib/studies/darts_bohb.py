@@ -54,7 +54,11 @@ def check(o: Options) -> None:
         assert isinstance(run.problem, CellSearch)
         run.problem.check()
         run.check(fresh=o.fresh)
-    space = problem(o, levels(uniform_probabilities(), 0, o)).space  # refuses impossible widths
+    task = problem(o, levels(uniform_probabilities(), 0, o))
+    task.images(0)
+    for method in o.methods:
+        optimizer(o, method, task, o.seeds[0])
+    space = task.space  # refuses impossible widths
     for name, value in o.probe.items():
         if name not in space or not space[name].legal_value(value):
             raise UserError(f"probe: {name}={value!r} is no setting of a stack of cells")

@@ -14,9 +14,9 @@ from jahslib.problems.stacked_cells import MEASURES
 from jahslib.report import Report
 from jahslib.reported import load
 from jahslib.skip_prevention import surrogate_fraction
-from jahslib.studies.claims import check_finals, check_searches
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.darts_bohb import Arm, Search, stopped_at
-from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, SOURCES, VARIANTS, Options, settings
+from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, PROFILES, SOURCES, VARIANTS, Options, settings
 from jahslib.studies.tables import course, mean_epochs, model_share, pm, ranked
 from jahslib.trials import Trial
 
@@ -349,6 +349,7 @@ def record_values(
 ) -> None:
     """The numbers that the paper's text quotes, and each incumbent as a file. `shares`: `operation_shares`
     by data set."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     chosen = settings(o)
     add("data", o.dataset, "Data set")

@@ -69,7 +69,7 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        refuse_empty(self, "seeds")
+        refuse_empty(self, "seeds", "methods")
         refuse_less(self, 1, "final_seeds")
 
 

@@ -125,7 +125,9 @@ def check(o: Options) -> None:
     test_problem(o).check()
     if o.configuration is not None:
         spaces.read(test_problem(o).space, o.configuration)
-    for run in [*sweep(o).values(), *full(o).values()]:
+    for configuration in (BASELINE, INCUMBENT_STATIC, _incumbent(o)):
+        test_problem(o).check_depth(configuration)
+    for run in [*sweep(o).values(), *full(o).values(), *ablation(o).values(), *tests(o).values()]:
         run.check(fresh=o.fresh)
 
 
@@ -196,8 +198,11 @@ def ablation(o: Options) -> dict[tuple[str, int], Run]:
     """The runs of the q = `ablated` point with one thing changed, by (change, seed)."""
     runs = {}
     for name, changes in o.ablations.items():
-        plain = problem(o, **{k: v for k, v in changes.items() if k != "rule"})
-        task = replace(plain, rule=plain.rule | changes.get("rule", {}))
+        try:
+            plain = problem(o, **{k: v for k, v in changes.items() if k != "rule"})
+            task = replace(plain, rule=plain.rule | changes.get("rule", {}))
+        except TypeError as error:
+            raise UserError(f"ablations: {name}: {error}; give options of GrowingConvNets") from None
         for seed in o.seeds:
             log = f"ablation-{_file_name(name)}-seed{seed}"
             runs[name, seed] = _run(o, log, name, task, [growing(o.ablated)], seed)

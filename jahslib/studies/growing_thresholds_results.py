@@ -12,11 +12,13 @@ from statsmodels.stats.weightstats import ztest
 
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
+from jahslib.studies.claims import record_left_out
 from jahslib.studies.growing_bohb_results import shape
 from jahslib.studies.growing_thresholds import (
     BASELINE_NAME,
     NORTH_NAME,
     NOTEBOOK,
+    PROFILES,
     TEST_TYPES,
     Options,
     threshold_name,
@@ -186,6 +188,7 @@ def check_claims(o: Options, swept: Trials, tested: Trials, full: Trials) -> Non
 
 def record_values(record: Report, o: Options, swept: Trials, tested: Trials, full: Trials) -> None:
     """The numbers that the paper's text quotes."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("data", o.data, "Data set")
     add("profile_note", o.note, "What this profile changes against the original")

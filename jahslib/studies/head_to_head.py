@@ -82,11 +82,13 @@ class Options(RunOptions):
         refuse_unknown("settings", self.settings, METHODS)
         refuse_unknown("tasks", self.tasks, (*TRAINED, *CELLS))
         refuse_unknown("epochs", self.epochs, (*TRAINED, "cells"))
-        refuse_empty(self, "seeds", "tasks")
+        refuse_empty(self, "seeds", "tasks", "methods")
         refuse_less(self, 1, "final_seeds")
         for task in self.tasks:
             if _kind(task) not in self.epochs:
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
+            if not admitted(self, task):
+                raise UserError(f"methods: {', '.join(self.methods)} does not work on {task}; add one such as rs")
 
 
 PROFILES: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ from statsmodels.stats.multitest import multipletests
 
 from jahslib.comparison import Ranking, paired_bootstrap, ranking, signed_rank
 from jahslib.report import Report
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, budget, label
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.head_to_head import COMMON, METHODS, PROFILES, TRAINED, Key, Options, Search, budget, label
 from jahslib.studies.tables import choosing, feasible_share, incumbent_curves, mean_epochs, pm, ranked
 from jahslib.trials import Trial, origins
 
@@ -224,6 +224,7 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], found: pd.DataFrame) -> None:
     """The numbers that the paper's text quotes."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("profile_note", o.note, "What this profile changes")
     add("tasks", "; ".join(label(o, task) for task in o.tasks), "Tasks")
