@@ -139,7 +139,7 @@ def profile(method: str) -> dict[str, float]:
     """Share of each part of `PARTS` in the time of proposing."""
     recorder = cProfile.Profile()
     recorder.enable()
-    search(method, TASKS[0], 0)
+    search(method, TASKS[0], 0, trials=15)
     recorder.disable()
     rows = pstats.Stats(recorder).stats  # type: ignore[attr-defined]
     cumulative = {(os.path.basename(file), name): row[3] for (file, _, name), row in rows.items()}

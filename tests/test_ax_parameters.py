@@ -25,6 +25,7 @@ from tests.conftest import Toy, conditional_space
 ORDINARY = [
     Integer("a", (4, 512), log=True),
     Float("a", (1e-5, 0.1), log=True),
+    Float("a", (0.0, 1e-4)),
     Categorical("a", [True, False]),
     Categorical("a", list("uvw")),
     OrdinalHyperparameter("a", [3, 5, 7]),

@@ -28,7 +28,7 @@ MOST_INTEGERS = 1000
 MOST_CHOICES = 1000
 
 # A float's range narrower than this, on its own scale, is told as 0..1: Ax refuses one below 1.5e-5.
-NARROW = 1e-4
+NARROW = 2e-5
 
 # Columns of Ax's own in its tables of parameters.
 TAKEN = ("trial_index", "arm_name", "metadata", "step")
