@@ -179,7 +179,6 @@ class Brackets:
         if bracket.level == len(bracket.rungs) or not bracket.promoted:
             del self.open[trial.bracket]
 
-
     def rank(self, trial: Trial) -> tuple:
         """As `Problem.rank`, but a constrained metric counts with what is expected of it at the highest fidelity: a
         training time that is within its limit after a third of the epochs may not be so at the end, a precision not yet
