@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from jahslib.optimizers.hyperband import plan
+from jahslib.optimizers.hyperband import Brackets, plan
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
+from jahslib.problem import Constraint
+from jahslib.trials import Suggestion, Trial
 from tests.conftest import PRECISION, SIZE, Toy
 from tests.test_evolution import follow, newcomers
 
@@ -60,3 +62,32 @@ def test_asha_promotes_no_failure():
     for trial in history:
         optimizer.observe(replace(trial, status="failed"))
     assert optimizer.propose().parent is None
+
+
+class TestConstraintsAtLowRungs:
+    """`time` grows with the epochs and its limit of 9 seems to be kept by all at the lowest rung."""
+
+    def brackets(self, told):
+        problem = Toy([Constraint("time", "<=", 9)])
+        brackets = Brackets(problem, plan(1, 9, 3))
+        for id, (fidelity, parent, time, accuracy) in enumerate(told):
+            rung = {1: 0, 3: 1, 9: 2}[fidelity]
+            brackets.suggested(Suggestion({}, fidelity, parent, bracket=0, rung=rung))
+            metrics = {"time": time, "accuracy": accuracy}
+            brackets.finished(Trial({}, fidelity, parent, bracket=0, rung=rung, id=id, metrics=metrics))
+        return brackets
+
+    def test_what_is_expected_at_the_highest_fidelity_decides(self):
+        first = [(1, None, 1.0 + id, 0.1 * id) for id in range(9)]  # the longer, the better
+        second = [(3, id, 3.0 * (1 + id), 0.1 * id) for id in (8, 7, 6)]
+        short, long = (Trial({}, 1, id=20 + i, metrics={"time": 2.9 + i, "accuracy": 0.5 + i / 10}) for i in range(2))
+        known = self.brackets([*first, *second])
+        assert min([short, long], key=known.problem.rank) is long
+        assert min([short, long], key=known.rank) is short, "3.9 will be 11.7 at 3 epochs already"
+        assert min([short, long], key=self.brackets(first).rank) is long, "of nothing known nothing is assumed"
+
+    def test_results_at_the_highest_fidelity_count_as_they_are(self):
+        told = [(1, None, 1.0, 0.1)] * 9 + [(3, 0, 9.0, 0.1)]
+        trial = Trial({}, 9, id=30, metrics={"time": 8.0, "accuracy": 0.1})
+        known = self.brackets(told)
+        assert known.rank(trial) == known.problem.rank(trial)
