@@ -138,7 +138,7 @@ class TestConformance:
         if len(history) > 15:  # a model-based search of few trials may rightly stay with deep networks
             assert {t.configuration["layers"] > 1 for t in history} == {True, False}
             if "mixed" in history.trials[0].configuration:
-                assert {type(t.configuration["mixed"]) for t in history} == {str, float, int}
+                assert len({type(t.configuration["mixed"]) for t in history}) > 1
 
     def test_a_log_of_another_machine_is_extended(self, make, budget, toy, tmp_path):
         path = tmp_path / "log.jsonl"
