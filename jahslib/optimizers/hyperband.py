@@ -168,7 +168,7 @@ class Brackets:
         if bracket is None:
             return
         if trial.parent is not None:
-            self._compare(next(t for t in bracket.promoted if t.id == trial.parent), trial)
+            self._compare(next((t for t in bracket.promoted if t.id == trial.parent), trial), trial)
         bracket.done.append(trial)
         if len(bracket.done) < bracket.size:
             return

@@ -28,7 +28,7 @@ def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
     """One row a bracket: members@epochs of each rung, and the epochs it costs when promoted trainings are continued."""
     rows = []
-    for rungs in hyperband.plan(low, high, eta):
+    for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
         cost = sum(r.members * (r.fidelity - b) for r, b in zip(rungs, before, strict=True))
         rows.append({"bracket": " → ".join(f"{r.members}@{r.fidelity}" for r in rungs), "epochs": cost})
