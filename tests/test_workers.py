@@ -25,13 +25,7 @@ from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 def evolve(path, **options):
     problem = Toy([SIZE, PRECISION])
-<<<<<<< HEAD
-    optimizer = Evolution.published(
-        problem, 0, pop_size=4, num_children=2, hyperband=True
-    )  # no bracket overtakes another
-=======
     optimizer = Evolution.published(problem, 0, pop_size=4, num_children=2, hyperband=True)  # its rungs wait
->>>>>>> evo
     return search(problem, optimizer, Budget(trials=12), path, seed=0, **options)
 
 
