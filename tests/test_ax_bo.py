@@ -148,7 +148,7 @@ class TestOptions:
             ({"ranges": "huge"}, "ranges: 'huge' is unknown"),
             ({"networks": []}, "networks: none given to choose from"),
             ({"extra_seeds": -1}, "extra_seeds: -1; give at least 0"),
-            ({"trials": 0}, "budget: trials=0 must be positive"),
+            ({"trials": 0}, "budget: trials=0; give a positive whole number"),
             ({"max_epochs": 0}, "fidelity: epochs"),
             ({"pre_trained_id": "abc"}, "no training 'abc' in snapshot_mnist5k_lenet300; there are: none"),
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0"),
@@ -163,7 +163,7 @@ class TestOptions:
 
     def test_refuses_the_log_of_another_search_unless_fresh(self, results_folder):
         run = next(iter(study.searches(options())))
-        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer"})
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer", "budget": {}})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
             study.check(options())
         study.check(options(fresh=True))

@@ -86,7 +86,7 @@ class TestOptions:
     def test_refuses_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         run = next(r for r in study.searches(options()) if r.method == "rs")
-        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer"})
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer", "budget": {}})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
             study.check(options())
         study.check(options(fresh=True))

@@ -17,6 +17,7 @@ from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
 from jahslib.optimizer import Optimizer
+from jahslib.optimizers.hyperband import checked_eta
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
@@ -54,6 +55,7 @@ def check(o: Options) -> None:
         assert isinstance(run.problem, CellSearch)
         run.problem.check()
         run.check(fresh=o.fresh)
+    _n_trials(o)
     task = problem(o, levels(uniform_probabilities(), 0, o))
     task.images(0)
     for method in o.methods:
@@ -62,7 +64,6 @@ def check(o: Options) -> None:
     for name, value in o.probe.items():
         if name not in space or not space[name].legal_value(value):
             raise UserError(f"probe: {name}={value!r} is no setting of a stack of cells")
-    _n_trials(o)
 
 
 def folder(o: Options) -> Path:
@@ -231,7 +232,7 @@ def _n_trials(o: Options) -> int:
             f"budgets: min_budget {o.min_budget:g}, max_budget {o.max_budget:g}, total_budget {o.total_budget:g}; "
             "give 1 <= min_budget <= max_budget <= total_budget epochs"
         )
-    return count(o.total_budget, o.min_budget, o.max_budget, eta=o.eta, print_summary=False)
+    return count(o.total_budget, o.min_budget, o.max_budget, eta=checked_eta(o.eta), print_summary=False)
 
 
 def optimizer(o: Options, method: str, task: StackedCells, seed: int) -> Optimizer:
