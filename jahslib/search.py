@@ -7,6 +7,7 @@ hear of it. The log is a memo: the same search started again takes what is logge
 import contextlib
 import logging
 import math
+import os
 import shutil
 import time
 from collections import deque
@@ -39,6 +40,8 @@ MAX_FAILED_IN_A_ROW = 50
 
 # More than the widest rung of any Hyperband plan in use: a bound on disk space, not on what can be continued.
 KEPT_CHECKPOINTS = 40
+
+LONGEST_NAME = 255  # bytes, of a file or folder on Linux
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,10 @@ def search(
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = Path(log_path).absolute()
-    trial_log = TrialLog(path, header, fresh=fresh)
     checkpoints = path.with_name(f"{path.name}.checkpoints")
+    if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
+        raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
+    trial_log = TrialLog(path, header, fresh=fresh)
     if problem.repeats > 1:
         optimizer = Repeats(optimizer, problem)
     run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
