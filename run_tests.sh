@@ -3,6 +3,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONUTF8=1  # in whatever locale this is called
 case ${JAHSLIB_DATA:-/} in /*) ;; *) export JAHSLIB_DATA=$PWD/$JAHSLIB_DATA ;; esac
 
 python=

@@ -1,6 +1,7 @@
 """What the package's command lines share; standard library only, because set-up runs before anything is installed."""
 
 import argparse
+import io
 import sys
 from typing import NoReturn
 
@@ -8,7 +9,16 @@ from jahslib.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong option is a `UserError`, as any other wrong input is, and does not end the process here."""
+    """A wrong option is a `UserError`, as any other wrong input is, and does not end the process here.
+
+    Of what a terminal's encoding lacks, the command's output has `?` in place.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # what `parse_args` rests on
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """What argparse says of the option, without the word it begins with."""

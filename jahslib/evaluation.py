@@ -91,6 +91,7 @@ def _plain(number: Any) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's kind and first line, as a trial log keeps it."""
+    """An error's kind and first line, as a trial log keeps it: text that every reader of it can write again."""
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"[:300]
+    reason = f"{type(error).__name__}: {first_line}"[:300]
+    return reason.encode(errors="backslashreplace").decode()  # lone surrogates, of a foreign file name say

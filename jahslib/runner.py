@@ -311,6 +311,7 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
 def _environment(token: str, *, smoke: bool) -> dict[str, str]:
     """A notebook's environment: absolute folders, this jahslib and this interpreter's kernel, whatever else is set."""
     env = os.environ | {"JAHSLIB_RUN": token, "JAHSLIB_RESULTS": str(outputs())}
+    env["PYTHONUTF8"] = "1"  # notebooks and logs are UTF-8 in any locale
     # What is computed outside of a search: threads that wait for one another spin, on a busy machine for minutes.
     env.setdefault("OMP_WAIT_POLICY", "passive")
     if smoke:

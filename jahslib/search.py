@@ -4,6 +4,7 @@ It asks the optimizer, hands jobs to an executor, writes each finished trial to 
 hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -21,6 +22,8 @@ from jahslib.warm_start import described, renumbered
 from jahslib.workers import InProcess
 
 __all__ = ["Budget", "fingerprint", "search"]
+
+LONGEST_NAME = 255  # bytes, of a file or folder on Linux
 
 
 def search(
@@ -77,8 +80,10 @@ def search(
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = Path(log_path).absolute()
-    trial_log = TrialLog(path, header, fresh=fresh)
     checkpoints = path.with_name(f"{path.name}.checkpoints")
+    if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
+        raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
+    trial_log = TrialLog(path, header, fresh=fresh)
     if problem.repeats > 1:
         optimizer = Repeats(optimizer, problem)
     run = Loop(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)

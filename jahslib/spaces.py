@@ -7,14 +7,19 @@ space carries nothing from one call to the next.
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
-from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import (
+    CategoricalHyperparameter,
+    Hyperparameter,
+    NumericalHyperparameter,
+    OrdinalHyperparameter,
+)
 from ConfigSpace.hyperparameters.hp_components import ROUND_PLACES
 from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
@@ -46,7 +51,7 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
         UserError: no such file, not JSON, or not a configuration of the space.
     """
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"configuration: no file {path}; give the path of an opt_cfg JSON") from error
     except ValueError as error:
@@ -182,17 +187,26 @@ def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[flo
     return point
 
 
+def _is_scalar_for(hyperparameter: Hyperparameter, value: Any) -> bool:
+    """Whether a value is of a kind that `legal_value` can judge: it takes [0.1] for .1, and true for 1."""
+    if isinstance(hyperparameter, NumericalHyperparameter):
+        return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, str | int | float | np.generic)
+
+
 def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
     """Make `values` valid: drop what became inactive, give what became active its default.
 
     Raises:
         UserError: a value lies outside its hyperparameter's range, or a name is not in the space.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"configuration: {values!r}; give a mapping of hyperparameters' names to values")
     unknown = sorted(set(values) - set(space.keys()))
     if unknown:
         raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(sorted(space))}")
     for name, value in values.items():
-        if not space[name].legal_value(value):
+        if not _is_scalar_for(space[name], value) or not space[name].legal_value(value):
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
     full = {name: values.get(name, space[name].default_value) for name in space}
     return plain(deactivate_inactive_hyperparameters(full, space))

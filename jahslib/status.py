@@ -29,6 +29,7 @@ from jahslib.triallog import data_name
 log = logging.getLogger(__name__)
 
 STATUSES = ("ok", "failed", "rejected", "cut")
+FOREIGN = "is no trial log"
 TAIL = 256  # bytes before the place reached that must still be there; a trial's line ends with its times
 
 
@@ -104,7 +105,11 @@ class Watch:
             self._tail = (self._tail + line)[-TAIL:]
             self._lines += 1
             try:
-                self._take(json.loads(line))
+                record = json.loads(line)
+                if self._lines == 1 and not (isinstance(record, dict) and record.get("kind") == "header"):
+                    self.trouble = FOREIGN
+                    return
+                self._take(record)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.trouble = f"line {self._lines} is damaged"
 
@@ -192,15 +197,14 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     folder = (outputs() / "results" if folder is None else Path(folder)).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one with trial logs, such as results/")
-    watches = [Watch(path) for path in sorted(folder.rglob("*.jsonl"))]
+    watches = [Watch(path) for path in sorted(folder.rglob("*.jsonl")) if path.is_file()]
     now, held = time.time(), _held_open()
     for watch in watches:
         watch.look()
+        if watch.trouble not in ("", FOREIGN):
+            log.warning("trial log %s: %s", watch.path, watch.trouble)
     # an empty file is a search that is just beginning; anything else without a header is no trial log
     watches = [w for w in watches if w.header or not w.trouble]
-    for watch in watches:
-        if watch.trouble:
-            log.warning("trial log %s: %s", watch.path, watch.trouble)
     if not watches:
         raise UserError(f"{folder}: no trial log in it; run ./run_all.sh, or name a folder that has some")
     if logs:

@@ -99,6 +99,7 @@ class TrialLog:
         search needs no more."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_device(self.path)
             try:
                 file = open(self.path, "a+b", buffering=0)
             except PermissionError:
@@ -107,10 +108,11 @@ class TrialLog:
                 if error.errno != errno.EROFS:
                     raise
                 file = open(self.path, "rb", buffering=0)
-        except OSError as error:
-            raise UserError(
-                f"trial log {self.path}: cannot be opened ({error.strerror}); give another place"
-            ) from error
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"trial log {self.path}: cannot be opened ({why}); give another place") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -230,11 +232,18 @@ def _is_count(value: Any) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
+        _refuse_device(path)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
     except OSError as error:
         raise UserError(f"trial log {path}: cannot be read ({error.strerror}); give a file that can") from error
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise where there is something that keeps no lines, such as /dev/null, or that opening would wait for."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
 
 
 def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
