@@ -137,7 +137,8 @@ class Watch:
         self.last = trial["finished"]
         metrics = trial["metrics"]
         assert self.objective is not None and self.constraints is not None
-        if trial["status"] != "ok" or not trial["final"]:
+        highest = self.problem.get("fidelity", [0, math.inf])[1]
+        if trial["status"] != "ok" or trial["fidelity"] < highest:
             return
         self.full += 1
         if any(c.violation(metrics) for c in self.constraints):
