@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jahslib.errors import UserError
 
@@ -14,11 +14,11 @@ class Parser(argparse.ArgumentParser):
     Of what a terminal's encoding lacks, the command's output has `?` in place.
     """
 
-    def parse_known_args(self, args=None, namespace=None):  # what `parse_args` rests on
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """What argparse says of the option, without the word it begins with."""
