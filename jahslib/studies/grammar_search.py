@@ -87,9 +87,7 @@ class Options(RunOptions):
         refuse_unknown("tables", self.tables, (*nasbench201.DATA, SYNTHETIC))
         refuse_unknown("objective", self.objective, nb201.PROTOCOLS)
         refuse_unknown("search_space", self.search_space, nb201.SPACES)
-        refuse_empty(self, "seeds", "searcher", "surrogate_model", "objective", "search_space")
-        if self.tables:
-            refuse_empty(self, "table_seeds")
+        refuse_empty(self, "seeds", "searcher", "surrogate_model", "objective", "search_space", "tables", "table_seeds")
         if len(self.generations) != 2:
             raise UserError(f"generations: {self.generations}; give the least and the most")
 
