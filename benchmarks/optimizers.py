@@ -13,7 +13,6 @@ with its mean over the seeds. With --results, finished searches are read from a 
 import argparse
 import json
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -229,13 +228,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="finished searches as JSON lines, read and added to")
     parser.add_argument("--write", action="store_true", help=f"write {TABLE.name} too")
     options = parser.parse_args()
-    kept, began, lines = Kept(options.results), time.process_time(), []
+    kept, lines = Kept(options.results), []
     for kind in options.kinds.split(","):
         found = regrets(kind, options.methods.split(","), options.seeds, kept)
         lines += [f"## {KINDS[kind][0]}", "", *table(found), ""]
         print("\n".join(lines[-len(found) - 5 :]), flush=True)
     if options.write:
-        TABLE.write_text("\n".join([*heading(options.seeds, time.process_time() - began), *lines]))
+        TABLE.write_text("\n".join([*heading(options.seeds), *lines]))
 
 
 def regrets(kind: str, methods: list[str], seeds: int, kept: "Kept") -> dict[str, np.ndarray]:
@@ -274,7 +273,7 @@ class Kept:
                 out.write(json.dumps([key, regret]) + "\n")
 
 
-def heading(seeds: int, seconds: float) -> list[str]:
+def heading(seeds: int) -> list[str]:
     import onnxruntime
     import optuna
 
@@ -282,8 +281,8 @@ def heading(seeds: int, seconds: float) -> list[str]:
         "# Regret of the optimizers that need no model",
         "",
         f"Written by `python -m benchmarks.optimizers --write`: {seeds} seeds, budget of {TRAININGS} full trainings,",
-        f"every method with its defaults. Optuna {optuna.__version__}, onnxruntime {onnxruntime.__version__}; "
-        f"{seconds / 60:.0f} CPU minutes in this run.",
+        f"every method with its defaults. Optuna {optuna.__version__}, onnxruntime {onnxruntime.__version__};",
+        "the whole takes about half an hour of CPU time, two thirds of it for TPE.",
         "",
         *__doc__.split("\n\n")[2].strip().splitlines(),
         "",
