@@ -50,7 +50,7 @@ class Evolution(Replayed):
 
     problem: Problem
     seed: int
-    pop_size: int = 5
+    pop_size: int = 3
     founders: int = 10
     num_children: int = 1
     hyperband: bool = False
