@@ -198,6 +198,7 @@ def report(own: list[Result], ours: list[Result], shares: dict[str, dict[str, fl
     met = "met" if ratio <= WANTED else "not met"
     not_worse = "the interval includes 0" if abs(difference) <= half else "it does not include 0"
     largest = max(ours, key=lambda r: abs(r.regret - pairs[r.task, r.seed]))
+    theirs = pairs[largest.task, largest.seed]
     without, rest = mean_with_interval([r.regret - pairs[r.task, r.seed] for r in ours if r != largest])
     return f"""# CPU seconds a proposal
 
@@ -215,8 +216,8 @@ five initial ones too.
 {chr(10).join(parts)}
 
 At most {WANTED:.0%} of the time of Ax's own defaults wanted, {ratio:.0%} taken: {met}. Regret, ours less Ax's own,
-paired by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}. Without the pair that differs most (task
-{largest.task}, seed {largest.seed}: {largest.regret:.4f} and {pairs[largest.task, largest.seed]:.4f}) it is {without:+.4f} ± {rest:.4f}.
+paired by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}. Without the pair that differs most,
+task {largest.task} ({largest.regret:.4f} and {theirs:.4f}), it is {without:+.4f} ± {rest:.4f}.
 
 With more than one thread sums depend on chance, so Ax is always called on one thread
 (`jahslib.optimizers.ax_bo.quiet_and_seeded`).
