@@ -3,6 +3,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONUTF8=1  # in whatever locale this is called
 
 given= previous=
 for argument in "$@"; do
@@ -15,7 +16,8 @@ base=
 for candidate in ${given:+"$given"} python3 python3.14 python3.13 python3.12 python3.11; do
   # what is given has all it needs; the others must be able to make a virtual environment
   if [ "$candidate" = "$given" ]; then modules=sys; else modules="sys, ensurepip, ssl, venv"; fi
-  if "$candidate" -c "import $modules; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null; then
+  # -P: what lies in the folder that this is called from is never imported
+  if "$candidate" -P -c "import $modules; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null; then
     base=$candidate
     break
   fi
@@ -26,10 +28,15 @@ if [ -z "$base" ]; then
 fi
 
 # Options are checked before anything is installed or written.
+checking=
 for argument in "$@"; do
-  case $argument in -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --help ;; esac
+  case $argument in
+    -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --help ;;
+    --check) checking=yes ;;
+  esac
 done
 PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --check "$@"
+if [ -n "$checking" ]; then exit 0; fi
 
 if [ -n "$given" ]; then
   python=$given

@@ -3,6 +3,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONUTF8=1  # in whatever locale this is called
 case ${JAHSLIB_DATA:-/} in /*) ;; *) export JAHSLIB_DATA=$PWD/$JAHSLIB_DATA ;; esac
 
 python=
@@ -22,7 +23,8 @@ case ${1:-} in
   *) python=set-up ;;
 esac
 
-usable() { "$1" -c "import $2; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null; }
+# -P: what lies in the folder that this is called from is never imported
+usable() { "$1" -P -c "import $2; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" 2>/dev/null; }
 if [ "$python" = set-up ]; then
   base=
   for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
@@ -66,7 +68,7 @@ side_by_side=(-n auto --maxprocesses 4 --dist loadfile)
 step "unit tests" "$python" -m pytest "${side_by_side[@]}" "$@"
 if compgen -G "notebooks/*.ipynb" >/dev/null; then
   # JUPYTER_PATH: the kernel is this environment's, whatever kernels the user has installed
-  step "notebooks" env JUPYTER_PATH="$("$python" -c 'import sys; print(sys.prefix)')/share/jupyter" \
+  step "notebooks" env JUPYTER_PATH="$("$python" -P -c 'import sys; print(sys.prefix)')/share/jupyter" \
     "$python" -m pytest "${side_by_side[@]}" --nbval --nbval-current-env --nbval-cell-timeout=600 notebooks
 else
   printf '\n== notebooks: none yet, so none was run\n'

@@ -4,19 +4,25 @@ A digest is written as `algorithm:hex`, for example `sha256:ba89…` or `md5:f68
 """
 
 import contextlib
+import errno
+import fcntl
+import glob
 import gzip
 import hashlib
 import http.client
 import logging
 import lzma
 import os
+import secrets
 import tarfile
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -37,14 +43,17 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def verify(path: Path, expected: str, mend: str = "delete it and fetch it again") -> None:
-    """Raise `UserError` with the expected and the found digest unless the file at `path` has `expected`."""
+def verify(path: Path, expected: str, mend: str = "delete it and fetch it again", name: str = "") -> None:
+    """Raise `UserError` with the expected and the found digest unless the file at `path` has `expected`.
+
+    `name`: what the message calls the file, if not by its own name.
+    """
     algorithm, _, wanted = expected.partition(":")
     found = digest(path, algorithm)
     if found != wanted:
         size = path.stat().st_size
         raise UserError(
-            f"{path.name} ({size} bytes) is truncated or not the known file: "
+            f"{name or path.name} ({size} bytes) is truncated or not the known file: "
             f"expected {algorithm} {wanted}, found {found}; {mend}"
         )
 
@@ -125,48 +134,78 @@ def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOT
         with _opened(path) as archive:
             for member in _checked(archive, path, limit, total):
                 archive.extract(member, folder, filter="data")
-        os.replace(folder, target)
+        try:
+            os.replace(folder, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise UserError(
+                f"{target.name} was made by another process; remove it to unpack {path.name} again"
+            ) from error
 
 
-def _stream(url: str, part: Path, timeout: float) -> None:
-    with urllib.request.urlopen(url, timeout=timeout) as response:
-        part.parent.mkdir(parents=True, exist_ok=True)  # only now: a failed connection must not leave a folder
+ABANDONED = 10.0  # seconds; between being made and being locked a download's file takes much less
+
+
+@contextlib.contextmanager
+def _part(target: Path) -> Iterator[BinaryIO]:
+    """A file of this download's own beside `target`, locked while it is being written and gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    with part.open("xb") as file:
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def _sweep(target: Path) -> None:
+    """Delete what killed downloads of `target` left behind: files that nobody locks."""
+    for part in target.parent.glob(f"{glob.escape(target.name)}*.part"):
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+
+
+def _fetch(url: str, expected: str, target: Path, timeout: float) -> None:
+    """Download `target` from `url` whole and checked, or not at all."""
+    with urllib.request.urlopen(url, timeout=timeout) as response, _part(target) as file:  # no folder without an answer
         size = int(response.headers.get("Content-Length") or 0) or None
-        with (
-            open(part, "wb") as file,
-            tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, mininterval=1.0) as bar,
-        ):
+        with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, mininterval=1.0) as bar:
             while chunk := response.read(2**16):
                 file.write(chunk)
                 bar.update(len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
+        verify(Path(file.name), expected, mend="nothing was kept", name=target.name)
+        os.replace(file.name, target)
 
 
 def download(urls: Sequence[str], expected: str, target: Path, timeout: float = 15.0) -> None:
     """Download `target` from the first of `urls` that serves the file with digest `expected`.
 
-    The bytes go to `NAME.part`, always from the start, and get their name only once the digest is right. There are no
-    retries; `timeout` (seconds) bounds the connection and every read. Raises `UserError` with each address's failure.
+    The bytes go to a `.part` file of this call's own, so that several processes may want one file at a time, and get
+    their name only once the digest is right. There are no retries; `timeout` (seconds) bounds the connection and every
+    read. Raises `UserError` with each address's failure.
     """
     target = Path(target)
-    part = target.with_name(target.name + ".part")
     failures = []
     try:
         for url in urls:
             host = urllib.parse.urlsplit(url).hostname
             logger.info("downloading %s from %s", target.name, host)
             try:
-                _stream(url, part, timeout)
-                verify(part, expected, mend="nothing was kept")
+                _fetch(url, expected, target, timeout)
             except (OSError, http.client.HTTPException, UserError) as error:
                 # an OSError's own text may hold a machine path; its reason does not
                 reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
                 failures.append(f"{host}: {reason}")
                 continue
-            os.replace(part, target)
             return
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        _sweep(target)
     raise UserError(f"{target.name} could not be downloaded ({'; '.join(failures)})")

@@ -1,19 +1,27 @@
 """Options from a cfg file and from a list of keys and values, under the notebook's own parameters.
 
 Precedence: a profile's defaults < the cfg file (YAML) < `set` < named parameters. Keys are an options dataclass's field
-names, in either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`). Types are
+names, in either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs
+to the original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are
 checked against the dataclass, so that a wrong one is refused by its name and not met somewhere inside a run.
+
+None says "not given" at every layer. The text "none" says None itself, for each option that may be None: `max_params:
+none` is no limit, whatever the profile has.
 """
 
 import ast
 import difflib
+import logging
+import math
 import shlex
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jahslib.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def merge(
@@ -22,7 +30,7 @@ def merge(
     *,
     cfg: str | Path | None = None,
     set: str | Sequence[Any] | Mapping[str, Any] | None = None,
-    aliases: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """What is given, by field name, for `jahslib.profiles.resolve`.
 
@@ -31,7 +39,8 @@ def merge(
         named: the notebook's parameters; None means not given. They pass through, `resolve` checks them.
         cfg: a YAML file, a mapping of keys to values.
         set: "KEY VALUE KEY VALUE ...", the same as a list, or a mapping.
-        aliases: the original's keys, in lower case -> field names.
+        aliases: the original's keys, in lower case -> field names; None for one that changes nothing here, of which a
+            warning tells.
 
     Raises:
         UserError: no such file or mapping, an unknown key, or a value of another type (names key and expected type).
@@ -39,12 +48,16 @@ def merge(
     hints = get_type_hints(options)
     merged: dict[str, Any] = {}
     for place, pairs in ((f"cfg {cfg}", _read(cfg) if cfg else []), ("set", _pairs(set))):
-        for key, value in pairs:
+        for key, value in _flat(pairs, aliases or {}):
+            if aliases and aliases.get(str(key).lower(), key) is None:
+                log.warning("%s: %s changes nothing here", place, key)
+                continue
             name, *inner = _field(key, hints, aliases or {}, place).split(".", 1)
             if inner:
                 merged[name] = {**merged.get(name, {}), inner[0]: value}
             else:
-                merged[name] = checked(value, hints[name], f"{place}: {key}")
+                none = says_none(value, hints[name])
+                merged[name] = value if none else checked(value, hints[name], f"{place}: {key}")
     return merged | {name: value for name, value in named.items() if value is not None}
 
 
@@ -80,23 +93,55 @@ def _literal(value: Any) -> Any:
         return value  # a word, such as a data set's name
 
 
-def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str], place: str) -> str:
+def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -> Iterator[tuple[Any, Any]]:
+    """With the original's mappings as dotted keys."""
+    for key, value in pairs:
+        if isinstance(value, Mapping) and any(alias.startswith(f"{key}.".lower()) for alias in aliases):
+            yield from ((f"{key}.{inner}", own) for inner, own in value.items())
+        else:
+            yield key, value
+
+
+def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None], place: str) -> str:
     """The field that a key names, with what follows its first dot."""
-    name, *inner = str(key).lower().split(".", 1)
-    name = aliases.get(name, name)
+    whole = str(key).lower()
+    name, *inner = [found] if (found := aliases.get(whole)) else whole.split(".", 1)
+    name = aliases.get(name) or name
     if name not in hints or (inner and get_origin(hints[name]) is not dict):
-        near = difflib.get_close_matches(name, [*hints, *aliases], 1)
+        near = difflib.get_close_matches(whole, [*hints, *aliases], 1) or difflib.get_close_matches(name, hints, 1)
         hint = f"did you mean {near[0]!r}?" if near and near[0] != name else f"known: {', '.join(sorted(hints))}"
         raise UserError(f"{place}: unknown key {key!r}; {hint}")
     return ".".join([name, *inner])
 
 
+def says_none(value: Any, hint: Any) -> bool:
+    """Whether `value` is the text "none" for an option that may be None."""
+    return isinstance(value, str) and value.lower() == "none" and type(None) in get_args(hint)
+
+
+def file(value: str | None) -> str | None:
+    """The path that an option such as `cfg` names, if any."""
+    return None if says_none(value, str | None) else value
+
+
 def checked(value: Any, hint: Any, place: str) -> Any:
-    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else."""
+    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else, or
+    holds a number that is not finite."""
+    if not _finite(value):
+        no_limit = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
+        raise UserError(f"{place} is {value!r}; give finite numbers{no_limit}")
     try:
         return _convert(value, hint)
     except TypeError:
         raise UserError(f"{place} is {_shown(value)}; expected {expected(hint)}") from None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _convert(value: Any, hint: Any) -> Any:
@@ -137,9 +182,12 @@ def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         raise TypeError from None
+    if not math.isfinite(number):  # a text such as "nan"
+        raise TypeError
+    return number
 
 
 def _tuple(value: Any, inner: tuple) -> tuple:

@@ -1,9 +1,15 @@
-"""Checkpoints: tensors, numbers and text in a file, written whole or not at all and loaded without running anything."""
+"""Checkpoints: tensors, numbers and text in a file, written whole or not at all and loaded without running anything.
 
+A file is what `torch.save` writes, and `torch.load` reads it; its ZIP comment holds a digest of everything before it.
+"""
+
+import hashlib
 import io
 import os
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,12 @@ from jahslib import paths
 from jahslib.errors import UserError
 
 Generators = Mapping[str, torch.Generator]
+
+_UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError)  # what loading other contents raises
+_UNREADABLE = (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, *_UNFIT)
+_MARK = b"jahslib sha256 "
+_COMMENT = len(_MARK) + 64  # bytes of the ZIP comment
+_BARE_END = b"PK\5\6"  # what the last 22 bytes of a ZIP archive without a comment begin with
 
 
 def write(path: str | os.PathLike, device: torch.device, generators: Generators, **state: Any) -> None:
@@ -25,7 +37,7 @@ def write(path: str | os.PathLike, device: torch.device, generators: Generators,
     content = io.BytesIO()
     torch.save({**state, "generators": random, "device": device.type}, content)
     try:
-        paths.write(Path(path), content.getvalue())
+        paths.write(Path(path), _signed(content.getvalue()))
     except OSError as error:
         raise UserError(
             f"checkpoint {os.fspath(path)}: cannot be written ({error.strerror}); mend that and run again to resume"
@@ -40,15 +52,62 @@ def read(path: str | os.PathLike, device: torch.device | None = None, *, again: 
         again: what the message advises where the file cannot be read.
 
     Raises:
-        UserError: a missing or damaged file, or one from another kind of device.
+        UserError: a missing or damaged file, one that is no checkpoint, or one from another kind of device.
     """
+    unreadable = f"{path} is not a readable checkpoint: remove it and {again}"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
-        raise UserError(f"{path} is not a readable checkpoint: remove it and {again}") from error
+        content = Path(path).read_bytes()
+        if not _is_whole(content):
+            raise UserError(unreadable)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (*_UNREADABLE, OSError) as error:
+        raise UserError(unreadable) from error
+    if not (isinstance(state, dict) and isinstance(state.get("device"), str) and "generators" in state):
+        raise UserError(f"{path} was not written as a checkpoint here: remove it and {again}")
     if device is not None and state["device"] != device.type:
         raise UserError(f"{path} was saved on {state['device']}: restore it there, not on {device.type}")
     return state
+
+
+@contextmanager
+def applied(path: str | os.PathLike, *, again: str = "restore it with the configuration it had") -> Iterator[None]:
+    """Turn what fails while the contents of the file are applied into a `UserError`: they are those of something else.
+
+    Args:
+        again: what the message advises.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except _UNFIT as error:
+        raise UserError(f"{path} holds the state of something else: {again}") from error
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load an optimizer's state; `ValueError` where another kind of optimizer was saved, which torch itself accepts."""
+    for own, other in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        if own.keys() - other.keys() and other.keys() - own.keys():  # a new version of torch only adds some
+            raise ValueError("the options are those of another optimizer")
+    optimizer.load_state_dict(dict(saved))
+
+
+def _signed(archive: bytes) -> bytes:
+    """A ZIP archive with a digest of itself as its comment."""
+    if archive[-22:-18] != _BARE_END:
+        raise RuntimeError("torch.save wrote something else than a ZIP archive without a comment")
+    body = archive[:-2] + _COMMENT.to_bytes(2, "little") + _MARK
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a file is as it was written; those of earlier versions have a checksum of each entry and no digest."""
+    if content[-_COMMENT:-64] == _MARK:
+        return content[-64:] == hashlib.sha256(content[:-64]).hexdigest().encode()
+    if content[-22:-18] != _BARE_END:
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.testzip() is None
 
 
 def restore(generators: Generators, state: Mapping[str, Any]) -> None:

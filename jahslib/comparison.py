@@ -137,9 +137,14 @@ def ranking(costs: pd.DataFrame) -> Ranking:
 
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
     """A diagram a panel (title -> ranking): methods at their mean ranks, a bar over those that Nemenyi's test does not
-    tell apart at `level`."""
+    tell apart at `level`. Without panels the figure says that there is nothing to rank."""
     import scikit_posthocs
 
+    if not panels:
+        figure, axis = plt.subplots(figsize=(0.65 * WIDTH, 0.6))
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "no ranking of fewer than three methods or two searches each", ha="center", va="center")
+        return figure
     colours = dict(zip(labels.values(), COLOURS, strict=False))
     heights = [0.9 + 0.17 * len(r.ranks) for r in panels.values()]
     figure, axes = plt.subplots(

@@ -40,6 +40,7 @@ class Settings:
     apply_early_stopping: stop after an epoch in which at least `stopping_after_n_skips` of the six nodes have Identity
         as most probable operation, with a probability above `early_stopping_threshold`.
     stable_epochs: stop, too, when the ranking of the operations has not changed for this many epochs (None: never).
+    grad_clip: largest norm of the weights' gradient; None does not clip.
     focal_loss_gamma, class_weight_smoothing: the loss, see `losses`.
     augment_validation: augment the batches of the architecture step, too, as the original seems to do.
 
@@ -52,7 +53,7 @@ class Settings:
     learning_rate_min: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 3e-4
-    grad_clip: float = 5.0
+    grad_clip: float | None = 5.0
     arch_learning_rate: float = 0.005
     arch_weight_decay: float = 1e-3
     order: Literal[1, 2] = 1
@@ -77,6 +78,25 @@ class Settings:
             raise UserError(f"surrogate_start: {self.surrogate_start} is outside 0..1")
         if not self.learning_rate >= self.learning_rate_min >= 0:
             raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise UserError(f"grad_clip: {self.grad_clip} lets nothing be trained; give a norm above 0, or None")
+        for name in ("learning_rate", "arch_learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name}: {getattr(self, name)} trains nothing; give a rate above 0")
+        for name, low, high in (
+            ("momentum", 0, 1),
+            ("weight_decay", 0, math.inf),
+            ("arch_weight_decay", 0, math.inf),
+            ("focal_loss_gamma", 0, math.inf),
+            ("class_weight_smoothing", 0, 1),
+            ("early_stopping_threshold", 0, 1),
+            ("stopping_after_n_skips", 1, math.inf),
+            ("stable_epochs", 1, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
+                raise UserError(f"{name}: {value}; give {allowed}")
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,9 @@ class Darts:
         device: str | torch.device = "cpu",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ):
+        for name, (_, labels) in (("training", train), ("validation", val)):
+            if len(labels) < 2:  # batch normalisation cannot train on one
+                raise UserError(f"DARTS: {len(labels)} {name} images; give at least 2")
         self.settings, self.device, self.augment = settings, torch.device(device), augment
         self.records: list[EpochRecord] = []
         self.stopped = ""
@@ -239,7 +262,8 @@ class Darts:
         loss = self._loss(train, self.alphas.detach(), s)
         self._weight_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._weights, self.settings.grad_clip)
+        if self.settings.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self._weights, self.settings.grad_clip)
         self._weight_optimizer.step()
         return loss.detach()
 
@@ -256,16 +280,21 @@ class Darts:
         Raises `UserError` when the file is damaged or anything of that differs.
         """
         state = checkpoints.read(path, self.device, again="search again")
-        if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
-            raise UserError(f"{path} belongs to a search with another {differing[0]}: search again in another place")
-        try:
-            self.supernet.load_state_dict(state["supernet"])
-        except RuntimeError as error:
-            raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
-        with torch.no_grad():
-            self.alphas.copy_(state["alphas"])
-        for optimizer, saved in zip((self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        checkpoints.restore(self.generators, state)
-        self.records = [EpochRecord(**record) for record in state["records"]]
-        self.stopped = state["stopped"]
+        with checkpoints.applied(path, again="remove it and search again"):
+            if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
+                raise UserError(
+                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
+                )
+            try:
+                self.supernet.load_state_dict(state["supernet"])
+            except RuntimeError as error:
+                raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
+            with torch.no_grad():
+                self.alphas.copy_(state["alphas"])
+            for optimizer, saved in zip(
+                (self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True
+            ):
+                checkpoints.restore_optimizer(optimizer, saved)
+            checkpoints.restore(self.generators, state)
+            self.records = [EpochRecord(**record) for record in state["records"]]
+            self.stopped = state["stopped"]

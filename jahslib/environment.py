@@ -27,20 +27,27 @@ def make(root: Path = ROOT) -> Path:
     A finished, unchanged environment costs milliseconds; one whose set-up was interrupted is made again from nothing.
     Two calls at once take turns.
 
-    Raises UserError if `.venv` is somebody else's, and subprocess.CalledProcessError if a step of the set-up fails.
+    Raises UserError if `root` is no copy of the project or `.venv` is somebody else's, and
+    subprocess.CalledProcessError if a step of the set-up fails.
     """
+    if missing := [name for name in ("requirements.lock", "pyproject.toml") if not (root / name).is_file()]:
+        raise UserError(
+            f"{root} has no {missing[0]}: this jahslib was installed as a package, with what it needs, and nothing is "
+            "left to set up; for the notebooks and their environment, run this in a copy of the project"
+        )
     venv, stamp = root / ".venv", root / ".venv" / "jahslib.stamp"
     python = venv / "bin" / "python"
     with _one_at_a_time(root / "requirements.lock"):
         wanted = _digest(root)
-        found = stamp.read_text() if stamp.exists() else None
-        if found == wanted and python.exists():
+        found = stamp.read_text(encoding="utf-8", errors="surrogateescape") if stamp.exists() else None
+        made_of, _, made_at = (found or "").partition("\n")
+        if made_of == wanted and python.exists():
             return python
         if found is None and venv.exists() and any(venv.iterdir()):
             raise UserError(f"{venv}: made by something else; remove it, or use it as it is with --python {python}")
         venv.mkdir(exist_ok=True)
-        stamp.write_text(UNFINISHED)
-        if found in (None, UNFINISHED) or not python.exists():
+        stamp.write_text(UNFINISHED, encoding="utf-8")
+        if made_at != f"{root}\n" or not python.exists():
             _say(f"making {venv} with Python {sys.version.split()[0]}")
             _empty(venv, keep=stamp)
             _run(sys.executable, "-m", "venv", venv)
@@ -49,15 +56,15 @@ def make(root: Path = ROOT) -> Path:
         uv = (python, "-m", "uv", "pip")
         _run(*uv, "sync", "--quiet", "--python", python, "--require-hashes", root / "requirements.lock")
         _run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "--editable", root)
-        stamp.write_text(wanted)
+        stamp.write_text(f"{wanted}\n{root}\n", encoding="utf-8", errors="surrogateescape")
         _say("ready")
     return python
 
 
 def _digest(root: Path) -> str:
-    """What the environment is made from; the place counts too, because an environment does not survive a move."""
+    """What the environment is made from; the place counts too, because its scripts name it and do not move along."""
     parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
-    return hashlib.sha256(b"\0".join([*parts, str(root).encode()])).hexdigest() + "\n"
+    return hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()
 
 
 def _empty(folder: Path, keep: Path) -> None:
@@ -89,10 +96,13 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Print the path of the environment's Python. Exit code: 0, 1 a step failed, 2 `.venv` is not ours, 130 Ctrl-C."""
+    """Print the path of the environment's Python.
+
+    Exit code: 0, 1 a step failed, 2 nothing to set up, not ours or not writable, 130 Ctrl-C.
+    """
     try:
         print(make())
-    except UserError as error:
+    except (UserError, OSError) as error:
         return refuse("set-up", error)
     except subprocess.CalledProcessError as error:
         print(f"set-up: failed ({error}); see the lines above, mend the cause and run it again", file=sys.stderr)

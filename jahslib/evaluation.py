@@ -1,9 +1,12 @@
 """The evaluation of one job where the executor runs it."""
 
+import errno
 import math
 import os
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -11,6 +14,9 @@ from threadpoolctl import ThreadpoolController
 
 from jahslib.errors import UserError
 from jahslib.problem import Job, Outcome, Problem
+
+# What a disk or a permission does, not the configuration that happened to be trained.
+UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @dataclass
@@ -33,9 +39,7 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
         # One BLAS thread: the matrices are small, other workers' threads are in the way of further ones (training that
         # watches ranks took three times as long), and sums must not be ordered by how many cores there are.
         with _thread_pools().limit(limits=1, user_api="blas"):
-            outcome = problem.evaluate(job)
-        outcome.metrics = {name: _plain(value) for name, value in outcome.metrics.items()}
-        outcome.epochs = _plain(outcome.epochs)
+            outcome = _checked(problem, problem.evaluate(job))
         bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
         if bad:
             status, reason = "failed", bad[0]
@@ -44,10 +48,35 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
             status, reason = "cut", "time limit"
     except UserError:  # a missing data set, say: every further trial would fail the same way
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise UserError(
+                f"problem {problem.name}: {reason_of(error)}; mend that and run again, the trial was not logged"
+            ) from error
+        status, reason, outcome = "failed", reason_of(error), Outcome({}, getattr(error, "epochs", 0.0))
+    except BaseException as error:  # `sys.exit` in a training script must end that trial and no more
         status, reason = "failed", reason_of(error)
         outcome = Outcome({}, getattr(error, "epochs", 0.0))
     return Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
+
+
+def _checked(problem: Problem, outcome: Any) -> Outcome:
+    """The outcome with Python's own numbers. Raises `UserError` where it is none, as every further one would be."""
+    place = f"problem {problem.name}: evaluate"
+    if not isinstance(outcome, Outcome):
+        raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")
+    for name, value in outcome.metrics.items():
+        outcome.metrics[name] = number = _plain(value)
+        if isinstance(number, Decimal | Fraction):
+            outcome.metrics[name] = float(number)
+        elif not isinstance(number, int | float):
+            raise UserError(f"{place} returned the metric {name}={value!r}; return a number")
+    outcome.epochs = charged = _plain(outcome.epochs)
+    if isinstance(charged, bool) or not isinstance(charged, int | float) or not 0 <= charged < math.inf:
+        raise UserError(f"{place} returned epochs={charged!r}; return the epochs charged, 0 or more")
+    return outcome
 
 
 @cache
@@ -62,6 +91,7 @@ def _plain(number: Any) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's kind and first line, as a trial log keeps it."""
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"[:300]
+    """An error's kind and first line, as a trial log keeps it: text that every reader of it can write again."""
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    reason = f"{type(error).__name__}: {first_line}"[:300]
+    return reason.encode(errors="backslashreplace").decode()  # lone surrogates, of a foreign file name say

@@ -46,13 +46,16 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
     Raises:
         UserError: no log, two of one name, or one with a trial outside a ConfigurationSpace; nothing is then written.
     """
-    runs = {name: _deepcave_files(recorded, log) for name, (recorded, log) in _read(logs).items()}
-    folders = []
+    runs: dict[str, dict[str, str]] = {}
+    for name, (recorded, log) in _read(logs).items():
+        folder = re.sub(r"[^\w=+-]", "-", name)  # DeepCAVE cuts names at their last dot
+        if folder in runs:
+            raise UserError(f"exports: {log} would be written to {folder}, as another log is; rename one of them")
+        runs[folder] = _deepcave_files(recorded, log)
     for name, files in runs.items():
-        folders.append(Path(out) / re.sub(r"[^\w=+-]", "-", name))  # DeepCAVE cuts names at their last dot
         for file, text in files.items():
-            paths.write(folders[-1] / file, text)
-    return folders
+            paths.write(Path(out) / name / file, text)
+    return [Path(out) / name for name in runs]
 
 
 def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str]:

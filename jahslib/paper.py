@@ -17,6 +17,7 @@ import typst
 
 from jahslib import paths, reported
 from jahslib.errors import UserError
+from jahslib.profiles import LEFT_OUT
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,15 @@ def profiles(root: Path | None = None) -> dict[str, str]:
 def build(root: Path | None = None) -> Path:
     """Compile the paper and return where it lies.
 
+    A study that was run in part (with some of its methods, say) keeps its section if that builds. If not, the paper
+    says in its place what the run left out, and so does a warning.
+
     Args:
         root: the folder that holds results/ and figs/ and receives paper.pdf; default `paths.outputs()`.
 
     Raises:
-        UserError: no notebook has records, a record or its file is missing, or the sources do not compile. A paper.pdf
-            that was there before stays as it was.
+        UserError: no notebook has records, a record or its file is missing from a whole run, or the sources do not
+            compile. A paper.pdf that was there before stays as it was.
     """
     root = Path(root or paths.outputs())
     chosen = profiles(root)
@@ -59,7 +63,7 @@ def build(root: Path | None = None) -> Path:
             shutil.copyfile(source, stage / source.name)
         for notebook, profile in chosen.items():
             _stage_records(root, notebook, profile, stage / "records" / notebook)
-        pdf = _compile(stage, chosen)
+        pdf = _compile_without_parts(stage, chosen)
     file = root / "paper.pdf"
     paths.write(file, pdf)
     return file
@@ -85,6 +89,31 @@ def _records(index: Path) -> dict[str, dict[str, Any]]:
         return json.loads(index.read_text(encoding="utf-8"))["records"]
     except (ValueError, KeyError) as error:
         raise UserError(f"paper: {index} is no index of records; run its notebook again") from error
+
+
+def _compile_without_parts(stage: Path, chosen: dict[str, str]) -> bytes:
+    """Leave out the studies run in part that stop the build: those that its message names, or else all of them."""
+    indices = {notebook: _records(stage / "records" / notebook / "records.json") for notebook in chosen}
+    parts = {notebook: index[LEFT_OUT]["value"] for notebook, index in indices.items() if LEFT_OUT in index}
+    missing: dict[str, str] = {}
+    while True:
+        rows = [{"key": n[:2], "profile": chosen[n], "left_out": missing[n]} for n in sorted(missing)]
+        (stage / "left_out.json").write_text(json.dumps(rows), encoding="utf-8")
+        try:
+            pdf = _compile(stage, {n: profile for n, profile in chosen.items() if n not in missing})
+        except UserError as error:
+            rest = {n: text for n, text in parts.items() if n not in missing}
+            named = {n: text for n, text in rest.items() if n in str(error)}
+            if not rest:
+                raise
+            missing |= named or rest
+            continue
+        for notebook, text in missing.items():
+            log.warning(
+                "paper: built without %s (profile %s), which was run without %s; run it whole for its section",
+                *(notebook, chosen[notebook], text),
+            )
+        return pdf
 
 
 def _compile(stage: Path, chosen: dict[str, str]) -> bytes:

@@ -1,14 +1,29 @@
 """Where the repository and its outputs lie; standard library only, because set-up runs before anything is installed."""
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def is_checkout(root: Path = ROOT) -> bool:
+    """Whether `root` is a copy of this project rather than the folder into which a wheel of it was installed."""
+    try:
+        described = (root / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r'(?m)^name = "jahslib"$', described) is not None
+
+
+def home() -> Path:
+    """Where data/, results/ and figs/ belong: the project's folder or, where a wheel is installed, the current one."""
+    return ROOT if is_checkout() else Path.cwd()
+
+
 def outputs() -> Path:
-    """The folder that holds results/ and figs/: the repository, or `$JAHSLIB_RESULTS` where that is set."""
-    return Path(os.environ.get("JAHSLIB_RESULTS") or ROOT).resolve()
+    """The folder that holds results/ and figs/: `$JAHSLIB_RESULTS` where that is set, else `home()`."""
+    return Path(os.environ.get("JAHSLIB_RESULTS") or home()).resolve()
 
 
 def results(profile: str, notebook: str) -> Path:

@@ -1,4 +1,4 @@
-"""Where data files are looked for: `$JAHSLIB_DATA`, `data/` beside the package, the system's packages; else a download.
+"""Where data files are looked for: `$JAHSLIB_DATA`, the project's `data/`, the system's packages; else a download.
 
 A place is named by a word in messages and results, never by its path.
 """
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from jahslib import archives
 from jahslib.errors import UserError
-from jahslib.paths import ROOT
+from jahslib.paths import home
 
+ROOT = home()  # of data/
 SYSTEM = Path("/usr/share/datasets")
 
 

@@ -8,13 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from ConfigSpace import ConfigurationSpace
 
 from jahslib.errors import UserError
-from jahslib.trials import Configuration, Trial, key
+from jahslib.trials import Configuration, Trial, key, mean_of
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace  # takes seconds, which a search of another space need not wait
 
 
 class Space(Protocol):
@@ -35,35 +37,57 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Objective:
-    """The metric to optimise. It is maximised when `best > worst`, minimised otherwise.
+    """The metric to optimise, and the range of its values.
 
-    `worst` is what a failed trial counts as; `best` is a bound that no trial passes, so that `cost` is never negative.
+    `worst` is what a failed trial counts as, and no value counts as more than it; `best` is a bound that no trial
+    passes, so that `cost` is never negative. It is maximised when `best > worst`. `maximize` may say so as well; alone
+    it stands for a metric from 0 to 1.
+
+    A `best` far beyond what can be reached flattens the logarithm of the cost, which grammar BO models, and changes its
+    decisions; BOHB's do not depend on it (`SmacBohb.cost`).
 
     Raises:
-        UserError: the bounds are equal, or one is not finite.
+        UserError: the bounds are equal, not finite, or on the other side of each other than `maximize` has them.
     """
 
     metric: str
-    best: float = 1.0
-    worst: float = 0.0
+    best: float = None  # type: ignore[assignment]  # a number once made
+    worst: float = None  # type: ignore[assignment]
+    maximize: bool | None = field(default=None, compare=False)
 
     def __post_init__(self):
+        upwards = self.maximize is not False
+        if self.best is None:
+            object.__setattr__(self, "best", 1.0 if upwards else 0.0)
+        if self.worst is None:
+            object.__setattr__(self, "worst", 0.0 if upwards else 1.0)
         if not (math.isfinite(self.best) and math.isfinite(self.worst) and self.best != self.worst):
             raise UserError(
                 f"objective {self.metric}: best={self.best}, worst={self.worst}; give two finite values that differ"
+            )
+        if self.maximize is None:
+            object.__setattr__(self, "maximize", self.best > self.worst)
+        elif self.maximize != (self.best > self.worst):
+            raise UserError(
+                f"objective {self.metric}: maximize={self.maximize} with best={self.best}, worst={self.worst}; "
+                "exchange the bounds, or leave maximize out"
             )
 
     def is_beyond_best(self, value: float) -> bool:
         """Whether a value is better than `best`, by more than rounding: then `best` is no bound."""
         return (value - self.best) / (self.best - self.worst) > 1e-9
 
+    def is_beyond_worst(self, value: float) -> bool:
+        """Whether a value is worse than `worst`, by more than rounding: it then counts as `worst`."""
+        return (self.worst - value) / (self.best - self.worst) > 1e-9
+
     def cost(self, metrics: Mapping[str, float]) -> float:
-        """Distance to `best`: 0 is ideal, larger is worse."""
-        return abs(self.best - metrics[self.metric])
+        """Distance to `best`: 0 is ideal, larger is worse, `worst_cost` the most."""
+        return min(abs(self.best - metrics[self.metric]), self.worst_cost)
 
     @property
     def worst_cost(self) -> float:
-        """Of a failed trial."""
+        """Cost charged to a failed trial."""
         return abs(self.best - self.worst)
 
     @classmethod
@@ -101,9 +125,9 @@ class Constraint:
         return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        """As it stands in a trial log: with six digits where they say it exactly, else with twelve."""
-        short = f"{self.bound:g}"
-        return f"{self.metric} {self.relation} {short if float(short) == self.bound else f'{self.bound:.12g}'}"
+        """As it stands in a trial log: with six or twelve digits where they say it exactly, else with all."""
+        texts = (f"{self.bound:g}", f"{self.bound:.12g}", repr(float(self.bound)))
+        return f"{self.metric} {self.relation} {next(text for text in texts if float(text) == self.bound)}"
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
@@ -197,11 +221,12 @@ class Problem(ABC):
     """Subclasses set the attributes and write `evaluate`; `known`, `epochs` and `describe` have defaults."""
 
     name: str
-    space: ConfigurationSpace | Space
+    space: "ConfigurationSpace | Space"
     fidelity: Fidelity
     objective: Objective
     constraints: tuple[Constraint, ...] = ()
     device: str = "cpu"
+    repeats: int = 1  # trainings of each configuration that reaches the highest fidelity, see `judged`
 
     @abstractmethod
     def evaluate(self, job: Job) -> Outcome:
@@ -221,17 +246,27 @@ class Problem(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Everything that makes two trial logs comparable, in JSON types; the log's fingerprint is made of it."""
-        return {
+        described = {
             "name": self.name,
             "space": self.space.to_serialized_dict(),
             "fidelity": self.fidelity.describe(),
             "objective": [self.objective.metric, self.objective.best, self.objective.worst],
             "constraints": [str(c) for c in self.constraints],
         }
+        return described if self.repeats == 1 else described | {"repeats": self.repeats}
+
+    def facts(self, configuration: Configuration) -> dict[str, float]:
+        """What `known` says, asked once for a configuration that optimizer and search loop look at in turn."""
+        wanted = key(configuration)
+        latest = self.__dict__.get("_latest_facts")
+        if latest is None or latest[0] != wanted:
+            latest = wanted, dict(self.known(dict(configuration)))
+            self.__dict__["_latest_facts"] = latest  # not by attribute: problems may be frozen data classes
+        return latest[1]
 
     def admits(self, configuration: Configuration) -> bool:
         """Whether every constraint that can be checked without training holds."""
-        known = self.known(configuration)
+        known = self.facts(configuration)
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
     def refuse_undeclared(self, trial: Trial) -> None:
@@ -278,9 +313,21 @@ class Problem(ABC):
         """The trials that may be the incumbent, those that succeeded at the highest fidelity, in the given order."""
         return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
 
+    def judged(self, trials: Iterable[Trial]) -> list[Trial]:
+        """What competes for the incumbent: each full trial, or where the problem asks for `repeats` each configuration
+        whose trainings are all there, as one trial with their mean metrics."""
+        if self.repeats == 1:
+            return self.full(trials)
+        groups: dict[str, list[Trial]] = {}
+        for trial in trials:
+            if trial.fidelity >= self.fidelity.high and trial.status != "rejected":
+                groups.setdefault(key(trial.configuration), []).append(trial)
+        means = [mean_of(group) for group in groups.values() if len(group) >= self.repeats]
+        return [t for t in means if t.status == "ok"]
+
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
-        """The best feasible trial at the highest fidelity; with none feasible, the least-violating one; else None."""
-        return min(self.full(trials), key=self.rank, default=None)
+        """The best feasible of what is `judged`; with none feasible, the least-violating one; else None."""
+        return min(self.judged(trials), key=self.rank, default=None)
 
     def verdict(self, trials: Iterable[Trial]) -> str:
         """One plain line on the result, with the statement that none was feasible where that is so."""
@@ -295,3 +342,21 @@ class Problem(ABC):
 
     def _shown(self) -> list[str]:
         return [self.objective.metric, *(c.metric for c in self.constraints)]
+
+
+def refuse_incomplete(problem: Any) -> None:
+    """Raise unless `problem` declares all that a search needs.
+
+    Raises:
+        UserError: it is no Problem, has no name, space, fidelity or objective, or no whole number of repeats.
+    """
+    if not isinstance(problem, Problem):
+        raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.problem.Problem")
+    wanted = {"name": str, "space": object, "fidelity": Fidelity, "objective": Objective}
+    for attribute, kind in wanted.items():
+        value = getattr(problem, attribute, None)
+        if not isinstance(value, kind) or value is None or value == "":
+            what = "a text" if kind is str else "a space" if kind is object else f"a {kind.__name__}"
+            raise UserError(f"problem {type(problem).__name__}: {attribute} is {value!r}; give it {what}")
+    if not isinstance(problem.repeats, int) or isinstance(problem.repeats, bool) or problem.repeats < 1:
+        raise UserError(f"problem {problem.name}: repeats={problem.repeats!r}; give 1 or more trainings")

@@ -2,14 +2,17 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from jahslib import cfg
 from jahslib.errors import UserError
+from jahslib.optimizer import checked_seed
 
 PROFILES = ("smoke", "cpu", "paper")
+LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, such as some of its methods
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,12 @@ Options = TypeVar("Options", bound=RunOptions)
 def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Options:
     """Options of the profile named in `given["profile"]`, overridden by whatever else in `given` is not None.
 
-    The device "auto" becomes "cuda" where there is one, else "cpu"; lists become tuples where an option is one.
+    The device "auto" becomes "cuda" where there is one, else "cpu"; lists become tuples where an option is one. The
+    text "none" stands for None, which says "as the profile has it", in every option that may be None.
 
     Raises:
-        UserError: an unknown profile or option, or a value of another type than the option's.
+        UserError: an unknown profile or option, a value of another type than the option's, or one with which no study
+            works, such as a device that is not there.
     """
     profile = given["profile"]
     if profile not in PROFILES:
@@ -45,13 +50,41 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
             raise UserError(f"parameter {name!r} is unknown{hint}")
     hints = get_type_hints(options)
-    named = {k: cfg.checked(v, hints[k], f"parameter {k}") for k, v in given.items() if v is not None}
+    named = {
+        k: None if cfg.says_none(v, hints[k]) else cfg.checked(v, hints[k], f"parameter {k}")
+        for k, v in given.items()
+        if v is not None
+    }
     made = options(**{**defaults[profile], **named})
-    if made.device != "auto":
-        return made
+    for name in ("seeds", "table_seeds"):
+        _refuse_seeds(name, getattr(made, name, ()))
+    refuse_less(made, 1, "workers", *(name for name in ("per_class", "batch_size") if name in known))
+    return replace(made, device=_device(made.device))
+
+
+def _device(name: str) -> str:
+    """The device that "auto" stands for, and any other as it is, if it is here. Raises `UserError` if not."""
+    if name == "cpu":
+        return name
+    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
     import torch
 
-    return replace(made, device="cuda" if torch.cuda.is_available() else "cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if int(name.partition(":")[2] or 0) >= count:
+        raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
+    return name
+
+
+def _refuse_seeds(option: str, seeds: Iterable[int]) -> None:
+    """Raise `UserError` for what is no seed, and for one given twice: two searches would share one trial log."""
+    seen: set[int] = set()
+    for seed in seeds:
+        if checked_seed(seed, option) in seen:
+            raise UserError(f"{option}: {seed} is given twice; give different ones")
+        seen.add(seed)
 
 
 def refuse_unknown(option: str, values: Iterable[str], known: Iterable[str]) -> None:

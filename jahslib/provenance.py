@@ -1,14 +1,15 @@
 """Where a result came from: commit, package versions, device."""
 
 import functools
+import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from jahslib.paths import ROOT
+from jahslib.paths import ROOT, is_checkout
 
 PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch", "gpytorch", "numpy")
 
@@ -23,8 +24,15 @@ def environment(device: str, threads: int | None = None) -> dict[str, Any]:
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit, with `+` when library or notebooks differ from it; empty outside a checkout."""
+    """The checkout's commit, with `+` when library or notebooks differ from it; empty outside a checkout.
+
+    A repository that merely surrounds an installed wheel or an unpacked archive says nothing of this code.
+    """
+    if not is_checkout(ROOT):
+        return ""
     try:
+        if not Path(_git("rev-parse", "--show-toplevel")).samefile(ROOT):
+            return ""
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--", "jahslib", "notebooks") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -32,9 +40,10 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    # GIT_DIR and its like, which git sets for its hooks, name another repository
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "-C", str(ROOT), *arguments]
+    return os.fsdecode(subprocess.run(command, env=env, capture_output=True, check=True).stdout).strip()
 
 
 @functools.cache
@@ -52,5 +61,10 @@ def versions() -> dict[str, str]:
 def device_name(device: str, threads: int | None = None) -> str:
     """A torch device for people: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
-    return f"cpu ({threads or torch.get_num_threads()} threads)"
+    if threads is None:
+        torch = sys.modules.get("torch")  # not imported for a problem that does without
+        threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return f"cpu ({threads} threads)"

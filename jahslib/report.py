@@ -41,10 +41,15 @@ class Report:
         self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
-        """To be NAME.csv; returned for the notebook to show."""
+        """To be NAME.csv; returned for the notebook to show.
+
+        A table without rows keeps its header. One without columns gets one of the name `nothing`, since a file that
+        begins without a header is no table to any reader.
+        """
         file = self.results / f"{name}.csv"
         self._add(name, {"kind": "table", "file": file.name, "about": about})
-        self._files[file] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        written = table if len(table.columns) else pd.DataFrame(columns=["nothing"])
+        self._files[file] = written.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         return table
 
     def figure(self, name: str, figure: Figure, about: str) -> None:

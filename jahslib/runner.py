@@ -30,6 +30,7 @@ from jahslib.paths import ROOT, outputs, results
 
 COMMON = ("profile", "device", "workers", "scheduler", "seeds", "fresh")  # parameters that every notebook has
 PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))"
+LONG = 300.0  # seconds; rates of smaller trainings make little of the originals' scale, so that more is asked about
 PAPERMILL_NOISE = re.compile(r"(Input|Output) Notebook:|Working directory:|Executing|Ending Cell|\[IPKernelApp\]|\s*$")
 
 
@@ -64,6 +65,7 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     add("--seeds", type=_seeds, metavar="0,1,2", help="seeds of every search (default: the profile's)")
     add("--python", type=_python, metavar="PATH", help="use this environment's Python and install nothing")
     add("--fresh", action="store_true", help="start over; without it, what is unfinished is resumed")
+    add("--yes", action="store_true", help="start the paper profile on a CPU too, whatever it takes")
     help = "set a parameter of every selected notebook that has it; may be repeated"
     add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=help)
     add("--check", action="store_true", help="check the options and stop")
@@ -91,7 +93,7 @@ def _seeds(text: str) -> list[int]:
 
 def _python(text: str) -> str:
     try:
-        usable = subprocess.run([text, "-c", PYTHON_VERSIONS], capture_output=True).returncode == 0
+        usable = subprocess.run([text, "-P", "-c", PYTHON_VERSIONS], capture_output=True).returncode == 0
     except OSError:
         usable = False
     if not usable:
@@ -174,6 +176,8 @@ def run(args: argparse.Namespace) -> int:
 
     for notebook, parameters in plan:
         studies.check(notebook.stem, parameters)
+    if args.profile == "paper" and device == "cpu":
+        _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
     with _lock(outputs() / "results" / args.profile) as token:
         for notebook, parameters in plan:
@@ -184,6 +188,31 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(astuple(row), widths, strict=True)).rstrip())
     return int(any(row.status != "ok" for row in rows[1:]))
+
+
+def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
+    """Say what the originals' scale takes on this CPU. Raises UserError if that is long and nobody said to go on."""
+    from jahslib.status import duration
+    from jahslib.studies import cost
+
+    parts, seconds, unknown = [], 0.0, 0.0
+    for notebook, parameters in plan:
+        left = cost.left(notebook.stem, parameters)
+        seconds, unknown = seconds + left.seconds, unknown + left.epochs
+        said = [f"{left.epochs:,.0f} epochs of unknown length"] if left.epochs else []
+        if left.seconds or not said:
+            said.insert(0, duration(left.seconds / workers))
+        parts.append(f"{notebook.stem[:2]} {' and '.join(said)}")
+    if seconds / workers < LONG and not unknown:
+        return
+    told = (
+        f"--profile paper on a CPU: at least {duration(seconds / workers)} of training "
+        f"with {workers} worker{'s' if workers > 1 else ''}, by the trials logged so far, most of them of fewer "
+        f"images and smaller networks ({', '.join(parts)})"
+    )
+    if not goes_on:
+        raise UserError(f"{told}; add --yes to start all the same, or use --profile cpu")
+    print(told, flush=True)
 
 
 def _find_device(wanted: str) -> tuple[str, str]:
@@ -197,7 +226,7 @@ def _find_device(wanted: str) -> tuple[str, str]:
             return "cuda" if wanted == "auto" else wanted, torch.cuda.get_device_name(index)
         if wanted != "auto":
             raise UserError(f"--device: no {wanted} here (CUDA devices: {count}); choose auto or cpu")
-    return "cpu", f"cpu ({_cores()} threads)"
+    return "cpu", "cpu (1 thread a training)"
 
 
 def _cores() -> int:
@@ -259,7 +288,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
     # Through a file, since a worker that outlives a dead kernel would hold a pipe open.
     with log.open("wb") as sink, log.open(encoding="utf-8", errors="replace") as source:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
-        child = subprocess.Popen(command, env=_environment(token), start_new_session=True, **pipes)
+        env = _environment(token, smoke=parameters["profile"] == "smoke")
+        child = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
         code, rest = None, ""
         while code is None:
             time.sleep(0.2)
@@ -278,9 +308,14 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
     return Row(notebook.stem, status, minutes, str(trials), device_name)
 
 
-def _environment(token: str) -> dict[str, str]:
+def _environment(token: str, *, smoke: bool) -> dict[str, str]:
     """A notebook's environment: absolute folders, this jahslib and this interpreter's kernel, whatever else is set."""
     env = os.environ | {"JAHSLIB_RUN": token, "JAHSLIB_RESULTS": str(outputs())}
+    env["PYTHONUTF8"] = "1"  # notebooks and logs are UTF-8 in any locale
+    # What is computed outside of a search: threads that wait for one another spin, on a busy machine for minutes.
+    env.setdefault("OMP_WAIT_POLICY", "passive")
+    if smoke:
+        env.setdefault("OMP_NUM_THREADS", "1")
     if env.get("JAHSLIB_DATA"):
         env["JAHSLIB_DATA"] = str(Path(env["JAHSLIB_DATA"]).expanduser().resolve())
     for name, first in (("PYTHONPATH", ROOT), ("JUPYTER_PATH", Path(sys.prefix, "share", "jupyter"))):

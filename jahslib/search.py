@@ -1,70 +1,29 @@
-"""The one search loop that every method of every study runs through.
+"""The one search loop that every method of every study runs through: `search` and its budget.
 
 It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then lets the optimizer
-hear of it. The log is a memo: the same search started again reads what is finished and goes on from there.
+hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
 """
 
-import logging
-import shutil
-import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from jahslib import provenance, spaces
+from jahslib import provenance
 from jahslib.errors import UserError
-from jahslib.evaluation import Evaluated, evaluate, reason_of
-from jahslib.problem import Job, Problem
+from jahslib.loop import Budget, Loop
+from jahslib.optimizer import Optimizer, checked_seed
+from jahslib.problem import Problem, refuse_incomplete
+from jahslib.repeats import Repeats
 from jahslib.triallog import TrialLog
-from jahslib.trials import History, Suggestion, Trial
+from jahslib.trials import History, Trial
+from jahslib.warm_start import described, renumbered
 from jahslib.workers import InProcess
 
-log = logging.getLogger(__name__)
+__all__ = ["Budget", "fingerprint", "search"]
 
-# An optimizer that proposes this many untrainable configurations in a row will not find a trainable one, and a problem
-# that fails this often in a row is broken.
-MAX_REJECTED_IN_A_ROW = 1000
-MAX_FAILED_IN_A_ROW = 50
-
-# More than the widest rung of any Hyperband plan in use: a bound on disk space, not on what can be continued.
-KEPT_CHECKPOINTS = 40
-
-
-class Optimizer(Protocol):
-    """What it proposes depends only on its settings, its seed and the history."""
-
-    def ask(self, history: History) -> Suggestion | None:
-        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Its settings and seed in JSON types, for the fingerprint."""
-        ...
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The search ends with whichever of these ends first.
-
-    `epochs` are summed over folds and never overspent, as far as `Problem.epochs` foretells what a trial is charged. A
-    log made under more trials or epochs is read as far as this budget goes, one made under more seconds as a whole.
-    """
-
-    trials: int | None = None
-    epochs: float | None = None
-    seconds: float | None = None
-
-    def __post_init__(self):
-        given = {k: v for k, v in vars(self).items() if v is not None}
-        if not given:
-            raise UserError("budget: empty; give trials, epochs or seconds")
-        for name, value in given.items():
-            if not value > 0:
-                raise UserError(f"budget: {name}={value} must be positive")
+LONGEST_NAME = 255  # bytes, of a file or folder on Linux
 
 
 def search(
@@ -80,41 +39,62 @@ def search(
     executor: Executor | None = None,
     workers: int = 1,
     fresh: bool = False,
+    warm_start: Iterable[Trial] = (),
     on_trial: Callable[[Trial, History], None] | None = None,
 ) -> History:
     """Run or resume one search and return its history.
+
+    What the log holds is a fact: the optimizer is told it and goes on from there, on any machine. Whether this machine
+    would have decided the same is a question of its own (`jahslib.replay`).
 
     Args:
         log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial; the optimizer has its own from its constructor.
         executor: any `concurrent.futures.Executor`; default is this process.
         workers: how many trials may be pending at once; at least 1.
+        warm_start: trials of another search on the same problem (`jahslib.warm_start.trials_of` reads them from its
+            log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
         on_trial: called after a trial is safe in the log.
 
     Raises:
-        UserError: no worker; choices that are no text, number or truth value; the log belongs to another search or is
-            in use; 50 trials in a row failed; a trial without the metrics that the problem names, or with a value
-            beyond the objective's `best`.
+        UserError: what is no problem, budget or seed, no worker, choices that are no text, number or truth value; the
+            log belongs to another search or is in use; 50 trials in a row failed; an outcome that is none, a trial
+            without the metrics that the problem names, or with a value beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
+    from jahslib import spaces  # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+
+    refuse_incomplete(problem)
+    spaces.refuse_unloggable(problem.space)
+    if not isinstance(budget, Budget):
+        raise UserError(
+            f"search: budget={budget!r}; give Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
+        )
     if workers < 1:
         raise UserError(f"search: workers={workers}; give 1 or more")
-    spaces.refuse_unloggable(problem.space)
+    seed = checked_seed(seed, "search: seed")
+    earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
+    executor = executor or InProcess()
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
-    header["fingerprint"] = fingerprint(problem, optimizer, seed)
+    header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = Path(log_path).absolute()
+    checkpoints = path.with_name(f"{path.name}.checkpoints")
+    if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
+        raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
     trial_log = TrialLog(path, header, fresh=fresh)
-    checkpoints = path.with_name(f"{path.name.removesuffix('.jsonl')}.checkpoints")
-    run = _Run(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
+    if problem.repeats > 1:
+        optimizer = Repeats(optimizer, problem)
+    run = Loop(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
     try:
+        run.begin_with(earlier)
         if not run.already_complete():
             run.replay()
             if not run.end:
-                run.live(executor or InProcess(), workers)
+                run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            run.leave_no_checkpoints()
     finally:
         trial_log.close()
     return run.history
@@ -123,227 +103,3 @@ def search(
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
     """What two searches must share for one to resume the other."""
     return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
-
-
-@dataclass
-class _Run:
-    """The state of one call of `search`."""
-
-    problem: Problem
-    optimizer: Optimizer
-    budget: Budget
-    log: TrialLog
-    checkpoints: Path
-    seed: int
-    labels: dict[str, Any]
-    on_trial: Callable[[Trial, History], None] | None
-    history: History = field(default_factory=History)
-    end: str = ""
-
-    def __post_init__(self):
-        self._overcharged = False
-        self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
-        self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
-        self._since = time.monotonic()
-
-    def elapsed(self) -> float:
-        """Seconds of search over all sessions; what a killed session did after its last trial is not known."""
-        return self._before + time.monotonic() - self._since
-
-    def already_complete(self) -> bool:
-        """True when the log says that this very budget, or the optimizer, was exhausted; then nothing is re-decided."""
-        end = self.log.end
-        same_budget = end is not None and end["budget"] == vars(self.budget)
-        if end is None or not (same_budget or end["reason"] == "optimizer"):
-            return False
-        self._recorded_events(ask=None, whole=same_budget)
-        self.end = end["reason"]
-        return True
-
-    def replay(self) -> None:
-        """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point."""
-        self._recorded_events(ask=self.optimizer.ask)
-
-    def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None, whole: bool = False) -> None:
-        recorded = {trial.id: trial for trial in self.log.trials}
-        for trial in self.log.trials:
-            if not whole and self._is_beyond(trial):
-                return
-            while len(self.history.suggestions) < trial.asked:
-                known = recorded.get(len(self.history.suggestions))
-                suggestion = known.suggestion() if known else ask and ask(self.history)
-                if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
-                    suggestion = Suggestion({}, self.problem.fidelity.low)
-                self.history.ask(suggestion)
-            self.history.finish(trial)
-
-    def _is_beyond(self, trial: Trial) -> bool:
-        """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
-        have decided, on what was foretold for this trial and what the others were charged."""
-        if trial.status == "rejected":
-            return False
-        spent = sum(t.epochs for t in self.history) + self._price_of(trial.suggestion())
-        trained = sum(t.status != "rejected" for t in self.history) + 1
-        if self.budget.epochs is not None and spent > self.budget.epochs:
-            self.end = "epochs"
-        elif self.budget.trials is not None and trained > self.budget.trials:
-            self.end = "trials"
-        return bool(self.end)
-
-    def live(self, executor: Executor, workers: int) -> None:
-        running: dict[Future, int] = {}
-        try:
-            for id in list(self.history.pending):  # lost in flight by a kill
-                running[self._submit(executor, id)] = id
-            while True:
-                while len(running) < workers and not self.end:
-                    id = self._next(bool(running))
-                    if id is None:
-                        break
-                    running[self._submit(executor, id)] = id
-                if not running:
-                    return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                # Futures that finish together are told in the order they were asked.
-                for future in sorted(done, key=running.__getitem__):
-                    self._record(running.pop(future), future)
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
-
-    def _next(self, others_running: bool) -> int | None:
-        """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
-        in_training = [id for id in self.history.pending if self._admits(id)]
-        trained = sum(t.status != "rejected" for t in self.history) + len(in_training)
-        if self.budget.trials is not None and trained >= self.budget.trials:
-            self.end = "trials"
-        elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
-            self.end = "seconds"
-        elif self._all_were_rejected():
-            self.end = f"none of {MAX_REJECTED_IN_A_ROW} suggestions in a row could be trained"
-        if self.end:
-            return None
-        suggestion = self.optimizer.ask(self.history)
-        if suggestion is None:
-            if not others_running:
-                self.end = "optimizer"
-            return None
-        if self.budget.epochs is not None:
-            committed = sum(t.epochs for t in self.history) + sum(map(self._price, in_training))
-            admitted = self.problem.admits(suggestion.configuration)
-            if admitted and committed + self._price_of(suggestion) > self.budget.epochs:
-                self.end = "epochs"
-                return None
-        return self.history.ask(suggestion)
-
-    def _all_were_rejected(self) -> bool:
-        tail = self.history.trials[-MAX_REJECTED_IN_A_ROW:]
-        return len(tail) == MAX_REJECTED_IN_A_ROW and all(t.status == "rejected" for t in tail)
-
-    def _admits(self, id: int) -> bool:
-        return self.problem.admits(self.history.suggestions[id].configuration)
-
-    def _price(self, id: int) -> float:
-        return self._price_of(self.history.suggestions[id])
-
-    def _price_of(self, suggestion: Suggestion) -> float:
-        return self.problem.epochs(self._stages(suggestion))
-
-    def _stages(self, suggestion: Suggestion) -> tuple[int, ...]:
-        ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
-        return (*(self.history.suggestions[i].fidelity for i in ancestors), suggestion.fidelity)
-
-    def _submit(self, executor: Executor, id: int) -> Future:
-        suggestion = self.history.suggestions[id]
-        if not self._admits(id):
-            rejected: Future = Future()
-            rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
-            return rejected
-        root = self.history.lineage(id)[0]
-        parent = suggestion.parent
-        deadline = None
-        if self.budget.seconds is not None:
-            deadline = time.time() + self.budget.seconds - self.elapsed()
-        job = Job(
-            configuration=suggestion.configuration,
-            stages=self._stages(suggestion),
-            # A promoted trial keeps the seed of its first ancestor: it is the same training, continued.
-            seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
-            restore=None if parent is None else self._checkpoint(parent),
-            save=None if suggestion.final else self._checkpoint(id),
-            deadline=deadline,
-        )
-        return executor.submit(evaluate, self.problem, job)
-
-    def _checkpoint(self, id: int) -> Path:
-        return self.checkpoints / f"trial-{id:05d}"
-
-    def _record(self, id: int, future: Future) -> None:
-        """Turn a finished future into a trial, write it down, and tell it."""
-        suggestion = self.history.suggestions[id]
-        try:
-            result = future.result()
-        except UserError:
-            raise
-        except Exception as error:  # the worker died, or its result could not be sent back
-            result = Evaluated("failed", reason=reason_of(error))
-        trial = Trial(
-            **vars(suggestion),
-            id=id,
-            status=result.status,
-            reason=result.reason,
-            metrics={**self.problem.known(suggestion.configuration), **result.outcome.metrics},
-            curve=result.outcome.curve,
-            outputs=result.outcome.outputs,
-            epochs=result.outcome.epochs,
-            seconds=result.seconds,
-            elapsed=self.elapsed(),
-            asked=len(self.history.suggestions),
-            worker=result.worker,
-            started=result.started,
-            finished=time.time(),
-        )
-        self.problem.refuse_undeclared(trial)
-        self._compare_charge(trial)
-        try:
-            self.log.append(trial, **self.labels)
-        except TypeError as error:
-            raise UserError(
-                f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "
-                "return numbers, texts, lists and dictionaries"
-            ) from error
-        self.history.finish(trial)
-        self._drop_checkpoints(trial)
-        if self.on_trial:
-            self.on_trial(trial, self.history)
-        self._give_up_if_broken(trial)
-
-    def _compare_charge(self, trial: Trial) -> None:
-        foretold = self.problem.epochs(self._stages(trial))
-        if trial.epochs > foretold and self.budget.epochs is not None and not self._overcharged:
-            self._overcharged = True
-            told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
-            log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
-
-    def _give_up_if_broken(self, trial: Trial) -> None:
-        if trial.status == "failed":
-            self._failed_in_a_row += 1
-            log.warning("%s trial %d failed: %s", self.log.path.stem, trial.id, trial.reason)
-        elif trial.status != "rejected":
-            self._failed_in_a_row = 0
-        if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
-            raise UserError(
-                f"{self.log.path.stem}: {MAX_FAILED_IN_A_ROW} trials in a row failed, the last with {trial.reason!r}; "
-                "mend that and run again to go on after them, or start over (fresh)"
-            )
-
-    def _drop_checkpoints(self, trial: Trial) -> None:
-        """Delete the continued parent's, and all but the newest of those that might still be continued.
-
-        A checkpoint missed later is no loss but time: the problem trains through the earlier stages again.
-        """
-        waiting = [t.id for t in self.history if not t.final]
-        for id in (trial.parent, *waiting[-KEPT_CHECKPOINTS - 1 : -KEPT_CHECKPOINTS]):
-            if id is not None:
-                shutil.rmtree(self._checkpoint(id), ignore_errors=True)

@@ -173,7 +173,7 @@ def epochs(place: Path) -> list[int]:
 def read_scalars(place: Path) -> Scalars:
     """Losses and accuracies of every epoch, as far as they are written."""
     file = place / "scalars.json"
-    return json.loads(file.read_text()) if file.exists() else []
+    return _read(file) if file.exists() else []
 
 
 def _epoch(given: int | str) -> int:
@@ -190,20 +190,27 @@ def _missing(place: Path) -> str:
     """There may be a training of that id, but of another network or data set."""
     said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
     for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
-        found = json.loads(other.read_text())
+        found = _read(other)
         return f"{said}: it is one of {found['network']} on {found['data']}; choose that network and data set"
     there = ", ".join(sorted(p.name for p in place.parent.glob("*") if (p / "made_of.json").exists()))
     return f"{said}; there are: {there or 'none'}"
 
 
 def _refuse_other(place: Path, wanted: dict[str, Any]) -> None:
-    found, wanted = json.loads((place / "made_of.json").read_text()), json.loads(json.dumps(wanted))
+    found, wanted = _read(place / "made_of.json"), json.loads(json.dumps(wanted))
     for key in wanted:
         if found.get(key) != wanted[key]:
             raise UserError(
                 f"pre_trained_id: {place.name!r} is a training with {key} {found.get(key)!r}, not {wanted[key]!r}; "
                 "give another id, or the settings it was made with"
             )
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: remove its folder and train again") from error
 
 
 def _measured(training: Training, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

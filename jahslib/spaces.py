@@ -6,14 +6,22 @@ space carries nothing from one call to the next.
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
-from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import (
+    CategoricalHyperparameter,
+    Hyperparameter,
+    NumericalHyperparameter,
+    OrdinalHyperparameter,
+)
+from ConfigSpace.hyperparameters.hp_components import ROUND_PLACES
+from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from jahslib.errors import UserError
@@ -23,10 +31,11 @@ from jahslib.trials import Configuration, key
 
 def plain(configuration: CSConfiguration) -> Configuration:
     """Active hyperparameters with Python's own types (ConfigSpace returns NumPy scalars and strings)."""
-    return {name: _python(configuration[name]) for name in sorted(configuration.keys())}
+    return {name: python(configuration[name]) for name in sorted(configuration.keys())}
 
 
-def _python(value: Any) -> Any:
+def python(value: Any) -> Any:
+    """With Python's own type."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -42,7 +51,7 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
         UserError: no such file, not JSON, or not a configuration of the space.
     """
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"configuration: no file {path}; give the path of an opt_cfg JSON") from error
     except ValueError as error:
@@ -82,8 +91,11 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
         for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
-            if not isinstance(_python(value), str | bool | int | float | None):
+            if not isinstance(own := python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
                 raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
+        for value, share in zip(getattr(hp, "choices", ()), getattr(hp, "probabilities", ()), strict=False):
+            if share == 0:
+                raise UserError(f"space: the choice {value!r} of {name} has weight 0; leave it out of the choices")
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:
@@ -111,15 +123,42 @@ def sample_where(
 def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
     """A fresh value of one hyperparameter from its prior."""
     state = np.random.RandomState(int(rng.integers(2**31)))
-    return _python(space[name].sample_value(seed=state))
+    return python(space[name].sample_value(seed=state))
 
 
-def mutate(space: ConfigurationSpace | Space, configuration: Configuration, rng: np.random.Generator) -> Configuration:
-    """With one of the active hyperparameters drawn afresh from its prior; what becomes active starts at its default."""
+def mutate(
+    space: ConfigurationSpace | Space,
+    configuration: Configuration,
+    rng: np.random.Generator,
+    newly_active: Literal["drawn", "default"] = "default",
+) -> Configuration:
+    """With one of the active hyperparameters drawn afresh from its prior; what becomes active is drawn as well, or
+    starts at its default."""
     if not isinstance(space, ConfigurationSpace):
         return space.mutate(configuration, rng)
     name = sorted(configuration)[rng.integers(len(configuration))]
+    if newly_active == "drawn":
+        return activated(space, {**configuration, name: drawn(space, name, rng)}, rng)
     return complete(space, {**configuration, name: resample(space, name, rng)})
+
+
+def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
+    """A fresh value of one hyperparameter from its prior. Faster than `resample`, with other values."""
+    return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
+
+
+def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.Generator) -> Configuration:
+    """Legal `values` made a configuration: what is inactive is dropped, what is active and has no value is drawn."""
+    known: Configuration = dict.fromkeys(space, NotSet)
+    for name in space:  # a parent comes before its children
+        if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
+            known[name] = rounded(values[name] if name in values else drawn(space, name, rng))
+    return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
+
+
+def rounded(value: Any) -> Any:
+    """As ConfigSpace gives values back: floats to so many decimals, so that equal configurations have equal keys."""
+    return round(value, ROUND_PLACES) if isinstance(value, float) else value
 
 
 def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.random.Generator) -> Configuration:
@@ -131,7 +170,7 @@ def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.rando
     name = movable[rng.integers(len(movable))]
     state = np.random.RandomState(int(rng.integers(2**31)))
     moved = np.atleast_1d(space[name].neighbors_values(configuration[name], n=1, seed=state))
-    return complete(space, {**configuration, name: _python(moved[0])})
+    return complete(space, {**configuration, name: python(moved[0])})
 
 
 def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[float]:
@@ -148,17 +187,26 @@ def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[flo
     return point
 
 
+def _is_scalar_for(hyperparameter: Hyperparameter, value: Any) -> bool:
+    """Whether a value is of a kind that `legal_value` can judge: it takes [0.1] for .1, and true for 1."""
+    if isinstance(hyperparameter, NumericalHyperparameter):
+        return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, str | int | float | np.generic)
+
+
 def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
     """Make `values` valid: drop what became inactive, give what became active its default.
 
     Raises:
         UserError: a value lies outside its hyperparameter's range, or a name is not in the space.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"configuration: {values!r}; give a mapping of hyperparameters' names to values")
     unknown = sorted(set(values) - set(space.keys()))
     if unknown:
         raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(sorted(space))}")
     for name, value in values.items():
-        if not space[name].legal_value(value):
+        if not _is_scalar_for(space[name], value) or not space[name].legal_value(value):
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
     full = {name: values.get(name, space[name].default_value) for name in space}
     return plain(deactivate_inactive_hyperparameters(full, space))

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -29,6 +29,7 @@ from jahslib.triallog import data_name
 log = logging.getLogger(__name__)
 
 STATUSES = ("ok", "failed", "rejected", "cut")
+FOREIGN = "is no trial log"
 TAIL = 256  # bytes before the place reached that must still be there; a trial's line ends with its times
 
 
@@ -40,9 +41,9 @@ class Watch:
     the log's header where not given.
 
     `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
-    the best feasible one of these, NaN without any; `epochs` are those charged; `last` is the time at which the newest
-    trial finished, `end` the line that closed the search, if no trial came after it; `trouble` says what cannot be
-    read.
+    the best feasible one of these, NaN without any; `epochs` are those charged, `seconds` those that they took; `last`
+    is the time at which the newest trial finished, `end` the line that closed the search, if no trial came after it;
+    `trouble` says what cannot be read.
     """
 
     path: Path
@@ -60,7 +61,7 @@ class Watch:
         self.header, self.end = {}, None
         self.statuses: Counter[str] = Counter()
         self.full = 0
-        self.epochs, self.best, self.last, self.trouble = 0.0, math.nan, math.nan, ""
+        self.epochs, self.seconds, self.best, self.last, self.trouble = 0.0, 0.0, math.nan, math.nan, ""
         self._place, self._tail, self._lines, self._seen = 0, b"", 0, (-1, -1)
 
     @property
@@ -89,26 +90,28 @@ class Watch:
                 if file.read(len(self._tail)) != self._tail:  # begun afresh
                     self._start_over()
                     file.seek(0)
-                new = file.read()
+                self._seen = now.st_size, now.st_mtime_ns
+                self._read(file)
         except FileNotFoundError:  # not begun
             self._start_over()
-            return
         except OSError as error:
             self.trouble = f"cannot be read ({error.strerror})"
-            return
-        self._seen = now.st_size, now.st_mtime_ns
-        new = new[: new.rfind(b"\n") + 1]
-        if self.trouble or not new:
-            return
-        self._place += len(new)
-        self._tail = (self._tail + new)[-TAIL:]
-        for line in new.splitlines():
+
+    def _read(self, file: BinaryIO) -> None:
+        for line in file:  # one at a time: a log may have 100 MB
+            if self.trouble or not line.endswith(b"\n"):
+                return
+            self._place += len(line)
+            self._tail = (self._tail + line)[-TAIL:]
             self._lines += 1
             try:
-                self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError):
+                record = json.loads(line)
+                if self._lines == 1 and not (isinstance(record, dict) and record.get("kind") == "header"):
+                    self.trouble = FOREIGN
+                    return
+                self._take(record)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.trouble = f"line {self._lines} is damaged"
-                return
 
     def _take(self, record: dict[str, Any]) -> None:
         match record["kind"]:
@@ -129,11 +132,13 @@ class Watch:
 
     def _count(self, trial: dict[str, Any]) -> None:
         self.statuses[trial["status"]] += 1
-        self.epochs += trial["epochs"]
+        self.epochs += trial.get("epochs", 0.0)
+        self.seconds += trial.get("seconds", 0.0)
         self.last = trial["finished"]
         metrics = trial["metrics"]
         assert self.objective is not None and self.constraints is not None
-        if trial["status"] != "ok" or not trial["final"]:
+        highest = self.problem.get("fidelity", [0, math.inf])[1]
+        if trial["status"] != "ok" or trial["fidelity"] < highest:
             return
         self.full += 1
         if any(c.violation(metrics) for c in self.constraints):
@@ -193,11 +198,11 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     folder = (outputs() / "results" if folder is None else Path(folder)).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one with trial logs, such as results/")
-    watches = [Watch(path) for path in sorted(folder.rglob("*.jsonl"))]
+    watches = [Watch(path) for path in sorted(folder.rglob("*.jsonl")) if path.is_file()]
     now, held = time.time(), _held_open()
     for watch in watches:
         watch.look()
-        if watch.trouble:
+        if watch.trouble not in ("", FOREIGN):
             log.warning("trial log %s: %s", watch.path, watch.trouble)
     # an empty file is a search that is just beginning; anything else without a header is no trial log
     watches = [w for w in watches if w.header or not w.trouble]

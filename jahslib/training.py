@@ -159,8 +159,15 @@ class Training:
                 self._graphed_step = None  # the rate is a constant of the captured step
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller."""
-        return list(order.split(self.recipe.batch_size))
+        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller.
+
+        A single image that is left over is left out where a layer normalises by the batch, of which one is none.
+        """
+        batches = list(order.split(self.recipe.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
+            return batches[:-1] if by_batch else batches
+        return batches
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
@@ -202,17 +209,18 @@ class Training:
 
         `weights_only_continuation` leaves the optimizer fresh, as the original of study 07 does between rungs; weights
         (with the running statistics of batch normalisation), epoch and generators continue. Raises `UserError` when
-        the file is damaged, holds another network or comes from another kind of device.
+        the file is damaged, holds another network or optimizer or comes from another kind of device.
         """
         state = checkpoints.read(path, self.device)
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
-        if not weights_only_continuation:
-            self.optimizer.load_state_dict(state["optimizer"])
-        checkpoints.restore(self.generators, state)
-        self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
+        with checkpoints.applied(path):
+            try:
+                self.model.load_state_dict(state["model"])
+            except RuntimeError as error:
+                raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
+            if not weights_only_continuation:
+                checkpoints.restore_optimizer(self.optimizer, state["optimizer"])
+            checkpoints.restore(self.generators, state)
+            self.epoch, self.losses = state["epoch"], list(state.get("losses", []))
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
     def restart_optimizer(self) -> None:

@@ -4,6 +4,8 @@ The first line is the header (what was searched, how, and on what); each further
 that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it.
 """
 
+import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -12,14 +14,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
 from jahslib.errors import UserError
-from jahslib.trials import Trial
+from jahslib.trials import Status, Trial
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
 _REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _BIRTH = b'{"kind": "header"'  # what every log begins with
@@ -72,29 +75,51 @@ class TrialLog:
 
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
         self.path = Path(path)
-        if self.path.exists() and not fresh:
-            refuse_other_search(self.path, header["fingerprint"])  # before anything is touched
+        self._file = self._locked()
+        try:
+            content = self._file.read()
+            if not fresh:
+                logged = _matching(self.path, content, header["fingerprint"])
+            else:
+                _refuse_foreign(self.path, content)
+                logged = None
+            if logged is None or logged.is_blank:
+                self._file.truncate(0)
+                self._append({"kind": "header", "format": FORMAT, **header})
+                logged = LoggedSearch(json.loads(json.dumps(_finite(header))), [], None)
+            else:
+                self._cut_torn_line(content)
+        except BaseException:
+            self._file.close()
+            raise
+        self.header, self.trials, self.end = logged.header, logged.trials, logged.end
+
+    def _locked(self) -> BinaryIO:
+        """The file, opened for appending and locked; for reading alone where it cannot be written, for a finished
+        search needs no more."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+b", buffering=0)
-        except OSError as error:
-            raise UserError(
-                f"trial log {self.path}: cannot be opened ({error.strerror}); give another place"
-            ) from error
+            _refuse_device(self.path)
+            try:
+                file = open(self.path, "a+b", buffering=0)
+            except PermissionError:
+                file = open(self.path, "rb", buffering=0)
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+                file = open(self.path, "rb", buffering=0)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"trial log {self.path}: cannot be opened ({why}); give another place") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
+            file.close()
             raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
-        if fresh:
-            self._file.truncate(0)
-        self._cut_torn_line()
-        recorded = read(self.path) if self._file.seek(0, os.SEEK_END) else None
-        if recorded is None or recorded.is_blank:
-            self._file.truncate(0)
-            self._append({"kind": "header", "format": FORMAT, **header})
-            recorded = read(self.path)
-        self.header, self.trials, self.end = recorded.header, recorded.trials, recorded.end
+        file.seek(0)
+        return file
 
     def append(self, trial: Trial, **labels: Any) -> None:
         """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
@@ -110,22 +135,35 @@ class TrialLog:
 
     def _append(self, record: dict[str, Any]) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
+        self._refuse_lost()
         start = self._file.seek(0, os.SEEK_END)
         try:
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file.truncate(start)
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
             self._file.close()
             raise LogWriteError(
                 error.errno,
                 f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume",
             ) from error
 
-    def _cut_torn_line(self) -> None:
-        self._file.seek(0)
-        content = self._file.read()
+    def _refuse_lost(self) -> None:
+        """Notice that the file is gone from its place: what is written to a deleted file ends with the process."""
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:
+            there = False
+        if not there:
+            self._file.close()
+            raise LogWriteError(
+                errno.ENOENT,
+                f"trial log {self.path}: deleted or replaced while the search ran; put it back and run again to resume",
+            )
+
+    def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             self._file.truncate(whole)
@@ -136,18 +174,27 @@ def read(path: Path) -> LoggedSearch:
     """Read a log; a torn last line is ignored.
 
     Raises:
-        UserError: no such log, or a line before the last that is damaged or there twice.
+        UserError: no such log, one of another format, or a line before the last that is damaged or there twice.
     """
+    return _parsed(Path(path), _content(Path(path)))
+
+
+def _parsed(path: Path, content: bytes) -> LoggedSearch:
     header, trials, end, ids = None, [], None, set()
-    for number, record in _records(Path(path)):
+    for number, record in _records(path, content):
         match record.pop("kind", None):
-            case "header" if number == 1 and isinstance(record.get("fingerprint"), dict):
+            case "header" if number == 1 and _describes_a_search(record.get("fingerprint")):
                 header = record
-            case "trial" if header is not None and _REQUIRED <= set(record) and record["id"] not in ids:
+                if record.get("format", FORMAT) != FORMAT:
+                    raise UserError(
+                        f"trial log {path}: has format {record['format']!r}, this version of jahslib reads {FORMAT}; "
+                        "read it with the version that wrote it"
+                    )
+            case "trial" if header is not None and _is_trial(record, len(trials)) and record["id"] not in ids:
                 trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
                 ids.add(record["id"])
                 end = None
-            case "end" if header is not None:
+            case "end" if header is not None and isinstance(record.get("budget"), dict) and "reason" in record:
                 end = record
             case _:
                 raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
@@ -156,8 +203,36 @@ def read(path: Path) -> LoggedSearch:
     return LoggedSearch(header, trials, end)
 
 
+def _describes_a_search(fingerprint: Any) -> bool:
+    """Whether a header's fingerprint has the two descriptions that readers look into."""
+    return isinstance(fingerprint, dict) and all(
+        isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
+    )
+
+
+def _is_trial(record: dict[str, Any], before: int) -> bool:
+    """Whether a line's fields are of the kinds and in the ranges that readers rely on; `before`: trials before it."""
+    if not (_REQUIRED <= set(record) and _is_count(record["id"])):
+        return False
+    id, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
+    if not (_is_count(asked) and id < asked <= before + MOST_PENDING):
+        return False
+    if not (parent is None or (_is_count(parent) and parent < id)):
+        return False
+    numbers = [record["fidelity"], *(record.get(name, 0.0) for name in ("epochs", "seconds", "elapsed"))]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf for v in numbers):
+        return False
+    mappings = [record["configuration"], record["metrics"], record.get("curve", {}), record.get("outputs", {})]
+    return record["status"] in get_args(Status) and all(isinstance(value, dict) for value in mappings)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _content(path: Path) -> bytes:
     try:
+        _refuse_device(path)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
@@ -165,37 +240,60 @@ def _content(path: Path) -> bytes:
         raise UserError(f"trial log {path}: cannot be read ({error.strerror}); give a file that can") from error
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    content = _content(path)
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+def _refuse_device(path: Path) -> None:
+    """Raise where there is something that keeps no lines, such as /dev/null, or that opening would wait for."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
+
+
+def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    start = number = 0
+    while (end := content.find(b"\n", start)) >= 0:  # line by line: logs may have 100 MB, and copies are as large
+        number += 1
         try:
-            record = json.loads(line)
-        except ValueError as error:
+            record = json.loads(content[start:end])
+        except (ValueError, RecursionError) as error:
             raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+        start = end + 1
         yield number, record if isinstance(record, dict) else {}
 
 
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raises UserError when an existing file is no trial log, or its fingerprint is not this one: says what differs.
+    """Raise unless a search of this fingerprint may go on with the file, or take it over; nothing is written.
 
-    A log without a trial is nobody's.
+    A log that holds no trial may be taken over by any search.
+
+    Raises:
+        UserError: the file is no trial log, or one of another search; says what differs.
     """
-    content = _content(path)
+    _matching(path, _content(path), fingerprint)
+
+
+def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> LoggedSearch | None:
+    """The search of this fingerprint in a file, None where there is none yet. Raises as `refuse_other_search`."""
     if b"\n" not in content:  # not even a whole header: torn at birth, if a log at all
-        if content.startswith(_BIRTH) or _BIRTH.startswith(content):
-            return
+        _refuse_foreign(path, content)
+        return None
+    logged = _parsed(path, content)
+    if not logged.is_blank:
+        refuse_difference(path, logged.fingerprint, fingerprint, "another search")
+    return logged
+
+
+def _refuse_foreign(path: Path, content: bytes) -> None:
+    if not (content.startswith(_BIRTH) or _BIRTH.startswith(content)):
         raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
-    logged = read(path)
-    if logged.is_blank:
-        return
-    found, wanted = logged.fingerprint, json.loads(json.dumps(_finite(fingerprint)))
-    differing = list(_differences(found, wanted))
+
+
+def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    """Raise `UserError` where two descriptions in JSON types, one from a log, are not the same: `what` made the log."""
+    differing = list(_differences(found, json.loads(json.dumps(_finite(wanted)))))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         other_data = all(difference.split(": ")[0].endswith("digest") for difference in differing)
         mend = "find the data that it was made with (see data/README.md)" if other_data else "use the same settings"
         raise UserError(
-            f"trial log {path}: made by another search; differs in {'; '.join(differing[:3])}{more}; "
+            f"trial log {path}: made by {what}; differs in {'; '.join(differing[:3])}{more}; "
             f"{mend}, use another folder, or start over (fresh)"
         )
 

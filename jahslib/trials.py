@@ -1,13 +1,14 @@
 """Suggestions, trials and the history: the records that search loop, optimizers and trial log exchange."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args
 
 Configuration = dict[str, Any]
 Status = Literal["ok", "failed", "rejected", "cut"]
-Origin = Literal["", "initial", "random", "model", "variation"]
+Origin = Literal["", "initial", "random", "model", "variation", "repeat"]
 
 
 def key(configuration: Configuration) -> str:
@@ -21,8 +22,8 @@ class Suggestion:
 
     `parent` is the trial whose checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan.
     `final` marks a trial that nothing will continue. `origin` says where the configuration comes from: the initial
-    design, a random draw, a model, or variation of earlier ones; empty where the optimizer does not tell. It is no part
-    of the decision, so two suggestions that differ in nothing else are equal.
+    design, a random draw, a model, variation of earlier ones, or a repetition that was asked for; empty where the
+    optimizer does not tell. It is no part of the decision, so two suggestions that differ in nothing else are equal.
     """
 
     configuration: Configuration
@@ -66,6 +67,37 @@ class Trial(Suggestion):
         return dict(vars(self))
 
 
+def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
+    """The share of each origin among the configurations of trials, or of a history.
+
+    Each configuration counts once, by the first of its trials that tells an origin; one without does not count. Empty
+    where none tells, as in logs made before origins were kept.
+    """
+    told: dict[str, Origin] = {}
+    for trial in trials:
+        if trial.origin:
+            told.setdefault(key(trial.configuration), trial.origin)
+    counts = Counter(told.values())
+    return {origin: counts[origin] / len(told) for origin in get_args(Origin) if counts[origin]}
+
+
+def mean_of(trials: Sequence[Trial]) -> Trial:
+    """Several trainings of one configuration as one trial: the last of them, with the metrics' means and all charges.
+
+    It is ok only if all of them are: a configuration that fails at times is no result.
+    """
+    bad = next((t for t in trials if t.status != "ok"), None)
+    names = set.intersection(*(set(t.metrics) for t in trials))
+    return replace(
+        trials[-1],
+        status=bad.status if bad else "ok",
+        reason=bad.reason if bad else "",
+        metrics={name: sum(t.metrics[name] for t in trials) / len(trials) for name in sorted(names)},
+        epochs=sum(t.epochs for t in trials),
+        seconds=sum(t.seconds for t in trials),
+    )
+
+
 @dataclass(frozen=True)
 class Asked:
     """The event that suggestion number `id` was made."""
@@ -79,7 +111,8 @@ class History:
 
     This is the whole input of an optimizer beside its seed. Iterating gives the finished trials in completion order.
     It only grows, and keeps what every decision needs at hand, so that a decision costs the same after ten thousand
-    trials as after ten: `trained` are the finished trials but the rejected ones, `spent` the epochs charged so far.
+    trials as after ten: `trained` are the finished trials but the rejected ones, `spent` the epochs charged so far,
+    `rejected_in_a_row` the rejected trials since the last other one.
     """
 
     def __init__(self):
@@ -89,6 +122,7 @@ class History:
         self.pending: dict[int, Suggestion] = {}
         self.suggestions: list[Suggestion] = []
         self.spent = 0.0
+        self.rejected_in_a_row = 0
         self._keys: set[str] = set()
 
     def ask(self, suggestion: Suggestion) -> int:
@@ -104,7 +138,9 @@ class History:
         """Record that a pending trial has finished."""
         del self.pending[trial.id]
         self.trials.append(trial)
+        self.rejected_in_a_row += 1
         if trial.status != "rejected":
+            self.rejected_in_a_row = 0
             self.trained.append(trial)
         self.spent += trial.epochs
         self.events.append(trial)

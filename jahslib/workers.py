@@ -5,24 +5,51 @@ import os
 import pickle
 import sys
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 from jahslib.errors import UserError
+from jahslib.evaluation import reason_of
+
+ANSWER_SECONDS = 30.0  # for a cluster's workers to say whether they can load a job; the first import takes some
 
 
 class InProcess(Executor):
-    """Runs each job at once in the caller; the default, and the easiest to debug."""
+    """Runs each job at once in the caller; the default, and the easiest to debug.
+
+    Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
+    other spin, and sums must not be ordered by how many cores there are.
+    """
+
+    threads = 1
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
+        """Run the job and return its finished future."""
         future: Future = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with _one_torch_thread():
+                result = fn(*args, **kwargs)
         except Exception as error:
             future.set_exception(error)
+        else:
+            future.set_result(result)
         return future
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    torch = sys.modules.get("torch")  # not imported for a problem that does without
+    before = torch.get_num_threads() if torch else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 class LocalProcesses(Executor):
@@ -98,15 +125,67 @@ class LocalProcesses(Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
+class OnCluster(Executor):
+    """A Dask cluster's workers, of which each is asked once, before the first job, whether it can load such a job.
+
+    Where one cannot, Dask itself fails every job or waits for ever, depending on who could not.
+
+    Raises:
+        UserError: from `submit`, a job that cannot be sent, or a worker that cannot load it or does not answer.
+    """
+
+    def __init__(self, client: Any):
+        self._client, self._executor, self._tried = client, client.get_executor(retries=0), False
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        """Have a worker run the job."""
+        if not self._tried:
+            self._try_out((fn, args, kwargs))
+        return self._executor.submit(fn, *args, **kwargs)
+
+    def _try_out(self, job: tuple) -> None:
+        from distributed.protocol.pickle import dumps
+
+        try:
+            sent = dumps(job)
+        except Exception as error:
+            raise UserError(f"scheduler: the problem cannot be sent to workers ({error})") from error
+        asking = ThreadPoolExecutor(1)
+        try:
+            answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)
+        except Exception as error:  # of Dask's own, or none in time
+            answers = {"the cluster": reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS} s"}
+        finally:
+            asking.shutdown(wait=False)
+        if wrong := {place: str(answer) for place, answer in answers.items() if answer}:
+            place, reason = next(iter(wrong.items()))
+            raise UserError(
+                f"scheduler: {place} cannot load the problem ({reason}); start scheduler and workers with the same "
+                "packages, and with the folder of its module in PYTHONPATH"
+            )
+        self._tried = True
+
+
+def _cannot_load(sent: bytes) -> str:
+    """Run by a worker: why it cannot load a job, empty where it can."""
+    from distributed.protocol.pickle import loads
+
+    try:
+        loads(sent)
+    except Exception as error:
+        return reason_of(error)
+    return ""
+
+
 def _set_up() -> None:
-    """One thread of torch's and of each BLAS, and no life beyond that of the process that started this one."""
+    """One thread of torch's and of each BLAS; exit when the parent process dies."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for the libraries that are loaded later
-    import torch
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # a problem that needs none does not wait for its import
+        torch.set_num_threads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
@@ -131,7 +210,7 @@ def pool(workers: int = 1, scheduler: str | None = None):
     if scheduler:
         client = _connect(scheduler)
         try:
-            yield client.get_executor(retries=0)
+            yield OnCluster(client)
         finally:
             client.close()
     elif workers == 1:

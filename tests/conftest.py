@@ -7,7 +7,16 @@ import time
 
 import pytest
 import torch
-from ConfigSpace import Categorical, ConfigurationSpace, Float, InCondition, Integer, OrdinalHyperparameter
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    EqualsCondition,
+    Float,
+    InCondition,
+    Integer,
+    OrdinalHyperparameter,
+)
 
 from jahslib import archives, data, places
 from jahslib.errors import UserError
@@ -24,6 +33,16 @@ def conditional_space() -> ConfigurationSpace:
     rate = Float("rate", (1e-5, 0.1), log=True, default=0.01)
     space.add(layers, width, rate, OrdinalHyperparameter("kernel", [3, 5, 7]), Categorical("norm", [True, False]))
     space.add(InCondition(width, layers, [2, 3]))
+    return space
+
+
+def rich_space() -> ConfigurationSpace:
+    """Log integers, a constant, an ordinal, a choice of one, conditions, and choices of mixed types."""
+    space = conditional_space()
+    only, mixed = Categorical("only", ["one"]), Categorical("mixed", ["auto", 1.0, 2])
+    space.add(Integer("units", (1, 64), log=True), Constant("fixed", "as ever"), only, mixed)
+    space.add(Categorical("sampling", [None, "1", 1.5]), OrdinalHyperparameter("grade", ["low", 2, 3.5]))
+    space.add(EqualsCondition(space["units"], mixed, 1.0))
     return space
 
 
@@ -66,6 +85,21 @@ class Toy(Problem):
         accuracy = 1 / (1 + abs(math.log10(c.get("rate", 1e-3)) + 3)) * (1 - 0.5 / job.fidelity)
         precision = c["kernel"] / 7 - 0.01 * (job.seed % 5)
         return Outcome({"accuracy": accuracy, "precision": precision}, self.epochs(job.stages))
+
+
+class RichToy(Toy):
+    """The same on a space with every kind of hyperparameter; with `spoils`, `evaluate` empties what it is given."""
+
+    spoils = False
+
+    def __init__(self, constraints=(), space=None, **options):
+        super().__init__(constraints, space or rich_space(), **options)
+
+    def evaluate(self, job):
+        outcome = super().evaluate(job)
+        if self.spoils:
+            job.configuration.clear()
+        return outcome
 
 
 SIZE = Constraint("size", "<=", 600)

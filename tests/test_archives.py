@@ -1,9 +1,12 @@
+import concurrent.futures
 import gzip
 import hashlib
 import http.server
 import io
+import os
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -144,13 +147,44 @@ def server(monkeypatch):
         running.shutdown()
 
 
-def test_download_writes_the_verified_file_and_overwrites_an_old_part(tmp_path, server):
+def test_download_writes_the_verified_file_and_deletes_old_parts(tmp_path, server):
     target = tmp_path / "data" / "a.bin"
     target.parent.mkdir()
-    (target.parent / "a.bin.part").write_bytes(b"left over by a killed run" * 20_000)
+    for name in ("a.bin.part", "a.bin.x1y2.part"):
+        (target.parent / name).write_bytes(b"left over by a killed run" * 20_000)
+        os.utime(target.parent / name, (0, 0))
     archives.download([f"{server}/good"], EXPECTED, target)
     assert target.read_bytes() == CONTENTS
     assert [p.name for p in target.parent.iterdir()] == ["a.bin"]
+
+
+def test_downloads_of_one_file_at_a_time_do_not_meet(tmp_path, server):
+    """The slow one is stopped half-way while the other begins and ends; its file is neither used nor swept away."""
+    half, done = threading.Event(), threading.Event()
+    target = tmp_path / "a.bin"
+    verify = archives.verify
+
+    def slow():
+        with archives._part(target) as file:
+            file.write(CONTENTS[:1000])
+            file.flush()
+            os.utime(file.name, (0, 0))
+            half.set()
+            done.wait(30)
+            file.write(CONTENTS[1000:])
+            file.flush()
+            verify(Path(file.name), EXPECTED)
+            os.replace(file.name, target)
+
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        first = executor.submit(slow)
+        half.wait(30)
+        archives.download([f"{server}/good"], EXPECTED, target)
+        assert target.read_bytes() == CONTENTS
+        done.set()
+        first.result(30)
+    assert target.read_bytes() == CONTENTS
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_download_goes_on_to_the_next_mirror(tmp_path, server, capsys):

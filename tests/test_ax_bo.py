@@ -73,6 +73,25 @@ class TestOptions:
         assert (o.max_epochs, o.trials, o.weight_decay, o.data, o.lr) == (3, 8, 1e-4, ("digits",), 0.03)
         assert options().max_epochs == 2
 
+    def test_a_file_with_the_originals_nested_keys(self, tmp_path, caplog):
+        path = tmp_path / "alexnet_cfg.yml"
+        path.write_text(
+            "DATASET_NAME: digits\nNET_ARCH: lenet300\nSNAPSHOT: true\nSNAPSHOT_INTERVAL: 2\nVERBOSE_INTERVAL: 100\n"
+            "TRAIN: {LR: 1e-3, BATCH_SIZE: 64, SCHEDULER_TYPE: step}\nVALID: {BATCH_SIZE: 256}\nMETERS: [loss]\n"
+        )
+        o = options(cfg=str(path), set="TRAIN.LR 0.02 TRAIN.SCHEDULER_TYPE plateau")
+        assert (o.data, o.network, o.snapshot, o.snapshot_every) == (("digits",), "lenet300", True, 2)
+        assert (o.lr, o.batch_size, o.schedule) == (0.02, 64, "plateau")
+        assert all(f"{key} changes nothing here" in caplog.text for key in ("VERBOSE_INTERVAL", "VALID.BATCH_SIZE"))
+        with pytest.raises(UserError, match=r"set: unknown key 'TRAIN.LRS'; did you mean 'train.lr"):
+            options(set="TRAIN.LRS 0.1")
+
+    def test_snapshots_are_switched_off_or_counted(self):
+        assert options(set="SNAPSHOT False").snapshot is False
+        assert (o := options(set="SNAPSHOT 3")).snapshot is True and o.snapshot_every == 3
+        with pytest.raises(UserError, match="snapshot_every: 0; give at least 1"):
+            options(set="SNAPSHOT 0")
+
     def test_the_training_to_be_tested_is_an_option_like_any_other(self):
         """The original's test refused it: its cfg had no such key."""
         o = options(set="PRE_TRAINED_ID abc PRE_TRAINED_EPOCH 19")
@@ -127,7 +146,9 @@ class TestOptions:
             ({"networks": ["alexnet"], "data": "digits", "network": "lenet300"}, "alexnet needs images of at least 21"),
             ({"bounds": {"momentum": [0, 1.0]}}, "momentum: upper bound 1.0 never forgets"),
             ({"ranges": "huge"}, "ranges: 'huge' is unknown"),
-            ({"trials": 0}, "budget: trials=0 must be positive"),
+            ({"networks": []}, "networks: none given to choose from"),
+            ({"extra_seeds": -1}, "extra_seeds: -1; give at least 0"),
+            ({"trials": 0}, "budget: trials=0; give a positive whole number"),
             ({"max_epochs": 0}, "fidelity: epochs"),
             ({"pre_trained_id": "abc"}, "no training 'abc' in snapshot_mnist5k_lenet300; there are: none"),
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0"),
@@ -142,7 +163,7 @@ class TestOptions:
 
     def test_refuses_the_log_of_another_search_unless_fresh(self, results_folder):
         run = next(iter(study.searches(options())))
-        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer"})
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer", "budget": {}})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
             study.check(options())
         study.check(options(fresh=True))

@@ -50,6 +50,13 @@ class TestPrecedence:
         assert resolve(Options, DEFAULTS, merge(cfg=path)).max_epochs == 2
         assert resolve(Options, DEFAULTS, merge()).max_epochs == 1
 
+    def test_none_in_words_passes_every_layer_to_resolve(self, file):
+        for text, above in (("use_gpu: none", None), ("use_gpu: true", "USE_GPU none")):
+            made = merge(cfg=file(text), set=above)
+            assert made["use_gpu"] == "none"
+            assert resolve(Options, DEFAULTS | {"smoke": {"use_gpu": True}}, made).use_gpu is None
+        assert cfg.file("none") is None and cfg.file("some.yaml") == "some.yaml"
+
     def test_a_named_none_is_not_given(self):
         assert merge({"lr": None}, set="lr 0.5")["lr"] == 0.5
 

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, loaded without running anything, random numbers continued."""
 
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,58 @@ def test_a_missing_or_damaged_file_is_refused_with_what_to_do(tmp_path, content)
         path.write_bytes(content)
     with pytest.raises(UserError, match="not a readable checkpoint: remove it and search again"):
         checkpoints.read(path, CPU, again="search again")
+
+
+def test_one_flipped_bit_or_a_missing_end_is_noticed_anywhere(tmp_path, generators):
+    path = tmp_path / "a.pt"
+    checkpoints.write(path, CPU, generators, model={"w": torch.arange(100.0)}, epoch=4)
+    content, chance = path.read_bytes(), random.Random(0)
+    for bit in [*range(8 * len(content) - 700, 8 * len(content)), *chance.sample(range(8 * len(content)), 200)]:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="not a readable checkpoint"):
+            checkpoints.read(path)
+    for size in range(0, len(content), 97):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match="not a readable checkpoint"):
+            checkpoints.read(path)
+
+
+def test_files_are_torchs_and_those_without_a_digest_are_read_by_their_checksums(tmp_path, generators):
+    path = tmp_path / "a.pt"
+    checkpoints.write(path, CPU, generators, model={"w": torch.arange(3.0)})
+    assert torch.load(path, weights_only=True)["model"]["w"].tolist() == [0, 1, 2]
+    torch.save({"model": {"w": torch.arange(3.0)}, "device": "cpu", "generators": {}}, path)
+    assert checkpoints.read(path, CPU)["model"]["w"].tolist() == [0, 1, 2]
+    content = path.read_bytes()
+    at = content.index(torch.arange(3.0).numpy().tobytes())
+    path.write_bytes(content[: at + 4] + b"\x01" + content[at + 5 :])
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoints.read(path)
+
+
+@pytest.mark.parametrize("state", [torch.zeros(2), {"model": {}}, {"device": 3, "generators": {}}, ["cpu"]])
+def test_a_torch_file_of_something_else_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="was not written as a checkpoint here: remove it and train again"):
+        checkpoints.read(tmp_path / "a.pt", CPU)
+    (tmp_path / "b.pt").mkdir()
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoints.read(tmp_path / "b.pt")
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path, generators):
+    layer = torch.nn.Linear(2, 1)
+    adam, sgd = torch.optim.Adam(layer.parameters()), torch.optim.SGD(layer.parameters(), momentum=0.9)
+    for state, optimizer in ((sgd.state_dict(), adam), (adam.state_dict(), sgd), ({}, sgd), (None, sgd)):
+        with (
+            pytest.raises(UserError, match=r"a\.pt holds the state of something else: restore it with"),
+            checkpoints.applied(tmp_path / "a.pt"),
+        ):
+            checkpoints.restore_optimizer(optimizer, state)
+    checkpoints.restore_optimizer(adam, torch.optim.Adam(layer.parameters(), lr=0.5).state_dict())
+    assert adam.param_groups[0]["lr"] == 0.5
 
 
 def test_another_kind_of_device_is_refused_where_random_numbers_would_go_on(tmp_path, generators):

@@ -171,3 +171,8 @@ def test_costs_in_panels_keep_to_their_own_methods():
     figure = comparison.costs(costs, {"training": "t"}, {"a": "A", "b": "B"}, panel="task")
     widths = [[bar.get_width() for bar in axis.containers[0]] for axis in figure.axes]
     assert widths == [[2.0, 5.0], [1.0]] and [axis.get_title(loc="left") for axis in figure.axes] == ["x", "y"]
+
+
+def test_without_a_ranking_the_figure_says_so():
+    figure = comparison.critical_differences({}, {})
+    assert "no ranking" in figure.axes[0].texts[0].get_text()

@@ -53,6 +53,10 @@ class TestOptions:
         [
             ({"methods": ["eahb"]}, "methods: 'eahb'"),
             ({"seeds": []}, "seeds: none"),
+            ({"methods": []}, "methods: none given"),
+            ({"settings": []}, "settings: none given"),
+            ({"retrain_epochs": 0}, "retrain_epochs: 0; give at least 1"),
+            ({"retrain": {"default": 0}}, "retrain: 0 trainings of default"),
             ({"pop_sizes": 3}, "did you mean 'pop_size'"),
             ({"profile": "gpu"}, "profile: 'gpu'"),
         ],
@@ -82,7 +86,7 @@ class TestOptions:
     def test_refuses_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         run = next(r for r in study.searches(options()) if r.method == "rs")
-        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer"})
+        triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer", "budget": {}})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
             study.check(options())
         study.check(options(fresh=True))
@@ -130,7 +134,7 @@ class TestResults:
     @pytest.mark.parametrize("with_main", [True, False])
     def test_a_row_has_the_constraints_of_its_own_search(self, with_main):
         """Also where the main comparison had no EA-HB, whose search is the first row's."""
-        o = options(profile="cpu")
+        o = options(profile="cpu", max_epochs=4)
         wanted = o.settings if with_main else o.settings[1:]
         winners = [
             replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
@@ -140,6 +144,19 @@ class TestResults:
         table = results.constraints_table(o, winners, tests)
         assert list(zip(table.min_precision, table.max_size, strict=True)) == list(wanted)
         assert table.reported_max_size.iloc[0] == (2e7 if with_main else 5e7)
+
+    def test_a_reported_row_stands_beside_its_own_constraint_alone(self):
+        """Whatever the order: of the same limits, or of those that the profile scaled down to these."""
+        wanted = {(0.42, 2e7): 1897658, (0.31, 2e5): 2251076, (0.30, 4e4): 2021579, (0.35, 2e5): None}
+        o = options(profile="cpu", max_epochs=4, settings=tuple(wanted))
+        winners = [
+            replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
+            for floor, size in wanted
+        ]
+        tests = [[Trial({}, 4, metrics={"batchwise_precision": 0.5, "top3": 0.5})] for _ in wanted]
+        table = results.constraints_table(o, winners, tests)
+        found = [None if pd.isna(value) else int(value) for value in table.reported_params]
+        assert found == list(wanted.values())
 
     def test_a_claim_that_does_not_hold_stops_the_notebook(self):
         with pytest.raises(AssertionError, match="overspent"):

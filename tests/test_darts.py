@@ -67,13 +67,13 @@ def test_it_learns_and_records_every_epoch(order):
     assert not torch.allclose(darts.probabilities, before, atol=0.01)
 
 
-def test_the_order_changes_the_search_but_a_step_of_0_does_not():
+def test_the_order_changes_the_search_but_a_step_of_next_to_nothing_does_not():
     def alphas(order, rate):
         settings = replace(FREE, epochs=1, order=order, learning_rate=rate, learning_rate_min=rate)
         # without dropout, whose masks a second-order step draws once more
         return search(settings, build=lambda g: build(g, dropout=0.0)).run()[0].alphas
 
-    assert alphas(1, 0.0) == alphas(2, 0.0)
+    assert alphas(1, 1e-30) == alphas(2, 1e-30)
     assert alphas(1, 0.05) != alphas(2, 0.05)
 
 
@@ -194,6 +194,13 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_epoch():
         ({"batch_size": 1}, "batches of 1"),
         ({"epochs": 0}, "0 epochs"),
         ({"learning_rate": 0.0001}, "below learning_rate_min"),
+        ({"learning_rate": 0.0, "learning_rate_min": 0.0}, r"learning_rate: 0\.0 trains nothing"),
+        ({"arch_learning_rate": -1.0}, r"arch_learning_rate: -1\.0 trains nothing"),
+        ({"grad_clip": 0}, "grad_clip: 0 lets nothing be trained; give a norm above 0, or None"),
+        ({"grad_clip": -1}, "grad_clip: -1 lets nothing"),
+        ({"stopping_after_n_skips": 0}, "stopping_after_n_skips: 0; give at least 1"),
+        ({"class_weight_smoothing": 1.5}, r"class_weight_smoothing: 1\.5; give 0 to 1"),
+        ({"stable_epochs": 0}, "stable_epochs: 0; give at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):
@@ -210,3 +217,20 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "darts.pt").write_bytes((tmp_path / "darts.pt").read_bytes()[:2000])
     with pytest.raises(UserError, match="not a readable checkpoint"):
         search().restore(tmp_path / "darts.pt")
+
+
+def test_too_few_images_are_named():
+    for sizes, said in (((20, 0), "0 validation images"), ((1, 16), "1 training images")):
+        with pytest.raises(UserError, match=f"DARTS: {said}; give at least 2"):
+            Darts(build, data(sizes[0], 0), data(sizes[1], 1), FREE, seed=0)
+
+
+def test_without_clipping_the_weights_take_larger_steps():
+    def moved(grad_clip):
+        darts = search(replace(FREE, epochs=1, grad_clip=grad_clip))
+        before = [p.detach().clone() for p in darts.supernet.parameters()]
+        darts.run()
+        pairs = zip(darts.supernet.parameters(), before, strict=True)
+        return sum(float((now.detach() - was).norm()) for now, was in pairs)
+
+    assert 0 < moved(1e-3) < moved(None)

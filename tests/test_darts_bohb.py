@@ -85,6 +85,12 @@ class TestOptions:
         assert (s.stopping_after_n_skips, s.early_stopping_threshold, s.focal_loss_gamma) == (2, 0.25, 3.0)
         assert study.network(o.model)["out_channels"] == (16, 32, 64)
 
+    def test_what_the_search_may_be_without_is_none_in_words(self):
+        o = options(search={"grad_clip": "none", "learning_rate": "1e-2", "weight_decay": 0}, max_mflops="none")
+        s = study.settings(o)
+        assert (s.grad_clip, s.learning_rate, s.weight_decay, o.max_mflops) == (None, 0.01, 0, None)
+        assert options(config_file="none").config_file is None
+
     def test_a_copied_file_ranks_between_profile_and_parameters(self, tmp_path):
         path = tmp_path / "mine.yaml"
         shutil.copy(CONFIGS / "f1_config.yaml", path)
@@ -134,6 +140,13 @@ class TestOptions:
             ({"dataset": "retina"}, "no data set is called 'retina'"),
             ({"search": {"epoch": 3}}, "search: unknown option 'epoch'"),
             ({"search": {"order": 3}}, "order is 3"),
+            ({"search": {"grad_clip": 0}}, "grad_clip: 0 lets nothing be trained"),
+            ({"search": {"epochs": "many"}}, r"search: epochs is 'many' \(str\); expected int"),
+            ({"collapse": {"momentum": float("nan")}}, "parameter collapse is .*; give finite numbers"),
+            ({"collapse": {"dataset": "mnist5k", "per_class": 2}}, "per_class: 2 images a class leave none"),
+            ({"eta": 1}, "eta=1"),
+            ({"n_init": 0}, "n_init=0"),
+            ({"retrain_after": -1}, "retrain_after=-1"),
             ({"model": {"n_cell": 3}}, "model: unknown option 'n_cell'"),
             ({"model": {"n_cells": 4}}, "cell_out_channels has 2 values for 4 layers"),
             ({"collapse": {"epochz": 3}}, "collapse: unknown option 'epochz'"),

@@ -115,6 +115,29 @@ def test_an_interrupted_set_up_is_done_again_from_nothing(project, monkeypatch):
     assert not (root / ".venv" / "half-installed").exists()
 
 
+def test_an_environment_that_was_moved_is_made_again(project, tmp_path):
+    root, commands = project
+    environment.make(root)
+    commands.clear()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in list(root.iterdir()):
+        if path != moved:
+            path.rename(moved / path.name)
+    (moved / ".venv" / "scripts-of-the-old-place").touch()
+    assert environment.make(moved) == moved / ".venv" / "bin" / "python"
+    assert len(commands) == 4
+    assert not (moved / ".venv" / "scripts-of-the-old-place").exists()
+
+
+def test_an_installed_package_has_nothing_to_set_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(environment.make, "__defaults__", (tmp_path,))
+    assert environment.main() == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"set-up: {tmp_path} has no requirements.lock: this jahslib was installed")
+    assert printed.err.count("\n") == 1 and printed.out == ""
+
+
 def test_somebody_elses_environment_is_left_alone(project):
     root, commands = project
     (root / ".venv" / "lib").mkdir(parents=True)

@@ -70,6 +70,9 @@ class TestOptions:
             ({"tables": "mnist"}, "tables: 'mnist' is unknown"),
             ({"generations": (3,)}, "generations: .* give the least and the most"),
             ({"seeds": ()}, "seeds: none given"),
+            ({"objective": ()}, "objective: none given"),
+            ({"tables": ()}, "tables: none given"),
+            ({"table_seeds": ()}, "table_seeds: none given"),
             ({"pool_sizes": 3}, "did you mean 'pool_size'"),
         ],
     )

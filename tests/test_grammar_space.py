@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from ConfigSpace import Categorical, ConfigurationSpace, Float
+from ConfigSpace import Categorical, ConfigurationSpace, Float, ForbiddenAndConjunction, ForbiddenEqualsClause
 
 from jahslib.errors import UserError
 from jahslib.grammars import examples
@@ -13,8 +13,10 @@ from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.space import GrammarSpace
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.grammar_bo import GrammarBO
 from jahslib.optimizers.grid import grid
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Fidelity, Objective, Outcome, Problem
@@ -107,3 +109,25 @@ def test_methods_for_named_hyperparameters_refuse_a_grammar(space, make):
 def test_a_grid_refuses_a_grammar(space):
     with pytest.raises(UserError, match="grid: works on a ConfigurationSpace"):
         grid(space, {})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (RandomSearch, {}),
+        (RegularizedEvolution, {"pop_size": 6, "tournament_size": 3}),
+        (GrammarBO, {"n_init": 6, "pool_size": 20, "generations": (1, 2)}),
+    ],
+)
+def test_what_a_clause_forbids_is_never_proposed(optimizer, options, tmp_path):
+    """Neither by a mutation nor by a crossover, and no search ends of it."""
+    beside = ConfigurationSpace({"a": [0, 1, 2], "b": [0, 1, 2]})
+    clauses = [(0, 1), (0, 2), (1, 0), (1, 1), (2, 2), (2, 0)]  # three of nine are left
+    for a, b in clauses:
+        beside.add(
+            ForbiddenAndConjunction(ForbiddenEqualsClause(beside["a"], a), ForbiddenEqualsClause(beside["b"], b))
+        )
+    problem = CountedConvolutions(GrammarSpace(CELLS, beside, "cell-based"))
+    found = search(problem, optimizer(problem, 0, **options), Budget(trials=20), tmp_path / "run.jsonl", seed=0)
+    pairs = {(t.configuration["a"], t.configuration["b"]) for t in found}
+    assert len(found) == 20 and not pairs & set(clauses) and len(pairs) > 1

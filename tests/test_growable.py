@@ -168,13 +168,19 @@ OPTIMIZERS = {
     "adadelta": lambda p: torch.optim.Adadelta(p, 1.0),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, momentum=0.5),
     "adagrad": lambda p: torch.optim.Adagrad(p, 0.01),
+    "adagrad, begun": lambda p: torch.optim.Adagrad(p, 0.01, initial_accumulator_value=0.5),
+    "rprop": lambda p: torch.optim.Rprop(p, 0.01),
+    "asgd": lambda p: torch.optim.ASGD(p, 0.05, lambd=0.0),
 }
+
+# What a new element's state begins with, where it is not zero.
+BEGINS = {("rprop", "step_size"): 0.01, ("adagrad, begun", "sum"): 0.5}
 
 
 class TestOptimizers:
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_one_built_before_growth_goes_on_after_it(self, name):
-        """Moments are the old ones where the network was and zero where it is new; then all of it is trained."""
+        """Moments are the old ones where the network was, and as they begin where it is new; then all is trained."""
         net = Net()
         optimizer = OPTIMIZERS[name](net.parameters())
         for _ in range(3):
@@ -183,11 +189,13 @@ class TestOptimizers:
         shapes = {p: p.shape for p in net.parameters()}
         net.widen()
         loss(net).backward()
-        growable._pad_state(optimizer, (), {})
+        growable._before_step(optimizer, (), {})
         for p, old in before.items():
             was = inside(shapes[p], p)
             for k, now in moments(optimizer, p).items():
-                assert now.shape == p.shape and torch.equal(now[was], old[k].flatten()) and not now[~was].any()
+                assert now.shape == p.shape and torch.equal(now[was], old[k].flatten())
+                begins = p[~was].detach() if k == "ax" else torch.tensor(BEGINS.get((name, k), 0.0))
+                assert (now[~was] == begins).all(), k
         losses = []
         for _ in range(12):
             step(net, optimizer)
@@ -275,6 +283,37 @@ class TestOptimizers:
         net.add_outputs(torch.zeros(2, *net.weight.shape[1:]))
         with pytest.raises(UserError, match=r"Adafactor keeps row_var .* not element-wise"):
             train()
+
+    def test_one_that_keeps_all_parameters_in_one_vector_is_refused(self):
+        """Also where the first of them, which has the state, is of an ordinary layer."""
+        net = nn.Sequential(nn.Linear(20, 20), linear())
+        optimizer = torch.optim.LBFGS(net.parameters(), 0.01)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = net(torch.ones(3, 20)).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        net[1].add_outputs(torch.zeros(2, 20))
+        with pytest.raises(
+            UserError, match=r"LBFGS keeps .* not element-wise and cannot follow growth; use an optimizer"
+        ):
+            optimizer.step(closure)
+
+    @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam])
+    def test_a_compiled_step_is_refused_after_growth(self, make):
+        net = Net()
+        optimizer = make(net.parameters(), 0.01)
+        compiled = torch.compile(optimizer.step, backend="eager")
+        for _ in range(2):
+            loss(net).backward()
+            compiled()
+        net.widen()
+        loss(net).backward()
+        with pytest.raises(UserError, match=r"a compiled step .* cannot follow growth; compile the network"):
+            compiled()
 
     def test_parameters_that_cannot_grow_are_left_alone(self):
         net = nn.Linear(20, 10)

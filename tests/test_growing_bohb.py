@@ -46,7 +46,7 @@ class TestOptions:
 
     def test_the_original_s_brackets(self):
         """3.33 and 10 epochs, rounded up: 3@4 -> 1@10, then 2@10."""
-        run = next(r for r in study.searches(options(profile="cpu", data="mnist5k", per_class=2)) if r.method == "bohb")
+        run = next(r for r in study.searches(options(profile="cpu", data="mnist5k", per_class=3)) if r.method == "bohb")
         history, asked = History(), []
         for turn in range(5):
             suggestion = run.optimizer.ask(history)
@@ -75,6 +75,11 @@ class TestOptions:
         [
             ({"methods": ["bohbs"]}, "methods: 'bohbs'"),
             ({"seeds": []}, "seeds: none"),
+            ({"methods": []}, "methods: none given"),
+            ({"per_class": 2}, "per_class: 2 images a class for 3 folds; give at least 3"),
+            ({"initial_width": 0}, "initial_width: 0; give at least 1"),
+            ({"trace_every": -1}, "trace_every: -1; give at least 0"),
+            ({"eta": 3.0}, r"parameter eta is 3.0 \(float\); expected int"),
             ({"max_parameters": 3}, "did you mean 'max_params'"),
             ({"max_params": 1000}, "max_params: 1000 is below the"),
             ({"max_params": -1}, "max_params: -1 must be positive"),

@@ -82,6 +82,24 @@ class TestSpace:
         assert problem(initial_width=8).known(configuration)["params"] == count
 
 
+class TestSmallImages:
+    @pytest.mark.parametrize("searched", ["joint", "static"])
+    def test_the_space_holds_what_the_images_have_pixels_for(self, searched):
+        """A fourth convolution would halve 8 pixels to nothing."""
+        p = problem(data="digits", searched=searched)
+        assert p.space["n_conv_layers"].upper == 3 and problem(searched=searched).space["n_conv_layers"].upper == 4
+        p.space.seed(0)
+        for c in map(dict, p.space.sample_configuration(30)):
+            GrowingConvNet(*widths(c, 4), size=8, generator=torch.Generator())
+        p.check()
+
+    def test_a_configuration_that_is_too_deep_is_named(self):
+        problem().check_depth(INCUMBENT)
+        problem(data="digits").check_depth(BASELINE)
+        with pytest.raises(UserError, match="data: 4 convolutions halve the 8-pixel images of digits to nothing"):
+            problem(data="digits").check_depth(INCUMBENT)
+
+
 class TestEvaluation:
     def test_a_network_grows_to_the_limit_and_says_so(self):
         outcome = problem(max_params=6_000).evaluate(Job(GROWING, (6,), 0))
@@ -101,6 +119,12 @@ class TestEvaluation:
         rule = problem(searched="north", rule={"trigger": "north", "every": 1}).growth_rule(c)
         assert (rule.conv_threshold, rule.fc_threshold, rule.trigger) == (0.3, 0.3, "north")
         assert problem(max_params=123).growth_rule(c).max_params == 123
+
+    def test_only_norths_trigger_says_what_it_compares_with(self):
+        """Logs made before it compared with the steps before are others'; those of the threshold trigger stay."""
+        assert all("compared_with" not in problem(rule=rule).describe() for rule in ({}, {"trigger": "threshold"}))
+        for trigger in ("north", "weight"):
+            assert problem(rule={"trigger": trigger}).describe()["compared_with"] == "steps before"
 
     @pytest.mark.parametrize("batch_norm", ["batch", "running", "none"])
     def test_batch_norm_is_of_the_kind_asked_for(self, batch_norm):
@@ -198,7 +222,7 @@ searched(sys.argv[1])
 def searched(path):
     """Hyperband's rungs of 3 and 6 epochs, so that grown networks are promoted."""
     p = problem(rule={"every": 2, "candidates": 10}, max_params=8_000)
-    return search(p, Evolution(p, 0, pop_size=2, num_children=1, hyperband=True), Budget(trials=5), path, seed=0)
+    return search(p, Evolution(p, 0, hyperband=True, eta=2), Budget(trials=5), path, seed=0)
 
 
 def test_sigkill_in_mid_growth(tmp_path):

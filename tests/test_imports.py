@@ -13,6 +13,7 @@ FORBIDDEN = {
     "spaces": ABOVE | {"search", "optimizers", "problems", "models", "training", "data", "grammars"},
     "grammars": ABOVE | {"search", "optimizers", "problems", "models", "training", "data"},
     "optimizers": ABOVE | {"search", "problems", "models", "training", "data"},
+    "loop": ABOVE | {"optimizers", "problems", "models", "training", "data", "grammars", "search"},
     "search": ABOVE | {"optimizers", "problems", "models", "training", "data", "grammars"},
     "problems": ABOVE | {"search", "optimizers"},
     "models": ABOVE | {"search", "optimizers", "problems", "training", "data"},

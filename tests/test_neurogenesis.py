@@ -112,9 +112,12 @@ class TestNorth:
         trigger = _North(gamma)
         return [trigger(r, n, room) for r in sequence]
 
-    def test_whole_neurons_above_gamma_times_the_largest_so_far(self):
-        # 20 (.8 - .9 .8) = 1.6; 20 (.9 - .9 .9) = 1.8; 20 (.85 - .81) = .8; 20 (.82 - .81) = .2; 20 (1 - .9) = 2
-        assert self.run(0.9, [0.8, 0.9, 0.85, 0.82, 1.0]) == [1, 1, 0, 0, 2]
+    def test_whole_neurons_above_gamma_times_the_largest_before(self):
+        # 20 (.8 - .9 .8) = 1.6; 20 (.9 - .9 .8) = 3.6; 20 (.85 - .81) = .8; 20 (.82 - .81) = .2; 20 (1 - .81) = 3.8
+        assert self.run(0.9, [0.8, 0.9, 0.85, 0.82, 1.0]) == [1, 3, 0, 0, 3]
+
+    def test_the_originals_code_on_a_given_course(self):
+        assert self.run(0.9, [0.7, 0.8, 0.85, 0.85, 0.9, 0.6, 0.95], n=16) == [1, 2, 2, 1, 2, 0, 2]
 
     def test_a_falling_rank_adds_nothing(self):
         assert self.run(0.9, [1.0, 0.8, 0.5]) == [2, 0, 0]

@@ -1,6 +1,8 @@
 """The conformance class that every optimizer must pass."""
 
+import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -10,28 +12,39 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, ForbiddenEqualsClause
 
-from jahslib import triallog
+from jahslib import spaces, triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search
 from jahslib.trials import History
 from jahslib.workers import InProcess
-from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
+from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, tiny_space
 
 OPTIMIZERS = {
     "random search": lambda p, seed: RandomSearch(p, seed),
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "Hyperband": lambda p, seed: Hyperband(p, seed),
+    "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
     "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
     "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
+    "Optuna TPE": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5}),
+    "Optuna TPE group": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5, "group": True}),
+    "Optuna GP": lambda p, seed: OptunaSampler(p, seed, "GPSampler", {"n_startup_trials": 4}),
+    "Optuna CMA-ES": lambda p, seed: OptunaSampler(p, seed, "CmaEsSampler"),
+    "Optuna random": lambda p, seed: OptunaSampler(p, seed, "RandomSampler"),
 }
 
 
@@ -60,24 +73,34 @@ def make(request):
 
 
 @pytest.fixture
+def toy():
+    return RichToy([SIZE, PRECISION])
+
+
+@pytest.fixture
 def budget(make):
-    # Ax and SMAC fit a model for each suggestion past their first few.
-    return Budget(trials={OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15}.get(make, 25))
+    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few.
+    few = {OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15, OPTIMIZERS["Optuna GP"]: 10}
+    return Budget(trials=few.get(make, 25))
 
 
 class TestConformance:
-    """On a ConfigurationSpace; a subclass has the same tests on spaces of another kind."""
+    """On a ConfigurationSpace of every kind; a subclass has the same tests on spaces of another kind."""
 
-    Toy = Toy
+    Toy = RichToy
     tiny_space = staticmethod(tiny_space)
 
     def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, tmp_path):
+        """Also of a pickled problem, and of one that spoils the configurations it is given."""
         histories = []
         for run in range(2):
             random.seed(run)
             np.random.seed(run)  # noqa: NPY002 (perturbs what must not be used)
             torch.manual_seed(run)
             toy = self.Toy([SIZE, PRECISION])
+            if run == 1:
+                toy.spoils = True
+                toy = pickle.loads(pickle.dumps(toy))
             before = torch.get_rng_state()
             histories.append(search(toy, make(toy, 3), budget, tmp_path / f"{run}.jsonl", seed=3))
             assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
@@ -109,9 +132,24 @@ class TestConformance:
         history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
         for trial in history:
             assert ("width" in trial.configuration) == (trial.configuration["layers"] > 1)
-            assert all(type(v) in (int, float, bool, str) for v in trial.configuration.values())
+            if isinstance(toy.space, ConfigurationSpace):
+                assert spaces.complete(toy.space, trial.configuration) == trial.configuration
+            assert all(type(v) in (int, float, bool, str, type(None)) for v in trial.configuration.values())
         if len(history) > 15:  # a model-based search of few trials may rightly stay with deep networks
             assert {t.configuration["layers"] > 1 for t in history} == {True, False}
+            if "mixed" in history.trials[0].configuration:
+                assert len({type(t.configuration["mixed"]) for t in history}) > 1
+
+    def test_a_log_of_another_machine_is_extended(self, make, budget, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        history = search(toy, make(toy, 6), budget, path, seed=6)
+        lines = [json.loads(line) for line in path.read_text().splitlines()[:-1]]
+        changed = lines[1 + len(history) // 2]["configuration"]
+        changed["rate"] = float(np.nextafter(changed["rate"], 1))
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        longer = search(toy, make(toy, 6), Budget(trials=budget.trials + 2), path, seed=6)
+        assert [t.configuration for t in longer][: len(history)] == [line["configuration"] for line in lines[1:]]
+        assert len([t for t in longer if t.status != "rejected"]) == budget.trials + 2
 
     def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
         toy = self.Toy(space=self.tiny_space())
@@ -137,7 +175,7 @@ class TestConformance:
             executor.finish_one()
             return {f for f in futures if f.done()}, None
 
-        monkeypatch.setattr("jahslib.search.wait", wait)
+        monkeypatch.setattr("jahslib.loop.wait", wait)
         path = tmp_path / "log.jsonl"
         parallel = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
         assert any(a.id > b.id for a, b in zip(parallel.trials, parallel.trials[1:], strict=False)), "nothing overtook"
@@ -166,8 +204,6 @@ class TestConformance:
         assert make(toy, 0).ask(history) == optimizer.ask(history)
 
     def test_describes_its_settings_in_json_types(self, make, toy):
-        import json
-
         description = make(toy, 7).describe()
         assert json.loads(json.dumps(description))["seed"] == 7
 

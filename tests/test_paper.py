@@ -141,6 +141,29 @@ def test_same_records_give_the_same_bytes_wherever_they_lie(full, root):
     assert paper.build(root).read_bytes() == first
 
 
+def test_a_study_run_in_part_is_named_and_left_out_if_its_section_does_not_build(root, index, caplog):
+    """And one whose section builds all the same keeps it; of a whole run a missing record stops the build."""
+    other = write_records(root, notebook="06_ax_bo")
+    whole = paper.build(root).read_bytes()
+    assert not caplog.text
+    remove(other, "smac_val_top1")
+    with pytest.raises(UserError, match=r'06_ax_bo .profile cpu.: record "smac_val_top1" is missing'):
+        paper.build(root)
+    for file in (index, other):
+        content = json.loads(file.read_text())
+        left_out = {"kind": "value", "value": "methods smac", "text": "methods smac", "about": "what is left out"}
+        file.write_text(json.dumps(content | {"records": content["records"] | {"left_out": left_out}}))
+    pdf = paper.build(root)
+    assert pdf.read_bytes() != whole
+    assert "without 06_ax_bo (profile cpu), which was run without methods smac" in caplog.text
+    assert NOTEBOOK not in caplog.text
+    if shutil.which("pdftotext"):
+        text = " ".join(text_of(pdf).split())
+        assert "Study 06 (" in text and "was run without methods smac" in text
+    shutil.rmtree(index.parent)  # nothing whole is left: a paper of no study still says so
+    paper.build(root)
+
+
 def test_outputs_go_where_the_user_says(root, monkeypatch):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(root))
     assert paper.build() == root / "paper.pdf"

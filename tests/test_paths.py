@@ -1,10 +1,51 @@
 """Writing files whole or not at all."""
 
 import os
+import subprocess
 
 import pytest
 
-from jahslib import paths
+from jahslib import paths, provenance
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The library as a wheel lays it down, inside of somebody's git repository; the current folder is another one."""
+    git = ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    packages, work = tmp_path / "site-packages", tmp_path / "work"
+    packages.mkdir()
+    work.mkdir()
+    for module in (paths, provenance):
+        monkeypatch.setattr(module, "ROOT", packages)
+    monkeypatch.setattr(paths.is_checkout, "__defaults__", (packages,))
+    monkeypatch.delenv("JAHSLIB_RESULTS", raising=False)
+    monkeypatch.chdir(work)
+    provenance.commit.cache_clear()
+    yield packages
+    provenance.commit.cache_clear()
+
+
+def test_an_installed_wheel_puts_results_into_the_current_folder(installed, tmp_path):
+    assert paths.results("smoke", "01") == tmp_path / "work" / "results" / "smoke" / "01"
+    (installed / "pyproject.toml").write_text('[project]\nname = "jahslib"\n')
+    assert paths.outputs() == installed
+
+
+def test_the_commit_is_never_that_of_a_repository_around_the_library(installed):
+    assert provenance.commit() == ""
+    (installed / "pyproject.toml").write_text('[project]\nname = "jahslib"\n')  # an unpacked archive of the project
+    provenance.commit.cache_clear()
+    assert provenance.commit() == ""
+
+
+def test_the_commit_is_the_checkouts_whatever_git_is_told(monkeypatch, tmp_path):
+    provenance.commit.cache_clear()
+    expected = provenance.commit()
+    provenance.commit.cache_clear()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert provenance.commit() == expected
 
 
 @pytest.mark.parametrize("content", ["größer", b"\x00\xff"])

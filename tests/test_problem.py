@@ -3,12 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from jahslib.errors import UserError
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.problem import Constraint, Objective
-from jahslib.trials import Trial
+from jahslib.problem import Constraint, Fidelity, Objective
+from jahslib.search import Budget, search
+from jahslib.trials import History, Suggestion, Trial
 from tests.conftest import Toy
 
 
@@ -66,7 +69,7 @@ def test_the_penalty_puts_every_infeasible_trial_behind_every_feasible_one():
     assert best < worst < nearly < far <= cost("failed") == worst + 1
 
 
-@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001])
+@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001, 1 / 3, 1234567890123, 1e-17])
 def test_a_constraint_is_read_back_from_its_text(bound):
     constraint = Constraint("params", "<=", bound)
     assert Constraint.parse(str(constraint)) == constraint
@@ -84,3 +87,62 @@ def test_the_constraints_of_committed_logs_are_written_as_they_were():
     texts = {text for h in headers for text in h["fingerprint"]["problem"]["constraints"]}
     assert len(texts) > 5
     assert {text: str(Constraint.parse(text)) for text in texts} == {text: text for text in texts}
+
+
+class TestFidelity:
+    @pytest.mark.parametrize("bad", [(1.5, 81), (0, 3), (4, 3), (1, math.inf), ("1", 3), (True, 3), (math.nan, 3)])
+    def test_epochs_are_whole_positive_and_in_order(self, bad):
+        with pytest.raises(UserError, match="fidelity: epochs"):
+            Fidelity(*bad)
+
+    def test_other_resources_may_be_fractions_and_tell_their_name(self):
+        part = Fidelity(0.03, 1.0, "trainsize")
+        assert not part.whole and part.describe() == [0.03, 1.0, "trainsize"]
+        assert Fidelity(1, 9).whole and Fidelity(np.int64(1), np.int64(9)).describe() == [1, 9]
+
+    def test_a_search_of_fractions(self, tmp_path):
+        toy = Toy()
+        toy.fidelity = Fidelity(0.1, 1.0, "trainsize")
+        history = search(toy, RandomSearch(toy, 0), Budget(epochs=4.5), tmp_path / "log.jsonl", seed=0)
+        assert [t.fidelity for t in history] == [1.0] * 4 and "at 1 trainsize" in toy.verdict(history)
+
+
+class TestMaximize:
+    def test_alone_it_means_a_metric_from_0_to_1(self):
+        up, down = Objective("accuracy", maximize=True), Objective("error", maximize=False)
+        assert (up.best, up.worst) == (1.0, 0.0) and (down.best, down.worst) == (0.0, 1.0)
+        assert Objective("accuracy") == up and up.maximize and not down.maximize
+
+    @pytest.mark.parametrize(("best", "worst", "maximize"), [(0.0, 5.0, True), (1.0, 0.0, False)])
+    def test_bounds_on_the_wrong_side_are_refused(self, best, worst, maximize):
+        with pytest.raises(UserError, match="maximize"):
+            Objective("m", best, worst, maximize)
+
+
+def test_only_the_highest_fidelity_is_judged_and_the_verdict_names_it():
+    problem = Toy([Constraint("precision", ">=", 0.5)])
+    low = Trial({}, 8, id=0, metrics={"accuracy": 0.9, "precision": 0.9}, final=True)
+    full = Trial({}, 9, id=1, metrics={"accuracy": 0.1, "precision": 0.9})
+    assert problem.incumbent([low, full]) is full and "trial 1 at 9 epochs" in problem.verdict([low, full])
+    assert problem.incumbent([low]) is None and "highest fidelity, 9 epochs" in problem.verdict([low])
+
+
+def test_a_long_chain_of_continued_trials_has_its_lineage():
+    history = History()
+    for id in range(3000):
+        history.ask(Suggestion({}, id + 1, parent=id - 1 if id else None))
+    assert history.lineage(2999) == tuple(range(3000))
+
+
+def test_what_needs_no_training_is_asked_once_a_configuration(tmp_path):
+    asked = []
+
+    class Counting(Toy):
+        def known(self, configuration):
+            asked.append(configuration)
+            return super().known(configuration)
+
+    toy = Counting([Constraint("size", "<=", 600)])
+    history = search(toy, RandomSearch(toy, 0), Budget(trials=10), tmp_path / "log.jsonl", seed=0)
+    drawn = {str(c) for c in asked}
+    assert len(history) == 10 and len(asked) == len(drawn) > 9

@@ -1,4 +1,5 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,51 @@ class Options(RunOptions):
     seeds: tuple[int, ...] = (0,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limited(Options):
+    limit: float | None = None
+    per_class: int | None = None
+    inner: dict[str, Any] = field(default_factory=dict)
+    table_seeds: tuple[int, ...] = ()
+
+
 DEFAULTS = {"smoke": {"epochs": 1}, "cpu": {"epochs": 10}, "paper": {"epochs": 100}}
 
 
 def test_the_profile_sets_what_is_not_given():
     made = resolve(Options, DEFAULTS, {"profile": "cpu", "epochs": None, "device": "cpu"})
     assert made == Options(profile="cpu", epochs=10, device="cpu")
-    made = resolve(Options, DEFAULTS, {"profile": "paper", "epochs": 3, "device": "cuda"})
-    assert made == Options(profile="paper", epochs=3, device="cuda")
+    made = resolve(Options, DEFAULTS, {"profile": "paper", "epochs": 3, "device": "cpu"})
+    assert made == Options(profile="paper", epochs=3, device="cpu")
+
+
+def test_none_in_words_is_none_and_none_is_the_profiles():
+    limited = {"cpu": {"epochs": 1, "limit": 3.0}}
+    for value, limit in ((None, 3.0), ("none", None), ("None", None), (2, 2.0)):
+        assert resolve(Limited, limited, {"profile": "cpu", "device": "cpu", "limit": value}).limit == limit
+    with pytest.raises(UserError, match=r"epochs is 'none' \(str\); expected int"):  # which cannot be None
+        resolve(Limited, limited, {"profile": "cpu", "epochs": "none"})
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"workers": 0}, "workers: 0; give at least 1"),
+        ({"device": "gpu"}, "device: 'gpu' is unknown; choose one of auto, cpu, cuda, cuda:N"),
+        ({"device": "cuda"}, "device: no cuda here .CUDA devices: 0.; use cpu"),
+        ({"device": "cuda:1"}, "device: no cuda:1 here"),
+        ({"limit": float("nan")}, 'parameter limit is nan; give finite numbers .or "none" for no limit'),
+        ({"limit": float("inf")}, "parameter limit is inf; give finite numbers"),
+        ({"limit": "nan"}, "parameter limit is 'nan'"),
+        ({"inner": {"rate": [1.0, float("nan")]}}, "parameter inner is .*; give finite numbers"),
+        ({"table_seeds": [1, 1]}, "table_seeds: 1 is given twice"),
+        ({"per_class": -5}, "per_class: -5; give at least 1"),
+    ],
+)
+def test_refuses_what_no_study_works_with(bad, said, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=said):
+        resolve(Limited, DEFAULTS, {"profile": "cpu", "device": "cpu"} | bad)
 
 
 def test_lists_become_tuples_and_auto_a_device():

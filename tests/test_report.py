@@ -6,6 +6,7 @@ import pytest
 
 from jahslib.errors import UserError
 from jahslib.report import Report
+from jahslib.studies import growing_thresholds_results
 from tests.conftest import Toy
 from tests.test_search import run
 
@@ -59,6 +60,22 @@ def test_a_notebook_that_fails_half_way_leaves_the_files_of_the_last_whole_run(l
     assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == written
     report.save([log])
     assert (log.parent.parent / "numbers.csv").read_text() == "x\n3\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "header"),
+    [
+        (pd.DataFrame(columns=["x", "y"]), ["x", "y"]),
+        (pd.DataFrame(), ["nothing"]),
+        (growing_thresholds_results.sweep_table({}).iloc[:, :3], ["type", "n", "channels"]),
+    ],
+)
+def test_a_table_without_rows_is_one_that_pandas_reads(log, table, header):
+    report = Report("00_test", "smoke")
+    assert report.table("empty", table, "Nothing was trained") is table
+    report.save([log])
+    read = pd.read_csv(log.parent.parent / "empty.csv")
+    assert list(read.columns) == header and read.empty
 
 
 def test_a_name_is_written_once(log):

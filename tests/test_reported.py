@@ -2,6 +2,7 @@ import json
 
 import pandas as pd
 import pytest
+from ConfigSpace import Configuration as CSConfiguration
 
 from jahslib import reported
 from jahslib.errors import UserError
@@ -33,6 +34,17 @@ def test_constraint_settings(study):
     assert (first["params"], first["test_precision"], first["test_top3"]) == (1_012_899, 0.56, 0.903)
     smallest = row(study["constraints"], max_size=2_000_000)
     assert (smallest["params"], smallest["test_precision"], smallest["test_top3"]) == (871_034, 0.492, 0.9)
+
+
+def test_published_configurations_have_the_reported_sizes(study):
+    from jahslib.models import flower_cnn
+
+    for row_number, reported_row in enumerate(study["constraints"], start=1):
+        configuration = study["configurations"][str(row_number)]
+        assert flower_cnn.count_parameters(configuration, channels=3, size=16, classes=17) == reported_row["params"]
+        CSConfiguration(flower_cnn.space(), values=configuration).check_valid_configuration()
+    printed = study["best_configuration"]
+    assert printed == flower_cnn.ROW_1 == pytest.approx(study["configurations"]["1"], rel=1e-3)
 
 
 def test_slides(study):

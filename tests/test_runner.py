@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from jahslib import runner
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
+from jahslib.studies import cost
 
 PARAMETERS = "profile, device, workers = 'smoke', 'auto', None\nscheduler = seeds = None\nfresh: bool = False\n"
 
@@ -184,6 +185,56 @@ def test_a_failing_paper_is_a_failed_row(place, monkeypatch, capsys):
     monkeypatch.setattr(runner, "_execute", lambda notebook, *_: runner.Row(notebook.stem, "ok", "0.0"))
     assert runner.main(["--device", "cpu"], place / "notebooks") == 1
     assert "[paper] failed: UserError: record 'x' is missing" in capsys.readouterr().out
+
+
+@pytest.fixture
+def dear(place, monkeypatch):
+    """Notebook 01 has 30 days of trainings left, 07 some of unknown length, 02 none."""
+    costs = {"01_first": cost.Cost(30 * 86400.0), "07_last": cost.Cost(0.0, 5000.0)}
+    monkeypatch.setattr(cost, "left", lambda notebook, parameters: costs.get(notebook, cost.Cost()))
+    monkeypatch.setattr(runner, "_execute", lambda notebook, *_: runner.Row(notebook.stem, "ok", "0.0"))
+    return ["--profile", "paper", "--device", "cpu", "--workers", "2"]
+
+
+def test_the_paper_profile_on_a_cpu_says_what_it_takes_and_starts_when_asked(place, dear, capsys, good_paper):
+    assert runner.main(dear, place / "notebooks") == 2
+    printed = capsys.readouterr()
+    told = "--profile paper on a CPU: at least 15 days of training with 2 workers, "
+    assert printed.out == "" and printed.err.startswith(f"run_all.sh: {told}") and printed.err.count("\n") == 1
+    assert "(01 15 days, 02 0 s, 07 5,000 epochs of unknown length); add --yes to start all the same" in printed.err
+    assert list((place / "out").iterdir()) == []
+    assert runner.main([*dear, "--yes"], place / "notebooks") == 0
+    assert capsys.readouterr().out.startswith(told)
+
+
+def test_what_takes_no_time_is_not_asked_about(place, dear, capsys, good_paper):
+    assert runner.main([*dear, "--only", "2"], place / "notebooks") == 0
+    assert "at least" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", ["run_all.sh", "run_tests.sh"])
+def test_what_lies_in_the_folder_of_the_call_is_not_run(script, tmp_path):
+    for name in ("ensurepip", "ssl", "venv", "argparse", "jahslib"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    fake = tmp_path / "bin" / "python3"  # the probe's python; what is probed with it next must not make an environment
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\ncase "$*" in *environment*) exit 3 ;; esac\nexec {sys.executable} "$@"\n')
+    fake.chmod(0o755)
+    env = os.environ | {"PATH": f"{fake.parent}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [ROOT / script, *(["--only", "3"] if script == "run_all.sh" else [])]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["--only", "3"], 0), (["--only", "99"], 2)])
+def test_checking_makes_no_environment(argv, code, tmp_path):
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *environment*) exit 3 ;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([ROOT / "run_all.sh", *argv, "--check"], env=env, capture_output=True, text=True)
+    assert done.returncode == code and done.stderr.count("\n") == (code and 1)
 
 
 def test_all_well_is_zero(place, monkeypatch, good_paper):

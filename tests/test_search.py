@@ -7,6 +7,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -35,8 +37,35 @@ def evolution(toy, seed=0):
     return Evolution(toy, seed, pop_size=4, num_children=2, hyperband=True)
 
 
+class Leaving(Toy):
+    """Raises what it was given, in place of an evaluation."""
+
+    def __init__(self, raised):
+        super().__init__()
+        self.raised = raised
+
+    def evaluate(self, job):
+        if self.raised is not None:
+            raise self.raised
+        return super().evaluate(job)
+
+
 class TestBudget:
-    @pytest.mark.parametrize("bad", [{}, {"trials": 0}, {"epochs": -1}, {"seconds": 0.0}])
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {},
+            {"trials": 0},
+            {"epochs": -1},
+            {"seconds": 0.0},
+            {"trials": 2.5},
+            {"trials": np.inf},
+            {"epochs": np.inf},
+            {"seconds": np.nan},
+            {"trials": True},
+            {"epochs": "9"},
+        ],
+    )
     def test_refuses_what_is_no_budget(self, bad):
         with pytest.raises(UserError, match="budget"):
             Budget(**bad)
@@ -128,7 +157,129 @@ class TestBudget:
         assert decisions(run(toy, path, optimizer=Untouchable(toy, 0))) == decisions(first)
 
 
+class TestDoors:
+    """What is wrong is named in one line, and nothing is written."""
+
+    @pytest.mark.parametrize("seed", [None, -1, 2**32, 0.0, True, "1"])
+    @pytest.mark.parametrize("where", ["search", "optimizer"])
+    def test_what_is_no_seed(self, toy, seed, where, tmp_path):
+        own = seed if where == "optimizer" else 0
+        with pytest.raises(UserError, match=r"seed: .*whole number from 0 to 4294967295"):
+            run(toy, tmp_path / "log.jsonl", seed=seed, optimizer=RandomSearch(toy, own))
+        assert not list(tmp_path.iterdir())
+
+    def test_numpys_whole_numbers_are_seeds_and_budgets(self, toy, tmp_path):
+        first = run(toy, tmp_path / "a.jsonl", seed=np.int64(3), budget=Budget(trials=np.int32(4)))
+        assert decisions(first) == decisions(run(toy, tmp_path / "b.jsonl", seed=3, budget=Budget(trials=4)))
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"name": ""}, "name is ''"),
+            ({"name": None}, "name is None"),
+            ({"fidelity": (1, 9)}, r"fidelity is \(1, 9\); give it a Fidelity"),
+            ({"objective": "accuracy"}, "give it a Objective"),
+            ({"space": None}, "space is None"),
+        ],
+    )
+    def test_what_is_no_problem(self, changes, said, tmp_path):
+        toy = Toy()
+        optimizer = RandomSearch(toy, 0)
+        vars(toy).update(changes)
+        with pytest.raises(UserError, match=said):
+            run(toy, tmp_path / "log.jsonl", optimizer=optimizer)
+        assert not list(tmp_path.iterdir())
+
+    def test_what_is_no_budget(self, toy, tmp_path):
+        with pytest.raises(UserError, match="budget=10"):
+            run(toy, tmp_path / "log.jsonl", budget=10)
+
+    @pytest.mark.parametrize(
+        ("returned", "said"),
+        [
+            ({"accuracy": 0.5, "precision": 1.0}, "returned dict"),
+            (None, "returned NoneType"),
+            (Outcome({"accuracy": "0.5", "precision": 1}, 1), "accuracy='0.5'"),
+            (Outcome({"accuracy": None, "precision": 1}, 1), "accuracy=None"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, None), "epochs=None"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, np.nan), "epochs=nan"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, -1), "epochs=-1"),
+        ],
+    )
+    def test_what_is_no_outcome(self, returned, said, tmp_path):
+        class Odd(Toy):
+            def evaluate(self, job):
+                return returned
+
+        with pytest.raises(UserError, match=said):
+            run(Odd(), tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    def test_decimals_and_fractions_are_numbers(self, tmp_path):
+        class Exact(Toy):
+            def evaluate(self, job):
+                return Outcome({"accuracy": Decimal("0.5"), "precision": Fraction(1, 4)}, 9)
+
+        trial = run(Exact(), tmp_path / "log.jsonl").trials[0]
+        assert trial.metrics["accuracy"] == 0.5 and trial.metrics["precision"] == 0.25
+
+    def test_what_evaluate_does_to_its_configuration_stays_there(self, tmp_path):
+        class Popping(Toy):
+            def evaluate(self, job):
+                outcome = super().evaluate(job)
+                job.configuration.clear()
+                return outcome
+
+        run(Popping(), tmp_path / "log.jsonl")
+        run(Toy(), tmp_path / "other.jsonl")
+        first, second = (triallog.read(tmp_path / name).trials for name in ("log.jsonl", "other.jsonl"))
+        assert [t.configuration for t in first] == [t.configuration for t in second]
+
+
 class TestFailures:
+    @pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit(), BaseException("odd")])
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_trial_that_would_leave_the_process_fails(self, raised, workers, tmp_path):
+        toy = Leaving(raised)
+        with pool(workers) as executor:
+            history = run(toy, tmp_path / "log.jsonl", executor=executor, workers=workers, budget=Budget(trials=3))
+        assert [t.status for t in history] == ["failed"] * 3 and type(raised).__name__ in history.trials[0].reason
+
+    def test_an_interrupt_ends_the_search(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(Leaving(KeyboardInterrupt()), tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    @pytest.mark.parametrize("kind", ["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EIO"])
+    def test_a_disk_that_takes_nothing_ends_the_search_and_no_trial_is_to_blame(self, kind, tmp_path):
+        toy, path = Leaving(OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))), tmp_path / "log.jsonl"
+        with pytest.raises(UserError, match="run again"):
+            run(toy, path)
+        assert triallog.read(path).trials == []
+        toy.raised = None
+        assert len(run(toy, path)) == 6
+
+    def test_a_file_that_one_configuration_lacks_fails_its_trial(self, tmp_path):
+        toy = Leaving(FileNotFoundError(errno.ENOENT, "No such file"))
+        assert run(toy, tmp_path / "log.jsonl", budget=Budget(trials=2)).trials[0].status == "failed"
+
+    def test_a_value_worse_than_worst_counts_as_a_failure_and_is_told_once(self, tmp_path, caplog):
+        toy = Toy()
+        toy.objective = Objective("accuracy", best=1.0, worst=0.45)
+        history = run(toy, tmp_path / "log.jsonl", budget=Budget(trials=12))
+        beyond = [t for t in history if t.metrics["accuracy"] < 0.45]
+        assert len(beyond) > 1 and caplog.text.count("worse than the objective's worst") == 1
+        assert {toy.cost(t) for t in beyond} == {toy.objective.worst_cost}
+
+    def test_a_log_deleted_under_a_running_search_is_noticed(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        with pytest.raises(LogWriteError, match="deleted or replaced"):
+            run(toy, path, on_trial=lambda trial, history: path.unlink(missing_ok=True))
+
+    def test_a_reason_begins_with_the_first_words(self, tmp_path):
+        history = run(Leaving(ValueError("\n  first\nsecond")), tmp_path / "log.jsonl", budget=Budget(trials=1))
+        assert history.trials[0].reason == "ValueError: first"
+
     def test_the_reason_is_one_line(self, tmp_path):
         history = run(Toy(fail="raise"), tmp_path / "log.jsonl", budget=Budget(trials=12))
         assert {t.reason for t in history if t.status == "failed"} == {"RuntimeError: out of luck"}
@@ -257,7 +408,7 @@ class TestTrialSeeds:
 
 class TestCheckpoints:
     def test_only_the_newest_are_kept_and_none_after_the_end(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("jahslib.search.KEPT_CHECKPOINTS", 5)
+        monkeypatch.setattr("jahslib.loop.KEPT_CHECKPOINTS", 5)
         counts = []
 
         class Saving(Toy):
@@ -325,6 +476,68 @@ class TestLog:
         path.write_bytes(lines[0] + b"{broken\n" + b"".join(lines[2:]))
         with pytest.raises(UserError, match="line 2 is damaged"):
             run(toy, path)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"id": -1},
+            {"id": "3"},
+            {"asked": 0},
+            {"asked": 10**6},
+            {"parent": 7},
+            {"status": "fine"},
+            {"epochs": None},
+            {"fidelity": None},
+            {"metrics": [1]},
+            {"configuration": None},
+            {"kind": "end"},
+            {"kind": "header"},
+        ],
+    )
+    def test_a_line_of_wrong_values_is_refused(self, toy, changes, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_text().splitlines()
+        lines[3] = json.dumps(json.loads(lines[3]) | changes)
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(UserError, match="line 4 is not part of a trial log"):
+            run(toy, path)
+
+    def test_deep_nesting_and_another_format_are_refused(self, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], "[" * 100_000, *lines[1:]]) + "\n")
+        with pytest.raises(UserError, match="line 2 is damaged"):
+            run(toy, path)
+        for other in (0, 2, 99):
+            path.write_text("\n".join([lines[0].replace('"format": 1', f'"format": {other}'), *lines[1:]]) + "\n")
+            with pytest.raises(UserError, match=f"format {other}"):
+                run(toy, path)
+
+    def test_a_finished_log_is_read_where_nothing_can_be_written(self, toy, tmp_path, monkeypatch):
+        path = tmp_path / "log.jsonl"
+        first = run(toy, path)
+
+        def read_only(file, mode="r", *args, **options):
+            if "a" in mode:
+                raise OSError(errno.EROFS, "Read-only file system")
+            return open(file, mode, *args, **options)
+
+        monkeypatch.setattr(triallog, "open", read_only, raising=False)
+        assert decisions(run(toy, path)) == decisions(first)
+        with pytest.raises(LogWriteError):
+            run(toy, path, budget=Budget(trials=9))
+
+    def test_starting_over_spares_what_is_no_log_and_no_checkpoint(self, toy, tmp_path):
+        table, notes = tmp_path / "data.csv", tmp_path / "log.jsonl.checkpoints" / "notes"
+        table.write_text("a,b\n1,2\n")
+        with pytest.raises(UserError, match="no trial log"):
+            run(toy, table, fresh=True)
+        notes.parent.mkdir()
+        notes.write_text("mine")
+        run(toy, tmp_path / "log.jsonl", optimizer=evolution(toy))
+        assert table.read_text() == "a,b\n1,2\n" and notes.read_text() == "mine"
 
     @pytest.mark.parametrize("content", ['{"important": [1, 2]}', '{"important": 1}\n', "notes\n", "[]\n", "1\n"])
     def test_a_file_that_is_no_log_is_refused_and_untouched(self, toy, content, tmp_path):

@@ -1,8 +1,10 @@
 """Training and validation images of the two phases of study 05."""
 
+import pytest
 import torch
 
 from jahslib import data
+from jahslib.errors import UserError
 from jahslib.problems.splits import resplit, train_and_val
 
 
@@ -20,6 +22,13 @@ def test_a_data_set_without_validation_images_gives_a_third_of_each_class():
     assert train[1].bincount().tolist() == [8] * 10 and val[1].bincount().tolist() == [4] * 10
     both = torch.cat([train[0], val[0]]).flatten(1)
     assert len(both.unique(dim=0)) == len(both)
+
+
+@pytest.mark.parametrize(("name", "per_class", "least"), [("digits", 2, 3), ("retinadigits", 0, 1)])
+def test_too_few_images_for_validation_are_refused(name, per_class, least):
+    with pytest.raises(UserError, match=f"per_class: {per_class} images a class leave none .*; give at least {least}"):
+        train_and_val(name, per_class)
+    assert all(len(labels) for _, labels in train_and_val(name, least))
 
 
 def test_resplitting_divides_the_same_images_anew():

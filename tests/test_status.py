@@ -4,6 +4,8 @@ import fcntl
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from jahslib import status as module
 from jahslib import triallog
 from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.paths import ROOT
 from jahslib.problem import Constraint
 from jahslib.search import Budget, search
 from jahslib.status import Watch, best, duration, status
@@ -164,6 +167,17 @@ class TestStatus:
         with (tmp_path / "smoke" / ".lock").open("w") as lock:  # a free lock left by a finished run, and not taken now
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def test_a_file_that_is_no_trial_log_is_passed_over_without_a_word(self, tmp_path, caplog):
+        run(folder(tmp_path) / "a.jsonl", Toy())
+        deepcave = folder(tmp_path) / "export" / "history.jsonl"  # one list a trial
+        deepcave.parent.mkdir()
+        deepcave.write_text('[0, [0.5], 9.0, 1.0, 2.0, 1, "", {}]\n[1, [0.5], 9.0, 1.0, 2.0, 1, "", {}]\n')
+        (folder(tmp_path) / "a_folder.jsonl").mkdir()
+        os.mkfifo(folder(tmp_path) / "pipe.jsonl")
+        assert list(status(tmp_path, logs=True).state) == ["finished"] and caplog.text == ""
+        (folder(tmp_path) / "b.jsonl").write_bytes(b'{"kind": "header", "fing\n')
+        assert len(status(tmp_path, logs=True)) == 1 and "b.jsonl: line 1 is damaged" in caplog.text
+
     def test_any_folder_will_do(self, tmp_path):
         run(tmp_path / "mine.jsonl", Toy(), study="own study", profile="own")
         row = status(tmp_path).iloc[0]
@@ -225,6 +239,15 @@ def test_refusals_are_one_line(tmp_path, capsys):
         assert module.main(argv) == 2
         printed = capsys.readouterr()
         assert printed.err == f"jahslib.status: {message}\n" and printed.out == ""
+
+
+def test_the_table_is_printed_in_any_locale(tmp_path):
+    run(folder(tmp_path, notebook="01_größe") / "a.jsonl", Toy())
+    env = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-m", "jahslib.status", str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"01_gr" in done.stdout and b"finished" in done.stdout
 
 
 @pytest.mark.parametrize("logs", [[], ["--logs"]])

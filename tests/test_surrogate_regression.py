@@ -126,6 +126,8 @@ class TestStudy:
             ({"surrogate_model": "rf"}, "surrogate_model: 'rf' is unknown"),
             ({"n_train": 1}, "n_train, n_test: give at least 2"),
             ({"tables": "mnist"}, "tables: 'mnist' is unknown"),
+            ({"random_trials": 0}, "random_trials: 0, .* nothing is left to learn from"),
+            ({"random_seed": -1}, "random_seed: -1"),
         ],
     )
     def test_refuses_bad_options(self, bad, said):

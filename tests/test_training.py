@@ -257,3 +257,15 @@ def test_graphed_and_eager_training_agree_on_cuda(optimizer, tmp_path):
 def test_bfloat16_training_learns_on_cuda():
     losses = training(device="cuda").run(15)
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_single_image_left_over_is_left_out_where_a_layer_normalises_by_the_batch():
+    def normalised(generator):
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+
+    images, labels = data(n=97)
+    with_norm = Training(normalised, images, labels, RECIPE, seed=0)
+    assert [len(rows) for rows in with_norm.batches(torch.arange(97))] == [32, 32, 32]
+    assert math.isfinite(with_norm.run(1)[0])
+    plain = Training(build, images, labels, RECIPE, seed=0)
+    assert [len(rows) for rows in plain.batches(torch.arange(97))] == [32, 32, 32, 1]

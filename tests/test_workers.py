@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
 from jahslib.search import Budget, search
@@ -23,7 +25,7 @@ from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 def evolve(path, **options):
     problem = Toy([SIZE, PRECISION])
-    optimizer = Evolution(problem, 0, pop_size=4, num_children=2, hyperband=True)
+    optimizer = Evolution.published(problem, 0, pop_size=4, num_children=2, hyperband=True)  # its rungs wait
     return search(problem, optimizer, Budget(trials=12), path, seed=0, **options)
 
 
@@ -96,6 +98,21 @@ def test_a_search_spread_over_a_cluster_is_replayed_in_this_process(tmp_path, da
         )
 
 
+class OnlyHere:
+    """What a worker cannot load, as a class of a module that it does not have."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("only_here",)
+
+
+def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, dask):
+    problem = Toy()
+    problem.needs = OnlyHere()
+    with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
+        search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
+    assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+
 def test_an_absent_scheduler_is_named():
     with pytest.raises(UserError, match=r"nothing answers at .tcp://127\.0\.0\.1:1."):
         with pool(2, scheduler="tcp://127.0.0.1:1"):
@@ -148,15 +165,22 @@ def test_a_worker_has_one_thread_of_each_library():
 
 
 def test_the_log_tells_the_threads_that_trained(tmp_path, toy):
+    class Looking(Toy):
+        def evaluate(self, job):
+            trained_with.append(torch.get_num_threads())
+            return super().evaluate(job)
+
+    trained_with, looking = [], Looking()
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with_two_workers(toy, tmp_path / "workers.jsonl")
-        search(toy, Evolution(toy, 0, pop_size=4), Budget(trials=2), tmp_path / "here.jsonl", seed=0)
+        search(looking, RandomSearch(looking, 0), Budget(trials=2), tmp_path / "here.jsonl", seed=0)
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(torch_threads)
     devices = [triallog.read(tmp_path / f"{name}.jsonl").header["device"] for name in ("workers", "here")]
-    assert devices == ["cpu (1 threads)", "cpu (2 threads)"]
+    assert devices == ["cpu (1 threads)"] * 2 and trained_with == [1, 1]
 
 
 def test_an_evaluation_in_this_process_has_one_blas_thread(tmp_path):

@@ -7,12 +7,14 @@ Configurations hold the LISP-like form, so that they go to the trial log and to 
 is the same with the term itself, which optimizers work on.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.exceptions import ForbiddenValueError
 
 from jahslib import spaces
 from jahslib.errors import UserError
@@ -22,6 +24,7 @@ from jahslib.grammars.terms import Term
 from jahslib.problem import Configuration
 
 ARCHITECTURE = "architecture"
+ATTEMPTS = 100  # to find a neighbour that is not forbidden
 
 
 class Point(NamedTuple):
@@ -109,15 +112,19 @@ class GrammarSpace:
         return Point(term, () if self.hyperparameters is None else _sorted(spaces.sample(self.hyperparameters, rng)))
 
     def vary(self, point: Point, rng: np.random.Generator) -> Point:
-        """A mutation of the term or, as likely where there are hyperparameters, one of them moved to a neighbour; the
-        point itself where nothing could be changed."""
+        """A mutation of the term or, as likely where there are hyperparameters, one of them moved to a neighbour that
+        no clause forbids; the point itself where nothing could be changed."""
         if self.hyperparameters is not None and rng.random() < 0.5:
-            return Point(point.term, _sorted(spaces.nudge(self.hyperparameters, dict(point.numeric), rng)))
+            for _ in range(ATTEMPTS):
+                with suppress(ForbiddenValueError):
+                    return Point(point.term, _sorted(spaces.nudge(self.hyperparameters, dict(point.numeric), rng)))
+            return point
         return Point(evolve.mutate(self.grammar, point.term, rng) or point.term, point.numeric)
 
     def cross(self, a: Point, b: Point, rng: np.random.Generator) -> tuple[Point, Point] | None:
         """Crossover of the terms (self-crossover where they are one), each hyperparameter active in both being swapped
-        with probability 1/2; None where no crossover of the terms was found."""
+        with probability 1/2, none where a clause forbids what comes out; None where no crossover of the terms was
+        found."""
         terms = evolve.crossover(self.grammar, a.term, b.term, rng)
         if terms is None:
             return None
@@ -126,7 +133,10 @@ class GrammarSpace:
             for name in sorted(set(first) & set(second)):
                 if rng.random() < 0.5:
                     first[name], second[name] = second[name], first[name]
-            first, second = (spaces.complete(self.hyperparameters, values) for values in (first, second))
+            try:
+                first, second = (spaces.complete(self.hyperparameters, values) for values in (first, second))
+            except ForbiddenValueError:
+                first, second = dict(a.numeric), dict(b.numeric)
         return Point(terms[0], _sorted(first)), Point(terms[1], _sorted(second))
 
     def columns(self, points: list[Point]) -> np.ndarray | None:

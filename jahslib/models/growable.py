@@ -4,9 +4,10 @@ A layer's tensors always have the size of what is active. Growth gives the same 
 hooks and references stay valid; `state_dict` holds the present size and `load_state_dict` takes any size.
 
 Optimizers keep moments of a parameter's size, and fused ones would read beyond them. One process-wide hook therefore
-pads the state of growable parameters with zeros, before the step, in whatever optimizer holds them: none need be
-registered.
-That suits optimizers whose state is element-wise (SGD, Adam, AdamW, Adadelta, RMSprop, ...); others are refused.
+pads the state of growable parameters, before the step, with what the optimizer begins with, in whatever optimizer holds
+them: none need be registered. That serves optimizers whose state is element-wise: SGD, Adam, AdamW, NAdam, RAdam,
+Adamax, Adadelta, Adagrad, RMSprop, Rprop, ASGD. After growth, the next step of one that keeps another state (LBFGS,
+Adafactor) or that was compiled raises `UserError`.
 
 [Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. The original allocates the largest size
 and slices it; here nothing is allocated before it is needed.
@@ -150,7 +151,25 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _pad_state(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+def _before_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if any(getattr(p, "may_grow", False) for p in parameters):
+        _pad_state(optimizer, parameters, torch.compiler.is_compiling())
+
+
+@torch.compiler.disable
+def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -> None:
+    name = type(optimizer).__name__
+    if isinstance(optimizer, torch.optim.LBFGS):  # keeps vectors of all parameters together, by the first of them
+        last = optimizer.state[parameters[0]].get("d")
+        if last is not None and len(last) != sum(p.numel() for p in parameters):
+            raise UserError(f"{name} keeps directions of all parameters in one vector, {_NO_GROWTH}")
+    for parameter in parameters if compiled else ():
+        if vars(parameter).setdefault("compiled_for", parameter.shape) != parameter.shape:
+            raise UserError(
+                f"{name}: a compiled step is for parameters of one size and cannot follow growth; "
+                "compile the network, not the optimizer's step"
+            )
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if not getattr(parameter, "may_grow", False) or parameter not in optimizer.state:
@@ -162,24 +181,38 @@ def _pad_state(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
                 continue
             # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
             if len(shapes) > 1 or not _fits(*shapes, parameter):
-                kept = ", ".join(f"{name} {tuple(value.shape)}" for name, value in moments.items())
-                raise UserError(
-                    f"{type(optimizer).__name__} keeps {kept} for a growable parameter of shape "
-                    f"{tuple(parameter.shape)}: a state that is not element-wise cannot follow growth; use an "
-                    "optimizer such as SGD or Adam"
-                )
-            for name, value in moments.items():
-                state[name] = _padded(value, parameter)
+                kept = ", ".join(f"{key} {tuple(value.shape)}" for key, value in moments.items())
+                shape = tuple(parameter.shape)
+                raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")
+            for key, value in moments.items():
+                state[key] = _padded(value, parameter, _initial(optimizer, group, key, parameter))
+
+
+_NO_GROWTH = "a state that is not element-wise and cannot follow growth; use an optimizer such as SGD or Adam"
+
+
+def _initial(optimizer: Optimizer, group: dict[str, Any], key: str, parameter: Tensor) -> Tensor | float:
+    """What the optimizer begins with for a new element."""
+    match optimizer, key:
+        case torch.optim.Rprop(), "step_size":
+            return float(group["lr"])
+        case torch.optim.Adagrad(), "sum":
+            return float(group["initial_accumulator_value"])
+        case torch.optim.ASGD(), "ax":  # the average of what the parameter was, which began with it
+            return parameter.detach()
+        case _:
+            return 0.0
 
 
 def _fits(shape: torch.Size, parameter: Tensor) -> bool:
     return len(shape) == parameter.ndim and all(a <= b for a, b in zip(shape, parameter.shape, strict=True))
 
 
-def _padded(value: Tensor, parameter: Tensor) -> Tensor:
+def _padded(value: Tensor, parameter: Tensor, initial: Tensor | float) -> Tensor:
     padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
+    padded += initial
     padded[tuple(slice(n) for n in value.shape)] = value
     return padded
 
 
-register_optimizer_step_pre_hook(_pad_state)
+register_optimizer_step_pre_hook(_before_step)

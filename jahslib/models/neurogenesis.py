@@ -26,8 +26,9 @@ class GrowthRule:
 
     trigger: "threshold": a layer of n neurons gains ceil((r - q) n), where r is the moving average of rank / n and q
         its threshold, and then holds off until the average has not fallen for three steps ([Berg22] equation 4).
-        "north": it gains floor(n (r - q r_0)), r_0 the largest r so far, at every step ([Berg22]'s NORTH-Select;
-        [Maile22] section 3). "weight": as "north", with r the rank of the incoming weights instead of the activations.
+        "north": it gains floor(n (r - q r_0)), r_0 the largest r of the steps before (at the first step r itself), at
+        every step ([Berg22]'s NORTH-Select; [Maile22] section 3). "weight": as "north", with r the rank of the incoming
+        weights instead of the activations.
     measure: "effective" rank, "numerical" rank, or the orthogonality "gap", for which n (1 - gap) stands for the rank.
     conv_threshold, fc_threshold: q in [0, 1] (gamma for the other triggers: .9 in [Berg22], .97 or .9 in [Maile22]).
     epsilon: a singular value above it counts for the numerical rank.
@@ -101,12 +102,12 @@ class _North:
 
     threshold: float
     average: float = math.nan
-    largest: float = 0.0
+    largest: float = math.nan
 
     def __call__(self, r: float, n: int, room: int) -> int:
-        self.average = r
-        self.largest = max(self.largest, r)
-        return max(0, min(room, math.floor(_exact(n * (r - self.threshold * self.largest)))))
+        before = r if math.isnan(self.largest) else self.largest
+        self.average, self.largest = r, max(before, r)
+        return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
 
 
 def _exact(neurons: float) -> float:

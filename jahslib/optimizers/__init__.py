@@ -1,1 +1,1 @@
-"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.search.Optimizer`)."""
+"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.optimizer.Optimizer`)."""

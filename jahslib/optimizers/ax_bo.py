@@ -18,8 +18,8 @@ import torch
 
 from jahslib import spaces
 from jahslib.errors import UserError
+from jahslib.optimizer import Replayed
 from jahslib.optimizers.ax_parameters import Box, configure, outcomes
-from jahslib.optimizers.replayed import Replayed
 from jahslib.problem import Configuration, Fidelity, Problem
 from jahslib.trials import Origin, Suggestion, Trial, key
 

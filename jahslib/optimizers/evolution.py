@@ -1,28 +1,28 @@
-"""Constrained evolution, with or without Hyperband (study 07, section A5).
+"""Constrained evolution, with or without Hyperband: study 07's method (section A5), mended for small budgets.
 
-A (mu + lambda) strategy on configurations whose order puts feasible members first. With Hyperband, each step's children
-compete in the brackets of a Hyperband iteration and only those of the last rungs may join the population.
+The population is the best results so far, in an order that puts feasible ones first. Each child comes of parents in it
+as it stands, by recombination or mutation. With Hyperband, children compete in the brackets of its plan, the first of
+which are drawn at random: they are the founders, trained no further than their merit carries them.
 
-Departures from the original, each with its option: `continuation` of the training belongs to the problem; parents may
-also be picked by tournament, which the original's slides describe and its code does not do.
+`Evolution.published` gives the original's way; see `jahslib.optimizers.published_evolution` for what is different.
 """
 
-from collections import deque
-from collections.abc import Generator
+from bisect import insort
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.hyperband import Rung, plan
-from jahslib.optimizers.replayed import Replayed
+from jahslib.optimizer import Replayed
+from jahslib.optimizers import variation
+from jahslib.optimizers.hyperband import Brackets, brackets, checked_eta
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import Suggestion, Trial
 
-Batch = list[Suggestion]
-ATTEMPTS = 10_000
+ATTEMPTS = 1000
 
 
 @dataclass
@@ -30,162 +30,125 @@ class Evolution(Replayed):
     """EA, or with Hyperband EA-HB.
 
     Args:
-        pop_size: mu, the members kept.
-        num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
-        hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
+        pop_size: the best results that may become parents; those of a higher fidelity come first. It never eats the
+            budget: while there are fewer results, the population is as large as they are many.
+        founders: random configurations before the first child; with Hyperband, the plan's first bracket instead.
+        num_children: results after which the population is renewed.
+        hyperband: send children through Hyperband's brackets instead of training all to the end.
         eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
-        p_mutation: probability that a child is a mutation; otherwise it is a recombination.
-        parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two
-            draws.
-        frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+        p_mutation: probability that a child is a mutation of one parent; otherwise it is a recombination of two.
+        parent_selection: "tournament" takes the best of two draws, "neutral" any member.
+        frozen: hyperparameters that recombination leaves as the first parent has them.
+
+    Nothing is proposed twice but to continue it, nor what breaks a constraint known before training. When 1,000
+    children and then 10,000 random draws bring nothing new, the search is done.
 
     Raises:
-        UserError: a space without named hyperparameters or with forbidden clauses, no population or children, an
-            unknown selection, no probability, or no Hyperband plan.
+        UserError: a space without named hyperparameters or with forbidden clauses, no population, founders or
+            children, an unknown selection, no probability, or no Hyperband plan.
     """
 
     problem: Problem
     seed: int
-    pop_size: int = 50
-    num_children: int = 10
+    pop_size: int = 5
+    founders: int = 10
+    num_children: int = 1
     hyperband: bool = False
-    eta: int = 2
-    min_fidelity: int | None = None
+    eta: int = 3
+    min_fidelity: float | None = None
     p_mutation: float = 0.5
-    parent_selection: Literal["neutral", "tournament"] = "neutral"
-    frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
+    parent_selection: Literal["tournament", "neutral"] = "tournament"
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        if self.pop_size < 1 or self.num_children < 1:
-            raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
+        for name in ("pop_size", "founders", "num_children"):
+            if getattr(self, name) < 1:
+                raise UserError(f"evolution: {name}={getattr(self, name)}; give 1 or more")
         if self.parent_selection not in ("neutral", "tournament"):
             raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
         if not 0 <= self.p_mutation <= 1:
             raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
-        if self.hyperband:
-            self._brackets()
+        self.eta = checked_eta(self.eta)
+        self._plan = brackets(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
+
+    @staticmethod
+    def published(problem: Problem, seed: int, **settings: Any) -> PublishedEvolution:
+        """The original's way, with its settings."""
+        return PublishedEvolution(problem, seed, **settings)
 
     # The method --------------------------------------------------------------------------------------------------
 
-    def evolve(self, rng: np.random.Generator) -> Generator[Batch, list[Trial], None]:
-        """The whole search: yields batches of suggestions, receives their trials in the same order."""
-        founders = [self._admitted(lambda: spaces.sample(self.problem.space, rng)) for _ in range(self.pop_size)]
-        if None in founders:
-            return
-        population = self._survivors((yield [Suggestion(c, self.problem.fidelity.high) for c in founders]))
-        step = 0
-        while True:
-            if self.hyperband:
-                grown = yield from self._hyperband_step(population, step, rng)
-            else:
-                grown = yield [
-                    Suggestion(c, self.problem.fidelity.high)
-                    for c in self._children(population, self.num_children, rng)
-                ]
-            population = self._survivors(population + grown)
-            step += 1
+    def propose(self) -> Suggestion | None:
+        if self.hyperband and (promotion := self._brackets.promotion()):
+            return promotion
+        rng = np.random.default_rng([self.seed, len(self._history.suggestions)])
+        founding = not self._brackets.filling if self.hyperband else len(self._history.suggestions) < self.founders
+        child, origin = None if founding else self._child(rng), "variation"
+        if child is None:
+            child, origin = spaces.sample_where(self.problem.space, rng, self._fresh), "random"
+        if child is None:
+            return None
+        if self.hyperband:
+            return self._brackets.newcomer(child, origin)
+        return Suggestion(child, self.problem.fidelity.high, origin=origin)
 
-    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
-        grown: list[Trial] = []
-        brackets = self._brackets()
-        for number, rungs in enumerate(brackets, start=step * len(brackets)):
-            children = self._children(population, rungs[0].members, rng)
-            trained: list[Trial] = []
-            promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
-            for level, rung in enumerate(rungs):
-                trained = yield [
-                    Suggestion(
-                        member.configuration,
-                        rung.fidelity,
-                        parent=member.id if isinstance(member, Trial) else None,
-                        bracket=number,
-                        rung=level,
-                        final=level == len(rungs) - 1,
-                    )
-                    for member in promoted[: rung.members]
-                ]
-                promoted = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
-                if not promoted:  # the whole rung failed
-                    break
-            grown += [t for t in trained if t.final]
-        return grown
+    def _child(self, rng: np.random.Generator) -> Configuration | None:
+        population = self._population
+        for _ in range(ATTEMPTS if population else 0):
+            child = self._varied(self._parent(population, rng), population, rng)
+            if self._fresh(child):
+                return child
+        return None
 
-    def _brackets(self) -> list[list[Rung]]:
-        fidelity = self.problem.fidelity.above(self.min_fidelity)
-        return plan(fidelity.low, fidelity.high, self.eta)
+    def _varied(self, parent: Configuration, population: list[Trial], rng: np.random.Generator) -> Configuration:
+        if rng.random() < self.p_mutation:
+            return self.mutate(parent, rng)
+        child = self.recombine(parent, self._parent(population, rng), rng)
+        return self.mutate(child, rng) if child == parent or rng.random() < 0.5 else child
 
-    def _survivors(self, members: list[Trial]) -> list[Trial]:
-        """Feasible members by objective, then infeasible ones by how little they violate; the first mu live on."""
-        return sorted(members, key=self.problem.rank)[: self.pop_size]
+    def _parent(self, population: list[Trial], rng: np.random.Generator) -> Configuration:
+        draws = 2 if self.parent_selection == "tournament" else 1
+        return population[rng.integers(len(population), size=draws).min()].configuration
 
-    # Variation ---------------------------------------------------------------------------------------------------
-
-    def _children(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Configuration]:
-        parents = [p.configuration for p in self._parents(population, count, rng)]
-        children = []
-        for parent in parents:
-            if rng.random() < self.p_mutation:
-                children.append(self.mutate(parent, rng))
-            else:
-                partner = parents[rng.integers(len(parents))]
-                children.append(self._admitted(lambda a=parent, b=partner: self.recombine(a, b, rng)) or parent)
-        return children
-
-    def _parents(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Trial]:
-        """`population` is sorted best first. More parents than members: the draw without replacement starts anew."""
-        if self.parent_selection == "tournament":
-            return [population[rng.integers(len(population), size=2).min()] for _ in range(count)]
-        rounds = -(-count // len(population))
-        order = np.concatenate([rng.permutation(len(population)) for _ in range(rounds)])
-        return [population[i] for i in order[:count]]
+    def _fresh(self, configuration: Configuration) -> bool:
+        return not self._history.has(configuration) and self.problem.admits(configuration)
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """Resample one gene from its prior; while a constraint is broken keep that and resample another as well.
-
-        A layer that becomes active starts at the space's default width; one that becomes inactive is dropped.
-        """
-        child = dict(parent)
-        for _ in range(ATTEMPTS):
-            child = spaces.mutate(self.problem.space, child, rng)
-            if self.problem.admits(child):
-                return child
-        return parent
+        """See `variation.mutate`."""
+        return variation.mutate(self.problem.space, parent, rng)
 
     def recombine(self, parent: Configuration, partner: Configuration, rng: np.random.Generator) -> Configuration:
-        """Uniform crossover of the genes active in both; the layer counts are never exchanged."""
-        child = dict(parent)
-        for gene in sorted(set(parent) & set(partner) - set(self.frozen)):
-            if rng.random() < 0.5:
-                child[gene] = partner[gene]
-        return spaces.complete(self.problem.space, child)
+        """See `variation.recombine`."""
+        return variation.recombine(self.problem.space, parent, partner, rng, self.frozen)
 
-    def _admitted(self, draw) -> Configuration | None:
-        """Redo a draw until its configuration meets the constraints known before training."""
-        return next((c for c in (draw() for _ in range(ATTEMPTS)) if self.problem.admits(c)), None)
-
-    # Ask and tell ------------------------------------------------------------------------------------------------
+    # The population ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._search = self.evolve(np.random.default_rng(self.seed))
-        self._open_batch(next(self._search, []))
+        self._brackets = Brackets(self.problem, self._plan)
+        self._best: dict[float, list[tuple]] = {}  # by fidelity: (rank, id, trial), best first, at most pop_size
+        self._population: list[Trial] = []
+        self._results = 0
 
-    def propose(self) -> Suggestion | None:
-        return self._queue[0] if self._queue else None
+    def rederives(self) -> bool:
+        return False  # the state holds nothing but what it was told
 
     def accept(self, id: int) -> None:
-        self._queue.popleft()
-        self._ids.append(id)
+        self.adopt(id, self._history.suggestions[id])
 
     def adopt(self, id: int, suggestion: Suggestion) -> None:
-        if self._queue:
-            self.accept(id)
+        self._brackets.suggested(suggestion)
 
     def observe(self, trial: Trial) -> None:
-        self._done[trial.id] = trial
-        if not self._queue and len(self._done) == len(self._ids):
-            self._open_batch(self._search.send([self._done[id] for id in self._ids]))
-
-    def _open_batch(self, batch: Batch) -> None:
-        self._queue, self._ids, self._done = deque(batch), [], {}
+        self._brackets.finished(trial)
+        best = self._best.setdefault(trial.fidelity, [])
+        insort(best, (self._brackets.rank(trial), trial.id, trial))
+        del best[self.pop_size :]
+        if trial.parent is not None:  # whose result says less of the configuration than this one
+            for members in self._best.values():
+                members[:] = [member for member in members if member[1] != trial.parent]
+        self._results += 1
+        if self._results % self.num_children == 0:
+            order = [member for fidelity in sorted(self._best, reverse=True) for member in self._best[fidelity]]
+            self._population = [trial for _, _, trial in order[: self.pop_size]]

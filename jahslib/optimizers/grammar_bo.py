@@ -20,7 +20,7 @@ from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.kernels import joint_kernel
 from jahslib.grammars.space import GrammarSpace, Point
 from jahslib.grammars.wl import TermTable, folding_levels
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Problem
 from jahslib.trials import History, Suggestion, Trial
 

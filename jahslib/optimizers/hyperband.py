@@ -1,50 +1,207 @@
-"""Hyperband's rung plan (Li et al., JMLR 18(185), 2018), as study 07 uses it."""
+"""Hyperband's rung plan and brackets (Li et al., JMLR 18(185), 2018), which Hyperband and EA-HB work through.
+
+A plan's last rungs end at the problem's highest fidelity exactly, since only a trial trained so far can be the
+incumbent. Where fidelities are whole numbers, the lower rungs are rounded to the nearest.
+"""
 
 import math
-from dataclasses import dataclass
+from bisect import insort
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
 
 from jahslib.errors import UserError
+from jahslib.problem import Problem
+from jahslib.trials import Configuration, Origin, Suggestion, Trial
 
 
 @dataclass(frozen=True)
 class Rung:
-    """How many members are trained to which fidelity (epochs)."""
+    """How many members are trained to which fidelity."""
 
     members: int
-    fidelity: int
+    fidelity: float
 
 
-def plan(low: int, high: int, eta: int = 2) -> list[list[Rung]]:
-    """One Hyperband iteration: a list of brackets, most exploratory first, each a list of rungs.
-
-    Bracket s starts with ceil((s_max + 1) / (s + 1) * eta^s) members at int(high / eta^s) epochs; each rung keeps
-    floor(n / eta) of them and multiplies the epochs by eta. Fidelities are whole epochs, so a bracket may end a little
-    below `high`: with 2..50 epochs and eta 2 it is 16@3, 8@6, 4@12, 2@24, 1@48. This rounding is study 07's; Li et al.
-    keep fractions.
+def checked_eta(eta: Any) -> int:
+    """The reduction factor as Python's own int.
 
     Raises:
-        UserError: eta < 2 or no range.
+        UserError: it is no whole number of 2 or more.
     """
+    number = isinstance(eta, int | float | np.number) and not isinstance(eta, bool)
+    if not number or not math.isfinite(eta) or eta != int(eta):
+        raise UserError(f"hyperband: eta={eta!r} is no whole number; give 2 or more")
     if eta < 2:
         raise UserError(f"hyperband: eta={eta} halves nothing; give 2 or more")
-    if not 1 <= low <= high:
-        raise UserError(f"hyperband: epochs {low}..{high} are no range; give 1 <= low <= high")
+    return int(eta)
+
+
+def plan(
+    low: float, high: float, eta: int = 2, *, rounding: Literal["exact", "published"] = "exact"
+) -> list[list[Rung]]:
+    """One Hyperband iteration: a list of brackets, most exploratory first, each a list of rungs.
+
+    Bracket s of s_max + 1 (s_max is the largest with low * eta^s_max <= high) starts with
+    ceil((s_max + 1) / (s + 1) * eta^s) members at high / eta^s; each rung keeps floor(n / eta) of them, at least one,
+    and multiplies the fidelity by eta up to `high`. With two whole bounds the fidelities are rounded to whole ones:
+    2..50 and eta 2 give 16@3, 8@6, 4@13, 2@25, 1@50.
+
+    "published" is study 07's way: the first fidelity is rounded down and multiplied from there, so that a bracket may
+    end below `high` (16@3, 8@6, 4@12, 2@24, 1@48). It is for whole fidelities.
+
+    Raises:
+        UserError: see `checked_eta`; or no range, or the published rounding of fractions.
+    """
+    eta = checked_eta(eta)
+    if not 0 < low <= high < math.inf:
+        raise UserError(f"hyperband: fidelities {low}..{high} are no range; give 0 < low <= high")
+    whole = isinstance(low, int) and isinstance(high, int)
+    if rounding == "published" and not whole:
+        raise UserError(f"hyperband: the published rounding of {low}..{high}; give whole fidelities, or 'exact'")
     s_max = _integer_log(high, low, eta)
-    return [_bracket(s, s_max, high, eta) for s in range(s_max, -1, -1)]
+    return [_bracket(s, s_max, high, eta, whole, rounding) for s in range(s_max, -1, -1)]
 
 
-def _bracket(s: int, s_max: int, high: int, eta: int) -> list[Rung]:
-    members, fidelity = math.ceil((s_max + 1) / (s + 1) * eta**s), high // eta**s
+def _bracket(s: int, s_max: int, high: float, eta: int, whole: bool, rounding: str) -> list[Rung]:
+    members = math.ceil((s_max + 1) * eta**s / (s + 1))
     rungs = []
-    for _ in range(s + 1):
-        rungs.append(Rung(max(1, members), fidelity))
-        members, fidelity = members // eta, fidelity * eta
+    for k in range(s + 1):
+        if rounding == "published":
+            fidelity = high // eta**s * eta**k
+        elif whole:
+            fidelity = (2 * high + eta ** (s - k)) // (2 * eta ** (s - k))  # to the nearest, in whole numbers
+        else:
+            fidelity = high / eta ** (s - k)
+        rungs.append(Rung(max(1, members // eta**k), fidelity))
     return rungs
 
 
-def _integer_log(high: int, low: int, eta: int) -> int:
-    """The largest s with low * eta^s <= high, in whole numbers: math.log would round 3^5 down."""
-    s = 0
-    while low * eta ** (s + 1) <= high:
+def _integer_log(high: float, low: float, eta: int) -> int:
+    """The largest s with low * eta^s <= high, by multiplication: math.log would round 3^5 down. Fractions are allowed
+    the rounding of their last digits, so that 0.1..0.9 has three levels."""
+    s, slack = 0, 1 if isinstance(low, int) and isinstance(high, int) else 1 + 1e-9
+    while low * eta ** (s + 1) <= high * slack:
         s += 1
     return s
+
+
+@dataclass
+class _Bracket:
+    """A bracket in progress: its present rung, the members promoted into it (none in the first), and their results."""
+
+    rungs: list[Rung]
+    level: int = 0
+    promoted: list[Trial] = field(default_factory=list)
+    asked: int = 0
+    done: list[Trial] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.promoted) if self.level else self.rungs[0].members
+
+
+class Brackets:
+    """What comes next in brackets that are worked through one after the other: a function of what it has been told.
+
+    A rung is promoted from when all of its trials have finished; while it waits for the slowest, members of the next
+    bracket are asked for, so that no worker is idle. What is promoted is decided by `rank`.
+    """
+
+    def __init__(self, problem: Problem, brackets: list[list[Rung]]):
+        self.problem, self.plan = problem, brackets
+        self.open: dict[int, _Bracket] = {}
+        self._fidelities = [rung.fidelity for rung in brackets[0]] if brackets else []
+        self.opened = 0  # brackets, the finished ones too
+        # Metric and rung's fidelity -> sorted factors by which continued trials have changed it up to the next rung.
+        self._growth: dict[tuple[str, float], list[float]] = defaultdict(list)
+
+    def promotion(self) -> Suggestion | None:
+        """The best member not yet promoted of the oldest bracket that has one."""
+        for number, bracket in self.open.items():
+            if bracket.level and bracket.asked < bracket.size:
+                member = bracket.promoted[bracket.asked]
+                return self._suggestion(number, bracket.level, member.configuration, member.id, member.origin)
+        return None
+
+    def newcomer(self, configuration: Configuration, origin: Origin) -> Suggestion:
+        """This configuration in the lowest rung of the newest bracket that is not full, or of a new one."""
+        return self._suggestion(self.filling, 0, configuration, None, origin)
+
+    @property
+    def filling(self) -> int:
+        """The number of the bracket that the next newcomer joins."""
+        newest = self.open.get(self.opened - 1)
+        return self.opened - bool(newest and not newest.level and newest.asked < newest.size)
+
+    def _suggestion(
+        self, number: int, level: int, configuration: Configuration, parent: int | None, origin: Origin
+    ) -> Suggestion:
+        rungs = self._rungs(number)
+        return Suggestion(
+            configuration,
+            rungs[level].fidelity,
+            parent=parent,
+            bracket=number,
+            rung=level,
+            final=level == len(rungs) - 1,
+            origin=origin,
+        )
+
+    def _rungs(self, number: int) -> list[Rung]:
+        return self.plan[number % len(self.plan)]
+
+    def suggested(self, suggestion: Suggestion) -> None:
+        """Take note that a suggestion became a trial."""
+        number = suggestion.bracket
+        if number is not None and number >= self.opened:
+            self.opened = number + 1
+            self.open[number] = _Bracket(self._rungs(number))
+        if number in self.open:
+            self.open[number].asked += 1
+
+    def finished(self, trial: Trial) -> None:
+        """Take note of a result; a rung that is complete promotes its best, and is the last if none succeeded."""
+        bracket = None if trial.bracket is None else self.open.get(trial.bracket)
+        if bracket is None:
+            return
+        if trial.parent is not None:
+            self._compare(next((t for t in bracket.promoted if t.id == trial.parent), trial), trial)
+        bracket.done.append(trial)
+        if len(bracket.done) < bracket.size:
+            return
+        bracket.level += 1
+        if bracket.level < len(bracket.rungs):
+            ok = sorted((t for t in bracket.done if t.status == "ok"), key=self.rank)
+            bracket.promoted, bracket.asked, bracket.done = ok[: bracket.rungs[bracket.level].members], 0, []
+        if bracket.level == len(bracket.rungs) or not bracket.promoted:
+            del self.open[trial.bracket]
+
+    def rank(self, trial: Trial) -> tuple:
+        """As `Problem.rank`, but a constrained metric counts with what is expected of it at the highest fidelity: a
+        training time that is within its limit after a third of the epochs may not be so at the end, a precision not yet
+        above its floor may come to be. It grows as the median of the trials that were continued; none is known, none is
+        assumed."""
+        if trial.status != "ok" or not self.problem.constraints:
+            return self.problem.rank(trial)
+        expected = dict(trial.metrics)
+        for metric in {c.metric for c in self.problem.constraints} & set(expected):
+            for fidelity in self._fidelities:
+                factors = self._growth.get((metric, fidelity))
+                if fidelity >= trial.fidelity and factors:
+                    expected[metric] *= factors[len(factors) // 2]
+        return self.problem.rank(replace(trial, metrics=expected))
+
+    def _compare(self, parent: Trial, trial: Trial) -> None:
+        for metric in {c.metric for c in self.problem.constraints}:
+            before, after = parent.metrics.get(metric, 0.0), trial.metrics.get(metric, 0.0)
+            if before > 0 and after > 0:
+                insort(self._growth[metric, parent.fidelity], after / before)
+
+
+def brackets(problem: Problem, eta: int, min_fidelity: float | None) -> list[list[Rung]]:
+    """The plan for a problem's fidelities, or those from `min_fidelity` on. Raises `UserError`: see `plan`."""
+    fidelity = problem.fidelity.above(min_fidelity)
+    return plan(fidelity.low, fidelity.high, eta)

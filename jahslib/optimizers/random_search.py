@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jahslib import spaces
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History, Suggestion
 
@@ -22,11 +22,10 @@ class RandomSearch(Described):
 
     def ask(self, history: History) -> Suggestion | None:
         rng = np.random.default_rng([self.seed, len(history.suggestions)])
-        seen = {spaces.key(s.configuration) for s in history.suggestions}
         configuration = spaces.sample_where(
-            self.problem.space, rng, lambda c: spaces.key(c) not in seen and self.problem.admits(c)
+            self.problem.space, rng, lambda c: not history.has(c) and self.problem.admits(c)
         )
-        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
+        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high, origin="random")
 
 
 @dataclass

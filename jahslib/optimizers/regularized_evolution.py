@@ -5,12 +5,14 @@ Real et al., AAAI 2019 (arXiv 1802.01548); population and tournament as in Schro
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from ConfigSpace import ConfigurationSpace
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem
 from jahslib.trials import History, Suggestion
 
@@ -24,6 +26,8 @@ class RegularizedEvolution(Described):
     Args:
         pop_size: the trials that may become parents, those that finished last; as many are drawn at random first.
         tournament_size: draws with replacement from the population; the best drawn (`Problem.rank`) is the parent.
+        newly_active: hyperparameters that a mutation makes active are "drawn" or start at their "default", as in the
+            committed logs of study 08. On a grammar's space it means nothing and is not in the description.
 
     One mutation makes the child: of the term where the space is a grammar's (`GrammarSpace.mutate`), else one
     hyperparameter drawn afresh. Nothing is proposed twice, nor what breaks a constraint known before training: another
@@ -37,6 +41,7 @@ class RegularizedEvolution(Described):
     seed: int
     pop_size: int = 30
     tournament_size: int = 10
+    newly_active: Literal["drawn", "default"] = "drawn"
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,26 +51,34 @@ class RegularizedEvolution(Described):
                 f"regularized evolution: pop_size={self.pop_size}, tournament_size={self.tournament_size}; "
                 "both must be at least 1"
             )
+        if self.newly_active not in ("drawn", "default"):
+            raise UserError(f"regularized evolution: newly_active={self.newly_active!r}; choose drawn or default")
+
+    def describe(self) -> dict[str, Any]:
+        description = super().describe()
+        if self.newly_active == "default" or not isinstance(self.problem.space, ConfigurationSpace):
+            del description["newly_active"]  # which logs from before there was a choice do not have
+        return description
 
     def ask(self, history: History) -> Suggestion | None:
         rng = np.random.default_rng([self.seed, len(history.suggestions)])
-        seen = {spaces.key(s.configuration) for s in history.suggestions}
 
         def fresh(configuration: Configuration) -> bool:
-            return spaces.key(configuration) not in seen and self.problem.admits(configuration)
+            return not history.has(configuration) and self.problem.admits(configuration)
 
-        child = self._child(history, rng, fresh) or spaces.sample_where(self.problem.space, rng, fresh)
-        return None if child is None else Suggestion(child, self.problem.fidelity.high)
+        child, origin = self._child(history, rng, fresh), "variation"
+        if child is None:
+            child, origin = spaces.sample_where(self.problem.space, rng, fresh), "random"
+        return None if child is None else Suggestion(child, self.problem.fidelity.high, origin=origin)
 
     def _child(self, history: History, rng: np.random.Generator, fresh) -> Configuration | None:
-        trained = [t for t in history if t.status != "rejected"]
-        founders = len(trained) + len(history.pending)
-        if not trained or founders < self.pop_size:
+        trained = history.trained
+        if not trained or len(trained) + len(history.pending) < self.pop_size:
             return None
         population = sorted(trained[-self.pop_size :], key=self.problem.rank)
         for _ in range(ATTEMPTS):
             parent = population[rng.integers(len(population), size=self.tournament_size).min()]
-            child = spaces.mutate(self.problem.space, parent.configuration, rng)
+            child = spaces.mutate(self.problem.space, parent.configuration, rng, self.newly_active)
             if fresh(child):
                 return child
         return None

@@ -1,23 +1,29 @@
 """BOHB as SMAC3 has it: Hyperband whose configurations come from a random-forest surrogate.
 
 SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
-density estimator instead). Around it stand four repairs: budgets are rounded up to whole epochs in one place, the model
-leaves a lower budget only once the higher one has `min_trials` results, costs are finite, and a seed proposes the same
-in every process.
+density estimator instead). Around it stand these repairs: budgets are rounded up to whole epochs in one place, the
+model leaves a lower budget only once the higher one has `min_trials` results, costs are finite, a seed proposes the
+same in every process, and a space that was tried as a whole ends the search.
 """
 
+import copy
 import math
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ConfigSpace import Configuration as CSConfiguration
+from ConfigSpace.hyperparameters import NumericalHyperparameter
+
 from jahslib import spaces
-from jahslib.optimizers import hyperband
-from jahslib.optimizers.replayed import Replayed
+from jahslib.errors import UserError
+from jahslib.optimizer import Replayed
+from jahslib.optimizers.hyperband import checked_eta
 from jahslib.problem import Fidelity, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.trials import Configuration, Origin, Suggestion, Trial
 
 
 @dataclass
@@ -32,17 +38,24 @@ class SmacBohb(Replayed):
         min_trials: results at a budget before the forest is fitted to them; None is one a hyperparameter, at least 8.
         use_default_config: the space's default follows the random configurations.
 
-    Constraints enter as a penalty (`Problem.penalised_cost`), so that a failed or rejected trial costs the most of all.
-    A problem without constraints gives the plain baseline.
+    Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. A problem without
+    constraints gives the plain baseline.
+
+    Until a budget has `min_trials` results, SMAC draws at random, from where its initial design began: a configuration
+    that it draws again takes a place in its bracket, and is not trained again.
+
+    A log whose decisions are not repeated here is adopted: SMAC is told its trials, its brackets go on from what they
+    hold, and it draws and models anew.
 
     Raises:
-        UserError: a space without named hyperparameters, or no Hyperband plan.
+        UserError: a space without named hyperparameters, or with conditions on what SMAC cannot have conditional; no
+            Hyperband plan; a count below 1.
     """
 
     problem: Problem
     seed: int
     eta: int = 3
-    min_fidelity: int | None = None
+    min_fidelity: float | None = None
     n_init: int | None = None
     retrain_after: int = 8
     min_trials: int | None = None
@@ -55,86 +68,157 @@ class SmacBohb(Replayed):
 
     def __post_init__(self):
         super().__post_init__()
-        spaces.refuse_others(self.problem.space, "BOHB", forbidden=True)
-        hyperband.plan(self._fidelity().low, self._fidelity().high, self.eta)  # refuses what SMAC would fail on
+        space = self.problem.space
+        spaces.refuse_others(space, "BOHB", forbidden=True)
+        self._fidelity()
+        self.eta = checked_eta(self.eta)
+        for name in ("n_init", "retrain_after", "min_trials"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"BOHB: {name}={value}; give 1 or more")
+        for hp in space.conditional_hyperparameters:
+            if (kind := type(space[hp]).__name__).startswith(("Normal", "Beta")):
+                raise UserError(f"BOHB: SMAC takes no condition on {hp}, a {kind}; make it uniform")
 
     def _fidelity(self) -> Fidelity:
         return self.problem.fidelity.above(self.min_fidelity)
 
+    def _rounded(self, budget: float) -> float:
+        return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without SMAC, which cannot be sent to another process and is told the history again there."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def start(self) -> None:
         self._smac = self._facade()
         self._asked, self._infos, self._trained = None, {}, {}
-        self._exhausted = False
+        self._origins: dict[str, Origin] = {}
+        self._all, self._adopted, self._budgets = [], False, None
 
     def propose(self) -> Suggestion | None:
-        if self._exhausted:
-            return None
-        try:
-            # SMAC averages the durations of a local search, none where it ended at once.
-            with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
-                self._asked = self._smac.ask()
-        except StopIteration:  # the space holds no configuration that was not tried
-            self._exhausted = True
+        # SMAC averages the durations of a local search, none where it ended at once.
+        with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
+            if self._adopted:
+                self._go_on_from_adopted()
+            self._asked = self._next()
+        if self._asked is None:
             return None
         configuration = spaces.plain(self._asked.config)
-        assert self._asked.budget is not None, "Hyperband gives every trial a budget"
-        fidelity = math.ceil(self._asked.budget - 1e-9)
-        lower, parent = self._trained.get(spaces.key(configuration), (0, None))
+        key = spaces.key(configuration)
+        fidelity = self._rounded(self._asked.budget)
+        lower, parent = self._trained.get(key, (0, None))
         return Suggestion(
             configuration,
             fidelity,
             parent=parent if lower < fidelity else None,
             final=fidelity >= self.problem.fidelity.high,
+            origin=self._origins.setdefault(key, _origin(self._asked.config)),
         )
 
     def accept(self, id: int) -> None:
         self._infos[id] = self._asked
+        self._all.append(self._asked)
 
     def adopt(self, id: int, suggestion: Suggestion) -> None:
-        raise NotImplementedError
+        if self._budgets is None:
+            self._budgets = {self._rounded(budget): budget for budget in self._smac.intensifier.budgets()}
+        configuration = self._drawn_as(suggestion.configuration)
+        budget = self._budgets.get(suggestion.fidelity, suggestion.fidelity)
+        self._infos[id] = info = self._smac.intensifier.trial(configuration, budget)
+        self._smac.runhistory.add_running_trial(info)
+        self._all.append(info)
+        self._adopted = True
+        self._origins.setdefault(spaces.key(suggestion.configuration), suggestion.origin)
+
+    def _drawn_as(self, configuration: Configuration) -> CSConfiguration:
+        """As if the space had drawn it. Its hash is that of the values' notation, where a text drawn is NumPy's."""
+        values = {}
+        for name, value in configuration.items():
+            hp = self._space[name]
+            values[name] = value if isinstance(hp, NumericalHyperparameter) else hp.to_value(hp.to_vector(value))
+        return CSConfiguration(self._space, values=values)
 
     def observe(self, trial: Trial) -> None:
         from smac.runhistory import TrialValue
 
-        value = TrialValue(cost=self.problem.penalised_cost(trial), time=0.0)
-        self._smac.tell(self._infos.pop(trial.id), value, save=False)
+        self._smac.tell(self._infos.pop(trial.id), TrialValue(cost=self.cost(trial)), save=False)
         if trial.status == "ok":
             self._trained[spaces.key(trial.configuration)] = (trial.fidelity, trial.id)
 
+    def cost(self, trial: Trial) -> float:
+        """What SMAC is told: the objective's value, an accuracy (what is to be maximised) as its distance to 1, never
+        worse than `worst`; of a trial that is infeasible or failed the worst value, and the violation (at most 1).
+
+        `Objective.best` plays no part: SMAC models the logarithm of the distance to its own lower bound, a little below
+        the lowest cost it was told, and the least rounding decides between equal predictions.
+        """
+        objective, violation = self.problem.objective, self.problem.violation(trial)
+        worst, value = objective.worst, trial.metrics[objective.metric] if not violation else objective.worst
+        cost = 1 - max(value, worst) if objective.best > worst else min(value, worst)
+        return cost + min(violation, 1.0)
+
+    def _next(self):
+        """SMAC's next trial; None where the space was tried as a whole, for good or until pending trials are told."""
+        from jahslib.optimizers.smac_parts import Exhausted
+
+        held = None
+        while True:
+            try:
+                return self._smac.ask()
+            except Exhausted:  # which ended SMAC's iteration, perhaps before promotions that it had just decided
+                before, held = held, self._smac.intensifier.get_state()["tracker"]
+                self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
+                if held == before:
+                    return None
+
+    def _go_on_from_adopted(self) -> None:
+        # The generator stands where the adopted draws began.
+        self._space.seed(int(np.random.SeedSequence([self.seed, len(self._all)]).generate_state(1)[0]))
+        self._smac.intensifier.resume([(info.config, info.budget) for info in self._all])
+        self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
+        self._adopted = False
+
     def _facade(self):
         from smac import MultiFidelityFacade, Scenario
-        from smac.main.config_selector import ConfigSelector
+
+        from jahslib.optimizers import smac_parts
 
         dimensions = len(self.problem.space)
+        self._space = copy.deepcopy(self.problem.space)  # SMAC seeds it and draws from it
         # SMAC insists on a folder and reads back what an earlier run left there; the trial log makes both needless.
-        self._folder = tempfile.TemporaryDirectory(prefix="jahslib-smac-", ignore_cleanup_errors=True)
-        scenario = Scenario(
-            self.problem.space,
-            output_directory=Path(self._folder.name),
-            deterministic=True,
-            n_trials=1_000_000,  # the search loop keeps the budget
-            min_budget=self._fidelity().low,
-            max_budget=self._fidelity().high,
-            seed=self.seed,
-            use_default_config=self.use_default_config,
-        )
-        maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
-        _order_starting_points(maximizer)
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):
-            return MultiFidelityFacade(
-                scenario,
-                _never_called,
-                intensifier=MultiFidelityFacade.get_intensifier(
-                    scenario, eta=self.eta, incumbent_selection="highest_budget"
-                ),
-                acquisition_maximizer=maximizer,
-                initial_design=MultiFidelityFacade.get_initial_design(scenario, n_configs=self.n_init or dimensions),
-                config_selector=ConfigSelector(
-                    scenario, retrain_after=self.retrain_after, min_trials=self.min_trials or max(8, dimensions)
-                ),
-                logging_level=False,
-                overwrite=True,
+        with tempfile.TemporaryDirectory(prefix="jahslib-smac-") as folder:
+            scenario = Scenario(
+                self._space,
+                output_directory=Path(folder),
+                deterministic=True,
+                n_trials=1_000_000,  # the search loop keeps the budget
+                min_budget=self._fidelity().low,
+                max_budget=self._fidelity().high,
+                seed=self.seed,
+                use_default_config=self.use_default_config,
             )
+            model = MultiFidelityFacade.get_model(scenario)
+            # The same forest in less time: ten small trees are not worth threads, and scikit-learn takes memory for the
+            # greatest number of leaves at once, of which SMAC allows a million and no tree has more than results.
+            model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": 2**14}
+            maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
+            _order_starting_points(maximizer)
+            with warnings.catch_warnings(action="ignore"):
+                return MultiFidelityFacade(
+                    scenario,
+                    model=model,
+                    intensifier=smac_parts.Brackets(scenario, eta=self.eta, incumbent_selection="highest_budget"),
+                    acquisition_maximizer=maximizer,
+                    initial_design=MultiFidelityFacade.get_initial_design(
+                        scenario, n_configs=self.n_init or dimensions
+                    ),
+                    config_selector=smac_parts.Selector(
+                        scenario, retrain_after=self.retrain_after, min_trials=self.min_trials or max(8, dimensions)
+                    ),
+                    runhistory_encoder=smac_parts.Finite(scenario),
+                    logging_level=False,
+                    overwrite=True,
+                )
 
 
 def _order_starting_points(maximizer) -> None:
@@ -149,5 +233,9 @@ def _order_starting_points(maximizer) -> None:
     search._get_init_points_from_previous_configs = ordered
 
 
-def _never_called(config, seed: int = 0, budget: float = 0.0) -> float:
-    raise NotImplementedError("the search loop evaluates")
+def _origin(configuration: CSConfiguration) -> Origin:
+    """Of a configuration that SMAC gives out for the first time: what it says, nothing where it has no model yet."""
+    said = configuration.origin or ""
+    if said.startswith("Initial"):
+        return "initial"
+    return "model" if said.startswith("Acquisition Function Maximizer: Local Search") else "random"

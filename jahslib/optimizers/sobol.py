@@ -14,7 +14,7 @@ from scipy.stats import qmc
 
 from jahslib import spaces
 from jahslib.errors import UserError
-from jahslib.optimizers.replayed import Described
+from jahslib.optimizer import Described
 from jahslib.problem import Configuration, Problem, Space
 from jahslib.trials import History, Suggestion
 
@@ -39,10 +39,29 @@ class Sobol(Described):
     def __post_init__(self):
         super().__post_init__()
         refuse_unbounded(self.problem.space, "Sobol")
+        self._points: list[Configuration] = []  # the sequence as far as it was needed
+        self._further = self._sequence()
+        self._history, self._turn = None, 0
 
     def ask(self, history: History) -> Suggestion | None:
-        configuration = next(islice(self._sequence(), len(history.suggestions), None), None)
-        return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
+        """See `jahslib.optimizer.Optimizer`: the first point that the history does not hold yet."""
+        if history is not self._history:
+            self._history, self._turn = history, 0
+        while True:
+            self._points.extend(islice(self._further, max(0, self._turn + 1 - len(self._points))))
+            if self._turn == len(self._points):
+                return None
+            if not history.has(self._points[self._turn]):
+                return Suggestion(self._points[self._turn], self.problem.fidelity.high, origin="initial")
+            self._turn += 1
+
+    def __getstate__(self) -> dict:
+        """Without the sequence, which cannot be sent to another process and is begun again there."""
+        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
     def _sequence(self) -> Iterator[Configuration]:
         engine = qmc.Sobol(len(self.problem.space), scramble=True, rng=self.seed)
@@ -51,11 +70,11 @@ class Sobol(Described):
         while fruitless < ATTEMPTS:
             for point in engine.random(BLOCK):
                 configuration = from_unit(self.problem.space, point.tolist())
-                key = spaces.key(configuration)
+                tried = spaces.key(configuration)
                 fruitless += 1
-                if key not in seen and self.problem.admits(configuration):
+                if tried not in seen and self.problem.admits(configuration):
                     fruitless = 0
-                    seen.add(key)
+                    seen.add(tried)
                     yield configuration
 
 

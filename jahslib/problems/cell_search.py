@@ -79,8 +79,12 @@ class CellSearch(Problem):
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
 
     def check(self) -> None:
-        """Raises `UserError` for what the supernet cannot be built with. Loads the data."""
+        """Raises `UserError` for what the supernet cannot be built with, and for too few images. Loads the data."""
         self.build(torch.Generator())
+        for role, (_, labels) in zip(("weights", "architecture parameters"), self.images(), strict=True):
+            if len(labels) < 2:
+                given = "all" if self.per_class is None else self.per_class
+                raise UserError(f"per_class: {given} leaves {len(labels)} images for the {role}; give more")
 
     @cached_property
     def space(self) -> ConfigurationSpace:

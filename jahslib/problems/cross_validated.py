@@ -30,7 +30,7 @@ class CrossValidated(Problem):
         curves: measure `curve_metric` on the validation data after every epoch.
 
     Raises:
-        UserError: an unknown option, or an impossible number of folds.
+        UserError: an unknown option, an impossible number of folds, or fewer images a class than folds.
     """
 
     data: str = "micro17flower"
@@ -53,6 +53,9 @@ class CrossValidated(Problem):
         self._choose("continuation", ("exact", "weights", "scratch"))
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")
+        least = self.folds if self.split == "validation" else 1
+        if self.per_class is not None and self.per_class < least:
+            raise UserError(f"per_class: {self.per_class} images a class for {self.folds} folds; give at least {least}")
 
     def _choose(self, option: str, allowed: tuple[str, ...]) -> None:
         if getattr(self, option) not in allowed:

@@ -45,8 +45,8 @@ INCUMBENT_STATIC = {
 }
 
 
-def space(searched: Searched = "joint") -> ConfigurationSpace:
-    """Search spaces, all parts of one vocabulary:
+def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> ConfigurationSpace:
+    """Search spaces, all parts of one vocabulary, of networks with at most `most_conv` convolutions (3 or 4):
 
     - "joint": learning rate, depths and the growth thresholds q of convolutions and fully connected layers (reported);
     - "north": the same with one threshold gamma of NORTH-Select for all layers (the original's option `--paper`);
@@ -59,13 +59,13 @@ def space(searched: Searched = "joint") -> ConfigurationSpace:
         made.add(Float("learning_rate_init", (1e-4, 5e-2), default=LEARNING_RATE, log=True))
     if searched == "hyperparameters":
         return made
-    n_conv = Integer("n_conv_layers", (2, MOST_CONV), default=3)
+    n_conv = Integer("n_conv_layers", (2, most_conv), default=3)
     n_fc = Integer("n_fc_layers", (0, MOST_FC), default=0)
     made.add(n_conv, n_fc)
     if searched == "north":
         made.add(Float("trigger_threshold", (0.7, 0.99), default=0.8))
     elif searched == "static":
-        for i in range(MOST_CONV):
+        for i in range(most_conv):
             width = Integer(f"n_channels_conv_{i}", (8, 128), default=16, log=True)
             made.add(width)
             if i >= n_conv.lower:
@@ -114,6 +114,8 @@ def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: 
 class GrowingConvNets(CrossValidated):
     """Three stratified folds of seed 42, as in the original.
 
+    Every convolution halves the image, so that of images under 16 pixels the space has no fourth one.
+
     Args:
         searched: which `space`.
         max_params: limit on weights and biases (batch normalisation not counted); None leaves it out.
@@ -143,16 +145,20 @@ class GrowingConvNets(CrossValidated):
         self._choose("batch_norm", ("batch", "running", "none"))
         if self.max_params is not None and self.max_params < 1:
             raise UserError(f"max_params: {self.max_params} must be positive")
+        for name, least in (("initial_width", 1), ("trace_every", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: {getattr(self, name)}; give at least {least}")
         rule = self.growth_rule({"trigger_threshold": 0.8})  # refuses unknown options here, at the door
         for name in ("max_conv", "max_fc"):
             if (most := getattr(rule, name)) < self.initial_width:
                 raise UserError(f"{name}: {most} is below the initial width {self.initial_width}; raise it")
 
     def check(self) -> None:
-        """Raises `UserError` when the smallest network of the space exceeds `max_params`. Loads the data."""
-        depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, MOST_CONV + 1)]
+        """Raises `UserError` when the smallest network of the space exceeds `max_params`, or the images are too small
+        for any. Loads the data."""
+        depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":
-            depths = [static_configuration(LEARNING_RATE, [8] * c, c) for c in range(2, MOST_CONV + 1)]
+            depths = [static_configuration(LEARNING_RATE, [8] * c, c) for c in range(2, self.most_conv + 1)]
         elif self.searched == "hyperparameters":
             depths = [BASELINE]
         smallest = min(self.known(d)["params"] for d in depths)
@@ -161,9 +167,26 @@ class GrowingConvNets(CrossValidated):
                 f"max_params: {self.max_params} is below the {smallest:g} of the smallest network; raise it"
             )
 
+    def check_depth(self, configuration: Configuration) -> None:
+        """Raises `UserError` when the images are too small for a configuration's network. Loads the data."""
+        conv, _ = widths(configuration, self.initial_width)
+        if len(conv) > self.most_conv:
+            raise UserError(
+                f"data: {len(conv)} convolutions halve the {self.shape['size']}-pixel images of {self.data} to "
+                f"nothing; take images of at least {1 << len(conv)} pixels"
+            )
+
+    @property
+    def most_conv(self) -> int:
+        """Convolutions that the images have pixels for, at most `MOST_CONV`. Raises `UserError` for fewer than 3."""
+        size = self.shape["size"]
+        if size < 8:
+            raise UserError(f"data: images of {size} pixels in {self.data} are too small; take at least 8 pixels")
+        return min(MOST_CONV, size.bit_length() - 1)
+
     @cached_property
     def space(self) -> ConfigurationSpace:
-        return space(self.searched)
+        return space(self.searched, self.most_conv)
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -187,6 +210,11 @@ class GrowingConvNets(CrossValidated):
         except TypeError as error:
             known = ", ".join(f for f in asdict(GrowthRule()) if f not in ("max_params", *thresholds))
             raise UserError(f"rule: {error}; known options are {known}") from None
+
+    def describe(self) -> dict[str, Any]:
+        """NORTH's trigger is named by what it compares with: logs of one that included the present step exist."""
+        compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
+        return super().describe() | compared
 
     def training(self, job: Job, train: Images) -> Training:
         c, shape = job.configuration, self.shape

@@ -4,13 +4,18 @@ import torch
 from torch import Tensor
 
 from jahslib import data
+from jahslib.errors import UserError
 from jahslib.problems.cross_validated import Images
 
 
 def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
     """The training and validation images of a data set; of one without a validation split every third image of each
-    class of its training split is for validation. `per_class`: use the first images of each class only, so many."""
+    class of its training split is for validation. `per_class`: use the first images of each class only, so many.
+    Raises `UserError` for so few that none are left for validation."""
     loaded = data.load(name)
+    least = 1 if "val" in data.splits(name) else 3
+    if per_class is not None and per_class < least:
+        raise UserError(f"per_class: {per_class} images a class leave none for validation; give at least {least}")
     if "val" in data.splits(name):
         val = data.load(name, "val")
         return _first(loaded.images, loaded.labels, per_class), _first(val.images, val.labels, per_class)

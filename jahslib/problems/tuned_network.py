@@ -89,6 +89,8 @@ def space(
     if "schedule" in joint:
         made.add(Categorical("schedule", list(SCHEDULES)))
     if "network" in joint:
+        if not networks:
+            raise UserError("networks: none given to choose from; give at least one, or take network out of joint")
         made.add(Categorical("network", list(networks)))
     return made
 

@@ -24,3 +24,28 @@ def check(notebook: str, parameters: dict[str, Any]) -> None:
     if notebook in MODULES:
         module = import_module(f"jahslib.studies.{MODULES[notebook]}")
         module.check(module.options(**parameters))
+
+
+def searches(notebook: str, parameters: dict[str, Any]) -> list[Any]:
+    """A notebook's searches as they would be run (`jahslib.studies.runs.Run`), in the order of their logs' names.
+
+    Studies that search nothing, or train what another one found, have none. What a search needs of an earlier step
+    (study 05's cells) is read from that step's logs.
+
+    Raises:
+        UserError: as `check`.
+    """
+    module = import_module(f"jahslib.studies.{MODULES[notebook]}")
+    options = module.options(**parameters)
+    if not hasattr(module, "searches"):
+        return []
+    if hasattr(module, "cell_searches"):
+        earlier = module.cell_searches(options)
+        for run in earlier.values():
+            run.check()
+        if not all(run.log.exists() for run in earlier.values()):
+            return []
+        cells = module.run_cells(options, earlier)
+        return sorted(module.searches(options, cells), key=lambda run: run.log.name)
+    every = getattr(module, "planned", module.searches)(options)
+    return sorted(every, key=lambda run: run.log.name)

@@ -13,6 +13,7 @@ import torch
 from jahslib import cfg as cfg_layers
 from jahslib import paths, places, snapshots
 from jahslib.errors import UserError
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
 from jahslib.optimizers.random_search import Listed, RandomSearch
@@ -21,7 +22,7 @@ from jahslib.optimizers.sobol import Sobol
 from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
 from jahslib.trials import History, Trial
 
@@ -40,12 +41,28 @@ METHODS = {
 }
 EXTRAS = ("ax_stop", "joint")
 
-# The original's cfg keys -> the options here.
-ORIGINAL_KEYS = {
-    "dataset_name": "data",
+# The original's cfg keys -> the options here; None: taken and without effect, as what is measured and shown is fixed.
+_TRAIN = {
+    "lr": "lr",
     "wd": "weight_decay",
+    "weight_decay": "weight_decay",
+    "momentum": "momentum",
+    "nesterov": "nesterov",
     "num_epoch": "max_epochs",
-    "snapshot": "snapshot_every",
+    "batch_size": "batch_size",
+    "scheduler_type": "schedule",
+}
+ORIGINAL_KEYS: dict[str, str | None] = {
+    "dataset_name": "data",
+    "net_arch": "network",
+    "snapshot_interval": "snapshot_every",
+    "verbose_interval": None,
+    "meters": None,
+    "valid.batch_size": None,
+    "valid.interval": "valid_interval",
+    "valid.valid_interval": "valid_interval",
+    **{name: option for name, option in _TRAIN.items() if name != option},
+    **{f"train.{name}": option for name, option in _TRAIN.items()},
 }
 
 Search = AnySearch[TunedNetwork]
@@ -61,6 +78,7 @@ class Options(RunOptions):
     `lr`, `momentum`, `weight_decay`: of the final training with snapshots; where none is given, as Ax found them.
     `final_split`: "test" trains on all training images; "validation" holds a part back and measures it every
     `valid_interval` epochs.
+    `snapshot`: False keeps the last epoch's alone; a number is another way to give `snapshot_every`.
     `pre_trained_id`, `pre_trained_epoch`: continue that training, from that epoch; without an epoch from its newest.
     `use_gpu`, `gpu_id`: where given, they decide the device. `cfg`: a YAML file, `set`: keys and values; they rank
     above the profile and below the parameters given by name.
@@ -94,6 +112,7 @@ class Options(RunOptions):
     weight_decay: float | None = None
     final_epochs: int | None = None
     snapshot_every: int = 5
+    snapshot: int | bool = True
     final_split: str = "test"
     valid_interval: int = 1
     pre_trained_id: str | None = None
@@ -111,7 +130,7 @@ class Options(RunOptions):
         refuse_unknown("methods", self.methods, METHODS)
         refuse_empty(self, "seeds", "methods", "data")
         refuse_less(self, 1, "final_seeds", "final_epochs", "snapshot_every")
-        refuse_less(self, 0, "valid_interval")
+        refuse_less(self, 0, "valid_interval", "extra_seeds", "pre_trained_epoch", "gpu_id")
         for name in DEFAULT:
             if getattr(self, name) is not None:
                 check_setting(name, getattr(self, name))
@@ -177,11 +196,14 @@ def options(**given: Any) -> Options:
     Raises:
         UserError: an unknown key or a value of the wrong type (says which), a device that is not there.
     """
-    merged = cfg_layers.merge(Options, given, cfg=given.get("cfg"), set=given.get("set"), aliases=ORIGINAL_KEYS)
+    layers = {name: cfg_layers.file(given.get(name)) for name in ("cfg", "set")}
+    merged = cfg_layers.merge(Options, given, **layers, aliases=ORIGINAL_KEYS)
     o = resolve(Options, PROFILES, merged)
     data = (o.data,) if isinstance(o.data, str) else o.data
     if o.dataset_dir is not None:
         places.look_in(o.dataset_dir, "dataset_dir")
+    if not isinstance(o.snapshot, bool):
+        o = replace(o, snapshot=True, snapshot_every=o.snapshot)
     return replace(o, data=data, device=_device(o))
 
 
@@ -363,12 +385,13 @@ def run_final_training(o: Options, found: Sequence[Search]) -> FinalTraining:
     id = o.pre_trained_id or snapshots.identity(configuration, seed)
     if o.fresh and o.pre_trained_id is None:
         shutil.rmtree(snapshots.folder(experiment_dir(o), task, configuration, id), ignore_errors=True)
+    epochs = o.max_epochs if o.final_epochs is None else o.final_epochs
     place = snapshots.train(
         task,
         configuration,
         experiment_dir=experiment_dir(o),
-        epochs=o.max_epochs if o.final_epochs is None else o.final_epochs,
-        every=o.snapshot_every,
+        epochs=epochs,
+        every=o.snapshot_every if o.snapshot else epochs,
         seed=seed,
         id=id,
         from_epoch=o.pre_trained_epoch,

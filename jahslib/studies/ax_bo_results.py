@@ -10,9 +10,9 @@ from jahslib.models import image_nets
 from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.report import Report
 from jahslib.snapshots import read_scalars
-from jahslib.studies.ax_bo import EXTRAS, METHODS, FinalTraining, Key, Options, Search, key
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, pm, ranked
+from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, FinalTraining, Key, Options, Search, key
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
@@ -78,6 +78,7 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "val_top1": pm([s.incumbent.metrics["top1"] for s in own]),
                 "test_top1": pm([mean_of(finals[key(s)], "top1") for s in own]),
                 "configurations": pm([_configurations(s.history) for s in own], 0),
+                "from_model": model_share(own),
                 "diverged": pm([sum(diverged(t, s.problem.classes) for t in s.history) for s in own], 1),
                 "epochs_search": mean_epochs(own),
                 "seconds_training": round(float(np.mean(training)), 1),
@@ -223,6 +224,7 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], finals: Finals, final: FinalTraining) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES, *([] if o.extra_seeds else ["extra_seeds"]))
     add = record.value
     add("data", ", ".join(o.data), "Data sets")
     add("profile_note", o.note, "What this profile changes against the original")

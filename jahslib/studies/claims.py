@@ -1,7 +1,11 @@
-"""What several studies claim of their own runs, asserted."""
+"""What several studies say of their own runs: claims, asserted, and the parts that were left out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
 
+from jahslib.profiles import LEFT_OUT, RunOptions
+from jahslib.report import Report
 from jahslib.studies.runs import AnySearch
 from jahslib.trials import Trial
 
@@ -21,3 +25,17 @@ def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
     """Each incumbent was trained so many times for the test."""
     for key, trials in finals.items():
         assert len(trials) == count, f"{', '.join(map(str, key))}: {len(trials)} final trainings"
+
+
+def record_left_out(record: Report, o: RunOptions, profiles: Mapping[str, Mapping[str, Any]], *others: str) -> None:
+    """Record which methods, tasks and the like of its profile a run leaves out, if any; see `jahslib.paper.build`.
+    `others`: further parts left out, in words."""
+    missing = list(others)
+    for option in fields(o):
+        default = option.default_factory() if option.default_factory is not MISSING else option.default
+        whole, chosen = profiles[o.profile].get(option.name, default), getattr(o, option.name)
+        if option.name != "seeds" and isinstance(whole, tuple) and isinstance(chosen, tuple):
+            absent = [str(part) for part in whole if isinstance(part, str | float) and part not in chosen]
+            missing += [f"{option.name} {', '.join(absent)}"] if absent else []
+    if missing:
+        record.value(LEFT_OUT, "; ".join(missing), "Parts of the study that this run leaves out")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jahslib import paths, spaces
+from jahslib import paths, reported, spaces
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
@@ -17,7 +18,7 @@ from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 from jahslib.trials import History, Trial
 
@@ -34,7 +35,8 @@ class Options(RunOptions):
     `hyperband`: True leaves out the plain EA, False the one with Hyperband, None keeps both.
     `max_time`: seconds a search may take, cut at an epoch boundary. `epoch_budget`: training epochs a search may spend.
     `settings`: the (min precision, max model size) pairs of the constraint table; the first is the main comparison's.
-    `retrain`: how many seeds the originals' two configurations are retrained with at `retrain_epochs`.
+    `retrain`: how many times reported configurations are trained for `retrain_epochs`: "row 1" as printed, "default",
+    and "published 1" to "published 7" with all digits.
     `final_optimizer`: for final training; the original searched with Adam and evaluated with AdamW.
     """
 
@@ -68,8 +70,12 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        refuse_empty(self, "seeds")
-        refuse_less(self, 1, "final_seeds")
+        refuse_empty(self, "seeds", "methods", "settings")
+        refuse_less(self, 1, "final_seeds", "retrain_epochs")
+        for name, count in self.retrain.items():
+            if count < 1:
+                raise UserError(f"retrain: {count} trainings of {name}; give at least 1, or leave it out")
+        refuse_unknown("retrain", self.retrain, ("row 1", "default", *(f"published {row}" for row in range(1, 8))))
 
 
 Search = AnySearch[ConstrainedCNN]
@@ -151,6 +157,9 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
 }
 
+# Profile -> settings that stand for the original's, in the order of its table, scaled to what the profile reaches.
+SCALED: dict[str, tuple[tuple[float, float], ...]] = {"cpu": PROFILES["cpu"]["settings"]}
+
 
 def options(**given: Any) -> Options:
     """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
@@ -208,7 +217,7 @@ def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optim
     """The optimizer of one search; `method` is one of `METHODS`."""
     match method:
         case "ea_hb" | "ea":
-            return Evolution(
+            return Evolution.published(
                 task,
                 seed,
                 pop_size=o.pop_size,
@@ -262,10 +271,14 @@ def _search(o: Options, method: str, seed: int, log: str) -> Run:
 
 
 def retrainings(o: Options) -> Iterator[Run]:
-    """The original's best and default configurations, trained as its evaluation script does."""
+    """The original's reported configurations, trained as its main script does."""
+    published = reported.load(NOTEBOOK)["configurations"]
     configurations = {"row 1": flower_cnn.ROW_1, "default": flower_cnn.DEFAULT}
+    configurations |= {f"published {row}": c for row, c in published.items()}
     for name, count in o.retrain.items():
         task = test_problem(o, max_epochs=o.retrain_epochs, narrowed={}, max_model_size=2e7, min_precision=0.39)
+        if name.startswith("published"):  # whose logs stay valid however a profile's searches change
+            task = replace(task, min_epochs=2, folds_used=3)
         yield _repeated(o, task, configurations[name], count, f"retrained-{name.replace(' ', '_')}.jsonl", "retrained")
 
 

@@ -12,9 +12,9 @@ from jahslib.metrics import batchwise_precision
 from jahslib.optimizers import hyperband
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, pm
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, PROFILES, SCALED, Options, Search
+from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, model_share, pm
 from jahslib.trials import Trial
 
 
@@ -28,7 +28,7 @@ def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
     """One row a bracket: members@epochs of each rung, and the epochs it costs when promoted trainings are continued."""
     rows = []
-    for rungs in hyperband.plan(low, high, eta):
+    for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
         cost = sum(r.members * (r.fidelity - b) for r, b in zip(rungs, before, strict=True))
         rows.append({"bracket": " → ".join(f"{r.members}@{r.fidelity}" for r in rungs), "epochs": cost})
@@ -44,7 +44,7 @@ def trajectory(search: Search, pop_size: int) -> pd.DataFrame:
     problem, rows, seen, spent = search.problem, [], [], 0.0
     for trial in search.history:
         spent += trial.epochs
-        if trial.status != "ok" or not trial.final:
+        if not problem.full([trial]):
             continue
         seen.append(trial)
         population = sorted(seen, key=problem.rank)[:pop_size]
@@ -144,6 +144,7 @@ def methods_table(
                 "test_macro_precision": test("macro_precision"),
                 "params": pm([s.incumbent.metrics["params"] for s in own], 0),
                 "feasible_share": pm([feasible_share(s) for s in own]),
+                "from_model": model_share(own),
                 "full_evaluations": pm([len(s.full) for s in own], 0),
                 "epochs_search": mean_epochs(own),
                 "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in own])), 1),
@@ -174,12 +175,14 @@ def methods_table(
 
 
 def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Sequence[Trial]]) -> pd.DataFrame:
-    """EA-HB under each (precision floor, size limit); the original's table stands beside it row by row."""
-    reported = load_reported(NOTEBOOK)["constraints"]
+    """EA-HB under each (precision floor, size limit). Beside it stands what the original reports for these two, or for
+    the two that a smaller profile scaled down to them (`constrained_ea.SCALED`); nothing where it reports neither."""
+    stored = load_reported(NOTEBOOK)["constraints"]
+    reported = {(r["min_precision"], r["max_size"]): r for r in stored}
+    reported |= dict(zip(SCALED.get(o.profile, ()), stored, strict=False))
     rows = []
-    if len(winners) < len(o.settings):  # the main comparison had no EA-HB, whose search is the first row's
-        reported = reported[1:]
-    for winner, final, original in zip(winners, tests, reported, strict=False):
+    for winner, final in zip(winners, tests, strict=True):
+        original = reported.get((winner.problem.min_precision, winner.problem.max_model_size), {})
         rows.append(
             {
                 "min_precision": winner.problem.min_precision,
@@ -189,10 +192,10 @@ def constraints_table(o: Options, winners: Sequence[Search], tests: Sequence[Seq
                 "params": int(winner.incumbent.metrics["params"]),
                 "test_precision": pm([t.metrics[o.precision] for t in final]),
                 "test_top3": pm([t.metrics["top3"] for t in final]),
-                "reported_max_size": original["max_size"],
-                "reported_params": original["params"],
-                "reported_test_precision": original["test_precision"],
-                "reported_test_top3": original["test_top3"],
+                "reported_max_size": original.get("max_size"),
+                "reported_params": original.get("params"),
+                "reported_test_precision": original.get("test_precision"),
+                "reported_test_top3": original.get("test_top3"),
             }
         )
     return pd.DataFrame(rows)
@@ -232,7 +235,9 @@ def mcnemar_table(labels: np.ndarray, predictions: Mapping[str, np.ndarray], aga
 
 def retrained_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
     """The original's configurations retrained as its evaluation script does, against what it reported."""
-    reported = {r["configuration"]: r for r in load_reported(NOTEBOOK)["reruns"] if r["by"] == "reported"}
+    stored = load_reported(NOTEBOOK)
+    reported = {r["configuration"]: r for r in stored["reruns"] if r["by"] == "reported"}
+    reported |= {f"published{row}": r for row, r in enumerate(stored["constraints"], start=1)}
     rows = []
     for name, runs in trials.items():
         original = reported[name.replace(" ", "")]
@@ -314,6 +319,7 @@ def record_values(
     parameters: Mapping[str, int],
 ) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES, *([] if o.hyperband is None else ["one of the two evolutions"]))
     add = record.value
     budget, limit = o.epoch_budget * o.folds_used, o.constraint_max_model_size
     add("data", o.data, "Data set")

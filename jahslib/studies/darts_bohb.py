@@ -16,12 +16,14 @@ from jahslib import data, paths, spaces, triallog
 from jahslib.darts import Settings
 from jahslib.errors import UserError
 from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
+from jahslib.optimizer import Optimizer
+from jahslib.optimizers.hyperband import checked_eta
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problem import Configuration
 from jahslib.problems.cell_search import CellSearch, epochs_until_stop, probabilities
 from jahslib.problems.stacked_cells import Levels, StackedCells
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.darts_bohb_options import METHODS as METHODS  # the notebook's, under the study's name
 from jahslib.studies.darts_bohb_options import (
     NOTEBOOK,
@@ -53,11 +55,15 @@ def check(o: Options) -> None:
         assert isinstance(run.problem, CellSearch)
         run.problem.check()
         run.check(fresh=o.fresh)
-    space = problem(o, levels(uniform_probabilities(), 0, o)).space  # refuses impossible widths
+    _n_trials(o)
+    task = problem(o, levels(uniform_probabilities(), 0, o))
+    task.images(0)
+    for method in o.methods:
+        optimizer(o, method, task, o.seeds[0])
+    space = task.space  # refuses impossible widths
     for name, value in o.probe.items():
         if name not in space or not space[name].legal_value(value):
             raise UserError(f"probe: {name}={value!r} is no setting of a stack of cells")
-    _n_trials(o)
 
 
 def folder(o: Options) -> Path:
@@ -226,7 +232,7 @@ def _n_trials(o: Options) -> int:
             f"budgets: min_budget {o.min_budget:g}, max_budget {o.max_budget:g}, total_budget {o.total_budget:g}; "
             "give 1 <= min_budget <= max_budget <= total_budget epochs"
         )
-    return count(o.total_budget, o.min_budget, o.max_budget, eta=o.eta, print_summary=False)
+    return count(o.total_budget, o.min_budget, o.max_budget, eta=checked_eta(o.eta), print_summary=False)
 
 
 def optimizer(o: Options, method: str, task: StackedCells, seed: int) -> Optimizer:

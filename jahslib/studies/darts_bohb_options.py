@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from jahslib import cfg as cfg_layers
 from jahslib import paths, places
 from jahslib.darts import Settings
 from jahslib.errors import UserError
+from jahslib.optimizer import checked_seed
 from jahslib.problems.stacked_cells import MOST_CELLS
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 
@@ -108,6 +109,8 @@ class Options(RunOptions):
         if not 1 <= self.max_cells <= MOST_CELLS:
             raise UserError(f"max_cells: {self.max_cells}; give 1..{MOST_CELLS}")
         refuse_less(self, 1, "candidates", "final_seeds", "probes", "probe_epochs")
+        if self.seed is not None:
+            checked_seed(self.seed, "seed")
         if self.runtime is not None and not self.runtime > 0:
             raise UserError(f"runtime: {self.runtime} seconds must be positive")
 
@@ -219,7 +222,7 @@ def options(**given: Any) -> Options:
     Raises:
         UserError: an unknown key or a value of the wrong type (says which), a folder or file that is not there.
     """
-    file = _config_file(given.get("config_file"))
+    file = _config_file(cfg_layers.file(given.get("config_file")))
     merged = cfg_layers.merge(Options, given, cfg=file, aliases=ORIGINAL_KEYS)
     own = cfg_layers.merge(Options, {}, cfg=file, aliases=ORIGINAL_KEYS) if file else {}
     defaults = PROFILES.get(merged.get("profile", ""), {})
@@ -258,15 +261,19 @@ def settings(o: Options) -> Settings:
 
 def read_settings(place: str, given: Mapping[str, Any]) -> Settings:
     """As `settings`, from the options that stand at `place`."""
-    given = {SEARCH_KEYS.get(k, k): v for k, v in given.items()}
-    known = {f.name for f in fields(Settings)}
-    for name in given:
-        if name not in known:
-            raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted(known | set(SEARCH_KEYS)))}")
-    try:
-        return Settings(**given)
-    except TypeError as error:
-        raise UserError(f"{place}: a value of the wrong type ({error})") from None
+    hints = get_type_hints(Settings)
+    chosen = {}
+    for key, value in given.items():
+        name = SEARCH_KEYS.get(key, key)
+        if name not in hints:
+            raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")
+        typed = (
+            None
+            if cfg_layers.says_none(value, hints[name])
+            else cfg_layers.checked(value, hints[name], f"{place}: {key}")
+        )
+        chosen[name] = typed if isinstance(value, str) else value  # 5 stays 5, not 5.0: checkpoints are named by it
+    return Settings(**chosen)
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from jahslib.problems.stacked_cells import MEASURES
 from jahslib.report import Report
 from jahslib.reported import load
 from jahslib.skip_prevention import surrogate_fraction
-from jahslib.studies.claims import check_finals, check_searches
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.darts_bohb import Arm, Search, stopped_at
-from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, SOURCES, VARIANTS, Options, settings
-from jahslib.studies.tables import course, mean_epochs, pm, ranked
+from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, PROFILES, SOURCES, VARIANTS, Options, settings
+from jahslib.studies.tables import course, mean_epochs, model_share, pm, ranked
 from jahslib.trials import Trial
 
 Cells = Mapping[int, Trial]
@@ -156,6 +156,7 @@ def methods_table(o: Options, searches: Sequence[Search], cells: Cells, finals: 
                 "test_f1": pm([t["macro_f1"] for t in tests]),
                 "params_thousands": pm([s.incumbent.metrics["params"] / 1000 for s in own], 1),
                 "trials": pm([sum(t.status != "rejected" for t in s.history) for s in own], 1),
+                "from_model": model_share(own),
                 "epochs_search": mean_epochs(own),
                 "minutes_darts": round(float(np.mean(darts)), 2),
                 "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 2),
@@ -348,6 +349,7 @@ def record_values(
 ) -> None:
     """The numbers that the paper's text quotes, and each incumbent as a file. `shares`: `operation_shares`
     by data set."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     chosen = settings(o)
     add("data", o.dataset, "Data set")

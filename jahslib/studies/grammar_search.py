@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from jahslib import paths
 from jahslib.errors import UserError
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.grammar_bo import STRATEGIES, SURROGATES, GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
@@ -15,7 +16,7 @@ from jahslib.problems import nasbench201, nb201
 from jahslib.problems.nasbench201 import NasBench201
 from jahslib.problems.synthetic_cells import SyntheticCells
 from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies.runs import AnySearch, Run
 from jahslib.trials import History
 
@@ -86,7 +87,7 @@ class Options(RunOptions):
         refuse_unknown("tables", self.tables, (*nasbench201.DATA, SYNTHETIC))
         refuse_unknown("objective", self.objective, nb201.PROTOCOLS)
         refuse_unknown("search_space", self.search_space, nb201.SPACES)
-        refuse_empty(self, "seeds", "searcher", "surrogate_model")
+        refuse_empty(self, "seeds", "searcher", "surrogate_model", "objective", "search_space", "tables", "table_seeds")
         if len(self.generations) != 2:
             raise UserError(f"generations: {self.generations}; give the least and the most")
 

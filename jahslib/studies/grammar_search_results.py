@@ -12,7 +12,8 @@ from jahslib.grammars.space import GrammarSpace
 from jahslib.optimizers.grammar_bo import SURROGATES
 from jahslib.problems.nb201 import NB201
 from jahslib.report import Report
-from jahslib.studies.grammar_search import METHODS, Options, Search, table_problem
+from jahslib.studies.claims import record_left_out
+from jahslib.studies.grammar_search import METHODS, PROFILES, Options, Search, table_problem
 from jahslib.studies.tables import choosing, course, mean_epochs, pm, ranked
 
 METRICS = ("val_error", "test_error")
@@ -227,6 +228,7 @@ def check_claims(o: Options, on_tables: Sequence[Search], trained: Sequence[Sear
 
 def record_values(record: Report, o: Options, on_tables: Sequence[Search], trained: Sequence[Search]) -> None:
     """The numbers that the paper's text quotes, and each trained search's winner as a file."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("profile_note", o.note, "What this profile changes against the original")
     add("tables", ", ".join(o.tables), "Data sets of the table comparison")

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import paths
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problems.growing_convnet import GrowingConvNets, Searched, grows
+from jahslib.problems.growing_convnet import BASELINE, INCUMBENT, GrowingConvNets, Searched, grows
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
-from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
+from jahslib.search import Budget
+from jahslib.studies.runs import AnySearch, Run, retraining, run_trials, trainings
 from jahslib.trials import History, Trial
 
 NOTEBOOK = "01_growing_bohb"
@@ -68,7 +69,7 @@ class Options(RunOptions):
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
-        refuse_empty(self, "seeds")
+        refuse_empty(self, "seeds", "methods")
         refuse_less(self, 1, "final_seeds")
 
 
@@ -202,6 +203,17 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], lis
     logs, names = folder(o) / "logs", {"study": NOTEBOOK, "profile": o.profile}
     runs = {(s.method, s.seed): retraining(s, test_problem(o, s.method), o.final_seeds, logs, **names) for s in found}
     return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
+
+
+def reported_networks(o: Options) -> Iterator[Run]:
+    """The original's incumbent and baseline, trained five times each as it reports them.
+
+    Study 02's test comparison trains the same with seed 0; these are further trainings.
+    """
+    for name, configuration in (("baseline", BASELINE), ("incumbent", INCUMBENT)):
+        log = folder(o) / "logs" / f"reported-{name}.jsonl"
+        names = {"method": f"reported {name}", "study": NOTEBOOK, "profile": o.profile}
+        yield trainings(test_problem(o), [configuration] * 5, log, seed=1, **names)
 
 
 def growing(found: Sequence[Search]) -> list[Search]:

@@ -8,9 +8,9 @@ import pandas as pd
 from jahslib.problems.growing_convnet import LEARNING_RATE, grows
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.growing_bohb import METHODS, NOTEBOOK, Options, Search
-from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, pm, ranked
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.growing_bohb import METHODS, NOTEBOOK, PROFILES, Options, Search
+from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import Trial
 
 Finals = Mapping[tuple[str, int], Sequence[Trial]]
@@ -88,6 +88,7 @@ def methods_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
                 "configurations": pm(
                     [len({str(t.configuration) for t in s.history if t.status == "ok"}) for s in own], 0
                 ),
+                "from_model": model_share(own),
                 "rejected": round(float(np.mean([sum(t.status == "rejected" for t in s.history) for s in own]))),
                 "epochs_search": mean_epochs(own),
                 "minutes_training": round(sum(t.seconds for t in trained) / 60 / len(own), 1),
@@ -142,6 +143,7 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], finals: Finals) -> None:
     """The numbers that the paper's text quotes, and each search's winner as a file."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("data", o.data, "Data set")
     add("profile_note", o.note, "What this profile changes against the original")

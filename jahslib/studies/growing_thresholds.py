@@ -125,7 +125,9 @@ def check(o: Options) -> None:
     test_problem(o).check()
     if o.configuration is not None:
         spaces.read(test_problem(o).space, o.configuration)
-    for run in [*sweep(o).values(), *full(o).values()]:
+    for configuration in (BASELINE, INCUMBENT_STATIC, _incumbent(o)):
+        test_problem(o).check_depth(configuration)
+    for run in [*sweep(o).values(), *full(o).values(), *ablation(o).values(), *tests(o).values()]:
         run.check(fresh=o.fresh)
 
 
@@ -196,8 +198,11 @@ def ablation(o: Options) -> dict[tuple[str, int], Run]:
     """The runs of the q = `ablated` point with one thing changed, by (change, seed)."""
     runs = {}
     for name, changes in o.ablations.items():
-        plain = problem(o, **{k: v for k, v in changes.items() if k != "rule"})
-        task = replace(plain, rule=plain.rule | changes.get("rule", {}))
+        try:
+            plain = problem(o, **{k: v for k, v in changes.items() if k != "rule"})
+            task = replace(plain, rule=plain.rule | changes.get("rule", {}))
+        except TypeError as error:
+            raise UserError(f"ablations: {name}: {error}; give options of GrowingConvNets") from None
         for seed in o.seeds:
             log = f"ablation-{_file_name(name)}-seed{seed}"
             runs[name, seed] = _run(o, log, name, task, [growing(o.ablated)], seed)
@@ -212,24 +217,33 @@ def run(o: Options, runs: Mapping[tuple[str, int], Run]) -> dict[str, list[Trial
     return found
 
 
-def run_tests(o: Options) -> dict[str, list[Trial]]:
-    """The test comparison by type; what grew in "BOHB growing" is then trained once more as static networks."""
+def tests(o: Options) -> dict[tuple[str, int], Run]:
+    """The runs of the test comparison but the last type's, by (type, seed)."""
     task, seed = test_problem(o), o.seeds[0]
-    incumbent = spaces.read(task.space, o.configuration) if o.configuration else INCUMBENT
-    chosen = {"baseline": BASELINE, "BOHB static": INCUMBENT_STATIC, "BOHB growing": incumbent}
-    runs = {
+    chosen = {"baseline": BASELINE, "BOHB static": INCUMBENT_STATIC, "BOHB growing": _incumbent(o)}
+    return {
         (name, seed): _run(o, f"test-{_file_name(name)}-{spaces.digest(c)}", name, task, [c] * o.test_runs, seed)
         for name, c in chosen.items()
     }
-    found = run(o, runs)
-    grown = [
-        static_configuration(incumbent.get("learning_rate_init", LEARNING_RATE), fold["widths"], fold["n_conv"])
-        for trial in found["BOHB growing"]
-        for fold in trial.outputs["folds"]
-    ]
-    name = TEST_TYPES[-1]
-    log = f"test-{_file_name(name)}-{spaces.digest({'all': str(grown)})}"
-    return found | run(o, {(name, seed): _run(o, log, name, task, grown, seed)})
+
+
+def test_of_what_grew(o: Options, grown: Sequence[Trial]) -> dict[tuple[str, int], Run]:
+    """The run that trains what grew in "BOHB growing" once more as static networks, by (type, seed)."""
+    rate = _incumbent(o).get("learning_rate_init", LEARNING_RATE)
+    networks = [static_configuration(rate, f["widths"], f["n_conv"]) for t in grown for f in t.outputs["folds"]]
+    name, seed = TEST_TYPES[-1], o.seeds[0]
+    log = f"test-{_file_name(name)}-{spaces.digest({'all': str(networks)})}"
+    return {(name, seed): _run(o, log, name, test_problem(o), networks, seed)}
+
+
+def run_tests(o: Options) -> dict[str, list[Trial]]:
+    """The test comparison by type; what grew in "BOHB growing" is then trained once more as static networks."""
+    found = run(o, tests(o))
+    return found | run(o, test_of_what_grew(o, found["BOHB growing"]))
+
+
+def _incumbent(o: Options) -> Configuration:
+    return spaces.read(test_problem(o).space, o.configuration) if o.configuration else INCUMBENT
 
 
 def threshold_name(q: float) -> str:

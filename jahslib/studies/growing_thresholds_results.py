@@ -12,11 +12,13 @@ from statsmodels.stats.weightstats import ztest
 
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
+from jahslib.studies.claims import record_left_out
 from jahslib.studies.growing_bohb_results import shape
 from jahslib.studies.growing_thresholds import (
     BASELINE_NAME,
     NORTH_NAME,
     NOTEBOOK,
+    PROFILES,
     TEST_TYPES,
     Options,
     threshold_name,
@@ -53,6 +55,10 @@ def sweep_points(swept: Trials) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+OURS = ("type", "n", "channels", "params", "params_sd", "accuracy", "accuracy_sd", "minutes")
+REPORTED = ("channels", "params", "params_sd", "accuracy", "accuracy_sd")
+
+
 def sweep_table(swept: Trials) -> pd.DataFrame:
     """Population standard deviations over the folds, as in the original's table."""
     reported = {_name(row): row for row in load_reported(NOTEBOOK)["sweep"]}
@@ -77,7 +83,7 @@ def sweep_table(swept: Trials) -> pd.DataFrame:
                 "reported_accuracy_sd": original.get("accuracy_sd"),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*OURS, *(f"reported_{name}" for name in REPORTED)])
 
 
 def ablation_table(o: Options, swept: Trials, ablated: Trials) -> pd.DataFrame:
@@ -182,6 +188,7 @@ def check_claims(o: Options, swept: Trials, tested: Trials, full: Trials) -> Non
 
 def record_values(record: Report, o: Options, swept: Trials, tested: Trials, full: Trials) -> None:
     """The numbers that the paper's text quotes."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("data", o.data, "Data set")
     add("profile_note", o.note, "What this profile changes against the original")

@@ -10,6 +10,7 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.errors import UserError
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.ax_bo import FAST, AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.grammar_bo import GrammarBO
@@ -20,7 +21,7 @@ from jahslib.problem import Problem
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
 from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
-from jahslib.search import Budget, Optimizer
+from jahslib.search import Budget
 from jahslib.studies import constrained_ea, growing_bohb
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
 from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
@@ -81,11 +82,13 @@ class Options(RunOptions):
         refuse_unknown("settings", self.settings, METHODS)
         refuse_unknown("tasks", self.tasks, (*TRAINED, *CELLS))
         refuse_unknown("epochs", self.epochs, (*TRAINED, "cells"))
-        refuse_empty(self, "seeds", "tasks")
+        refuse_empty(self, "seeds", "tasks", "methods")
         refuse_less(self, 1, "final_seeds")
         for task in self.tasks:
             if _kind(task) not in self.epochs:
                 raise UserError(f"epochs: none for {_kind(task)}; give {{'{_kind(task)}': EPOCHS}}")
+            if not admitted(self, task):
+                raise UserError(f"methods: {', '.join(self.methods)} does not work on {task}; add one such as rs")
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -214,9 +217,9 @@ def _optimizer(method: str, task: Problem, seed: int, epochs: float, given: dict
             return RandomSearch(task, seed)
         case "ea" | "ea_hb":
             sizes = {"pop_size": size, "num_children": size // 2}
-            return Evolution(task, seed, hyperband=method == "ea_hb", **sizes | given)
+            return Evolution.published(task, seed, hyperband=method == "ea_hb", **sizes | given)
         case "re":
-            sizes = {"pop_size": size, "tournament_size": max(2, size // 3)}
+            sizes = {"pop_size": size, "tournament_size": max(2, size // 3), "newly_active": "default"}
             return RegularizedEvolution(task, seed, **sizes | given)
         case "bohb":
             return SmacBohb(task, seed, **given)

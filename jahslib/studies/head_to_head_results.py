@@ -13,10 +13,10 @@ from statsmodels.stats.multitest import multipletests
 
 from jahslib.comparison import Ranking, paired_bootstrap, ranking, signed_rank
 from jahslib.report import Report
-from jahslib.studies.claims import check_finals, check_searches
-from jahslib.studies.head_to_head import COMMON, METHODS, TRAINED, Key, Options, Search, budget, label
+from jahslib.studies.claims import check_finals, check_searches, record_left_out
+from jahslib.studies.head_to_head import COMMON, METHODS, PROFILES, TRAINED, Key, Options, Search, budget, label
 from jahslib.studies.tables import choosing, feasible_share, incumbent_curves, mean_epochs, pm, ranked
-from jahslib.trials import Trial
+from jahslib.trials import Trial, origins
 
 Finals = Mapping[Key, Sequence[Trial]]
 REFERENCE = "rs"
@@ -200,6 +200,7 @@ def cost_table(o: Options, searches: Sequence[Search]) -> pd.DataFrame:
                 "training": sum(t.seconds for t in s.history),
                 "choosing": sum(waits),
                 "a_proposal": float(np.mean(waits)) if waits else 0.0,
+                "from_model": origins(s.history).get("model", np.nan),
             }
         )
     return pd.DataFrame(rows)
@@ -223,6 +224,7 @@ def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None
 
 def record_values(record: Report, o: Options, searches: Sequence[Search], found: pd.DataFrame) -> None:
     """The numbers that the paper's text quotes."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     add("profile_note", o.note, "What this profile changes")
     add("tasks", "; ".join(label(o, task) for task in o.tasks), "Tasks")

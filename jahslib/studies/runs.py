@@ -15,9 +15,10 @@ from typing import Generic, TypeVar
 from tqdm import tqdm
 
 from jahslib import spaces, triallog
+from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Configuration, Problem
-from jahslib.search import Budget, Optimizer, fingerprint, search
+from jahslib.search import Budget, fingerprint, search
 from jahslib.status import Watch, best, duration
 from jahslib.trials import History, Trial
 from jahslib.workers import pool
@@ -100,7 +101,7 @@ class AnySearch(Generic[AnyProblem]):
     @property
     def full(self) -> list[Trial]:
         """Trials that may be the incumbent, in completion order."""
-        return [t for t in self.history if t.status == "ok" and t.final]
+        return self.problem.full(self.history)
 
     def feasible(self, trial: Trial) -> bool:
         return self.problem.violation(trial) == 0
@@ -201,7 +202,7 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
     for watch in watches:
         watch.look()
     before = sum(w.trials for w in watches), sum(w.epochs for w in watches)
-    total = sum(map(_size, runs))
+    total = sum(map(size, runs))
     bar = tqdm(total=total if math.isfinite(total) else None, unit="epoch", disable=headless)
     finished = threading.Event()
 
@@ -227,7 +228,7 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
     thread = threading.Thread(target=watch_on, daemon=True)
     thread.start()
     try:
-        yield set() if fresh else {run.log for run, watch in zip(runs, watches, strict=True) if _is_done(run, watch)}
+        yield set() if fresh else {run.log for run, watch in zip(runs, watches, strict=True) if is_done(run, watch)}
     finally:
         finished.set()
         thread.join()
@@ -240,15 +241,15 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
     """What a headless run says of its searches; `before`: trials and epochs that had been spent `seconds` ago."""
     trials, epochs = sum(w.trials for w in watches), sum(w.epochs for w in watches)
     failed = sum(w.statuses["failed"] for w in watches)
-    open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not _is_done(run, watch)]
-    total, found = sum(map(_size, runs)), best(watches)
+    open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not is_done(run, watch)]
+    total, found = sum(map(size, runs)), best(watches)
     parts = [
         f"{len(runs) - len(open_)} of {len(runs)} searches done" if len(runs) > 1 else "",
         f"{trials} trials" + (f" ({failed} failed)" if failed else ""),
         f"best {found}" if found else "",
         f"{epochs:.0f} of at most {total:.0f} epochs" if math.isfinite(total) else f"{epochs:.0f} epochs",
     ]
-    left = sum(max(0.0, _size(run) - watch.epochs) for run, watch in open_)
+    left = sum(max(0.0, size(run) - watch.epochs) for run, watch in open_)
     limit = sum(run.budget.seconds or math.inf for run, _ in open_)
     # The first few trials tell little of the rate: one in training counts for nothing until it is finished.
     if open_ and trials - before[0] >= MIN_TRIALS and epochs > before[1]:
@@ -257,12 +258,12 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
     return ", ".join(filter(None, parts))
 
 
-def _is_done(run: Run, watch: Watch) -> bool:
+def is_done(run: Run, watch: Watch) -> bool:
     """Whether the log ends with this budget exhausted, or the optimizer."""
     return watch.end is not None and (watch.end["reason"] == "optimizer" or watch.end["budget"] == vars(run.budget))
 
 
-def _size(run: Run) -> float:
+def size(run: Run) -> float:
     """Epochs a run may spend at most; infinite where only a time limit is set."""
     if run.budget.epochs is not None:
         return run.budget.epochs

@@ -10,6 +10,7 @@ import numpy as np
 
 from jahslib import paths
 from jahslib.errors import UserError
+from jahslib.optimizer import checked_seed
 from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.problems import nasbench201, nb201
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
@@ -59,6 +60,9 @@ class Options(RunOptions):
         refuse_empty(self, "seeds", "n_train", "surrogate_model")
         if min(self.n_train) < 2 or self.n_test < 2 or self.random_trials < 0:
             raise UserError("n_train, n_test: give at least 2; random_trials: at least 0")
+        checked_seed(self.random_seed, "random_seed")
+        if not (self.random_trials or self.search_logs or self.tables):
+            raise UserError("random_trials: 0, without search_logs and tables nothing is left to learn from; give some")
 
 
 N_TRAIN = (10, 25, 50, 75, 100, 150, 200, 300, 400)

@@ -12,7 +12,8 @@ from jahslib.comparison import band, paired_bootstrap, signed_rank
 from jahslib.plots import COLOURS, DASHES, WIDTH
 from jahslib.problems.surrogate_regression import METRICS, MODELS
 from jahslib.report import Report
-from jahslib.studies.surrogate_regression import Options, Search
+from jahslib.studies.claims import record_left_out
+from jahslib.studies.surrogate_regression import PROFILES, Options, Search
 from jahslib.studies.tables import pm
 
 LABELS = {
@@ -149,6 +150,7 @@ def check_claims(o: Options, found: Sequence[Search]) -> None:
 
 def record_values(record: Report, o: Options, found: Sequence[Search]) -> None:
     """The numbers that the paper's text quotes."""
+    record_left_out(record, o, PROFILES)
     add = record.value
     table = fits(found)
     record.table("scores_main", main_scores(scores_table(table)), "Scores at three training-set sizes of each source")

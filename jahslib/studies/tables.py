@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jahslib.studies.runs import AnySearch
-from jahslib.trials import History, Trial
+from jahslib.trials import History, Trial, origins
 
 
 def pm(values: Sequence[float], digits: int = 3, *, population: bool = False) -> str:
@@ -30,6 +30,14 @@ def mean_epochs(searches: Sequence[AnySearch]) -> int:
 def feasible_share(search: AnySearch) -> float:
     """Share of a search's full evaluations that meet the study's constraints."""
     return float(np.mean([search.feasible(t) for t in search.full]))
+
+
+def model_share(searches: Sequence[AnySearch]) -> str:
+    """Share of a search's configurations that its model proposed, over the searches whose logs tell where theirs come
+    from; empty where none does. The others were drawn: at random, or for the initial design."""
+    told = [origins(s.history) for s in searches]
+    shares = [found.get("model", 0.0) for found in told if found]
+    return pm(shares, 2) if shares else ""
 
 
 def ranked(means: Mapping[str, float], labels: Mapping[str, str], *, digits: int = 3, lowest: bool = False) -> str:
@@ -54,8 +62,7 @@ def course(search: AnySearch) -> Iterator[Standing]:
     best, epochs = None, 0.0
     for number, trial in enumerate(search.history, start=1):
         epochs += trial.epochs
-        may_be = trial.status == "ok" and trial.final
-        if may_be and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
+        if search.problem.full([trial]) and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
             best = trial
         if best is not None:
             yield Standing(trial, number, epochs, trial.elapsed / 60, best)
@@ -74,7 +81,7 @@ def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame
         }
         for s in searches
         for at in course(s)
-        if at.trial.status == "ok" and at.trial.final
+        if s.problem.full([at.trial])
     )
 
 

@@ -1,6 +1,6 @@
-"""Bases of the optimizers: a description of the settings, and state that is only a cache of the history.
+"""What an optimizer is, and the bases of ours: a description of the settings, and state that is only a cache.
 
-The state is brought up to date from the history's events before each suggestion, and rebuilt from the start when
+That state is brought up to date from the history's events before each suggestion, and rebuilt from the start when
 another history is given. A logged suggestion is a fact: where this machine would have proposed another one, the
 optimizer is told the logged one and goes on from there.
 """
@@ -8,7 +8,7 @@ optimizer is told the logged one and goes on from there.
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from jahslib.problem import Problem
 from jahslib.trials import Asked, History, Suggestion, Trial
 
 log = logging.getLogger(__name__)
+
+
+class Optimizer(Protocol):
+    """What it proposes depends only on its settings, its seed and the history."""
+
+    def ask(self, history: History) -> Suggestion | None:
+        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Its settings and seed in JSON types, for the fingerprint."""
+        ...
+
 
 SEEDS = 2**32  # what NumPy's RandomState, which SMAC and scikit-learn rest on, can be seeded with
 
@@ -46,7 +59,7 @@ class Described:
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def describe(self) -> dict[str, Any]:
-        """The class's name and every field but the problem; see `jahslib.search.Optimizer`."""
+        """The class's name and every field but the problem; see `Optimizer`."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}  # type: ignore[arg-type]
         return {"name": type(self).__name__, **settings}
 
@@ -84,7 +97,7 @@ class Replayed(Described, ABC):
         return True
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.search.Optimizer`."""
+        """See `Optimizer`."""
         self._catch_up(history)
         if self._proposal is None:
             self._proposal = self.propose()

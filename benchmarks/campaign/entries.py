@@ -1,0 +1,86 @@
+"""What is run, in which order, and what it takes.
+
+Entries are trainings of given networks, which no change of an optimizer can touch.
+"""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.campaign.running import Entry, finished
+from jahslib.problem import Configuration
+from jahslib.studies import constrained_ea, growing_bohb, growing_thresholds
+from jahslib.studies.runs import Run
+
+# Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md).
+SWEEP_HOURS = {
+    "q = 0.8": 0.15,
+    "baseline": 0.2,
+    "NORTH-Select": 0.6,
+    "q = 0.9": 0.1,
+    "q = 0.7": 0.25,
+    "q = 0.5": 0.6,
+    "q = 0.6": 0.35,
+    "q = 1": 0.1,
+    "q = 0.4": 1.0,
+    "q = 0.3": 2.0,
+}
+TEST_HOURS = {"baseline": 0.25, "BOHB static": 0.25, "BOHB growing": 0.5, "grown, retrained statically": 0.5}
+
+
+def thresholds() -> Iterator[Entry]:
+    """Study 02 at the original's scale: its sweep, two points with two more seeds, then its test comparison."""
+    o = growing_thresholds.options(profile="paper", device="cpu")
+    sweep = growing_thresholds.sweep(o)
+    yield from (_entry(sweep[name, 0], hours) for name, hours in SWEEP_HOURS.items())
+    again = growing_thresholds.sweep(growing_thresholds.options(profile="paper", device="cpu", seeds=[1, 2]))
+    points = [(name, seed) for seed in (1, 2) for name in ("baseline", "q = 0.8")]
+    yield from (_entry(again[name, seed], SWEEP_HOURS[name]) for name, seed in points)
+    tests = growing_thresholds.tests(o)
+    yield from (_entry(run, TEST_HOURS[name]) for (name, _), run in tests.items())
+    grown, name = tests["BOHB growing", 0], growing_thresholds.TEST_TYPES[-1]
+
+    def of_what_grew() -> Run | None:
+        trials = finished(grown)
+        return growing_thresholds.test_of_what_grew(o, trials)[name, 0] if trials else None
+
+    yield Entry(f"{grown.study[:2]} test: {name}", TEST_HOURS[name], of_what_grew)
+
+
+def published(repeats: int = 5) -> Iterator[Entry]:
+    """The configurations that study 07's original published, trained as it did; the smallest networks first.
+
+    Rows 2 and 3 are one configuration, which is trained once.
+    """
+    names = ("published 7", "published 1", "published 5", "published 6", "published 4", "published 2")
+    o = constrained_ea.options(profile="cpu", device="cpu", retrain=dict.fromkeys(names, repeats))
+    for run in constrained_ea.retrainings(o):
+        (configuration, *_) = run.optimizer.configurations  # type: ignore[attr-defined]
+        yield _entry(run, repeats * _training_hours(configuration))
+
+
+def reported_networks() -> Iterator[Entry]:
+    """Study 01's original incumbent and baseline, trained on all images as reported."""
+    o = growing_bohb.options(profile="paper", device="cpu")
+    hours = (TEST_HOURS["baseline"], TEST_HOURS["BOHB growing"])
+    yield from map(_entry, growing_bohb.reported_networks(o), hours)
+
+
+def _entry(run: Run, hours: float) -> Entry:
+    return Entry(f"{run.study[:2]} {run.log.stem}", hours, lambda: run)
+
+
+def _training_hours(configuration: Configuration) -> float:
+    """Of 50 epochs of 1,020 images of 16 pixels, by the convolutions' multiplications, at the first row's rate."""
+    channels, side, multiplications = 3, 16, 0
+    for i in range(configuration["n_conv_layers"]):
+        width = configuration[f"n_channels_conv_{i}"]
+        multiplications += channels * width * (configuration["kernel_size"] * side) ** 2
+        channels, side = width, side // 2
+    return 0.07 * multiplications / 68e6
+
+
+PARTS: dict[str, Callable[[], Iterator[Entry]]] = {"02": thresholds, "07": published, "01": reported_networks}
+
+
+def campaign(only: str | None = None) -> list[Entry]:
+    """Every entry in the order in which they are run, or those of one study."""
+    return [entry for study, part in PARTS.items() if only in (None, study) for entry in part()]

@@ -1,0 +1,197 @@
+"""Constrained evolution as study 07's original has it, for comparison with that study and to go on with its logs.
+
+A (mu + lambda) strategy in generations. `Evolution.published` makes it. What it does and `Evolution` does not: its
+founders are trained at the highest fidelity before anything evolves, the population is renewed only after all brackets
+of a Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are
+then no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer
+counts are not exchanged.
+
+Departures from the original, each with its option: `continuation` of the training belongs to the problem; parents may
+also be picked by tournament, which the original's slides describe and its code does not do.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from jahslib import spaces
+from jahslib.errors import UserError
+from jahslib.optimizer import Replayed
+from jahslib.optimizers.hyperband import Rung, plan
+from jahslib.problem import Configuration, Problem
+from jahslib.trials import Suggestion, Trial
+
+Batch = list[Suggestion]
+ATTEMPTS = 10_000
+
+
+@dataclass
+class PublishedEvolution(Replayed):
+    """EA, or with Hyperband EA-HB, in generations. It describes itself as the `Evolution` of the committed logs.
+
+    Args:
+        pop_size: mu, the members kept.
+        num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
+        hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
+        eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
+        p_mutation: probability that a child is a mutation; otherwise it is a recombination.
+        parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two
+            draws.
+        frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+
+    Raises:
+        UserError: a space without named hyperparameters or with forbidden clauses, no population or children, an
+            unknown selection, no probability, or no Hyperband plan.
+    """
+
+    problem: Problem
+    seed: int
+    pop_size: int = 50
+    num_children: int = 10
+    hyperband: bool = False
+    eta: int = 2
+    min_fidelity: float | None = None
+    p_mutation: float = 0.5
+    parent_selection: Literal["neutral", "tournament"] = "neutral"
+    frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
+
+    def __post_init__(self):
+        super().__post_init__()
+        spaces.refuse_others(self.problem.space, "evolution")
+        if self.pop_size < 1 or self.num_children < 1:
+            raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
+        if self.parent_selection not in ("neutral", "tournament"):
+            raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
+        if not 0 <= self.p_mutation <= 1:
+            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
+        if self.hyperband:
+            self._brackets()
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "name": "Evolution"}
+
+    # The method --------------------------------------------------------------------------------------------------
+
+    def evolve(self, rng: np.random.Generator) -> Generator[Batch, list[Trial], None]:
+        """The whole search: yields batches of suggestions, receives their trials in the same order."""
+        founders = [self._admitted(lambda: spaces.sample(self.problem.space, rng)) for _ in range(self.pop_size)]
+        if None in founders:
+            return
+        population = self._survivors((yield [Suggestion(c, self.problem.fidelity.high) for c in founders]))
+        step = 0
+        while True:
+            if self.hyperband:
+                grown = yield from self._hyperband_step(population, step, rng)
+            else:
+                grown = yield [
+                    Suggestion(c, self.problem.fidelity.high)
+                    for c in self._children(population, self.num_children, rng)
+                ]
+            population = self._survivors(population + grown)
+            step += 1
+
+    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
+        grown: list[Trial] = []
+        brackets = self._brackets()
+        for number, rungs in enumerate(brackets, start=step * len(brackets)):
+            children = self._children(population, rungs[0].members, rng)
+            trained: list[Trial] = []
+            promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
+            for level, rung in enumerate(rungs):
+                trained = yield [
+                    Suggestion(
+                        member.configuration,
+                        rung.fidelity,
+                        parent=member.id if isinstance(member, Trial) else None,
+                        bracket=number,
+                        rung=level,
+                        final=level == len(rungs) - 1,
+                    )
+                    for member in promoted[: rung.members]
+                ]
+                promoted = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
+                if not promoted:  # the whole rung failed
+                    break
+            grown += [t for t in trained if t.final]
+        return grown
+
+    def _brackets(self) -> list[list[Rung]]:
+        fidelity = self.problem.fidelity.above(self.min_fidelity)
+        return plan(fidelity.low, fidelity.high, self.eta, rounding="published")
+
+    def _survivors(self, members: list[Trial]) -> list[Trial]:
+        """Feasible members by objective, then infeasible ones by how little they violate; the first mu live on."""
+        return sorted(members, key=self.problem.rank)[: self.pop_size]
+
+    # Variation ---------------------------------------------------------------------------------------------------
+
+    def _children(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Configuration]:
+        parents = [p.configuration for p in self._parents(population, count, rng)]
+        children = []
+        for parent in parents:
+            if rng.random() < self.p_mutation:
+                children.append(self.mutate(parent, rng))
+            else:
+                partner = parents[rng.integers(len(parents))]
+                children.append(self._admitted(lambda a=parent, b=partner: self.recombine(a, b, rng)) or parent)
+        return children
+
+    def _parents(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Trial]:
+        """`population` is sorted best first. More parents than members: the draw without replacement starts anew."""
+        if self.parent_selection == "tournament":
+            return [population[rng.integers(len(population), size=2).min()] for _ in range(count)]
+        rounds = -(-count // len(population))
+        order = np.concatenate([rng.permutation(len(population)) for _ in range(rounds)])
+        return [population[i] for i in order[:count]]
+
+    def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
+        """Resample one gene from its prior; while a constraint is broken keep that and resample another as well.
+
+        A layer that becomes active starts at the space's default width; one that becomes inactive is dropped.
+        """
+        child = dict(parent)
+        for _ in range(ATTEMPTS):
+            child = spaces.mutate(self.problem.space, child, rng)
+            if self.problem.admits(child):
+                return child
+        return parent
+
+    def recombine(self, parent: Configuration, partner: Configuration, rng: np.random.Generator) -> Configuration:
+        """Uniform crossover of the genes active in both; the layer counts are never exchanged."""
+        child = dict(parent)
+        for gene in sorted(set(parent) & set(partner) - set(self.frozen)):
+            if rng.random() < 0.5:
+                child[gene] = partner[gene]
+        return spaces.complete(self.problem.space, child)
+
+    def _admitted(self, draw) -> Configuration | None:
+        """Redo a draw until its configuration meets the constraints known before training."""
+        return next((c for c in (draw() for _ in range(ATTEMPTS)) if self.problem.admits(c)), None)
+
+    # Ask and tell ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._search = self.evolve(np.random.default_rng(self.seed))
+        self._open_batch(next(self._search, []))
+
+    def propose(self) -> Suggestion | None:
+        return self._queue[0] if self._queue else None
+
+    def accept(self, id: int) -> None:
+        self._queue.popleft()
+        self._ids.append(id)
+
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        if self._queue:
+            self.accept(id)
+
+    def observe(self, trial: Trial) -> None:
+        self._done[trial.id] = trial
+        if not self._queue and len(self._done) == len(self._ids):
+            self._open_batch(self._search.send([self._done[id] for id in self._ids]))
+
+    def _open_batch(self, batch: Batch) -> None:
+        self._queue, self._ids, self._done = deque(batch), [], {}

@@ -1,0 +1,60 @@
+"""Mutation and recombination of configurations of a ConfigurationSpace, for the evolutions."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+
+from jahslib import spaces
+from jahslib.trials import Configuration
+
+STEP = 0.2  # median of a step's standard deviation, as a share of a number's range
+
+
+def mutate(space: ConfigurationSpace, parent: Configuration, rng: np.random.Generator) -> Configuration:
+    """With one or a few of the active hyperparameters changed (a Poisson number of mean 1 more than one), each by a
+    step (`moved`) or a fresh draw; what becomes active is drawn."""
+    names = [name for name in sorted(parent) if space[name].size > 1]
+    count = min(len(names), 1 + int(rng.poisson(1.0)))
+    changed = {}
+    for index in rng.permutation(len(names))[:count]:
+        name = names[index]
+        step = rng.random() < 0.5
+        changed[name] = moved(space, name, parent[name], rng) if step else spaces.drawn(space, name, rng)
+    return spaces.activated(space, {**parent, **changed}, rng)
+
+
+def moved(space: ConfigurationSpace, name: str, value: Any, rng: np.random.Generator) -> Any:
+    """A value near this one: of a choice any other, of an ordinal a neighbour, of a number a normal step on its own
+    scale. Step sizes are log-normal, so that some are fine and some wide."""
+    hp = space[name]
+    if isinstance(hp, CategoricalHyperparameter):
+        others = [choice for choice in hp.choices if choice != value]
+        return spaces.python(others[rng.integers(len(others))])
+    if isinstance(hp, OrdinalHyperparameter):
+        place = list(hp.sequence).index(value) + (1 if rng.random() < 0.5 else -1)
+        return spaces.python(hp.sequence[place if 0 <= place < len(hp.sequence) else (1 if place < 0 else -2)])
+    start, width = float(hp.to_vector(value)), STEP * math.exp(rng.normal())
+    for point in start + width * rng.normal(size=10):
+        if 0 <= point <= 1 and (near := spaces.python(hp.to_value(point))) != value:
+            return near
+    return spaces.drawn(space, name, rng)
+
+
+def recombine(
+    space: ConfigurationSpace,
+    parent: Configuration,
+    partner: Configuration,
+    rng: np.random.Generator,
+    frozen: Collection[str] = (),
+) -> Configuration:
+    """Each hyperparameter from one of the two with equal chances, structure included: what is active in the child and
+    in only one of the two is that one's, in neither is drawn. The `frozen` ones are the parent's."""
+    child = dict(parent)
+    for name in sorted(partner):
+        if name not in parent or (name not in frozen and rng.random() < 0.5):
+            child[name] = partner[name]
+    return spaces.activated(space, child, rng)

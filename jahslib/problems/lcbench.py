@@ -1,0 +1,132 @@
+"""Networks on tabular data by a surrogate: LCBench (Zimmer et al., IEEE TPAMI 43(9), 2021, arXiv 2006.13799) as YAHPO
+Gym (Pfisterer et al., AutoML 2022, arXiv 2109.03670) fits it.
+
+Seven hyperparameters of a multilayer perceptron on 34 OpenML tasks; a network predicts what LCBench recorded after each
+of up to 52 epochs, so an evaluation takes less than a millisecond and has no noise. The files are those of version
+1.0.2 of slds-lmu/yahpo_data on GitHub, folder lcbench, under the Apache License 2.0; nothing of them is distributed
+with this package.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace, Float, Integer
+
+from jahslib import archives, places
+from jahslib.errors import UserError
+from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.trials import Configuration
+
+FILE = "lcbench/model.onnx"
+SHA256 = "b45c0d85ae39abf8820c8bea5ac82f415763afcbaf3b725e36af452b09cb6dcd"
+
+# A task's place here, counted from 1, is what the network takes it by; it knows 167083, which LCBench has no data for.
+_CODES = (
+    "126025 126026 126029 146212 167083 167104 167149 167152 167161 167168 167181 167184 167185 167190 167200 167201 "
+    "168329 168330 168331 168335 168868 168908 168910 189354 189862 189865 189866 189873 189905 189906 189908 189909 "
+    "34539 3945 7593"
+).split()
+TASKS = tuple(task for task in _CODES if task != "167083")
+
+_INPUTS = "batch_size learning_rate momentum weight_decay num_layers max_units max_dropout".split()
+METRICS = "time val_accuracy val_cross_entropy val_balanced_accuracy test_cross_entropy test_balanced_accuracy".split()
+_OBJECTIVES = {
+    "val_accuracy": Objective("val_accuracy", best=100.0, worst=0.0),
+    "val_balanced_accuracy": Objective("val_balanced_accuracy", best=1.0, worst=0.0),
+    "val_cross_entropy": Objective("val_cross_entropy", best=0.0, worst=30.0),
+}
+
+
+@dataclass
+class LCBench(Problem):
+    """Training up to 52 epochs on one OpenML task; a trial that is continued pays for the further epochs only.
+
+    Args:
+        task: the OpenML task's number, one of `TASKS`.
+        metric: what is optimised: "val_accuracy" (percent), "val_balanced_accuracy" (0..1) or "val_cross_entropy".
+        constraints: on any of `METRICS`; `time` is seconds of training up to the trial's epoch.
+
+    Predictions are kept within the range of their metric (accuracies within 0..100 and 0..1, the others at 0 or more).
+
+    Raises:
+        UserError: an unknown task, metric or constrained metric; from `evaluate`, no onnxruntime or no whole model.
+    """
+
+    task: str = "3945"
+    metric: Literal["val_accuracy", "val_balanced_accuracy", "val_cross_entropy"] = "val_accuracy"
+    constraints: tuple[Constraint, ...] = ()
+
+    name = "lcbench"
+    fidelity = Fidelity(1, 52)
+
+    def __post_init__(self):
+        self.task, self.constraints = str(self.task), tuple(self.constraints)
+        if self.task not in TASKS:
+            raise UserError(f"lcbench: task={self.task!r} is unknown; choose from {', '.join(TASKS)}")
+        if self.metric not in _OBJECTIVES:
+            raise UserError(f"lcbench: metric={self.metric!r} is unknown; choose from {', '.join(_OBJECTIVES)}")
+        for constraint in self.constraints:
+            if constraint.metric not in METRICS:
+                raise UserError(
+                    f"lcbench: no metric {constraint.metric!r} to constrain; there are {', '.join(METRICS)}"
+                )
+
+    @property
+    def objective(self) -> Objective:
+        return _OBJECTIVES[self.metric]
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        made = ConfigurationSpace(name="lcbench")
+        made.add(
+            Integer("batch_size", (16, 512), log=True),
+            Float("learning_rate", (1e-4, 0.1), log=True),
+            Float("momentum", (0.1, 0.99)),
+            Float("weight_decay", (1e-5, 0.1)),
+            Integer("num_layers", (1, 5)),
+            Integer("max_units", (64, 1024), log=True),
+            Float("max_dropout", (0.0, 1.0)),
+        )
+        return made
+
+    def evaluate(self, job: Job) -> Outcome:
+        measured = self.measure([job.configuration], job.fidelity)
+        return Outcome({name: float(values[0]) for name, values in measured.items()}, self.epochs(job.stages))
+
+    def measure(self, configurations: Sequence[Configuration], epochs: int) -> dict[str, np.ndarray]:
+        """Each of `METRICS` after so many epochs: arrays with a value for each of n configurations."""
+        rows = [[epochs, *(configuration[name] for name in _INPUTS)] for configuration in configurations]
+        codes = np.full((len(rows), 1), 1 + _CODES.index(self.task), dtype=np.int32)
+        (found,) = _session().run(None, {"x_cat": codes, "x_cont": np.asarray(rows, dtype=np.float32)})
+        upper = {"val_accuracy": 100.0, "val_balanced_accuracy": 1.0, "test_balanced_accuracy": 1.0}
+        columns = zip(METRICS, found.T.astype(float), strict=True)
+        return {name: np.clip(values, 0.0, upper.get(name)) for name, values in columns}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "task": self.task, "model": SHA256[:16]}
+
+
+def at_hand() -> bool:
+    """Whether the model is in one of the places that are searched; its contents are not looked at."""
+    return places.at_hand(FILE)
+
+
+def _session():
+    mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"
+    return _opened(places.locate("lcbench", FILE, mend))
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("lcbench: needs onnxruntime; install jahslib[lcbench], or onnxruntime itself") from error
+    archives.verify(path, f"sha256:{SHA256}", "replace it by that of version 1.0.2")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a row is too little to share
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,79 @@
+"""What a notebook's trainings will take on this CPU, by what the trials logged so far took."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from jahslib import paths
+from jahslib.status import Watch
+from jahslib.studies import MODULES
+from jahslib.studies.runs import Run, is_done, size
+
+# What studies call the runs that they know before anything was trained; each takes the options alone.
+PLANS = ("searches", "sweep", "full", "ablation", "tests")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`seconds`: training left, one after another; `epochs`: those beside it of which no rate is known."""
+
+    seconds: float = 0.0
+    epochs: float = 0.0
+
+
+def left(notebook: str, parameters: Mapping[str, Any]) -> Cost:
+    """What the runs that are known in advance have left; later steps (final trainings, say) come on top of it.
+
+    A rate is that of the same problem's trials in this profile or, before there are any, in the cpu profile: trainings
+    of fewer images there, so that it is too low rather than too high.
+
+    Raises:
+        UserError: as `jahslib.studies.check`.
+    """
+    if notebook not in MODULES:
+        return Cost()
+    found = rates("cpu", notebook) | rates(parameters["profile"], notebook)
+    seconds = epochs = 0.0
+    for run in _planned(notebook, parameters):
+        watch = Watch(run.log)
+        watch.look()
+        if is_done(run, watch):
+            continue
+        more = max(0.0, size(run) - watch.epochs)
+        limit = math.inf if run.budget.seconds is None else run.budget.seconds
+        rate = found.get(run.problem.name)
+        if rate is not None and math.isfinite(more * rate):
+            seconds += min(more * rate, limit)
+        elif math.isfinite(limit):
+            seconds += limit
+        elif math.isfinite(more):
+            epochs += more
+    return Cost(seconds, epochs)
+
+
+def rates(profile: str, notebook: str) -> dict[str, float]:
+    """Seconds an epoch by the problem's name, over the trials that a CPU trained."""
+    seconds: Counter[str] = Counter()
+    epochs: Counter[str] = Counter()
+    for log in paths.results(profile, notebook).glob("logs/*.jsonl"):
+        watch = Watch(log)
+        watch.look()
+        if str(watch.header.get("device", "")).startswith("cpu"):
+            name = watch.problem.get("name", "")
+            seconds[name] += watch.seconds
+            epochs[name] += watch.epochs
+    return {name: seconds[name] / epochs[name] for name in epochs if epochs[name] > 0}
+
+
+def _planned(notebook: str, parameters: Mapping[str, Any]) -> Iterable[Run]:
+    module = import_module(f"jahslib.studies.{MODULES[notebook]}")
+    options = module.options(**parameters)
+    if hasattr(module, "cell_searches"):  # its searches rest on what these find
+        return module.cell_searches(options).values()
+    if hasattr(module, "planned"):
+        return module.planned(options)
+    made = [getattr(module, plan)(options) for plan in PLANS if hasattr(module, plan)]
+    return [run for runs in made for run in (runs.values() if isinstance(runs, Mapping) else runs)]

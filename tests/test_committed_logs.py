@@ -1,0 +1,92 @@
+"""Every committed search can be extended on this machine, whichever machine made its log.
+
+Here one log a study and method; `python -m tests.test_committed_logs` does it with all of them and says how long each
+took. Nothing is trained: the two trials that are added get the metrics of the log's last one.
+"""
+
+import copy
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jahslib import studies, triallog
+from jahslib.errors import UserError
+from jahslib.optimizers.published_evolution import PublishedEvolution
+from jahslib.optimizers.random_search import Listed
+from jahslib.problem import Outcome
+from jahslib.search import Budget, search
+from jahslib.studies.runs import Run
+from jahslib.trials import key
+
+SEARCHED = ["01_growing_bohb", "03_grammar_search", "05_darts_bohb", "06_ax_bo", "07_constrained_EA", "08_head_to_head"]
+
+GIVEN = {"05_darts_bohb": {"dataset": "retinadigits"}}  # what its logs are of, also where RetinaMNIST is at hand
+
+
+def untrained(problem, metrics):
+    """The same problem, but for an `evaluate` that trains nothing."""
+
+    def evaluate(self, job):
+        return Outcome(dict(metrics), self.epochs(job.stages))
+
+    stub = copy.copy(problem)
+    stub.__class__ = type(type(problem).__name__, (type(problem),), {"evaluate": evaluate})
+    return stub
+
+
+def extend(run: Run, folder: Path, workers: int) -> tuple[int, int]:
+    """Resume a copy of a run's log for two more trials; returns how many there were and were added."""
+    logged = triallog.read(run.log).trials
+    target = folder / f"{run.log.stem}-{workers}.jsonl"
+    shutil.copy(run.log, target)
+    last = [t for t in logged if t.status == "ok"][-1]
+    stub = untrained(run.problem, last.metrics)
+    optimizer = copy.deepcopy(run.optimizer)
+    optimizer.problem = stub
+    trained = sum(t.status != "rejected" for t in logged)
+    with ThreadPoolExecutor(workers) as executor:
+        budget = Budget(trials=trained + 2)
+        history = search(stub, optimizer, budget, target, seed=run.seed, executor=executor, workers=workers)
+    assert [t.id for t in history.trials[: len(logged)]] == [t.id for t in logged], "the log was not taken as it is"
+    added = [t for t in history.trials[len(logged) :] if t.status != "rejected"]
+    before = {(key(t.configuration), t.fidelity) for t in logged}
+    if not isinstance(run.optimizer, PublishedEvolution):  # whose way it is to train again
+        assert not before & {(key(t.configuration), t.fidelity) for t in added}, "trained again"
+    target.unlink()
+    return len(logged), len(added)
+
+
+def runs(notebook: str) -> list[Run]:
+    """The study's searches that are committed; skips where their data are not at hand."""
+    try:
+        given = {"profile": "cpu", **GIVEN.get(notebook, {})}
+        found = [run for run in studies.searches(notebook, given) if run.log.exists()]
+        for run in found:
+            run.check()
+    except UserError as error:
+        pytest.skip(str(error))
+    return found
+
+
+@pytest.mark.parametrize("notebook", SEARCHED)
+def test_one_log_of_each_method_is_extended_by_two_trials_with_one_and_two_workers(notebook, tmp_path):
+    first = {run.method: run for run in reversed(runs(notebook))}
+    for run in first.values():
+        for workers in (1, 2):
+            wanted = 0 if isinstance(run.optimizer, Listed) else 2
+            assert extend(run, tmp_path, workers)[1] == wanted, run.log.name
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as root:
+        for notebook in sys.argv[1:] or SEARCHED:
+            for run in runs(notebook):
+                since = time.perf_counter()
+                told = [extend(run, Path(root), workers) for workers in (1, 2)]
+                print(f"{notebook} {run.log.stem}: {told} {time.perf_counter() - since:.1f} s", flush=True)
