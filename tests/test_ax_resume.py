@@ -33,13 +33,13 @@ def mixed_space():
 
 
 class Mixed(Toy):
-    """A `Toy` on such a space; of `norm`, "auto" fails where failures are asked for."""
+    """A `Toy` on such a space; of `norm`, "auto" and None fail where failures are asked for."""
 
     def __init__(self, space=None, fail=""):
         super().__init__([SIZE, PRECISION], space or mixed_space(), fail)
 
     def evaluate(self, job):
-        configuration = {**job.configuration, "norm": job.configuration.get("norm") != "auto"}
+        configuration = {**job.configuration, "norm": job.configuration.get("norm") in (1.0, 2)}
         return super().evaluate(replace(job, configuration=configuration))
 
 
