@@ -191,7 +191,7 @@ def _is_scalar_for(hyperparameter: Hyperparameter, value: Any) -> bool:
     """Whether a value is of a kind that `legal_value` can judge: it takes [0.1] for .1, and true for 1."""
     if isinstance(hyperparameter, NumericalHyperparameter):
         return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return isinstance(value, str | int | float | np.generic)
+    return isinstance(value, str | int | float | np.generic | None)
 
 
 def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:

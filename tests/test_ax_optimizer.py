@@ -86,7 +86,7 @@ class TestOptions:
         problem = Curves()
         for unbounded in (False, True):
             told(AxBO(problem, 0, n_init=2, unbounded=unbounded), problem, 3)
-        assert given == [{"maxiter": 40}, None]
+        assert given == [{"maxiter": 60}, None]
 
     def test_over_choices_alone_its_model_proposes_without_repeating_itself(self):
         """On Ax's continuous relaxation it would try in vain and fall back to Sobol."""

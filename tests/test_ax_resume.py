@@ -33,13 +33,13 @@ def mixed_space():
 
 
 class Mixed(Toy):
-    """A `Toy` on such a space; of `norm`, "auto" fails where failures are asked for."""
+    """A `Toy` on such a space; of `norm`, "auto" and None fail where failures are asked for."""
 
     def __init__(self, space=None, fail=""):
         super().__init__([SIZE, PRECISION], space or mixed_space(), fail)
 
     def evaluate(self, job):
-        configuration = {**job.configuration, "norm": job.configuration.get("norm") != "auto"}
+        configuration = {**job.configuration, "norm": job.configuration.get("norm") in (1.0, 2)}
         return super().evaluate(replace(job, configuration=configuration))
 
 
@@ -102,6 +102,23 @@ class TestAFunctionOfWhatItWasTold:
         assert first.origin == "model" and not other.has(first.configuration)
         other.ask(first)
         assert optimizer.ask(other).configuration != first.configuration
+
+    def test_results_of_a_lower_fidelity_are_no_results_to_it(self):
+        """A warm start may copy them from a method that has rungs."""
+        problem, history = Mixed(), History()
+        for i, trial in enumerate(in_flight(RandomSearch(problem, 5), problem, 4, 1)):
+            id = history.ask(replace(trial.suggestion(), fidelity=3, final=False))
+            low = {"accuracy": 1.0, "precision": 1.0}  # better than any at full fidelity
+            history.finish(replace(trial, id=id, fidelity=3, final=False, metrics=low))
+            if i < 2:
+                whole = history.ask(replace(trial.suggestion(), parent=id))
+                history.finish(replace(trial, id=whole, parent=id))
+        optimizer = AxBO(problem, 0, n_init=1)
+        suggestion = optimizer.ask(history)
+        assert suggestion.origin == "model" and suggestion.parent is None
+        assert not history.has(suggestion.configuration)
+        told = optimizer._client.summarize().accuracy
+        assert told.notna().sum() == 2 and told.max() < 1
 
     @pytest.mark.parametrize("seed", [0, 2**31, 2**32 - 1])
     def test_any_seed_will_do(self, seed):

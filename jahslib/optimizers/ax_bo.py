@@ -129,15 +129,18 @@ class AxBO(Replayed):
     def observe(self, trial: Trial) -> None:
         index, told = self._trials[trial.id], outcomes(self.problem, trial)
         progression: Any = trial.fidelity if self.early_stopping else None
+        partial = trial.status == "ok" and trial.fidelity < self.problem.fidelity.high
         with quiet_and_seeded(self.seed):
-            if trial.final or trial.status != "ok":
+            if partial and not self.early_stopping:  # copied from another method: no result to compare with others
+                self._client.mark_trial_failed(index)
+            elif trial.final or not partial:
                 self._client.complete_trial(index, raw_data=told, progression=progression)
-                return
-            self._client.attach_data(index, raw_data=told, progression=progression)
-            if self._client.should_stop_trial_early(index):
-                self._client.mark_trial_early_stopped(index)
             else:
-                self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
+                self._client.attach_data(index, raw_data=told, progression=progression)
+                if self._client.should_stop_trial_early(index):
+                    self._client.mark_trial_early_stopped(index)
+                else:
+                    self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
 
     def _new(self) -> Suggestion | None:
         """A configuration that was not proposed yet; None while Ax must wait for results, or there is none left."""

@@ -54,7 +54,7 @@ FAILURES = (
     NotPSDError,
 )
 
-FIT_STEPS = 40  # of L-BFGS; to the end it takes 60 to 180, for a likelihood that differs in the third digit
+FIT_STEPS = 60  # of L-BFGS; to the end it takes up to 200, for a likelihood that differs in the third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
 
 EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
