@@ -231,7 +231,7 @@ def test_sigkill_in_mid_growth(tmp_path):
     killed = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(path)])
     assert killed.returncode == -signal.SIGKILL
     before = path.read_bytes()
-    assert before.count(b"\n") >= 4, "the header and three trials"
+    assert before.count(b"\n") >= 3, "the header and a rung of two"
     resumed, whole = searched(path), searched(tmp_path / "whole.jsonl")
     assert decisions(resumed) == decisions(whole) and path.read_bytes().startswith(before)
     assert any(t.parent is not None for t in whole) and len(whole) == 5

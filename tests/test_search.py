@@ -418,14 +418,14 @@ class TestCheckpoints:
                 return super().evaluate(job)
 
         def look(trial, history):
-            counts.append(len(list((tmp_path / "log.checkpoints").glob("*"))))
+            counts.append(len(list((tmp_path / "log.jsonl.checkpoints").glob("*"))))
             if trial.parent is not None:
-                assert not (tmp_path / f"log.checkpoints/trial-{trial.parent:05d}").exists()
+                assert not (tmp_path / f"log.jsonl.checkpoints/trial-{trial.parent:05d}").exists()
 
         toy = Saving()
         run(toy, tmp_path / "log.jsonl", budget=Budget(trials=60), optimizer=evolution(toy), on_trial=look)
         assert max(counts) == 5
-        assert not (tmp_path / "log.checkpoints").exists()
+        assert not (tmp_path / "log.jsonl.checkpoints").exists()
 
 
 class TestLog:
