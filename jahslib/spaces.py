@@ -147,12 +147,17 @@ def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any
     return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
 
 
-def activated(space: ConfigurationSpace, values: Configuration, rng: np.random.Generator) -> Configuration:
-    """Legal `values` made a configuration: what is inactive is dropped, what is active and has no value is drawn."""
+def activated(
+    space: ConfigurationSpace, values: Configuration, rng: np.random.Generator | None = None
+) -> Configuration:
+    """Legal `values` made a configuration: what is inactive is dropped, what is active and has no value is drawn from
+    `rng`, which may be left out where all have one."""
     known: Configuration = dict.fromkeys(space, NotSet)
     for name in space:  # a parent comes before its children
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
-            known[name] = rounded(values[name] if name in values else drawn(space, name, rng))
+            if name not in values and rng is None:
+                raise UserError(f"configuration: {name} is active and has no value; give it one")
+            known[name] = rounded(values[name] if name in values else drawn(space, name, rng))  # type: ignore[arg-type]
     return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 

@@ -102,9 +102,11 @@ def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuratio
     values = {}
     for hp, u in zip(space.values(), point, strict=True):
         if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
-            values[hp.name] = hp.to_value(min(max(u, 0.0), 1.0))
+            values[hp.name] = spaces.python(hp.to_value(min(max(u, 0.0), 1.0)))
         elif isinstance(hp, Constant):
             values[hp.name] = hp.value
         else:
-            values[hp.name] = hp.to_value(min(int(u * hp.size), hp.size - 1))  # their vectors are indices
-    return spaces.complete(space, values)
+            values[hp.name] = spaces.python(
+                hp.to_value(min(int(u * hp.size), hp.size - 1))
+            )  # their vectors are indices
+    return spaces.activated(space, values)
