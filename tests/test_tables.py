@@ -15,8 +15,7 @@ class Split(Toy):
 
 
 def search(*trials):
-    """A search of trials given as (accuracy, precision, trained to the end) or a status; each is charged 2 epochs and 30
-    seconds."""
+    """A search of trials given as (accuracy, precision, whether whole) or a status; each takes 2 epochs, 30 seconds."""
     history = History()
     for i, given in enumerate(trials):
         ok = not isinstance(given, str)
