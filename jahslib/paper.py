@@ -17,7 +17,7 @@ import typst
 
 from jahslib import paths, reported
 from jahslib.errors import UserError
-from jahslib.profiles import LEFT_OUT
+from jahslib.report import LEFT_OUT
 
 log = logging.getLogger(__name__)
 

@@ -55,7 +55,8 @@ def traces(
     `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
     the last seed to end; those that ended before keep their last value.
     """
-    for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
+    for i, (method, label) in enumerate(labels.items()):
+        colour, dashes = COLOURS[i % len(COLOURS)], DASHES[(i + i // len(COLOURS)) % len(DASHES)]
         own = table[table.method == method]
         if own.empty:
             continue

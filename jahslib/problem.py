@@ -233,6 +233,9 @@ class Problem(ABC):
         """Train and measure. What is raised here makes the trial `failed` with the worst cost, but for `UserError`,
         which ends the search: what only the user can mend would fail every further trial too."""
 
+    def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
+        """Refuse what would fail every trial, before a search begins. Raises `UserError`."""
+
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Metrics that need no training (a parameter count); constraints on them are checked before training."""
         return {}

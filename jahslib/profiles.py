@@ -2,17 +2,16 @@
 
 import ast
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from jahslib import cfg
 from jahslib.errors import UserError
+from jahslib.experiments.settings import found_device
 from jahslib.optimizer import checked_seed
 
 PROFILES = ("smoke", "cpu", "paper")
-LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, such as some of its methods
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +58,7 @@ def resolve(options: type[Options], defaults: Mapping[str, Mapping[str, Any]], g
     for name in ("seeds", "table_seeds"):
         _refuse_seeds(name, getattr(made, name, ()))
     refuse_less(made, 1, "workers", *(name for name in ("per_class", "batch_size") if name in known))
-    return replace(made, device=_device(made.device))
-
-
-def _device(name: str) -> str:
-    """The device that "auto" stands for, and any other as it is, if it is here. Raises `UserError` if not."""
-    if name == "cpu":
-        return name
-    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if count else "cpu"
-    if int(name.partition(":")[2] or 0) >= count:
-        raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
-    return name
+    return replace(made, device=found_device(made.device))
 
 
 def _refuse_seeds(option: str, seeds: Iterable[int]) -> None:

@@ -7,17 +7,24 @@ that a notebook that fails half-way leaves the files of the last whole run. The 
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from jahslib import paths, triallog
 from jahslib.errors import UserError
 from jahslib.problem import Configuration
+from jahslib.studies.tables import pm
+
+if TYPE_CHECKING:
+    from jahslib.experiments.study import Study
+
+LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, such as some of its methods
 
 
 class Report:
@@ -35,10 +42,24 @@ class Report:
         self._records: dict[str, dict[str, Any]] = {}
         self._files: dict[Path, str | bytes] = {}
 
+    @classmethod
+    def of(cls, study: "Study") -> "Report":
+        """A study's records, begun with what its profile changes and which parts of the study this run leaves out."""
+        settings = study.settings
+        record = cls(study.notebook, settings.profile)
+        record.value("profile_note", settings.note, "What this profile changes against the original")
+        if missing := [f"{name} {', '.join(parts)}" for name, parts in settings.left_out.items()]:
+            record.value(LEFT_OUT, "; ".join(missing), "Parts of the study that this run leaves out")
+        return record
+
     def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
         """A number or word that the paper quotes as `text` (default: four significant digits)."""
         shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
         self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
+
+    def mean(self, name: str, values: Sequence[float], about: str) -> None:
+        """The mean over seeds; the paper quotes it with the sample's standard deviation."""
+        self.value(name, float(np.mean(values)), about, text=pm(values))
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """To be NAME.csv; returned for the notebook to show.

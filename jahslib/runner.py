@@ -175,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
     from jahslib import studies
 
     for notebook, parameters in plan:
-        studies.check(notebook.stem, parameters)
+        studies.check(notebook, parameters)
     if args.profile == "paper" and device == "cpu":
         _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
@@ -197,7 +197,7 @@ def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bo
 
     parts, seconds, unknown = [], 0.0, 0.0
     for notebook, parameters in plan:
-        left = cost.left(notebook.stem, parameters)
+        left = cost.left(notebook, parameters)
         seconds, unknown = seconds + left.seconds, unknown + left.epochs
         said = [f"{left.epochs:,.0f} epochs of unknown length"] if left.epochs else []
         if left.seconds or not said:

@@ -14,7 +14,7 @@ from benchmarks.campaign import entries, running
 from benchmarks.campaign.running import Entry
 from jahslib import triallog
 from jahslib.paths import ROOT
-from jahslib.studies import constrained_ea, growing_bohb, growing_thresholds
+from jahslib.studies import constrained_ea, growing_thresholds
 from tests.conftest import decisions
 
 
@@ -99,7 +99,7 @@ class TestList:
         tests = growing_thresholds.tests(growing_thresholds.options(profile="paper", device="cpu"))
         others = [tests["baseline", 0], tests["BOHB growing", 0]]
         for run, other in zip(runs, others, strict=True):
-            assert run.study == growing_bohb.NOTEBOOK and run.problem.per_class is None
+            assert run.study == "01_growing_bohb" and run.problem.per_class is None
             assert run.optimizer.configurations == other.optimizer.configurations
             assert run.seed != other.seed
 

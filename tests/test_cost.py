@@ -79,6 +79,12 @@ def test_a_time_limit_bounds_what_a_search_takes(planned, monkeypatch):
     assert left() == cost.Cost(120.0)
 
 
+def test_a_study_whose_notebook_says_what_is_run_has_its_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    found = cost.left("01_growing_bohb", {"profile": "smoke", "device": "cpu"})
+    assert found == cost.Cost(0.0, 5 * 12)
+
+
 def test_every_study_has_a_plan_or_trains_nothing_of_its_own():
     for name in studies.MODULES.values():
         module = cost.import_module(f"jahslib.studies.{name}")

@@ -7,11 +7,12 @@ import pytest
 from jahslib import studies
 from jahslib.comparison import Ranking
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import experiment
 from jahslib.problems import nasbench201
 from jahslib.problems.cell_edges import CellEdges
 from jahslib.problems.synthetic_cells import SyntheticCells
 from jahslib.report import Report
-from jahslib.studies import constrained_ea, growing_bohb
+from jahslib.studies import constrained_ea
 from jahslib.studies import head_to_head as study
 from jahslib.studies import head_to_head_results as results
 from jahslib.trials import History, Suggestion, Trial
@@ -63,7 +64,7 @@ class TestOptions:
         o = options()
         own = constrained_ea.problem(constrained_ea.options(profile="smoke", device="cpu"), 1)
         assert study.problem(o, "constrained_cnn", "bohb", 1).describe() == own.describe()
-        own = growing_bohb.problem(growing_bohb.options(profile="smoke", device="cpu"), "bohb")
+        own = experiment("01_growing_bohb", {"profile": "smoke", "device": "cpu"}).METHODS["bohb"].problem
         assert study.problem(o, "growing_convnet", "ax", 1).describe() == own.describe()
 
     def test_incumbents_are_tested_on_the_test_split_alone(self):

@@ -11,8 +11,9 @@ import pytest
 import typst
 from matplotlib.figure import Figure
 
-from jahslib import paper, paths, studies
+from jahslib import paper, paths
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import notebooks
 from jahslib.report import Report
 from jahslib.triallog import TrialLog
 
@@ -223,7 +224,7 @@ def test_provenance_stands_at_the_head_and_under_every_table(full):
     assert shown.count(line) == 1 + SECTION.count("#records-table(")
 
 
-@pytest.mark.parametrize("notebook", studies.MODULES)
+@pytest.mark.parametrize("notebook", notebooks())
 @poppler
 def test_every_section_builds_without_the_others(notebook, tmp_path):
     write_records(tmp_path, notebook=notebook)
@@ -232,7 +233,7 @@ def test_every_section_builds_without_the_others(notebook, tmp_path):
 
 
 def test_every_study_has_a_section():
-    assert [notebook[:2] for notebook in studies.MODULES] == list(SECTIONS)
+    assert [notebook[:2] for notebook in notebooks()] == list(SECTIONS)
 
 
 @poppler

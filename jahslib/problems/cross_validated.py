@@ -61,6 +61,12 @@ class CrossValidated(Problem):
         if getattr(self, option) not in allowed:
             raise UserError(f"{option}: {getattr(self, option)!r} is unknown; choose one of {', '.join(allowed)}")
 
+    def check(self) -> None:
+        """Load the data. Raises `UserError` where they are missing."""
+        data.load(self.data)
+        if self.split == "test":
+            data.load(self.data, "test")
+
     @abstractmethod
     def training(self, job: Job, train: Images) -> Training:
         """The network of `job.configuration`, ready to be trained on these images."""

@@ -156,6 +156,7 @@ class GrowingConvNets(CrossValidated):
     def check(self) -> None:
         """Raises `UserError` when the smallest network of the space exceeds `max_params`, or the images are too small
         for any. Loads the data."""
+        super().check()
         depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":
             depths = [static_configuration(LEARNING_RATE, [8] * c, c) for c in range(2, self.most_conv + 1)]

@@ -144,6 +144,7 @@ class TunedNetwork(CrossValidated):
 
     def check(self) -> None:
         """Raises `UserError` for images too small for a network. Loads the data."""
+        super().check()
         for network in self.networks if "network" in self.joint else (self.network,):
             self.known({"network": network})
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from jahslib.profiles import LEFT_OUT, RunOptions
-from jahslib.report import Report
+from jahslib.profiles import RunOptions
+from jahslib.report import LEFT_OUT, Report
 from jahslib.studies.runs import AnySearch
 from jahslib.trials import Trial
 

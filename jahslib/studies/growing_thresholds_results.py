@@ -10,10 +10,10 @@ import pandas as pd
 from scipy.stats import ttest_ind
 from statsmodels.stats.weightstats import ztest
 
+from jahslib.analysis.growth import shape
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.claims import record_left_out
-from jahslib.studies.growing_bohb_results import shape
 from jahslib.studies.growing_thresholds import (
     BASELINE_NAME,
     NORTH_NAME,

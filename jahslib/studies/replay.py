@@ -12,13 +12,14 @@ import yaml
 from jahslib import studies
 from jahslib.commands import Parser, refuse
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import notebooks
 from jahslib.replay import replay
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, another search's log, or missing data."""
     parser = Parser("replay", description=__doc__)
-    parser.add_argument("notebook", choices=list(studies.MODULES))
+    parser.add_argument("notebook", choices=notebooks())
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
     parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")

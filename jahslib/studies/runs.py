@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from tqdm import tqdm
 
 from jahslib import spaces, triallog
+from jahslib.errors import UserError
 from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import Listed
 from jahslib.problem import Configuration, Problem
@@ -31,7 +32,14 @@ MIN_TRIALS = 3  # before a time left is estimated
 
 @dataclass(frozen=True)
 class Run:
-    """A search that is ready to be run: the arguments of `jahslib.search.search`."""
+    """A search that is ready to be run: the arguments of `jahslib.search.search`, and what its result is joined to.
+
+    Args:
+        label: the method's name in tables and figures.
+        task: which of a study's tasks it is on, where there are several.
+        judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
+        tested: the problem of its incumbent's final trainings.
+    """
 
     problem: Problem
     optimizer: Optimizer
@@ -41,6 +49,10 @@ class Run:
     method: str
     study: str
     profile: str
+    label: str = ""
+    task: str = ""
+    judged: Problem | None = None
+    tested: Problem | None = None
 
     def check(self, *, fresh: bool = False) -> None:
         """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
@@ -62,6 +74,21 @@ class Run:
             workers=workers,
             fresh=fresh,
         )
+
+    def search(self, history: History) -> "AnySearch":
+        """The finished search that this run's history is.
+
+        Raises:
+            UserError: no trial was finished at the highest fidelity, so that there is no incumbent.
+        """
+        problem = self.judged or self.problem
+        if problem.incumbent(history) is None:
+            spent = sum(t.epochs for t in history)
+            raise UserError(
+                f"{self.log.stem}: no full training within {spent:g} epochs; give the search a larger budget"
+            )
+        names = {"task": self.task, "label": self.label or self.method, "name": self.log.stem}
+        return AnySearch(self.method, self.seed, history, problem, tested=self.tested, **names)
 
 
 def trainings(
@@ -85,12 +112,24 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class AnySearch(Generic[AnyProblem]):
-    """A finished search of a comparison. `problem` has the study's constraints, also where the search ignored one."""
+    """A finished search of a comparison.
+
+    Args:
+        problem: with the study's constraints, also where the search ignored one.
+        task, label, tested: see `Run`.
+        name: of its trial log, without the ending.
+        tests: the incumbent's final trainings, on the test split.
+    """
 
     method: str
     seed: int
     history: History
     problem: AnyProblem
+    task: str = ""
+    label: str = ""
+    name: str = ""
+    tested: AnyProblem | None = None
+    tests: Sequence[Trial] = ()
 
     @property
     def incumbent(self) -> Trial:
@@ -103,6 +142,11 @@ class AnySearch(Generic[AnyProblem]):
         """Trials that may be the incumbent, in completion order."""
         return self.problem.full(self.history)
 
+    @property
+    def epochs(self) -> float:
+        """Epochs charged."""
+        return sum(t.epochs for t in self.history)
+
     def feasible(self, trial: Trial) -> bool:
         return self.problem.violation(trial) == 0
 
@@ -114,6 +158,7 @@ def retraining(
     logs: Path,
     *,
     name: str = "",
+    prefix: str = "test",
     seed: int | None = None,
     study: str,
     profile: str,
@@ -121,12 +166,13 @@ def retraining(
     """A search's incumbent trained `count` times, on a problem that measures it on the test split.
 
     A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
-    `name`: that of the search in the log's name, where its method and seed are not enough.
+    `name`: that of the search in the log's name, where its method and seed are not enough. `prefix`: what the log's
+    name begins with.
     `seed`: the search's, if not given. Where `problem` has the search's training images, give another: with the same
     seed the k-th training here and the search's k-th trial draw the same random numbers.
     """
     c = found.incumbent.configuration
-    log = logs / f"test-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
+    log = logs / f"{prefix}-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
     seed = found.seed if seed is None else seed
     return trainings(problem, [c] * count, log, seed=seed, method=found.method, study=study, profile=profile)
 
