@@ -17,9 +17,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jahslib import paths, triallog
+from jahslib.analysis.text import pm
 from jahslib.errors import UserError
 from jahslib.problem import Configuration
-from jahslib.studies.tables import pm
 
 if TYPE_CHECKING:
     from jahslib.experiments.study import Study

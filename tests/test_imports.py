@@ -19,6 +19,8 @@ FORBIDDEN = {
     "models": ABOVE | {"search", "optimizers", "problems", "training", "data"},
     "training": ABOVE | {"search", "optimizers", "problems", "models", "data", "grammars"},
     "data": ABOVE | {"search", "optimizers", "problems", "models", "training", "grammars"},
+    "experiments": {"runner", "paper", "plots", "comparison", "report"},
+    "analysis": {"experiments", "runner", "paper", "plots", "comparison", "report"},
     "plots": {"studies", "report", "search", "optimizers", "problems", "models", "training", "data"},
     "report": {"studies", "paper", "runner", "search", "optimizers", "problems", "models", "training", "data"},
 }

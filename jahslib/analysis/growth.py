@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jahslib.analysis.text import pm
 from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
 from jahslib.studies.runs import AnySearch
-from jahslib.studies.tables import layer_traces, mean_of, pm
+from jahslib.studies.tables import layer_traces, mean_of
 from jahslib.trials import Trial
 
 Searches = Sequence[AnySearch[GrowingConvNets]]

@@ -39,7 +39,7 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
 
 def is_described(notebook: str | Path) -> bool:
     """Whether a notebook's own cells say what is run."""
-    return bool(cells(notebook, "experiment"))
+    return path_of(notebook).exists() and bool(cells(notebook, "experiment"))
 
 
 def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNamespace:

@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jahslib.analysis.text import pm
 from jahslib.studies.runs import AnySearch
 from jahslib.trials import History, Trial, origins
-
-
-def pm(values: Sequence[float], digits: int = 3, *, population: bool = False) -> str:
-    """mean ± standard deviation, of the sample or the population; the mean alone for one value."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=0 if population else 1):.{digits}f}"
 
 
 def mean_of(trials: Sequence[Trial], metric: str) -> float:
