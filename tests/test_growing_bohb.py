@@ -136,14 +136,5 @@ def test_a_line_adds_a_method_to_tables_and_figures(tmp_path, monkeypatch):
         }
 
 
-def test_no_cell_gives_a_parameters_name_another_meaning():
-    """A reader may run the cells again in any order."""
-    from jahslib.experiments.settings import assigned
-
-    parameters, *others = cells(path_of(NOTEBOOK))
-    for source in others:
-        assert not assigned(parameters) & assigned(source), source
-
-
 def test_the_guide_adds_the_line_that_is_tested():
     assert ADDED in (path_of(NOTEBOOK).parents[1] / "docs" / "adding_a_study.md").read_text()

@@ -51,12 +51,7 @@ CELLS = (*TABLES, SYNTHETIC)
 COMMON = ("rs", "ea", "re", "bohb", "ax")
 
 
-@dataclass(frozen=True)
-class Search(AnySearch[Problem]):
-    """A finished search, with the name of the task that it was on."""
-
-    task: str
-
+Search = AnySearch[Problem]
 
 Key = tuple[str, str, int]  # task, method, seed
 
