@@ -11,7 +11,7 @@ from jahslib.paths import ROOT
 TEXT = (ROOT / "docs" / "checklist.md").read_text()
 
 
-@pytest.mark.parametrize("named", sorted(set(re.findall(r"`(test_\w+\.py::[\w:]+)`", TEXT))))
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`((?:\w+/)*test_\w+\.py::[\w:]+)`", TEXT))))
 def test_the_named_test_exists(named):
     file, *names = named.split("::")
     body = ast.parse((ROOT / "tests" / file).read_text()).body
