@@ -1,6 +1,7 @@
+import pandas as pd
 import pytest
 
-from jahslib import studies
+from jahslib import studies, triallog
 from jahslib.errors import UserError
 from jahslib.studies import growing_bohb as study
 from jahslib.studies import growing_bohb_results as results
@@ -129,6 +130,23 @@ class TestResults:
         trial = final(0.5, (9, 12, 20))
         trial.outputs["folds"][0]["n_conv"] = 2
         assert results.shape([trial]) == "9-12/20"
+
+    def test_incumbents_are_evaluated_again_on_their_own_folds(self, tmp_path):
+        """Once each, from other weights: the search's values stand beside, and a second call trains nothing."""
+        found = [search([(1, 0.9, 10), (3, 0.5, 10)]), search([(3, 0.6, 20)], method="rs", seed=1)]
+        table = results.evaluated_again(found, tmp_path, profile="smoke")
+        assert table.val_top1.tolist() == [0.5, 0.6] and table.params.tolist() == [10, 20]
+        logs = {log.name: log.read_bytes() for log in tmp_path.glob("*.jsonl")}
+        assert len(logs) == 2
+        for s, row in zip(found, table.itertuples(), strict=True):
+            (log,) = tmp_path.glob(f"again-{s.method}-seed{s.seed}-*.jsonl")
+            recorded = triallog.read(log)
+            (trial,) = recorded.trials
+            assert trial.configuration == s.incumbent.configuration and trial.fidelity == 3
+            assert recorded.fingerprint["problem"]["seed"] == 42 and recorded.fingerprint["problem"]["folds_used"] == 1
+            assert (trial.metrics["top1"], trial.metrics["params"]) == (row.val_top1_again, row.params_again)
+        pd.testing.assert_frame_equal(table, results.evaluated_again(found, tmp_path, profile="smoke"))
+        assert logs == {log.name: log.read_bytes() for log in tmp_path.glob("*.jsonl")}
 
     def test_a_claim_that_does_not_hold_stops_the_notebook(self):
         with pytest.raises(AssertionError, match="overspent"):

@@ -1,15 +1,18 @@
 """Study 01: tables and the numbers behind its figures, all computed from trial logs."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from jahslib import spaces
 from jahslib.problems.growing_convnet import LEARNING_RATE, grows
 from jahslib.report import Report
 from jahslib.reported import load as load_reported
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.growing_bohb import METHODS, NOTEBOOK, PROFILES, Options, Search
+from jahslib.studies.runs import run_trials, trainings
 from jahslib.studies.tables import layer_traces, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import Trial
 
@@ -129,6 +132,38 @@ def growth_table(searches: Sequence[Search], finals: Finals) -> pd.DataFrame:
         for i, f in enumerate(folds)
     )
     return table.merge(params, on=["step", "training"])
+
+
+def evaluated_again(
+    searches: Sequence[Search],
+    logs: Path,
+    *,
+    profile: str,
+    workers: int = 1,
+    scheduler: str | None = None,
+    fresh: bool = False,
+) -> pd.DataFrame:
+    """Train each incumbent once more on the folds it was found on; its values beside those of its search.
+
+    As the original does at the end of its search, but with other initial weights and batches: with the search's own
+    seed every value would be the search's. What is lost is what choosing the best of many had added.
+
+    Args:
+        logs: where the trial logs of these trainings stand; what is in them is not trained again.
+    """
+    runs = {}
+    for s in searches:
+        c = s.incumbent.configuration
+        log = logs / f"again-{s.method}-seed{s.seed}-{spaces.digest(c)}.jsonl"
+        names = {"method": s.method, "study": NOTEBOOK, "profile": profile}
+        runs[s.method, s.seed] = trainings(s.problem, [c], log, seed=1_000_000 + s.seed, **names)
+    again = run_trials(runs, workers=workers, scheduler=scheduler, fresh=fresh)
+    rows = []
+    for s in searches:
+        row = {"method": METHODS[s.method], "seed": s.seed, "val_top1": s.incumbent.metrics["top1"]}
+        row |= {"val_top1_again": mean_of(again[s.method, s.seed], "top1"), "params": s.incumbent.metrics["params"]}
+        rows.append(row | {"params_again": mean_of(again[s.method, s.seed], "params")})
+    return pd.DataFrame(rows)
 
 
 def check_claims(o: Options, searches: Sequence[Search], finals: Finals) -> None:
