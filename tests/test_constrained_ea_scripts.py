@@ -114,7 +114,7 @@ class TestWeights:
 
 
 @pytest.fixture(scope="module")
-def searched(self, tmp_path_factory):
+def searched(tmp_path_factory):
     """A search of each evolution and of random search: (4 + 3 steps of 2) trainings, and what Hyperband makes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAHSLIB_RESULTS", str(tmp_path_factory.mktemp("runs")))
