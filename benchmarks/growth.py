@@ -171,7 +171,7 @@ def trigger(x, y, scale: Scale) -> tuple[list[str], list[float]]:
     for widths in scale.networks:
         captured: list[list[torch.Tensor]] = []
 
-        def keep(model, captured=captured):
+        def keep(model, *step, captured=captured):
             if len(captured) < 8:
                 captured.append(model.net.captured[1:])
             model.grow()
@@ -203,7 +203,7 @@ def accuracy(x, y, scale: Scale) -> list[str]:
     for name, initial, rule in cases:
         effective, values, differing, looked, gram, svd = [], [], 0, 0, 0.0, 0.0
 
-        def compare(model, effective=effective, values=values):
+        def compare(model, *step, effective=effective, values=values):
             nonlocal differing, looked, gram, svd
             if model.steps % 5 == 0:
                 gram += timed(by_gram, model.net.captured[1:])

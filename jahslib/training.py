@@ -76,7 +76,8 @@ class Training:
     numbers: they receive the training's own generator on its device.
     `images`: uint8 `n x c x h x w`, converted once to floats in [0, 1] on the device; `labels`: class indices (`n`).
     `augment(batch, generator)` maps a float batch (`b x c x h x w`) to one of the same shape.
-    `after_step(model)` is called after each optimizer step; it may change the model, parameters' sizes included.
+    `after_step(model, logits, labels, loss)` is called after each optimizer step with what the step's forward pass gave
+    for its batch (`b x classes`, `b`, a scalar, on the device); it may change the model, parameters' sizes included.
     `evaluation_batch`: images a forward pass in `predict`; for networks that normalise by the batch's statistics there.
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
@@ -92,7 +93,7 @@ class Training:
         seed: int,
         device: str | torch.device = "cpu",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-        after_step: Callable[[nn.Module], object] | None = None,
+        after_step: Callable[[nn.Module, Tensor, Tensor, Tensor], object] | None = None,
         evaluation_batch: int | None = None,
         bf16: bool = True,
         graph: bool = True,
@@ -175,12 +176,13 @@ class Training:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on a float batch (`b x c x h x w`) and its labels, both on the device; its mean loss."""
         with self._autocast():
-            loss = LOSSES[self.recipe.loss](self.model(images), labels)
+            logits = self.model(images)
+            loss = LOSSES[self.recipe.loss](logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         if self.after_step is not None:
-            self.after_step(self.model)
+            self.after_step(self.model, logits.detach(), labels, loss.detach())
         return loss.detach()
 
     def _autocast(self) -> torch.autocast:

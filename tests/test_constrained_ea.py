@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +74,8 @@ class TestOptions:
             ({"constraint_max_model_size": 10}, "none of 10,000 random configurations has at most 10 parameters"),
             ({"pop_size": 0}, "pop_size=0"),
             ({"data": "flowers"}, "no data set is called 'flowers'"),
+            ({"course_bohb": True, "course_channels": [64, 16]}, r"course_channels: \[64, 16\] is no range"),
+            ({"course_bohb": True, "course_epochs": [4, 1]}, r"fidelity: epochs 4\.\.1"),
         ],
     )
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
@@ -186,15 +187,11 @@ class TestConfigurationFile:
         with pytest.raises(UserError, match=said):
             study.check(options(configuration=str(path)))
 
+    @pytest.mark.parametrize("given", [{}, {"configuration": "opt_cfg.json", "test": False}])
+    def test_weights_are_of_one_configuration_on_the_test_split(self, given):
+        with pytest.raises(UserError, match="model_path: keeps the weights of one configuration on the test split"):
+            options(model_path="model.pt", **given)
+
     def test_no_final_training_is_refused(self):
         with pytest.raises(UserError, match="final_seeds: 0; give at least 1"):
             options(final_seeds=0)
-
-    def test_is_trained_and_tested_in_one_call(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
-        path = tmp_path / "opt_cfg.json"
-        space = study.problem(options(), 0).space
-        path.write_text(json.dumps({"n_conv_layers": 1, "n_channels_conv_0": 16, "batch_size": 64}))
-        (trial,) = study.run_configuration(options(configuration=str(path), max_epochs=1))
-        assert 0 <= trial.metrics["top3"] <= 1 and set(trial.configuration) <= set(space)
-        assert isinstance(results.tested_table([trial]), pd.DataFrame)

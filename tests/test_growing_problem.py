@@ -9,6 +9,7 @@ import torch
 
 from jahslib import data
 from jahslib.errors import UserError
+from jahslib.models import neurogenesis
 from jahslib.models.growing_convnet import GrowingConvNet
 from jahslib.models.neurogenesis import Neurogenesis
 from jahslib.optimizers.evolution import Evolution
@@ -143,6 +144,31 @@ class TestEvaluation:
         assert trace["step"] == [2, 4, 6] and trace["width_1"] == [6, 6, 6] and len(trace["effective_0"]) == 3
         json.dumps(traced.outputs)
 
+    def test_a_trace_has_loss_and_accuracy_of_the_steps_it_is_of(self):
+        """As the original's logs: of the step's own batch, before the step. An untraced training computes neither."""
+        p = problem(trace_every=2)
+        training = p.training(Job(GROWING, (3,), 0), p._splits()[0][0])
+        steps, after = [], training.after_step
+        training.after_step = lambda model, *step: (after(model, *step), steps.append(step))
+        training.run(3)
+        trace = training.model.trace
+        assert [row["step"] for row in trace] == [2, 4, 6] and len(steps) == 6
+        for row, (logits, labels, loss) in zip(trace, steps[1::2], strict=True):
+            wanted = torch.nn.functional.cross_entropy(logits, labels).item()
+            assert row["train_loss"] == loss.item() == pytest.approx(wanted)
+            assert row["train_acc"] == (logits.argmax(1) == labels).sum().item() / len(labels)
+        logged = noted(p.evaluate(Job(GROWING, (3,), 0)))["trace"]
+        assert logged["train_loss"] == [round(row["train_loss"], 4) for row in trace]
+        assert logged["train_acc"] == [round(row["train_acc"], 4) for row in trace]
+
+    def test_tracing_a_growing_network_changes_nothing_else(self, monkeypatch):
+        monkeypatch.setattr(neurogenesis, "_batch_scores", lambda *step: pytest.fail("scored in an untraced training"))
+        plain = problem().evaluate(Job(GROWING, (3,), 0))
+        monkeypatch.undo()
+        traced = problem(trace_every=1).evaluate(Job(GROWING, (3,), 0))
+        assert plain.metrics == traced.metrics and plain.curve == traced.curve
+        assert noted(plain) == {k: v for k, v in noted(traced).items() if k != "trace"}
+
     def test_the_first_of_three_stratified_folds(self):
         (train, held_out), *others = problem(folds_used=3)._splits()
         assert len(others) == 2 and torch.bincount(train[1]).tolist() == [20] * 10
@@ -211,7 +237,7 @@ evaluate = GrowingConvNets.evaluate
 
 def doomed(problem, job):
     if len(job.stages) > 1:
-        growing_convnet._grow = lambda model: model.grow() and os.kill(os.getpid(), signal.SIGKILL)
+        growing_convnet._grow = lambda model, *step: model.grow(*step) and os.kill(os.getpid(), signal.SIGKILL)
     return evaluate(problem, job)
 
 GrowingConvNets.evaluate = doomed

@@ -212,7 +212,7 @@ class TestGrowth:
         def function(net):  # in double precision, as normalising a nearly dead neuron magnifies what single rounds off
             return copy.deepcopy(net).double().eval()(data(20)[0].double() / 255).detach()
 
-        def grow(model):
+        def grow(model, *step):
             before = function(model.net)
             if model.grow():
                 changes.append(float((function(model.net) - before).abs().max()))
@@ -323,7 +323,7 @@ class TestTrace:
         trace = t.model.trace
         assert [row["step"] for row in trace] == [2, 4, 6]
         names = itertools.product(("numerical", "effective", "average", "width"), (0, 1))
-        assert set(trace[0]) == {"step", "params"} | {f"{name}_{i}" for name, i in names}
+        assert set(trace[0]) == {"step", "params", "train_acc", "train_loss"} | {f"{name}_{i}" for name, i in names}
         for row, i in itertools.product(trace, (0, 1)):
             assert 0 < row[f"effective_{i}"] <= row[f"width_{i}"] and row[f"numerical_{i}"] <= row[f"width_{i}"]
 

@@ -67,6 +67,21 @@ def winners_table(searches: Searches) -> pd.DataFrame:
     )
 
 
+def again_table(searches: Searches) -> pd.DataFrame:
+    """One row a search: its incumbent's values, and those of its `tests`, trainings on the same folds."""
+    return pd.DataFrame(
+        {
+            "method": s.label,
+            "seed": s.seed,
+            "val_top1": s.incumbent.metrics["top1"],
+            "val_top1_again": mean_of(s.tests, "top1"),
+            "params": s.incumbent.metrics["params"],
+            "params_again": mean_of(s.tests, "params"),
+        }
+        for s in searches
+    )
+
+
 def evaluations_table(searches: Searches) -> pd.DataFrame:
     """Every full evaluation of every search."""
     return pd.DataFrame(

@@ -110,6 +110,12 @@ class _North:
         return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
 
 
+def _batch_scores(logits: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
+    """Accuracy and loss of one step's batch, under the original's names. Waits for the device."""
+    right = (logits.argmax(1) == labels).double().mean()
+    return {"train_acc": right.item(), "train_loss": loss.item()}
+
+
 def _exact(neurons: float) -> float:
     """Rounded, so that what only floating point lifts above or below a whole number makes no neuron more or less."""
     return round(neurons, 6)
@@ -122,7 +128,8 @@ class Neurogenesis(nn.Module):
     is part of `state_dict`, so a restored network goes on growing as if never interrupted.
 
     Args:
-        trace_every: keep ranks, averages and widths of every so many steps in `trace`; 0 keeps none.
+        trace_every: keep ranks, averages and widths of every so many steps in `trace`, and the batch's loss and
+            accuracy where `grow` is given them; 0 keeps none.
 
     Raises:
         UserError: a layer is wider than the rule admits, or the network larger than `max_params`, from the start.
@@ -150,8 +157,11 @@ class Neurogenesis(nn.Module):
         return self.net(x)
 
     @torch.no_grad()
-    def grow(self) -> int:
+    def grow(self, logits: Tensor | None = None, labels: Tensor | None = None, loss: Tensor | None = None) -> int:
         """Look at the activations of the last forward pass in training; returns how many neurons were added.
+
+        Args:
+            logits, labels, loss: what that forward pass gave (`b x classes`, `b`, a scalar), for the trace.
 
         Raises:
             UserError: there was none since the last call.
@@ -176,7 +186,10 @@ class Neurogenesis(nn.Module):
             if grows and wanted:
                 added += self._add(i, x, output, min(wanted, self._affordable(i)))
         if traced:
-            self.trace.append(row | {"params": float(self.net.count_parameters())})
+            row["params"] = float(self.net.count_parameters())
+            if logits is not None and labels is not None and loss is not None:
+                row |= _batch_scores(logits, labels, loss)
+            self.trace.append(row)
         return added
 
     def _relative_rank(self, i: int, output: Tensor, row: dict[str, float] | None) -> float:

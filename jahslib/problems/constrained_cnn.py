@@ -102,3 +102,31 @@ class ConstrainedCNN(CrossValidated):
     def _scores(self, logits: torch.Tensor, labels: torch.Tensor, batch_size: int) -> dict[str, float]:
         precision = metrics.batchwise_precision(logits, labels, self.classes, batch_size)
         return scores(logits, labels, self.classes) | {"batchwise_precision": precision}
+
+
+@dataclass
+class CourseExample(ConstrainedCNN):
+    """What the course's BOHB example searches: a space of its own (`flower_cnn.course_space`) and no constraint.
+
+    Args:
+        channels: least and most channels of a convolution.
+
+    Raises:
+        UserError: no range of channels.
+    """
+
+    min_epochs: int = 5
+    max_model_size: float | None = None
+    min_precision: float | None = None
+    channels: tuple[int, int] = (512, 2048)
+
+    name = "constrained_cnn_course"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.channels) != 2 or not 1 <= self.channels[0] < self.channels[1]:
+            raise UserError(f"course_channels: {list(self.channels)} is no range; give the least and the most channels")
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        return flower_cnn.course_space(self.channels)

@@ -122,7 +122,7 @@ class GrowingConvNets(CrossValidated):
         initial_width: neurons in each layer of a growing network to begin with.
         rule: options of `jahslib.models.neurogenesis.GrowthRule` but the thresholds and `max_params`.
         batch_norm: see `jahslib.models.growing_convnet.GrowingConvNet`.
-        trace_every: log ranks and widths of every so many steps; 0 logs none.
+        trace_every: log ranks and widths of every so many steps, with the batch's loss and accuracy; 0 logs none.
     """
 
     data: str = "fashion_mnist"
@@ -267,9 +267,9 @@ def _net(training: Training) -> GrowingConvNet:
     return net
 
 
-def _grow(model: nn.Module) -> None:
+def _grow(model: nn.Module, logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> None:
     assert isinstance(model, Neurogenesis)
-    model.grow()
+    model.grow(logits, labels, loss)
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jahslib.analysis.growth import evaluations_table, growth_table, shape, space_table, winners_table
+from jahslib.analysis.growth import again_table, evaluations_table, growth_table, shape, space_table, winners_table
 from tests.analysis.conftest import final, search
 
 
@@ -38,3 +38,8 @@ def test_widths_with_fully_connected_layers(n_conv, shown):
     trial = final(0.5, (9, 12, 20))
     trial.outputs["folds"][0]["n_conv"] = n_conv
     assert shape([trial]) == shown
+
+
+def test_what_was_evaluated_again_stands_beside_what_was_found():
+    row = again_table([search([(1, 0.9, 10), (3, 0.5, 10)], tests=[final(0.4, params=20.0)])]).iloc[0]
+    assert (row.val_top1, row.val_top1_again, row.params, row.params_again) == (0.5, 0.4, 10, 20)

@@ -7,9 +7,9 @@ import pytest
 from jahslib import triallog
 from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
-from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.random_search import Listed, RandomSearch
 from jahslib.optimizers.sobol import Sobol
-from jahslib.search import Budget
+from jahslib.search import Budget, fingerprint
 from tests.conftest import PRECISION, Toy, tiny_space
 
 METHODS = {"rs": Method("random", Toy(high=3), RandomSearch), "sobol": Method("Sobol", Toy(high=3), Sobol)}
@@ -43,9 +43,26 @@ def test_searches_are_joined_to_their_runs_and_their_incumbents_trained(study):
         (log,) = study.folder.glob(f"logs/test-{s.name}-*.jsonl")
         assert triallog.read(log).fingerprint["problem"]["fidelity"] == [1, 2]
     assert len(study.log_files) == 8
-    again = study.retrain(searches, 1, seed=100, prefix="again")
-    assert again[0].tests[0].metrics != searches[0].tests[0].metrics  # other weights, in logs of their own
-    assert len(list(study.folder.glob("logs/again-toy-*.jsonl"))) == 4
+
+
+def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study):
+    """Once each, from other weights; a second call trains nothing."""
+    found = study.run(study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2)))
+    again = study.evaluate_again(found)
+    logs = {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
+    assert len(logs) == 4
+    for s in again:
+        (trial,) = s.tests
+        (log,) = study.folder.glob(f"logs/again-{s.method}-seed{s.seed}-*.jsonl")
+        assert trial.configuration == s.incumbent.configuration and trial.fidelity == 3
+        assert triallog.read(log).fingerprint == fingerprint_of(s)
+    assert study.evaluate_again(found) == again
+    assert logs == {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
+
+
+def fingerprint_of(s):
+    seed = 1_000_000 + s.seed
+    return fingerprint(s.problem, Listed(s.problem, seed, [s.incumbent.configuration]), seed)
 
 
 def test_a_problem_may_be_made_for_each_seed_and_judged_by_another(study):
