@@ -1,0 +1,214 @@
+"""Kill run_all.sh with everything it started at random moments, run it again, and compare what it ends with.
+
+    python -m benchmarks.kills [--kills 10] [--seed 0] [--work FOLDER]
+
+In smoke, notebook by notebook, with one worker and with two, each start with another number of threads than the one
+before. A kill's moment is drawn evenly over the time that the notebook takes undisturbed; each notebook is killed once
+and those drawn by their length once more. Then the same command runs to its end. Held against an undisturbed run:
+
+- no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
+- the tables are the same, but for columns of times;
+- with two workers decisions rest on which trial ended first, so there each logged decision is made once more from
+  what was logged before it (`jahslib.studies.replay`), as an undisturbed run would have made it.
+
+FOLDER keeps finished undisturbed runs, which are not repeated.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from jahslib.paths import ROOT, write
+
+TABLE = Path(__file__).with_suffix(".md")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+TIMES = re.compile(r"seconds|minutes|^time$")  # columns that no run repeats
+TIMES_ONLY = {"costs.csv"}  # tables of nothing else
+
+
+@dataclass
+class Kill:
+    notebook: str
+    workers: int
+    threads: int
+    after: float  # seconds
+    killed: bool  # False: the run had ended by then
+    processes: int
+    finished: int  # trials that the notebook's logs held
+
+
+def start(notebook: str, workers: int, folder: Path, threads: int | None = None) -> subprocess.Popen:
+    """Begin the notebook in a session of its own; what it writes goes below `folder`."""
+    env = os.environ | {"JAHSLIB_RESULTS": str(folder)}
+    if threads:
+        env["OMP_NUM_THREADS"] = str(threads)
+    command = [ROOT / "run_all.sh", "--python", sys.executable, "--only", notebook, "--workers", str(workers)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open("ab") as sink:
+        return subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def kill(run: subprocess.Popen) -> int:
+    """End a run and all its descendants as `kill -9` does; returns how many processes there were."""
+    root = psutil.Process(run.pid)
+    tree = [root, *root.children(recursive=True)]
+    for process in tree:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    run.wait()
+    psutil.wait_procs(tree[1:], timeout=10)
+    return len(tree)
+
+
+def logs(folder: Path) -> dict[str, bytes]:
+    """Whole lines of all trial logs, by path below `folder`."""
+    found = {}
+    for path in sorted((folder / "results").rglob("*.jsonl")):
+        content = path.read_bytes()
+        found[str(path.relative_to(folder))] = content[: content.rfind(b"\n") + 1]
+    return found
+
+
+def trials(content: bytes) -> int:
+    return content.count(b'{"kind": "trial"')
+
+
+def undisturbed(workers: int, work: Path) -> tuple[Path, dict[str, float]]:
+    """The folder of a run without kills, and its seconds a notebook."""
+    folder = work / f"undisturbed-{workers}"
+    seconds = json.loads((folder / "seconds.json").read_text()) if (folder / "seconds.json").exists() else {}
+    for notebook in NOTEBOOKS:
+        if notebook not in seconds:
+            since = time.monotonic()
+            if code := start(notebook, workers, folder).wait():
+                raise SystemExit(f"{notebook} failed undisturbed (exit code {code}); see {folder}/output.txt")
+            seconds[notebook] = time.monotonic() - since
+            write(folder / "seconds.json", json.dumps(seconds))
+    return folder, seconds
+
+
+def disturbed(
+    workers: int, folder: Path, seconds: dict[str, float], kills: int, rng: np.random.Generator
+) -> tuple[list[Kill], list[str]]:
+    """Run all notebooks with kills; returns these and what was lost or repeated."""
+    lengths = np.array([seconds[notebook] for notebook in NOTEBOOKS])
+    more = rng.choice(len(NOTEBOOKS), size=max(kills - len(NOTEBOOKS), 0), p=lengths / lengths.sum())
+    done, wrong, held = [], [], []
+    threads = 1
+    for index, notebook in enumerate(NOTEBOOKS):
+        for _ in range(1 + int((more == index).sum())):
+            after = rng.uniform(0, seconds[notebook])
+            run = start(notebook, workers, folder, threads)
+            try:
+                run.wait(after)
+                killed, processes = False, 0
+            except subprocess.TimeoutExpired:
+                killed, processes = True, kill(run)
+            now = logs(folder)
+            held.append(now)
+            finished = sum(trials(content) for path, content in now.items() if f"/{notebook}/" in path)
+            done.append(Kill(notebook, workers, threads, after, killed, processes, finished))
+            print(done[-1], flush=True)
+            threads = 3 - threads
+        if code := start(notebook, workers, folder, threads).wait():
+            wrong.append(f"{notebook} failed after kills (exit code {code})")
+        threads = 3 - threads
+    end = logs(folder)
+    for before in held:
+        for path, content in before.items():
+            if trials(content) and not end.get(path, b"").startswith(content):
+                wrong.append(f"{path}: begins otherwise than when its run was killed")
+    for path, content in end.items():
+        ids = [json.loads(line)["id"] for line in content.splitlines() if line.startswith(b'{"kind": "trial"')]
+        if len(set(ids)) < len(ids):
+            wrong.append(f"{path}: a trial twice")
+    return done, wrong
+
+
+def differing(one: Path, other: Path) -> tuple[int, list[str]]:
+    """How many tables two runs have, and those that differ in more than times."""
+    found = [{p.relative_to(f): p for p in (f / "results").rglob("*.csv")} for f in (one, other)]
+    names = sorted({name for tables in found for name in tables if name.name not in TIMES_ONLY})
+    differing = [str(n) for n in names if not all(n in t for t in found) or not _same(*(t[n] for t in found))]
+    return len(names), differing
+
+
+def _same(one: Path, other: Path) -> bool:
+    a, b = (pd.read_csv(path, dtype=str) for path in (one, other))
+    a, b = (table.drop(columns=[c for c in table if TIMES.search(c)]) for table in (a, b))
+    return a.equals(b)
+
+
+def decided_otherwise(folder: Path) -> list[str]:
+    """Logs in which an undisturbed run would have decided otherwise from what was logged before."""
+    wrong = []
+    for notebook in NOTEBOOKS:
+        command = [sys.executable, "-P", "-m", "jahslib.studies.replay", notebook, "--profile", "smoke"]
+        env = os.environ | {"JAHSLIB_RESULTS": str(folder), "PYTHONPATH": str(ROOT)}
+        if subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode:
+            wrong.append(f"{notebook}: a decision that an undisturbed run would not have made")
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10, help="with each number of workers; at least one a notebook")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    rows, outcome = [], []
+    for workers in args.workers:
+        reference, seconds = undisturbed(workers, args.work)
+        folder = args.work / f"killed-{workers}-{args.seed}"
+        rng = np.random.default_rng([args.seed, workers])
+        done, wrong = disturbed(workers, folder, seconds, args.kills, rng)
+        tables, other = differing(reference, folder)
+        rows += done
+        wrong += decided_otherwise(folder) if workers > 1 else []
+        outcome.append(
+            f"- {workers} worker{'s' * (workers > 1)}: {sum(k.killed for k in done)} kills, "
+            f"{sum(map(trials, logs(folder).values())):,} trials; "
+            f"lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}; "
+            f"of {tables} tables differing from those of the undisturbed run: {', '.join(other) or 'none'}."
+        )
+        print(outcome[-1], flush=True)
+    write(TABLE, page(rows, outcome))
+
+
+def page(rows: list[Kill], outcome: list[str]) -> str:
+    head = ("notebook", "workers", "threads", "killed after, s", "processes", "trials logged by then")
+    lines = [
+        [k.notebook, k.workers, k.threads, f"{k.after:.0f}", k.processes if k.killed else "ended before", k.finished]
+        for k in rows
+    ]
+    table = [head, ["---"] * len(head), *lines]
+    return "\n".join(
+        [
+            "# Runs killed at random moments",
+            "",
+            "Written by `python -m benchmarks.kills`, which says what was done and what is compared.",
+            "",
+            *outcome,
+            "",
+            *("| " + " | ".join(map(str, line)) + " |" for line in table),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
