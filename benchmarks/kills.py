@@ -7,11 +7,11 @@ before. A kill's moment is drawn evenly over the time that the notebook takes un
 and those drawn by their length once more. Then the same command runs to its end. Held against an undisturbed run:
 
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
-- the tables are the same, but for columns of times;
-- with two workers decisions rest on which trial ended first, so there each logged decision is made once more from
-  what was logged before it (`jahslib.studies.replay`), as an undisturbed run would have made it.
+- the tables are the same, but for columns of times. With two workers decisions rest on which trial ended first, and no
+  run repeats that; there each logged decision is made once more from what was logged before it
+  (`jahslib.studies.replay`), as an undisturbed run would have made it.
 
-FOLDER keeps finished undisturbed runs, which are not repeated.
+FOLDER keeps what is finished, which is not done again.
 """
 
 import argparse
@@ -86,14 +86,14 @@ def trials(content: bytes) -> int:
     return content.count(b'{"kind": "trial"')
 
 
-def undisturbed(workers: int, work: Path) -> tuple[Path, dict[str, float]]:
-    """The folder of a run without kills, and its seconds a notebook."""
-    folder = work / f"undisturbed-{workers}"
+def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
+    """The folder of a run with one worker and without kills, and its seconds a notebook."""
+    folder = work / "undisturbed"
     seconds = json.loads((folder / "seconds.json").read_text()) if (folder / "seconds.json").exists() else {}
     for notebook in NOTEBOOKS:
         if notebook not in seconds:
             since = time.monotonic()
-            if code := start(notebook, workers, folder).wait():
+            if code := start(notebook, 1, folder).wait():
                 raise SystemExit(f"{notebook} failed undisturbed (exit code {code}); see {folder}/output.txt")
             seconds[notebook] = time.monotonic() - since
             write(folder / "seconds.json", json.dumps(seconds))
@@ -168,25 +168,26 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10, help="with each number of workers; at least one a notebook")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
-    rows, outcome = [], []
-    for workers in args.workers:
-        reference, seconds = undisturbed(workers, args.work)
-        folder = args.work / f"killed-{workers}-{args.seed}"
-        rng = np.random.default_rng([args.seed, workers])
-        done, wrong = disturbed(workers, folder, seconds, args.kills, rng)
+    reference, seconds = undisturbed(args.work)
+    for workers in (1, 2):
+        file = args.work / f"killed-{workers}.json"
+        if file.exists():
+            continue
+        folder = args.work / f"killed-{workers}"
+        done, wrong = disturbed(workers, folder, seconds, args.kills, np.random.default_rng([args.seed, workers]))
         tables, other = differing(reference, folder)
-        rows += done
         wrong += decided_otherwise(folder) if workers > 1 else []
-        outcome.append(
+        told = (
             f"- {workers} worker{'s' * (workers > 1)}: {sum(k.killed for k in done)} kills, "
             f"{sum(map(trials, logs(folder).values())):,} trials; "
             f"lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}; "
-            f"of {tables} tables differing from those of the undisturbed run: {', '.join(other) or 'none'}."
+            f"of {tables} tables differing from those of the undisturbed run with one worker: "
+            f"{', '.join(other) or 'none'}."
         )
-        print(outcome[-1], flush=True)
-    write(TABLE, page(rows, outcome))
+        write(file, json.dumps({"told": told, "kills": [vars(kill) for kill in done]}))
+        found = [json.loads(path.read_text()) for path in sorted(args.work.glob("killed-*.json"))]
+        write(TABLE, page([Kill(**k) for chain in found for k in chain["kills"]], [chain["told"] for chain in found]))
 
 
 def page(rows: list[Kill], outcome: list[str]) -> str:
