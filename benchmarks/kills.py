@@ -7,9 +7,10 @@ before. A kill's moment is drawn evenly over the time that the notebook takes un
 and those drawn by their length once more. Then the same command runs to its end. Held against an undisturbed run:
 
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
-- the tables are the same, but for columns of times. With two workers decisions rest on which trial ended first, and no
-  run repeats that; there each logged decision is made once more from what was logged before it
-  (`jahslib.studies.replay`), as an undisturbed run would have made it.
+- the tables are the same, but for columns of times; with two workers decisions rest on which trial ended first, which
+  no run repeats, so that there tables may differ;
+- each logged decision is made once more from what was logged before it (`jahslib.replay`), as an undisturbed run would
+  have made it.
 
 FOLDER keeps what is finished, which is not done again.
 """
@@ -29,7 +30,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from jahslib import studies
 from jahslib.paths import ROOT, write
+from jahslib.replay import replay
 
 TABLE = Path(__file__).with_suffix(".md")
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -152,15 +155,12 @@ def _same(one: Path, other: Path) -> bool:
     return a.equals(b)
 
 
-def decided_otherwise(folder: Path) -> list[str]:
-    """Logs in which an undisturbed run would have decided otherwise from what was logged before."""
-    wrong = []
-    for notebook in NOTEBOOKS:
-        command = [sys.executable, "-P", "-m", "jahslib.studies.replay", notebook, "--profile", "smoke"]
-        env = os.environ | {"JAHSLIB_RESULTS": str(folder), "PYTHONPATH": str(ROOT)}
-        if subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode:
-            wrong.append(f"{notebook}: a decision that an undisturbed run would not have made")
-    return wrong
+def decided_otherwise(folder: Path) -> tuple[int, list[str]]:
+    """How many searches' decisions were made once more, and those that an undisturbed run would have made otherwise."""
+    os.environ["JAHSLIB_RESULTS"] = str(folder)
+    searches = [run for notebook in NOTEBOOKS for run in studies.searches(notebook, {"profile": "smoke"})]
+    reports = {run.log.relative_to(folder): replay(run.optimizer, run.log) for run in searches if run.log.exists()}
+    return len(reports), [f"{path}: {report}" for path, report in reports.items() if report.trial is not None]
 
 
 def main() -> None:
@@ -177,10 +177,12 @@ def main() -> None:
         folder = args.work / f"killed-{workers}"
         done, wrong = disturbed(workers, folder, seconds, args.kills, np.random.default_rng([args.seed, workers]))
         tables, other = differing(reference, folder)
-        wrong += decided_otherwise(folder) if workers > 1 else []
+        again, otherwise = decided_otherwise(folder)
+        wrong += otherwise
         told = (
             f"- {workers} worker{'s' * (workers > 1)}: {sum(k.killed for k in done)} kills, "
-            f"{sum(map(trials, logs(folder).values())):,} trials; "
+            f"{sum(map(trials, logs(folder).values())):,} trials, "
+            f"decisions of {again} searches made once more; "
             f"lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}; "
             f"of {tables} tables differing from those of the undisturbed run with one worker: "
             f"{', '.join(other) or 'none'}."
