@@ -1,6 +1,6 @@
 """Kill run_all.sh with everything it started at random moments, run it again, and compare what it ends with.
 
-    python -m benchmarks.kills [--kills 10] [--seed 0] [--work FOLDER]
+    python -m benchmarks.kills --work FOLDER [--kills 10] [--seed 0] [--workers 1 2]
 
 In smoke, notebook by notebook, with one worker and with two, each start with another number of threads than the one
 before. A kill's moment is drawn evenly over the time that the notebook takes undisturbed; each notebook is killed once
@@ -168,9 +168,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10, help="with each number of workers; at least one a notebook")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
     reference, seconds = undisturbed(args.work)
-    for workers in (1, 2):
+    for workers in args.workers:
         file = args.work / f"killed-{workers}.json"
         if file.exists():
             continue

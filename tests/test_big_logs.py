@@ -1,4 +1,4 @@
-"""A log of 100 MB has to be opened and resumed in 1 GB, so what a log takes is held to its size; a smaller one tells."""
+"""A log of 100 MB has to be opened and resumed in 1 GB, so memory is held to a log's size; a smaller one tells."""
 
 import json
 import tracemalloc
