@@ -3,8 +3,9 @@
     python -m benchmarks.kills --work FOLDER [--kills 10] [--seed 0] [--workers 1 2]
 
 In smoke, notebook by notebook, with one worker and with two, each start with another number of threads than the one
-before. A kill's moment is drawn evenly over the time that the notebook takes undisturbed; each notebook is killed once
-and those drawn by their length once more. Then the same command runs to its end. Held against an undisturbed run:
+before. A kill's moment is drawn evenly over the time that the notebook takes undisturbed; each notebook is killed once,
+and those drawn by their length once more. Where a run was over by then, the notebook is begun anew. After its kills the
+same command runs to its end. Held against an undisturbed run:
 
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
 - the tables are the same, but for columns of times; with two workers decisions rest on which trial ended first, which
@@ -19,6 +20,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +48,6 @@ class Kill:
     workers: int
     threads: int
     after: float  # seconds
-    killed: bool  # False: the run had ended by then
     processes: int
     finished: int  # trials that the notebook's logs held
 
@@ -76,17 +77,19 @@ def kill(run: subprocess.Popen) -> int:
     return len(tree)
 
 
-def logs(folder: Path) -> dict[str, bytes]:
-    """Whole lines of all trial logs, by path below `folder`."""
-    found = {}
-    for path in sorted((folder / "results").rglob("*.jsonl")):
-        content = path.read_bytes()
-        found[str(path.relative_to(folder))] = content[: content.rfind(b"\n") + 1]
-    return found
+def logs(results: Path) -> dict[str, bytes]:
+    """Whole lines of all trial logs with trials, by path below `results`."""
+    found = {str(path.relative_to(results)): path.read_bytes() for path in sorted(results.rglob("*.jsonl"))}
+    whole = {path: content[: content.rfind(b"\n") + 1] for path, content in found.items()}
+    return {path: content for path, content in whole.items() if trials(content)}
 
 
 def trials(content: bytes) -> int:
-    return content.count(b'{"kind": "trial"')
+    return len(ids(content))
+
+
+def ids(content: bytes) -> list[int]:
+    return [json.loads(line)["id"] for line in content.splitlines() if line.startswith(b'{"kind": "trial"')]
 
 
 def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
@@ -104,41 +107,33 @@ def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
 
 
 def disturbed(
-    workers: int, folder: Path, seconds: dict[str, float], kills: int, rng: np.random.Generator
+    notebook: str, workers: int, folder: Path, seconds: float, kills: int, rng: np.random.Generator
 ) -> tuple[list[Kill], list[str]]:
-    """Run all notebooks with kills; returns these and what was lost or repeated."""
-    lengths = np.array([seconds[notebook] for notebook in NOTEBOOKS])
-    more = rng.choice(len(NOTEBOOKS), size=max(kills - len(NOTEBOOKS), 0), p=lengths / lengths.sum())
-    done, wrong, held = [], [], []
-    threads = 1
-    for index, notebook in enumerate(NOTEBOOKS):
-        for _ in range(1 + int((more == index).sum())):
-            after = rng.uniform(0, seconds[notebook])
-            run = start(notebook, workers, folder, threads)
-            try:
-                run.wait(after)
-                killed, processes = False, 0
-            except subprocess.TimeoutExpired:
-                killed, processes = True, kill(run)
-            now = logs(folder)
-            held.append(now)
-            finished = sum(trials(content) for path, content in now.items() if f"/{notebook}/" in path)
-            done.append(Kill(notebook, workers, threads, after, killed, processes, finished))
+    """Run a notebook with kills; returns these and what was lost or repeated."""
+    done: list[Kill] = []
+    held: list[dict[str, bytes]] = []
+    results = folder / "results" / "smoke" / notebook
+    while len(done) < kills:
+        threads, after, since = 1 + len(done) % 2, rng.uniform(0, seconds), time.monotonic()
+        run = start(notebook, workers, folder, threads)
+        try:
+            run.wait(after)  # too late for a kill
+            seconds = time.monotonic() - since
+            held.clear()
+            shutil.rmtree(results)
+        except subprocess.TimeoutExpired:
+            processes = kill(run)
+            held.append(logs(results))
+            finished = sum(map(trials, held[-1].values()))
+            done.append(Kill(notebook, workers, threads, after, processes, finished))
             print(done[-1], flush=True)
-            threads = 3 - threads
-        if code := start(notebook, workers, folder, threads).wait():
-            wrong.append(f"{notebook} failed after kills (exit code {code})")
-        threads = 3 - threads
-    end = logs(folder)
-    for before in held:
-        for path, content in before.items():
-            if trials(content) and not end.get(path, b"").startswith(content):
-                wrong.append(f"{path}: begins otherwise than when its run was killed")
-    for path, content in end.items():
-        ids = [json.loads(line)["id"] for line in content.splitlines() if line.startswith(b'{"kind": "trial"')]
-        if len(set(ids)) < len(ids):
-            wrong.append(f"{path}: a trial twice")
-    return done, wrong
+    if code := start(notebook, workers, folder, 1 + len(done) % 2).wait():
+        return done, [f"{notebook} failed after kills (exit code {code})"]
+    end = logs(results)
+    lost = {path for before in held for path in before if not end.get(path, b"").startswith(before[path])}
+    twice = {path for path, content in end.items() if len(set(ids(content))) < len(ids(content))}
+    wrong = [f"{notebook}/{path}: begins otherwise than when its run was killed" for path in sorted(lost)]
+    return done, wrong + [f"{notebook}/{path}: a trial twice" for path in sorted(twice)]
 
 
 def differing(one: Path, other: Path) -> tuple[int, list[str]]:
@@ -171,18 +166,25 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
     reference, seconds = undisturbed(args.work)
+    lengths = np.array([seconds[notebook] for notebook in NOTEBOOKS])
     for workers in args.workers:
         file = args.work / f"killed-{workers}.json"
         if file.exists():
             continue
         folder = args.work / f"killed-{workers}"
-        done, wrong = disturbed(workers, folder, seconds, args.kills, np.random.default_rng([args.seed, workers]))
+        rng = np.random.default_rng([args.seed, workers])
+        more = rng.choice(NOTEBOOKS, max(args.kills - len(NOTEBOOKS), 0), p=lengths / lengths.sum())
+        done, wrong = [], []
+        for notebook in NOTEBOOKS:
+            kills = 1 + int((more == notebook).sum())
+            parts = disturbed(notebook, workers, folder, seconds[notebook], kills, rng)
+            done, wrong = done + parts[0], wrong + parts[1]
         tables, other = differing(reference, folder)
         again, otherwise = decided_otherwise(folder)
         wrong += otherwise
         told = (
-            f"- {workers} worker{'s' * (workers > 1)}: {sum(k.killed for k in done)} kills, "
-            f"{sum(map(trials, logs(folder).values())):,} trials, "
+            f"- {workers} worker{'s' * (workers > 1)}: {len(done)} kills, "
+            f"{sum(map(trials, logs(folder / 'results').values())):,} trials, "
             f"decisions of {again} searches made once more; "
             f"lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}; "
             f"of {tables} tables differing from those of the undisturbed run with one worker: "
@@ -195,10 +197,7 @@ def main() -> None:
 
 def page(rows: list[Kill], outcome: list[str]) -> str:
     head = ("notebook", "workers", "threads", "killed after, s", "processes", "trials logged by then")
-    lines = [
-        [k.notebook, k.workers, k.threads, f"{k.after:.0f}", k.processes if k.killed else "ended before", k.finished]
-        for k in rows
-    ]
+    lines = [[k.notebook, k.workers, k.threads, f"{k.after:.0f}", k.processes, k.finished] for k in rows]
     table = [head, ["---"] * len(head), *lines]
     return "\n".join(
         [
