@@ -3,9 +3,9 @@
     python -m benchmarks.kills --work FOLDER [--kills 10] [--seed 0] [--workers 1 2]
 
 In smoke, notebook by notebook, with one worker and with two, each start with another number of threads than the one
-before. A kill's moment is drawn evenly over the time that the notebook takes undisturbed; each notebook is killed once,
-and those drawn by their length once more. Where a run was over by then, the notebook is begun anew. After its kills the
-same command runs to its end. Held against an undisturbed run:
+before. A kill comes when a number of trials is logged that is drawn evenly from those not logged yet, and up to ten
+seconds later. Each notebook is killed once, and those drawn by their trials once more; one that was over by then is
+begun anew. After its kills the same command runs to its end. Held against an undisturbed run:
 
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
 - the tables are the same, but for columns of times; with two workers decisions rest on which trial ended first, which
@@ -13,7 +13,7 @@ same command runs to its end. Held against an undisturbed run:
 - each logged decision is made once more from what was logged before it (`jahslib.replay`), as an undisturbed run would
   have made it.
 
-FOLDER keeps what is finished, which is not done again.
+FOLDER keeps the notebooks that are finished, which are not done again; so calls may share the work.
 """
 
 import argparse
@@ -47,9 +47,22 @@ class Kill:
     notebook: str
     workers: int
     threads: int
-    after: float  # seconds
+    seconds: float  # since the start
     processes: int
     finished: int  # trials that the notebook's logs held
+    total: int  # trials of the undisturbed run
+
+
+@dataclass
+class Outcome:
+    """Of one notebook with one number of workers, after its kills."""
+
+    workers: int
+    trials: int
+    replayed: int  # searches
+    tables: int
+    differing: list[str]
+    wrong: list[str]  # lost, repeated or decided otherwise
 
 
 def start(notebook: str, workers: int, folder: Path, threads: int | None = None) -> subprocess.Popen:
@@ -92,40 +105,42 @@ def ids(content: bytes) -> list[int]:
     return [json.loads(line)["id"] for line in content.splitlines() if line.startswith(b'{"kind": "trial"')]
 
 
-def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
-    """The folder of a run with one worker and without kills, and its seconds a notebook."""
+def count(results: Path) -> int:
+    return sum(map(trials, logs(results).values()))
+
+
+def undisturbed(work: Path) -> tuple[Path, dict[str, int]]:
+    """The folder of a run with one worker and without kills, and its trials a notebook."""
     folder = work / "undisturbed"
-    seconds = json.loads((folder / "seconds.json").read_text()) if (folder / "seconds.json").exists() else {}
     for notebook in NOTEBOOKS:
-        if notebook not in seconds:
-            since = time.monotonic()
-            if code := start(notebook, 1, folder).wait():
-                raise SystemExit(f"{notebook} failed undisturbed (exit code {code}); see {folder}/output.txt")
-            seconds[notebook] = time.monotonic() - since
-            write(folder / "seconds.json", json.dumps(seconds))
-    return folder, seconds
+        finished = (folder / "results" / "smoke" / notebook / "executed" / f"{notebook}.ipynb").exists()
+        if not finished and (code := start(notebook, 1, folder).wait()):
+            raise SystemExit(f"{notebook} failed undisturbed (exit code {code}); see {folder}/output.txt")
+    return folder, {notebook: count(folder / "results" / "smoke" / notebook) for notebook in NOTEBOOKS}
 
 
 def disturbed(
-    notebook: str, workers: int, folder: Path, seconds: float, kills: int, rng: np.random.Generator
+    notebook: str, workers: int, folder: Path, total: int, kills: int, rng: np.random.Generator
 ) -> tuple[list[Kill], list[str]]:
     """Run a notebook with kills; returns these and what was lost or repeated."""
     done: list[Kill] = []
     held: list[dict[str, bytes]] = []
     results = folder / "results" / "smoke" / notebook
     while len(done) < kills:
-        threads, after, since = 1 + len(done) % 2, rng.uniform(0, seconds), time.monotonic()
+        wanted, pause = rng.integers(min(count(results), total), total, endpoint=True), rng.uniform(0, 10)
+        threads, since = 1 + len(done) % 2, time.monotonic()
         run = start(notebook, workers, folder, threads)
+        while run.poll() is None and count(results) < wanted:
+            time.sleep(0.2)
         try:
-            run.wait(after)  # too late for a kill
-            seconds = time.monotonic() - since
+            run.wait(pause)  # too late for a kill
             held.clear()
             shutil.rmtree(results)
         except subprocess.TimeoutExpired:
-            processes = kill(run)
+            processes, seconds = kill(run), time.monotonic() - since
             held.append(logs(results))
             finished = sum(map(trials, held[-1].values()))
-            done.append(Kill(notebook, workers, threads, after, processes, finished))
+            done.append(Kill(notebook, workers, threads, seconds, processes, finished, total))
             print(done[-1], flush=True)
     if code := start(notebook, workers, folder, 1 + len(done) % 2).wait():
         return done, [f"{notebook} failed after kills (exit code {code})"]
@@ -137,11 +152,11 @@ def disturbed(
 
 
 def differing(one: Path, other: Path) -> tuple[int, list[str]]:
-    """How many tables two runs have, and those that differ in more than times."""
-    found = [{p.relative_to(f): p for p in (f / "results").rglob("*.csv")} for f in (one, other)]
-    names = sorted({name for tables in found for name in tables if name.name not in TIMES_ONLY})
-    differing = [str(n) for n in names if not all(n in t for t in found) or not _same(*(t[n] for t in found))]
-    return len(names), differing
+    """How many tables two runs of a notebook have, and those that differ in more than times."""
+    found = [{path.name: path for path in results.glob("*.csv")} for results in (one, other)]
+    names = sorted((found[0].keys() | found[1].keys()) - TIMES_ONLY)
+    same = [name in found[0] and name in found[1] and _same(found[0][name], found[1][name]) for name in names]
+    return len(names), [f"{one.name}/{name}" for name, equal in zip(names, same, strict=True) if not equal]
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -150,12 +165,12 @@ def _same(one: Path, other: Path) -> bool:
     return a.equals(b)
 
 
-def decided_otherwise(folder: Path) -> tuple[int, list[str]]:
+def decided_otherwise(notebook: str, folder: Path) -> tuple[int, list[str]]:
     """How many searches' decisions were made once more, and those that an undisturbed run would have made otherwise."""
     os.environ["JAHSLIB_RESULTS"] = str(folder)
-    searches = [run for notebook in NOTEBOOKS for run in studies.searches(notebook, {"profile": "smoke"})]
-    reports = {run.log.relative_to(folder): replay(run.optimizer, run.log) for run in searches if run.log.exists()}
-    return len(reports), [f"{path}: {report}" for path, report in reports.items() if report.trial is not None]
+    searches = [run for run in studies.searches(notebook, {"profile": "smoke"}) if run.log.exists()]
+    reports = [(run.log, replay(run.optimizer, run.log)) for run in searches]
+    return len(reports), [f"{notebook}/{log.stem}: {report}" for log, report in reports if report.trial is not None]
 
 
 def main() -> None:
@@ -165,49 +180,56 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
-    reference, seconds = undisturbed(args.work)
-    lengths = np.array([seconds[notebook] for notebook in NOTEBOOKS])
+    reference, totals = undisturbed(args.work)
+    shares = np.array(list(totals.values())) / sum(totals.values())
     for workers in args.workers:
-        file = args.work / f"killed-{workers}.json"
-        if file.exists():
-            continue
         folder = args.work / f"killed-{workers}"
-        rng = np.random.default_rng([args.seed, workers])
-        more = rng.choice(NOTEBOOKS, max(args.kills - len(NOTEBOOKS), 0), p=lengths / lengths.sum())
-        done, wrong = [], []
-        for notebook in NOTEBOOKS:
+        extra = max(args.kills - len(NOTEBOOKS), 0)
+        more = np.random.default_rng([args.seed, workers]).choice(NOTEBOOKS, extra, p=shares)
+        for index, notebook in enumerate(NOTEBOOKS):
+            file = folder / f"{notebook}.json"
+            if file.exists():
+                continue
+            rng = np.random.default_rng([args.seed, workers, index])
             kills = 1 + int((more == notebook).sum())
-            parts = disturbed(notebook, workers, folder, seconds[notebook], kills, rng)
-            done, wrong = done + parts[0], wrong + parts[1]
-        tables, other = differing(reference, folder)
-        again, otherwise = decided_otherwise(folder)
-        wrong += otherwise
-        told = (
-            f"- {workers} worker{'s' * (workers > 1)}: {len(done)} kills, "
-            f"{sum(map(trials, logs(folder / 'results').values())):,} trials, "
-            f"decisions of {again} searches made once more; "
-            f"lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}; "
-            f"of {tables} tables differing from those of the undisturbed run with one worker: "
+            done, wrong = disturbed(notebook, workers, folder, totals[notebook], kills, rng)
+            tables, other = differing(*(f / "results" / "smoke" / notebook for f in (reference, folder)))
+            again, otherwise = decided_otherwise(notebook, folder)
+            told = Outcome(
+                workers, count(folder / "results" / "smoke" / notebook), again, tables, other, wrong + otherwise
+            )
+            write(file, json.dumps({"kills": [vars(kill) for kill in done], "outcome": vars(told)}))
+            write(TABLE, page(args.work))
+
+
+def page(work: Path) -> str:
+    found = [json.loads(path.read_text()) for path in sorted(work.glob("killed-*/*.json"))]
+    kills = [Kill(**k) for one in found for k in one["kills"]]
+    outcomes = [Outcome(**one["outcome"]) for one in found]
+    told = []
+    for workers in sorted({o.workers for o in outcomes}):
+        own = [o for o in outcomes if o.workers == workers]
+        wrong, other = [w for o in own for w in o.wrong], [name for o in own for name in o.differing]
+        told.append(
+            f"- {workers} worker{'s' * (workers > 1)}: {sum(k.workers == workers for k in kills)} kills in {len(own)} "
+            f"notebooks, {sum(o.trials for o in own):,} trials, decisions of {sum(o.replayed for o in own)} searches "
+            f"made once more. Lost, repeated or decided otherwise: {'; '.join(wrong) or 'none'}. Of "
+            f"{sum(o.tables for o in own)} tables, other than those of the undisturbed run with one worker: "
             f"{', '.join(other) or 'none'}."
         )
-        write(file, json.dumps({"told": told, "kills": [vars(kill) for kill in done]}))
-        found = [json.loads(path.read_text()) for path in sorted(args.work.glob("killed-*.json"))]
-        write(TABLE, page([Kill(**k) for chain in found for k in chain["kills"]], [chain["told"] for chain in found]))
-
-
-def page(rows: list[Kill], outcome: list[str]) -> str:
-    head = ("notebook", "workers", "threads", "killed after, s", "processes", "trials logged by then")
-    lines = [[k.notebook, k.workers, k.threads, f"{k.after:.0f}", k.processes, k.finished] for k in rows]
-    table = [head, ["---"] * len(head), *lines]
+    head = ("notebook", "workers", "threads", "killed after, s", "processes", "trials logged by then, of")
+    lines = [
+        [k.notebook, k.workers, k.threads, f"{k.seconds:.0f}", k.processes, f"{k.finished}, {k.total}"] for k in kills
+    ]
     return "\n".join(
         [
             "# Runs killed at random moments",
             "",
             "Written by `python -m benchmarks.kills`, which says what was done and what is compared.",
             "",
-            *outcome,
+            *told,
             "",
-            *("| " + " | ".join(map(str, line)) + " |" for line in table),
+            *("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines]),
             "",
         ]
     )
