@@ -120,7 +120,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _select(only: str | None, notebooks: Path) -> list[Path]:
     known = sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))
     if not known:
-        raise UserError(f"no notebook in {notebooks}")
+        raise UserError(f"no notebook in {notebooks}; run this in a copy of the project")
     if only is None:
         return known
     chosen = set()

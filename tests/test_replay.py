@@ -8,6 +8,7 @@ from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.replay import replay
 from jahslib.search import Budget, search
+from jahslib.studies.replay import main
 from tests.conftest import Toy, decisions
 
 
@@ -49,3 +50,10 @@ def test_a_log_that_was_extended_elsewhere_is_resumed_to_the_same_search(tmp_pat
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:13]))
     assert decisions(search(toy, make(), Budget(trials=20), path, seed=0)) == decisions(whole)
+
+
+def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
+    monkeypatch.setattr("jahslib.studies.searches", lambda *_: [])
+    assert main(["03_grammar_search", "--profile", "smoke"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "03_grammar_search" in err

@@ -15,10 +15,13 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from jahslib import runner
+from jahslib import runner, triallog
 from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
 from jahslib.paths import ROOT
+from jahslib.search import Budget, search
 from jahslib.studies import cost
+from tests.conftest import Toy
 
 PARAMETERS = "profile, device, workers = 'smoke', 'auto', None\nscheduler = seeds = None\nfresh: bool = False\n"
 
@@ -123,7 +126,7 @@ def test_checking_needs_the_standard_library_only():
     code = "from jahslib import environment, runner; runner.options([], runner.Path(%r))"
     command = [sys.executable, "-S", "-P", "-c", code % str(ROOT / "no notebooks here")]
     done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.stderr.strip().endswith(f"UserError: no notebook in {ROOT / 'no notebooks here'}")
+    assert done.stderr.strip().rpartition("UserError: ")[2].startswith(f"no notebook in {ROOT / 'no notebooks here'}; ")
 
 
 def test_failing_notebooks_are_reported_and_do_not_stop_the_others(tmp_path, monkeypatch, capfd, good_paper):
@@ -175,6 +178,34 @@ def test_failing_notebooks_are_reported_and_do_not_stop_the_others(tmp_path, mon
     assert executed.cells[-1].outputs[0].text == "trained well\n"
     assert not list((results / "03_passes").rglob("*.partial.ipynb"))
     assert not psutil.pid_exists(int((notebooks / "worker").read_text()))
+
+
+def test_an_odd_place_and_environment_change_nothing(tmp_path):
+    """No HOME, another locale and time zone, files for their owner alone, blanks and umlauts in every path."""
+    odd = tmp_path / "ein Käfer weiß"
+    odd.mkdir()
+    source = (
+        "from jahslib import paths\nfrom jahslib.optimizers.evolution import Evolution\n"
+        "from jahslib.search import Budget, search\nfrom tests.conftest import Toy\n"
+        "log = paths.results(profile, 'größer') / 'logs' / 'a.jsonl'\n"
+        "_ = search(Toy(), Evolution(Toy(), 0, pop_size=4), Budget(trials=8), log, seed=0)"
+    )
+    notebook = write_notebook(odd / "notebooks" / "01_größer.ipynb", source)
+    code = "import os, sys; from pathlib import Path; from jahslib import runner; os.umask(0o077); "
+    code += "sys.exit(runner._execute(Path(sys.argv[1]), {'profile': 'smoke'}, sys.argv[1], 'cpu').status != 'ok')"
+    env = {name: value for name, value in os.environ.items() if name != "HOME"}
+    env |= {
+        "LC_ALL": "C",
+        "TZ": "Pacific/Kiritimati",
+        "PYTHONUTF8": "1",
+        "JAHSLIB_RESULTS": str(odd),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run([sys.executable, "-c", code, notebook], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    here = search(Toy(), Evolution(Toy(), 0, pop_size=4), Budget(trials=8), tmp_path / "a.jsonl", seed=0)
+    there = triallog.read(odd / "results" / "smoke" / "größer" / "logs" / "a.jsonl").trials
+    assert [(t.suggestion(), t.metrics) for t in there] == [(t.suggestion(), t.metrics) for t in here]
 
 
 def test_a_failing_paper_is_a_failed_row(place, monkeypatch, capsys):

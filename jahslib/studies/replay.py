@@ -17,13 +17,13 @@ from jahslib.replay import replay
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, another search's log, or missing data."""
+    """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data."""
     parser = Parser("replay", description=__doc__)
     parser.add_argument("notebook", choices=notebooks())
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
     parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
-    differing = 0
+    replayed = differing = 0
     try:
         options = parser.parse_args(arguments)
         given = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.given)}
@@ -33,8 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
             run.check()
             since = time.perf_counter()
             report = replay(run.optimizer, run.log)
+            replayed += 1
             differing += report.trial is not None
             print(f"{run.log.stem}: {report} ({time.perf_counter() - since:.1f} s)", flush=True)
+        if not replayed:
+            raise UserError(
+                f"no {options.log}.jsonl of a search of {options.notebook} in {options.profile}; give another "
+                "--log or --profile, or run the notebook first"
+            )
     except UserError as error:
         return refuse("replay", error)
     return int(differing > 0)
