@@ -1,6 +1,6 @@
 import pytest
 
-from jahslib import studies
+from jahslib import places, studies
 from jahslib.errors import UserError
 from jahslib.studies import growing_bohb as study
 from jahslib.studies import growing_bohb_results as results
@@ -70,9 +70,15 @@ class TestOptions:
     def test_working_dir_holds_the_logs(self, tmp_path):
         assert all(run.log.is_relative_to(tmp_path) for run in study.searches(options(working_dir=str(tmp_path))))
 
+    def test_data_dir_holds_the_data(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_DATA", "before")
+        options(data_dir=str(tmp_path))
+        assert places.places()[0] == ("JAHSLIB_DATA", tmp_path)
+
     @pytest.mark.parametrize(
         ("bad", "said"),
         [
+            ({"data_dir": "/nowhere"}, "data_dir: no folder /nowhere"),
             ({"methods": ["bohbs"]}, "methods: 'bohbs'"),
             ({"seeds": []}, "seeds: none"),
             ({"methods": []}, "methods: none given"),

@@ -199,8 +199,7 @@ def options(**given: Any) -> Options:
     merged = cfg_layers.merge(Options, given, **layers, aliases=ORIGINAL_KEYS)
     o = resolve(Options, PROFILES, merged)
     data = (o.data,) if isinstance(o.data, str) else o.data
-    if o.dataset_dir is not None:
-        places.look_in(o.dataset_dir, "dataset_dir")
+    places.look_in(o.dataset_dir, "dataset_dir")
     if not isinstance(o.snapshot, bool):
         o = replace(o, snapshot=True, snapshot_every=o.snapshot)
     return replace(o, data=data, device=_device(o))

@@ -245,8 +245,7 @@ def options(**given: Any) -> Options:
     for name in ("search", "model", "collapse"):
         merged[name] = {**defaults.get(name, {}), **own.get(name, {}), **(merged.get(name) or {})}
     o = resolve(Options, PROFILES, merged)
-    if o.datasetpath is not None:
-        places.look_in(o.datasetpath, "datasetpath")
+    places.look_in(o.datasetpath, "datasetpath")
     dataset = o.dataset
     if dataset == "auto":
         dataset = "retinamnist" if places.at_hand("retinamnist.npz") else "retinadigits"

@@ -180,8 +180,7 @@ def options(**given: Any) -> Options:
     o = resolve(Options, PROFILES, given)
     if given.get("search_space") is not None:
         refuse_unknown("search_space", o.search_space, [s for name in o.objective for s in OBJECTIVES[name]])
-    if o.data_path is not None:
-        places.look_in(o.data_path, "data_path")
+    places.look_in(o.data_path, "data_path")
     if given.get("tables") is None and o.tables != (SYNTHETIC,) and not nasbench201.at_hand():
         note = f"{o.note}; the NAS-Bench-201 table was not at hand: a made-up value over its cells stands in"
         return replace(o, tables=(SYNTHETIC,), note=note)

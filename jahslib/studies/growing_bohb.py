@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jahslib import paths
+from jahslib import paths, places
 from jahslib.optimizer import Optimizer
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
@@ -42,7 +42,8 @@ class Options(RunOptions):
 
     `runtime`: seconds a search may take, cut at an epoch boundary. `epoch_budget`: training epochs a search may spend
     on each fold. `reproduce_paper`: growing networks use NORTH-Select's trigger instead of the thresholds.
-    `working_dir`: where trial logs and found configurations stand; None is the profile's results folder.
+    `data_dir`: the folder that holds data sets. `working_dir`: where trial logs and found configurations stand; None is
+    the profile's results folder.
     `growth`: options of `jahslib.models.neurogenesis.GrowthRule`, such as {"every": 1, "initialisation": "random"}.
     """
 
@@ -65,6 +66,7 @@ class Options(RunOptions):
     reproduce_paper: bool = False
     eta: int = 3
     n_init: int | None = None
+    data_dir: str | None = None
     working_dir: str | None = None
 
     def __post_init__(self):
@@ -121,7 +123,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def options(**given: Any) -> Options:
     """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
-    return resolve(Options, PROFILES, given)
+    o = resolve(Options, PROFILES, given)
+    places.look_in(o.data_dir, "data_dir")
+    return o
 
 
 def check(o: Options) -> None:
