@@ -22,12 +22,14 @@ def places() -> list[tuple[str, Path]]:
     return [*own, ("data/", ROOT / "data"), ("system", SYSTEM)]
 
 
-def look_in(folder: str, option: str) -> None:
-    """Make `folder` the place that is searched first, here and in processes started from now on.
+def look_in(folder: str | None, option: str) -> None:
+    """Make `folder` the place that is searched first, here and in processes started from now on; None changes nothing.
 
     Raises:
         UserError: there is no such folder; names the option that gave it.
     """
+    if folder is None:
+        return
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"{option}: no folder {folder}; give the folder that holds the data sets")

@@ -1,6 +1,7 @@
 """Final trainings of study 06: one network, snapshots every few epochs, resume from the newest, test by id and epoch.
 
     EXPERIMENT_DIR/snapshot_DATA_NETWORK/ID/made_of.json    what is trained, how, on what
+                                            ID_cfg.yml      every option, to be given as `cfg` again
                                             scalars.json    losses and accuracies of every epoch
                                             005.pt, 010.pt  snapshots, named by the epochs trained
     EXPERIMENT_DIR/logger_DATA_NETWORK/ID/                  TensorBoard events, if asked for
@@ -11,11 +12,13 @@ Snapshots hold tensors only and are loaded as such (`weights_only`): opening one
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch.nn import functional as F
 
 from jahslib import checkpoints, data, paths, spaces
@@ -65,12 +68,13 @@ def train(
     from_epoch: int | str | None = None,
     validate_every: int = 1,
     tensorboard: bool = False,
+    cfg: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train to `epochs` with a snapshot after every `every` of them and the last, and return the training's folder.
 
     An id that has snapshots is continued, bit for bit on the same device, from `from_epoch` or its newest one. Of a
     problem with the split "validation" the held-out images are measured every `validate_every` epochs (0: never); with
-    "test" all training images are used and nothing is measured along the way.
+    "test" all training images are used and nothing is measured along the way. `cfg` is kept beside them, as YAML.
 
     Raises:
         UserError: the id belongs to another training, a snapshot is missing or damaged, or a number makes no sense.
@@ -95,6 +99,8 @@ def train(
             scalars = [row for row in read_scalars(place) if row["epoch"] <= start]
         place.mkdir(parents=True, exist_ok=True)
         _write(place / "made_of.json", wanted)
+        if cfg is not None:
+            paths.write(place / f"{id}_cfg.yml", yaml.safe_dump(dict(cfg)))
 
         def after(epoch: int, loss: float) -> None:
             row = {"epoch": epoch, "train/loss": loss}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from jahslib import studies, triallog
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
 from jahslib.studies import ax_bo as study
+from jahslib.studies import ax_bo_final as final_training
 from jahslib.studies import ax_bo_results as results
 from jahslib.studies.runs import run_all
 from jahslib.trials import History, Suggestion, Trial
@@ -234,7 +236,7 @@ class TestFinalTraining:
     def test_it_trains_the_best_setting_and_tests_every_snapshot(self, results_folder):
         o = options(**QUICK, methods=["rs"])
         found = self.found(results_folder)
-        final = study.run_final_training(o, found)
+        final = final_training.train(o, found)
         assert final.configuration == found[0].incumbent.configuration and list(final.tested) == [1, 2]
         assert final.place.parent == study.folder(o) / "experiment" / "snapshot_digits_lenet300"
         table = results.snapshots_table(final)
@@ -242,23 +244,23 @@ class TestFinalTraining:
 
     def test_a_setting_given_by_name_takes_the_originals_defaults_for_the_rest(self, results_folder):
         o = options(**QUICK, methods=["rs"], lr=0.2)
-        final = study.run_final_training(o, self.found(results_folder))
+        final = final_training.train(o, self.found(results_folder))
         assert final.configuration == {"lr": 0.2, "momentum": 0.9, "weight_decay": 1e-5}
 
     def test_an_id_goes_on_where_it_stopped(self, results_folder):
         o = options(**QUICK, methods=["rs"])
-        first = study.run_final_training(o, self.found(results_folder))
+        first = final_training.train(o, self.found(results_folder))
         longer = replace(o, pre_trained_id=first.place.name, final_epochs=4)
         study.check(longer)
-        final = study.run_final_training(longer, self.found(results_folder))
+        final = final_training.train(longer, self.found(results_folder))
         assert final.configuration == first.configuration and list(final.tested) == [1, 2, 3, 4]
         assert final.tested[2] == first.tested[2]
-        again = study.run_final_training(replace(longer, pre_trained_epoch=2), self.found(results_folder))
+        again = final_training.train(replace(longer, pre_trained_epoch=2), self.found(results_folder))
         assert again.tested == final.tested
 
     def test_an_id_of_another_network_or_epoch_is_refused_at_the_door(self, results_folder):
         o = options(**QUICK, methods=["rs"])
-        name = study.run_final_training(o, self.found(results_folder)).place.name
+        name = final_training.train(o, self.found(results_folder)).place.name
         with pytest.raises(
             UserError, match=f"no training '{name}' in snapshot_mnist5k_lenet300: it is one of lenet300 on digits"
         ):
@@ -268,8 +270,66 @@ class TestFinalTraining:
 
     def test_held_out_images_are_measured_on_the_way_if_asked_for(self, results_folder):
         o = options(**QUICK, methods=["rs"], final_split="validation", valid_interval=2)
-        table = results.snapshots_table(study.run_final_training(o, self.found(results_folder)))
+        table = results.snapshots_table(final_training.train(o, self.found(results_folder)))
         assert table["valid/label_accuracy"].notna().tolist() == [False, True]
+
+
+class TestWithoutSearches:
+    """The original's train.py and test.py."""
+
+    SET = "DATASET_NAME digits NET_ARCH lenet300 TRAIN.LR 0.2 NUM_EPOCH 2 SNAPSHOT_INTERVAL 1".split()
+
+    def run(self, capsys, *words):
+        code = final_training.main(list(words))
+        return code, capsys.readouterr()
+
+    def test_a_setting_is_trained_and_its_snapshots_tested_by_id_and_epoch(self, tmp_path, capsys):
+        code, said = self.run(capsys, "train", "-e", str(tmp_path), "--use-gpu", "0", "--set", *self.SET)
+        place, *epochs = said.out.splitlines()
+        assert code == 0 and Path(place).parent == tmp_path / "snapshot_digits_lenet300"
+        made = json.loads((Path(place) / "made_of.json").read_text())
+        assert made["configuration"] == {"lr": 0.2, "momentum": 0.9, "weight_decay": 1e-5}
+        assert not list(tmp_path.rglob("*.jsonl"))  # nothing was searched
+        where = ["-e", str(tmp_path), "-i", Path(place).name, "-u", "0", "-s", *self.SET]
+        assert self.run(capsys, "test", *where, "-p", "2")[1].out.splitlines() == [place, epochs[1]]
+        assert self.run(capsys, "test", *where)[1].out.splitlines() == [place, *epochs]
+
+    def test_the_cfg_kept_beside_the_snapshots_trains_the_same_again(self, tmp_path, results_folder):
+        given = {"bounds": {"lr": (0.01, 0.3)}, "per_class": 30, "lr": 0.2, "schedule": "step", "seeds": [3]}
+        first = final_training.train(options(**QUICK | given, experiment_dir=str(tmp_path / "a")))
+        (file,) = first.place.glob(f"{first.place.name}_cfg.yml")
+        # Whatever the profile it is read in: all that the training depends on is in it.
+        o = options(profile="paper", cfg=str(file), experiment_dir=str(tmp_path / "b"))
+        assert (o.data, o.per_class, o.seeds, o.momentum) == (("digits",), 30, (3,), 0.9)
+        again = final_training.train(o)
+        assert again.place.name == first.place.name and again.tested == first.tested
+        made = [json.loads((f.place / "made_of.json").read_text()) for f in (first, again)]
+        assert made[0] == made[1]
+        assert (again.place / file.name).read_text() == file.read_text()
+        assert final_training.train(o).tested == first.tested  # continued, with nothing left to do
+
+    def test_no_limit_of_a_profile_comes_back(self, tmp_path, results_folder):
+        """The smoke profile has its own `per_class`."""
+        o = replace(options(**QUICK), per_class=None, lr=0.1, experiment_dir=str(tmp_path))
+        final = final_training.train(o)
+        (file,) = final.place.glob("*_cfg.yml")
+        assert options(cfg=str(file)).per_class is None
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["test"], "test: no --pre-trained-id; give"),
+            (["train", "--set", "LR"], "set: 'LR' has no value"),
+            (["train", "--set", "TRAIN.RATE", "1"], "set: unknown key 'TRAIN.RATE'"),
+            (["test", "-i", "abc"], "no training 'abc' in snapshot_mnist5k_lenet300; there are: none"),
+            (["train", "-i", "abc", "-p", "x"], "-p/--pre-trained-epoch: invalid int value: 'x'"),
+            (["run"], "task: invalid choice: 'run'"),
+        ],
+    )
+    def test_refuses_in_one_line_and_writes_nothing(self, words, said, results_folder, capsys):
+        code, found = self.run(capsys, *words)
+        assert code == 2 and said in found.err and found.err.count("\n") == 1
+        assert not list(results_folder.iterdir())
 
 
 def finals(searches, value):
@@ -353,7 +413,7 @@ class TestResults:
         searches = [search([0.5, 0.6], method) for method in study.METHODS]
         tested = finals(searches, lambda s: 0.5)
         record, o = Report(study.NOTEBOOK, "smoke"), options()
-        final = study.FinalTraining(
+        final = final_training.FinalTraining(
             results_folder, o and study.final_problem(o, "mnist5k"), {}, {2: {"top1": 0.5, "top5": 1.0}}
         )
         results.record_values(record, o, searches, tested, final)
@@ -376,7 +436,7 @@ class TestResults:
 
         searches = [search([0.5, 0.6], "ax")]
         record, o = Report(study.NOTEBOOK, "smoke"), options()
-        final = study.FinalTraining(
+        final = final_training.FinalTraining(
             results_folder, study.final_problem(o, "mnist5k"), {}, {2: {"top1": 0.5, "top5": 1.0}}
         )
         results.record_values(record, o, searches, finals(searches, lambda s: 0.5), final)

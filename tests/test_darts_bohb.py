@@ -1,6 +1,7 @@
 """Study 05: its options and configuration files, the pipeline, its time limit, its tables."""
 
 import hashlib
+import inspect
 import json
 import re
 import shutil
@@ -13,11 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
-from jahslib import cell_figures, image_files, places, reported, spaces, studies
+from jahslib import cell_figures, data, image_files, places, reported, spaces, studies
 from jahslib.darts import Darts
 from jahslib.errors import UserError
+from jahslib.metrics import top_k_accuracy
 from jahslib.models.stacking import from_text, node_probabilities, uniform_probabilities
 from jahslib.paths import ROOT
+from jahslib.problems.stack_training import load_stack
 from jahslib.problems.stacked_cells import StackedCells
 from jahslib.studies import darts_bohb as study
 from jahslib.studies import darts_bohb_results as results
@@ -108,6 +111,79 @@ class TestOptions:
             o = options(config_file=str(path))
         assert study.folder(o) == tmp_path / "out" and o.seeds == (4,)
 
+    ORIGINAL = """
+        name: acc_config
+        dataset: digits
+        search_space: NASNetwork
+        out_dir: OUT
+        optimizer: darts
+        save_arch_weights: True
+        performance_measure: "f1"
+        dataset_meta:
+          num_classes: 10
+          num_img_channels: 1
+        arch_search:
+          op_optimizer: "SGD"
+          learning_rate: 0.005
+          learning_rate_min: 0.001
+          momentum: 0.9
+          weight_decay: 0.0003
+          grad_clip: 5
+          arch_optimizer: "Adam"
+          arch_learning_rate: 0.02
+          arch_weight_decay: 0.001
+          checkpoint_freq: 5
+          epochs: 3
+          batch_size: 64
+          apply_early_stopping: True
+          stopping_after_n_skips: 3
+          early_stopping_threshold: 0.25
+        model:
+          n_cells: 2
+          n_fc_layers: 1
+          dropout_rate: 0.1
+          fc_out_features: [8, 8, 8]
+          cell_out_channels: [4, 4, 8, 8, 8, 8]
+          use_max_pooling: [True, True, True, True, False, False]
+    """
+
+    def original(self, tmp_path, old="", new=""):
+        path = tmp_path / "config.yaml"
+        path.write_text(inspect.cleandoc(self.ORIGINAL.replace("OUT", str(tmp_path / "run")).replace(old, new)))
+        return str(path)
+
+    def test_a_file_as_the_class_project_nests_it(self, tmp_path):
+        """Its keys and their nesting; the numbers of channels and the data are ours."""
+        o = options(config_file=self.original(tmp_path), search={"epochs": 2})
+        s = study.settings(o)
+        assert (s.epochs, s.batch_size, s.arch_learning_rate, s.stopping_after_n_skips) == (2, 64, 0.02, 3)
+        assert (o.num_classes, o.num_img_channels, o.checkpoint_freq) == (10, 1, 5)
+        assert (o.performance_measure, o.save_arch_weights) == ("f1", True)
+        assert study.network(o.model) == {"out_channels": (4, 4), "pooling": (True,) * 2, "fc": (8,), "dropout": 0.1}
+        study.check(o)
+        logs = [r.log for r in study.cell_searches(o).values()]
+        assert logs and all(log.parent == tmp_path / "run" / "acc_config" / "logs" for log in logs)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "said"),
+        [
+            ("num_classes: 10", "num_classes: 5", "num_classes: 5, but digits has 10"),
+            ('"SGD"', '"RMSprop"', "search: op_optimizer is 'RMSprop'; there is SGD alone"),
+            ("momentum:", "momentun:", "search: unknown option 'momentun'"),
+            ("num_img_channels:", "num_channels:", "unknown key 'dataset_meta.num_channels'"),
+            ("name: acc_config", "name: ../acc", "name: '../acc' is no name of a folder"),
+        ],
+    )
+    def test_what_is_wrong_in_such_a_file_is_named(self, old, new, said, tmp_path):
+        with pytest.raises(UserError, match=said):
+            study.check(options(config_file=self.original(tmp_path, old, new)))
+        assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+    def test_the_data_folder_by_the_class_projects_name(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_DATA", "before")
+        options(datasetpath=str(tmp_path))
+        assert places.places()[0] == ("JAHSLIB_DATA", tmp_path)
+
     def test_a_dead_key_is_said_to_be_dead(self, caplog):
         study.network({**options().model, "use_BN": [True] * 6})
         assert "use_BN changes nothing" in caplog.text
@@ -126,7 +202,7 @@ class TestOptions:
             ({"surrogate": "both"}, "parameter surrogate is 'both'"),
             ({"optimizer": "drnas"}, "parameter optimizer is 'drnas'"),
             ({"config_file": "no_config"}, "no file no_config; .* acc_config, default, f1_config"),
-            ({"dataset_dir": "/nowhere"}, "datasetpath: no folder"),
+            ({"datasetpath": "/nowhere"}, "datasetpath: no folder"),
             ({"log_level": "loud"}, "log_level: 'LOUD' is unknown"),
         ],
     )
@@ -240,6 +316,21 @@ class TestPipeline:
             variants = study.run_cells(o, study.variant_searches(o))
             collapse = study.run_cells(o, study.collapse_searches(o))
             yield o, cells, searches, finals, variants, collapse, study.run_probes(o, variants)
+
+    def test_final_networks_are_kept_and_loaded_they_predict_the_same(self, whole):
+        o, _, searches, finals, *_ = whole
+        test = data.load(o.dataset, "test")
+        images = test.images.float() / 255
+        for s in searches:
+            (trial,) = finals[s.method, s.seed]
+            (path,) = study.models(o, s).glob("*.pt")
+            with torch.inference_mode():
+                logits = load_stack(path)(images)
+            assert top_k_accuracy(logits, test.labels, 1) == trial.metrics["top1"]
+            told = json.loads(path.with_suffix(".json").read_text())
+            assert told["configuration"] == s.incumbent.configuration == trial.configuration
+            assert told["metrics"]["macro_f1"] == trial.metrics["macro_f1"]
+        assert not list(study.folder(o).rglob("bohb*.pt"))  # what a search trains on its way is not kept
 
     def test_every_method_searches_what_it_says(self, whole):
         o, _, searches, *_ = whole

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from jahslib import studies
+from jahslib import places, studies
 from jahslib.errors import UserError
 from jahslib.problem import Job
 from jahslib.problems import nasbench201
@@ -14,6 +14,7 @@ from jahslib.problems.synthetic_cells import NOISE, SyntheticCells
 from jahslib.search import Budget, search
 from jahslib.studies import grammar_search as study
 from jahslib.studies import grammar_search_results as results
+from jahslib.studies.runs import run_all
 from jahslib.trials import History, Suggestion, Trial
 
 
@@ -41,7 +42,7 @@ class TestOptions:
 
     def test_the_paper_profile_is_the_originals_scale(self):
         o = options(profile="paper")
-        assert (o.seeds, o.max_evaluations, o.n_init, o.pool_size) == ((777, 888, 999), 100, 10, 200)
+        assert (o.seeds, o.max_evaluations_total, o.n_init, o.pool_size) == ((777, 888, 999), 100, 10, 200)
         assert (o.p_self_crossover, o.pop_size, o.tournament_size, o.log) == (0.5, 30, 10, True)
         assert len(o.objective) == 5 and set(o.surrogate_model) == {"gp_hierarchical", "gp"}
 
@@ -71,6 +72,11 @@ class TestOptions:
             ({"generations": (3,)}, "generations: .* give the least and the most"),
             ({"seeds": ()}, "seeds: none given"),
             ({"objective": ()}, "objective: none given"),
+            ({"objective": "act_cifar10", "search_space": "shared"}, "'shared' is unknown; choose from activation"),
+            ({"search_space": "act_cifar10"}, "search_space: none of nb201_addNIST's is among those given; choose"),
+            ({"data": {"addNIST": "digits"}}, "data: 'addNIST' is unknown; choose from nb201_cifar10"),
+            ({"acquisition": "UCB"}, "acquisition is 'UCB' .*; expected one of 'EI'"),
+            ({"data_path": "nowhere"}, "data_path: no folder nowhere"),
             ({"tables": ()}, "tables: none given"),
             ({"table_seeds": ()}, "table_seeds: none given"),
             ({"pool_sizes": 3}, "did you mean 'pool_size'"),
@@ -109,6 +115,48 @@ class TestSearches:
     def test_a_short_evolution_has_a_small_population(self, evaluations, pop, drawn):
         made = study.optimizer(options(), "regularized_evolution", SyntheticCells(), 0, evaluations)
         assert (made.pop_size, made.tournament_size) == (pop, drawn)
+
+    def test_an_objective_with_a_space_of_its_own_is_searched_over_that(self):
+        o = options(objective=("nb201_addNIST", "act_cifar10", "darts_cifar10"), searcher="random_search")
+        names = [run.log.stem for run in study.training_searches(o)]
+        assert names == [
+            "random_search-nb201_addNIST-hierarchical-seed777",
+            "random_search-act_digits-activation-seed777",
+            "random_search-darts_digits-darts-cells-seed777",
+        ]
+        assert options(objective="act_cifar10", search_space="act_cifar10").search_space == ("activation",)
+
+    def test_other_images_are_in_the_name(self):
+        p = study.problem(options(data="digits"), "nb201_cifarTile", "shared")
+        assert (p.name, p.data, p.shape["channels"], len(p.mean)) == ("nb201_digits", "digits", 1, 1)
+        p = study.problem(options(data={"act_cifar10": "mnist5k"}), "act_cifar10", "activation")
+        assert (p.name, p.data) == ("act_mnist5k", "mnist5k")
+        assert study.problem(options(), "nb201_addNIST", "shared").name == "nb201_addNIST"
+
+    @pytest.mark.parametrize("objective", ["act_cifar10", "darts_cifar10"])
+    def test_networks_of_it_are_trained_and_tabled(self, objective, tmp_path):
+        o = options(
+            objective=objective,
+            searcher=("random_search", "bayesian_optimization"),
+            max_evaluations_total=4,
+            n_init=3,
+            pool_size=6,
+            generations=(1, 2),
+            working_directory=str(tmp_path),
+        )
+        study.check(o)
+        runs = list(study.training_searches(o))
+        found = study.finished(iter(runs), run_all(runs))
+        assert sorted(log.parent for log in study.log_files(o)) == [tmp_path / "logs"] * 2
+        assert [len(s.history) for s in found] == [4, 4] and all(s.incumbent.status == "ok" for s in found)
+        assert results.trained_methods(found).evaluations.tolist() == [4, 4]
+        assert results.incumbents_table(found).operations.between(1, 16).all()  # tails are none
+        results.check_claims(o, [], found)
+
+    def test_the_data_folder_by_the_originals_name(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_DATA", "before")
+        options(data_path=str(tmp_path))
+        assert places.places()[0] == ("JAHSLIB_DATA", tmp_path)
 
 
 class TestResults:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.legend import Legend
 
-from jahslib import studies
+from jahslib import places, studies
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import cells, experiment, path_of, run_cell
 from jahslib.report import Report
@@ -66,6 +66,12 @@ def test_incumbents_are_tested_on_the_test_split_alone_and_traced_where_they_gro
 
 def test_working_dir_holds_the_logs(tmp_path):
     assert all(run.log.is_relative_to(tmp_path) for run in of(working_dir=str(tmp_path)).plan)
+
+
+def test_data_dir_holds_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_DATA", "before")
+    of(data_dir=str(tmp_path))
+    assert places.places()[0] == ("JAHSLIB_DATA", tmp_path)
 
 
 @pytest.mark.parametrize(

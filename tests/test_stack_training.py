@@ -1,11 +1,15 @@
 """Training of stacks: schedules, losses, and what a configuration says."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from jahslib import checkpoints
+from jahslib.errors import UserError
 from jahslib.problem import Job
-from jahslib.problems.stack_training import StackTraining
+from jahslib.problems.stack_training import StackTraining, load_stack, save_stack
 
 # A network that trains in no time, whatever the images.
 PLAIN = {
@@ -96,3 +100,25 @@ def test_the_loss_weighs_rare_classes():
     training = StackTraining(job, (pixels, labels), shape, augment=False, device="cpu")
     weights = training._class_weights
     assert weights[1] / weights[0] == pytest.approx(3.0) and weights[2:].tolist() == [0, 0, 0]
+
+
+def test_a_network_that_is_kept_predicts_what_was_trained(tmp_path):
+    training = stack(epochs=2, use_surrogate=True, dropout=0.5)
+    training.run(2)
+    job = Job({**PLAIN, "use_surrogate": True, "dropout": 0.5}, (2,), seed=1)
+    shape = {"channels": 3, "classes": 5, "size": 28}
+    path = save_stack(tmp_path, training, job, shape, {"top1": 0.5})
+    torch.load(path, weights_only=True)  # by torch alone as well
+    x, _ = images(40)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_stack(path)(x.float() / 255), training.predict(x))
+    assert json.loads(path.with_suffix(".json").read_text())["metrics"] == {"top1": 0.5}
+
+
+def test_what_is_no_such_network_is_refused(tmp_path):
+    other = tmp_path / "other.pt"
+    checkpoints.write(other, torch.device("cpu"), {}, model={})
+    with pytest.raises(UserError, match=r"other\.pt holds the state of something else: give a file that a final"):
+        load_stack(other)
+    with pytest.raises(UserError, match=r"none\.pt is not a readable checkpoint"):
+        load_stack(tmp_path / "none.pt")

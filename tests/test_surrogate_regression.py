@@ -1,5 +1,7 @@
 """Study 04: the regression problem, its data, its tables; and the baseline kernel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from jahslib.grammars.wl import TermTable
 from jahslib.problem import Job
 from jahslib.problems import nasbench201, synthetic_cells
 from jahslib.problems.surrogate_regression import Regression, scores
+from jahslib.report import Report
 from jahslib.studies import surrogate_regression as study
 from jahslib.studies import surrogate_regression_results as results
 from jahslib.studies.runs import run_all
@@ -172,6 +175,42 @@ class TestStudy:
         before = {r.log: r.log.read_bytes() for r in runs}
         again = results.fits(study.finished(runs, run_all(runs)))
         assert again.equals(table) and {r.log: r.log.read_bytes() for r in runs} == before
+
+    def test_predictions_and_observations_are_kept(self, tmp_path):
+        histories = {"a": trials(*np.linspace(0.1, 0.9, 20))}
+        o = options(search_space="cell-based", surrogate_model=("gp", "gp_nasbot"), working_directory=str(tmp_path))
+        runs = list(study.regressions(o, histories))
+        assert all(run.log.parent == tmp_path / study.NOTEBOOK / "logs" for run in runs)
+        found = study.finished(runs, run_all(runs))
+        table = results.predictions(found)
+        assert len(table) == 2 * 2 * 6 and not table.isna().any().any()  # splits, sizes, architectures predicted
+        values = next(study.sources(o, histories))[3]
+        assert table.observed.tolist() == [values[i] for i in table.architecture]
+        fits = results.fits(found)
+        for row in fits.itertuples():  # the scores are those of the predictions
+            own = table[(table.split == row.split) & (table.n_train == row.n_train)]
+            again = scores(own[f"{row.model}_mean"], own[f"{row.model}_sd"], own.observed)
+            assert again["pearson"] == pytest.approx(row.pearson, abs=1e-3)
+            assert again["nll"] == pytest.approx(row.nll, rel=1e-3, abs=1e-3)
+        record = Report(study.NOTEBOOK, "smoke")
+        results.record_values(record, o, found)
+        assert "predictions" in record._records
+
+    def test_a_log_without_predictions_has_no_such_table(self, tmp_path):
+        histories = {"a": trials(*np.linspace(0.1, 0.9, 20))}
+        o = options(search_space="cell-based", surrogate_model="gp", working_directory=str(tmp_path))
+        runs = list(study.regressions(o, histories))
+        found = study.finished(runs, run_all(runs))
+        for s in found:
+            s.history.trials[:] = [replace(t, outputs={"noise": 0.1, "h": 1}) for t in s.history]
+        record = Report(study.NOTEBOOK, "smoke")
+        results.record_values(record, o, found)
+        assert results.predictions(found).empty and "predictions" not in record._records
+
+    def test_the_working_directory_is_where_study_03s_trials_are_read(self, tmp_path):
+        o = options(search_logs=True, working_directory=str(tmp_path))
+        logs = {run.study: run.log.parent for run in study.training_runs(o)}
+        assert logs == {"03_grammar_search": tmp_path / "logs", study.NOTEBOOK: tmp_path / study.NOTEBOOK / "logs"}
 
 
 class TestResults:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
+from jahslib import places
 from jahslib.errors import UserError
 from jahslib.optimizer import SEEDS
 
@@ -43,6 +44,7 @@ COMMON: dict[str, Any] = {
     "fresh": bool,
     "methods": tuple[str, ...],
     "runtime": float | None,  # seconds of a search
+    "data_dir": str | None,  # where data sets are looked for first
     "working_dir": str | None,
 }
 
@@ -90,6 +92,7 @@ class Settings:
         mine = self._types if not cell else known
         given = {name: self._checked(name, namespace[name]) for name in mine if namespace.get(name) is not None}
         self._given = given | {"device": found_device(given.get("device", "auto"))}
+        places.look_in(self.data_dir, "data_dir")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._types:
@@ -162,12 +165,18 @@ def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
     that is not finite."""
     if not _finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
+    if isinstance(value, bool) and _takes_no_flag(hint):  # which pydantic would count as 0 or 1
+        raise UserError(f"{place}: {value!r} is a flag; give a value of its type{mend}")
     try:
         return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
         said = (text["msg"].replace("Input should be", "give").removeprefix("Value error, ") for text in error.errors())
         wanted = " or ".join(dict.fromkeys(said))
         raise UserError(f"{place}: {value!r} ({type(value).__name__}); {wanted}{mend}") from None
+
+
+def _takes_no_flag(hint: Any) -> bool:
+    return hint is not Any and hint is not bool and all(map(_takes_no_flag, get_args(hint)))
 
 
 def _finite(value: Any) -> bool:

@@ -85,16 +85,24 @@ UnOp -> id | neg | abs | square | cubic | square_root | mconst | aconst | log | 
 
 # Nodes 0 and 1 are the outputs of the two cells before; each of the nodes 2 to 5 takes two different earlier nodes.
 # Terms name the two in order, so there are 2^4 terms for each of DARTS's cells.
-DARTS_CELL = """
+_DARTS = """
 DARTS: in-0=previous2 in-1=previous1 ?-2 ?-2 ?-3 ?-3 ?-4 ?-4 ?-5 ?-5 2-out=id 3-out=id 4-out=id 5-out=id
 
-CELL -> DARTS(OP, IN1, OP, IN1, OP, IN2, OP, IN2, OP, IN3, OP, IN3, OP, IN4, OP, IN4)
 OP -> max_pool3x3 | avg_pool3x3 | id | sep_conv3x3 | sep_conv5x5 | dil_conv3x3 | dil_conv5x5
 IN1 -> 0 | 1
 IN2 -> 0 | 1 | 2
 IN3 -> 0 | 1 | 2 | 3
 IN4 -> 0 | 1 | 2 | 3 | 4
 """
+_DARTS_EDGES = "DARTS(OP, IN1, OP, IN1, OP, IN2, OP, IN2, OP, IN3, OP, IN3, OP, IN4, OP, IN4)"
+DARTS_CELL = _DARTS.replace("OP ->", f"CELL -> {_DARTS_EDGES}\nOP ->")
+
+# The two cells of a network, one after the other.
+DARTS_CELLS = f"""
+Cells: 1-2 2-3
+{_DARTS}""".replace(
+    "OP ->", f"CELLS -> Cells(NORMAL, REDUCTION)\nNORMAL -> {_DARTS_EDGES}\nREDUCTION -> {_DARTS_EDGES}\nOP ->"
+)
 
 TEXTS = {
     "hierarchical": HIERARCHICAL,
@@ -107,8 +115,8 @@ TEXTS = {
 
 @cache
 def grammar(name: str) -> Grammar:
-    """One of `TEXTS` by its name, read once."""
-    return Grammar(TEXTS[name])
+    """One of `TEXTS`, or the two "darts-cells", by its name, read once."""
+    return Grammar(TEXTS[name] if name in TEXTS else {"darts-cells": DARTS_CELLS}[name])
 
 
 @cache

@@ -10,7 +10,7 @@ fit into memory is not divided but fails.
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from ConfigSpace import ConfigurationSpace, Float
@@ -22,6 +22,7 @@ from jahslib.errors import UserError
 from jahslib.grammars import examples
 from jahslib.grammars.grammar import Grammar
 from jahslib.grammars.space import GrammarSpace
+from jahslib.grammars.terms import Term
 from jahslib.models import nb201
 from jahslib.problem import Configuration, Job, Objective
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -56,19 +57,19 @@ _UNSEEN = {
     "validation": "train",
     "validation_share": 0.25,
 }
-_CIFAR10 = {"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}
+CIFAR10 = {"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}
 _MNIST = {"mean": (255 * 0.1307,) * 3, "std": (255 * 0.3081,) * 3}
 
 # The source's protocols: everything that it fixes about a training.
 PROTOCOLS: dict[str, dict[str, Any]] = {
-    "nb201_cifar10": _NB201 | _CIFAR10 | {"data": "cifar10", "crop": 4, "validation": "train", "validation_share": 0.5},
+    "nb201_cifar10": _NB201 | CIFAR10 | {"data": "cifar10", "crop": 4, "validation": "train", "validation_share": 0.5},
     "nb201_cifar100": _NB201
     | {"data": "cifar100", "crop": 4, "validation": "test", "validation_share": 0.5}
     | {"mean": (129.3, 124.1, 112.4), "std": (68.2, 65.4, 70.4)},
     "nb201_ImageNet16-120": _NB201
     | {"data": "imagenet16-120", "crop": 2, "validation": "test", "validation_share": 0.5}
     | {"mean": (122.68, 116.66, 104.01), "std": (63.22, 61.26, 65.09)},
-    "nb201_cifarTile": _UNSEEN | _CIFAR10 | {"data": "cifartile-gen"},
+    "nb201_cifarTile": _UNSEEN | CIFAR10 | {"data": "cifartile-gen"},
     "nb201_addNIST": _UNSEEN | _MNIST | {"data": "addnist-gen"},
 }
 
@@ -76,18 +77,27 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 def problem(objective: str, **options: Any) -> "NB201":
     """The problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
 
-    Trials have one fidelity, `max_epochs`, unless `min_epochs` is given too.
-
     Raises:
-        UserError: an unknown objective or option, or an impossible value.
+        UserError: an unknown objective, or as `made`.
     """
     if objective not in PROTOCOLS:
         raise UserError(f"objective: {objective!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[objective] | options
-    unknown = sorted(set(chosen) - {name for name, f in NB201.__dataclass_fields__.items() if f.init})
+    return made(NB201, {"name": objective} | PROTOCOLS[objective] | options)
+
+
+Kind = TypeVar("Kind", bound="NB201")
+
+
+def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
+    """A problem of this kind; of one fidelity, `max_epochs`, unless `min_epochs` is given too.
+
+    Raises:
+        UserError: an unknown option, or an impossible value.
+    """
+    unknown = sorted(set(chosen) - {name for name, f in kind.__dataclass_fields__.items() if f.init})
     if unknown:
-        raise UserError(f"{objective}: no option {unknown[0]!r}; see jahslib.problems.nb201.NB201")
-    return NB201(name=objective, **{"min_epochs": chosen["max_epochs"]} | chosen)
+        raise UserError(f"{chosen['name']}: no option {unknown[0]!r}; see {kind.__module__}.{kind.__name__}")
+    return kind(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
 
 @dataclass
@@ -147,12 +157,15 @@ class NB201(CrossValidated):
     per_class: None = field(default=None, init=False)
 
     curve_metric = "val_error"
+    spaces = SPACES  # names of the grammars whose terms it can build
+    trainer = Training
 
     def __post_init__(self):
         super().__post_init__()
         self._choose("validation", ("train", "test"))
-        if self.grammar not in SPACES and "->" not in self.grammar:
-            raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {', '.join(SPACES)}, or give a text")
+        if self.grammar not in self.spaces and "->" not in self.grammar:
+            known = ", ".join(self.spaces)
+            raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
         for option in ("n_train", "n_val", "n_test"):
             lowest = 0 if option == "n_test" and self.split == "validation" else 1
             if (n := getattr(self, option)) is not None and n < lowest:
@@ -175,7 +188,7 @@ class NB201(CrossValidated):
 
     @cached_property
     def space(self) -> GrammarSpace:
-        own = self.grammar not in SPACES
+        own = self.grammar not in self.spaces
         grammar = Grammar(self.grammar) if own else examples.grammar(self.grammar)
         for name in (*self.searched, *self.bounds):
             if name not in NUMERIC:
@@ -206,9 +219,15 @@ class NB201(CrossValidated):
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Parameters, counted from shapes. Raises `UserError` for what is no configuration of the space."""
-        term = self.space.term(configuration)
-        count = nb201.count_parameters(self.space.grammar, term, width=self.width, **self.shape)
-        return {"params": float(count)}
+        return {"params": float(self.count_parameters(self.space.term(configuration)))}
+
+    def count_parameters(self, term: Term) -> int:
+        """Of the network of a term, from shapes alone."""
+        return nb201.count_parameters(self.space.grammar, term, width=self.width, **self.shape)
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        """The network of a term, its weights drawn from a CPU generator."""
+        return nb201.build(self.space.grammar, term, width=self.width, **self.shape, generator=generator)
 
     def recipe(self, configuration: Configuration) -> Recipe:
         """How a configuration is trained.
@@ -235,17 +254,17 @@ class NB201(CrossValidated):
         )
 
     def training(self, job: Job, train: Images) -> Training:
-        term, grammar = self.space.term(job.configuration), self.space.grammar
+        term = self.space.term(job.configuration)
 
         def build(generator: torch.Generator) -> nn.Module:
-            network = nb201.build(grammar, term, width=self.width, **self.shape, generator=generator)
-            return Standardised(network, self.mean, self.std)
+            return Standardised(self.network(term, generator), self.mean, self.std)
 
         augmented = None
         if self.flip or self.crop:
             augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip)
         recipe = self.recipe(job.configuration)
-        return Training(build, *train, recipe, seed=job.seed, device=self.device, augment=augmented, bf16=self.bf16)
+        how = {"seed": job.seed, "device": self.device, "augment": augmented, "bf16": self.bf16}
+        return self.trainer(build, *train, recipe, **how)
 
     def measure(self, training: Training, logits: Tensor, labels: Tensor, job: Job) -> dict[str, float]:
         if self.split == "test":

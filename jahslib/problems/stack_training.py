@@ -1,9 +1,14 @@
-"""Training of a stack of cells, as a configuration of `stacked_cells.space` describes both."""
+"""Training of a stack of cells, as a configuration of `stacked_cells.space` describes both, and what is kept of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import OneCycleLR
 
+from jahslib import checkpoints, paths
 from jahslib.augment import flips_and_rotations
 from jahslib.losses import class_weights, focal_loss
 from jahslib.models import darts_cell
@@ -81,6 +86,34 @@ class StackTraining(Training):
         if self._cycle is not None:
             self._cycle.step()
         return loss.detach()
+
+
+def save_stack(
+    folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
+) -> Path:
+    """Write a trained network to `folder`, as SEED.pt, which `load_stack` reads, and SEED.json, for people.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    made_of = {"configuration": job.configuration, "shape": dict(shape), "seed": job.seed, "epochs": training.epoch}
+    path = folder / f"{job.seed}.pt"
+    checkpoints.write(path, training.device, {}, model=training.model.state_dict(), **made_of)
+    paths.write(path.with_suffix(".json"), json.dumps(made_of | {"metrics": dict(metrics)}, indent=1) + "\n")
+    return path
+
+
+def load_stack(path: Path) -> Network:
+    """A network that `save_stack` wrote, in evaluation mode: `n x channels x size x size` images in [0, 1] -> logits.
+
+    Raises:
+        UserError: a missing or damaged file, or one that holds something else.
+    """
+    state = checkpoints.read(path)
+    with checkpoints.applied(path, again="give a file that a final training of study 05 left"):
+        made = darts_cell.build(architecture(state["configuration"]), **state["shape"])
+        made.load_state_dict(state["model"])
+    return made.eval()
 
 
 def _optimizer(c: Configuration, model: nn.Module, rate: float) -> optim.Optimizer:

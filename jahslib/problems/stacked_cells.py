@@ -8,6 +8,7 @@ trains from scratch, as its learning-rate schedule and its surrogate skip run ov
 
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -32,7 +33,7 @@ from jahslib.models.stacking import from_text
 from jahslib.problem import Configuration, Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.cross_validated import Images, scores
 from jahslib.problems.splits import resplit, train_and_val
-from jahslib.problems.stack_training import StackTraining, architecture
+from jahslib.problems.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import Diverged, Training
 
 MOST_CELLS, MOST_FC = 6, 3
@@ -132,6 +133,7 @@ class StackedCells(Problem):
         max_mflops: reject networks that need more to classify an image; None rejects none.
         widths, fc_widths, batch_sizes, batch_size: see `space`.
         augment: flip and turn the training images.
+        keep: folder that receives the trained network of every trial, see `stack_training.save_stack`; None keeps none.
 
     Raises:
         UserError: an unknown option, a cell that is none, or images too small for what is asked.
@@ -151,6 +153,7 @@ class StackedCells(Problem):
     batch_sizes: Range = (16, 256)
     batch_size: int = 64
     augment: bool = True
+    keep: Path | None = None
     device: str = "cpu"
 
     name = "stacked_cells"
@@ -208,7 +211,7 @@ class StackedCells(Problem):
         return stages[-1]
 
     def describe(self) -> dict[str, Any]:
-        options = {k: v for k, v in asdict(self).items() if k != "device"}
+        options = {k: v for k, v in asdict(self).items() if k not in ("device", "keep")}
         digests = {split: data.load(self.data, split).digest() for split in data.splits(self.data)}
         return super().describe() | options | {"digests": digests}
 
@@ -234,6 +237,8 @@ class StackedCells(Problem):
             of_val = {f"val_{name}": value for name, value in measured.items()}
             measured, outputs = self._measure(training, (test.images, test.labels))
             measured |= of_val
+        if self.keep is not None and training.epoch == job.fidelity:
+            save_stack(self.keep, training, job, self.shape, measured)
         return Outcome(measured, training.epoch, {"train_loss": losses}, outputs, cut=training.epoch < job.fidelity)
 
     def _measure(self, training: Training, held_out: Images) -> tuple[dict[str, float], dict[str, Any]]:

@@ -10,7 +10,8 @@ from jahslib.models import image_nets
 from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.report import Report
 from jahslib.snapshots import read_scalars
-from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, FinalTraining, Key, Options, Search, key
+from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, Key, Options, Search, key
+from jahslib.studies.ax_bo_final import FinalTraining
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
 from jahslib.trials import History, Trial

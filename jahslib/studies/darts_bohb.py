@@ -67,8 +67,9 @@ def check(o: Options) -> None:
 
 
 def folder(o: Options) -> Path:
-    """Where the study's trial logs and checkpoints stand."""
-    return Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
+    """Where the study's trial logs, checkpoints and final networks stand."""
+    place = Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
+    return place / o.name if o.name else place
 
 
 # Cells --------------------------------------------------------------------------------------------------------------
@@ -289,11 +290,20 @@ def finished(o: Options, cells: Mapping[int, Trial], histories: Mapping[str, His
     return found
 
 
+def models(o: Options, s: Search) -> Path:
+    """The folder of a search's final networks; another incumbent has another."""
+    digest = spaces.digest(s.incumbent.configuration)
+    return folder(o) / "models" / f"{s.method}-{s.problem.data}-seed{s.seed}-{digest}"
+
+
 def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], list[Trial]]:
-    """Train each incumbent anew on the training images and measure it on the test split, by (method, seed)."""
+    """Train each incumbent anew on the training images and measure it on the test split, by (method, seed).
+
+    What is trained is kept in `models(o, s)`, to be loaded by `stack_training.load_stack`.
+    """
     runs = {}
     for s in found:
-        task, name = replace(s.problem, split="test"), f"{s.method}-{o.dataset}-seed{s.seed}"
+        task, name = replace(s.problem, split="test", keep=models(o, s)), f"{s.method}-{o.dataset}-seed{s.seed}"
         runs[s.method, s.seed] = retraining(
             s,
             task,

@@ -33,7 +33,8 @@ class Options(RunOptions):
     `n_test`: architectures to predict, at most a third of what there is. `search_logs`: learn from study 03's trials
     (those missing are trained first); `rs_only`: of its random searches only. `random_trials`: random architectures
     trained beside them. `tables`: NAS-Bench-201 data sets. `log`: predict the logarithm of the error. `objective`,
-    `search_space`, `max_epochs`, `batch_size`, `training`: as in study 03.
+    `search_space`, `max_epochs`, `batch_size`, `training`: as in study 03. `working_directory`: as there, and so where
+    its trials are read; what is made here stands below it, in a folder of this study's name.
     """
 
     seeds: tuple[int, ...]
@@ -51,6 +52,7 @@ class Options(RunOptions):
     batch_size: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
     random_seed: int = 0
+    working_directory: str | None = None
 
     def __post_init__(self):
         refuse_unknown("surrogate_model", self.surrogate_model, MODELS)
@@ -134,7 +136,8 @@ def check(o: Options) -> None:
 
 def searched(o: Options) -> grammar_search.Options:
     """Study 03's options, in the same profile, for one objective and space."""
-    given = {name: getattr(o, name) for name in ("objective", "search_space", "max_epochs", "batch_size", "device")}
+    shared = ("objective", "search_space", "max_epochs", "batch_size", "device", "working_directory")
+    given = {name: getattr(o, name) for name in shared}
     searchers = {"searcher": ("random_search",)} if o.rs_only else {}
     return grammar_search.options(profile=o.profile, **searchers, **given, training=o.training or None)
 
@@ -145,8 +148,10 @@ def problem(o: Options) -> nb201.NB201:
 
 
 def folder(o: Options) -> Path:
-    """Where the study's results stand."""
-    return paths.results(o.profile, NOTEBOOK)
+    """Where the study's trial logs stand."""
+    return (
+        Path(o.working_directory).absolute() / NOTEBOOK if o.working_directory else paths.results(o.profile, NOTEBOOK)
+    )
 
 
 def training_runs(o: Options) -> Iterator[Run]:

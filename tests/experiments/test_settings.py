@@ -73,6 +73,9 @@ def test_defaults_that_can_change_are_each_settings_own():
         ({"trace_every": 3}, "parameter 'trace_every' is unknown"),  # a field that the notebook sets itself
         ({"epochs": "x"}, r"epochs: 'x' \(str\); give a valid integer"),
         ({"epochs": 2.5}, r"epochs: 2.5 \(float\); give a valid integer"),
+        ({"epochs": True}, "epochs: True is a flag"),
+        ({"limit": False}, "limit: False is a flag"),
+        ({"data_dir": "/nowhere"}, "data_dir: no folder /nowhere"),
         ({"kind": "odd"}, r"kind: 'odd' \(str\); give 'plain' or 'fancy'"),
         ({"limit": float("nan")}, 'limit: nan; give finite numbers .or "none" for no limit'),
         ({"limit": "nan"}, 'limit: .nan.*give a finite number .or "none"'),
