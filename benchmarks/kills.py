@@ -10,7 +10,8 @@ begun anew. After its kills the same command runs to its end. Held against an un
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
 - the tables are the same, but for columns of times; with two workers decisions rest on which trial ended first, which
   no run repeats, so that there tables may differ;
-- each logged decision is made once more from what was logged before it (`jahslib.replay`), as an undisturbed run would
+- each logged decision is made once more from what was logged before it (`jahslib.search.replay`), as an undisturbed run
+would
   have made it.
 
 FOLDER keeps the notebooks that are finished, which are not done again; so calls may share the work.
@@ -34,7 +35,7 @@ import psutil
 
 from jahslib import studies
 from jahslib.paths import ROOT, write
-from jahslib.replay import replay
+from jahslib.search.replay import replay
 
 TABLE = Path(__file__).with_suffix(".md")
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))

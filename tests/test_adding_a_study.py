@@ -46,7 +46,7 @@ def tree(tmp_path_factory):
 
 def run(tree, out, *argv):
     env = os.environ | {"PYTHONPATH": str(tree), "JAHSLIB_RESULTS": str(out), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "jahslib.runner", "--device", "cpu", *argv]
+    command = [sys.executable, "-P", "-m", "jahslib", "run", "--device", "cpu", *argv]
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 

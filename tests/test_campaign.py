@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.campaign import entries, running
 from benchmarks.campaign.running import Entry
-from jahslib import triallog
+from jahslib.search import triallog
 from jahslib.paths import ROOT
 from jahslib.studies import constrained_ea, growing_thresholds
 from tests.conftest import decisions
@@ -131,7 +131,7 @@ class TestRunningOn:
         running.show(listed)
         assert "0 of 2 done; 0.0 hours spent" in capsys.readouterr().out
         assert running.run_on(listed) == 0
-        monkeypatch.setattr("jahslib.studies.runs.search", None)
+        monkeypatch.setattr("jahslib.search.runs.search", None)
         assert running.run_on(listed) == 0
         running.show(listed)
         assert "2 of 2 done" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from jahslib import released
+from jahslib.reporting import trials_table
 from jahslib.paths import ROOT
 
 TEXT = (ROOT / "docs" / "checklist.md").read_text()
@@ -30,4 +30,4 @@ def test_all_items_are_answered():
 
 def test_the_hours_are_those_of_the_released_trials():
     (hours,) = re.findall(r"took about (\d+) hours of one CPU core", TEXT)
-    assert released.load(ROOT / "results" / "trials.csv.gz").seconds.sum() / 3600 == pytest.approx(int(hours), abs=0.6)
+    assert trials_table.load(ROOT / "results" / "trials.csv.gz").seconds.sum() / 3600 == pytest.approx(int(hours), abs=0.6)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from jahslib import reported, triallog
+from jahslib.analysis import reported
+from jahslib.search import triallog
 from jahslib.paths import ROOT
 from tests.test_readme import record, table
 

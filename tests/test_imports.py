@@ -50,7 +50,7 @@ def test_imports_go_with_the_arrows(part):
 def test_an_import_of_any_form_is_seen(tmp_path):
     file = tmp_path / "a.py"
     file.write_text(
-        "from jahslib import search, spaces\nimport jahslib.data, os\n\n"
-        "def f():\n    from jahslib.problems.nb201 import NB201\n"
+        "from jahslib.search import search; from jahslib.spaces import configurations as spaces\nimport jahslib.data.registry, os\n\n"
+        "def f():\n    from jahslib.problems.grammar_networks import NB201\n"
     )
     assert imported(file) == {"search", "spaces", "data", "problems"}

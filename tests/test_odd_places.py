@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from jahslib import spaces, triallog
+from jahslib.spaces import configurations as spaces
+from jahslib.search import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search

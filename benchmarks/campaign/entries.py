@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.campaign.running import Entry, finished
 from jahslib.experiments.notebook import experiment
-from jahslib.problem import Configuration
+from jahslib.core.trials import Configuration
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
 from jahslib.studies import constrained_ea, growing_thresholds
-from jahslib.studies.runs import Run
+from jahslib.search.runs import Run
 
 # Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md).
 SWEEP_HOURS = {

@@ -8,9 +8,9 @@ import pandas as pd
 
 from jahslib.analysis.text import pm
 from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
-from jahslib.studies.runs import AnySearch
-from jahslib.studies.tables import layer_traces, mean_of
-from jahslib.trials import Trial
+from jahslib.search.runs import AnySearch
+from jahslib.analysis.tables import layer_traces, mean_of
+from jahslib.core.trials import Trial
 
 Searches = Sequence[AnySearch[GrowingConvNets]]
 

@@ -7,11 +7,12 @@ from typing import Generic, TypeVar
 
 from jahslib import paths
 from jahslib.experiments.settings import Settings
-from jahslib.optimizer import Optimizer
-from jahslib.problem import Configuration, Problem
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Problem
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.trials import Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.core.trials import Trial
 
 P = TypeVar("P", bound=Problem)
 Key = TypeVar("Key", bound=Hashable)

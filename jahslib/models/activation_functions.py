@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.grammars.terms import Term
+from jahslib.spaces.grammars.terms import Term
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
 

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from jahslib.errors import UserError
-from jahslib.grammars import examples
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.terms import Term
-from jahslib.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.terms import Term
+from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
 

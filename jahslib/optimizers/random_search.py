@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jahslib import spaces
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import History, Suggestion
+from jahslib.spaces import configurations as spaces
+from jahslib.core.optimizer import Described
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Suggestion
 
 
 @dataclass

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import spaces
+from jahslib.spaces import configurations as spaces
 from jahslib.errors import UserError
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import History, Suggestion
+from jahslib.core.optimizer import Described
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Suggestion
 
 ATTEMPTS = 1000
 

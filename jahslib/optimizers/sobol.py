@@ -12,11 +12,12 @@ from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 from scipy.stats import qmc
 
-from jahslib import spaces
+from jahslib.spaces import configurations as spaces
 from jahslib.errors import UserError
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem, Space
-from jahslib.trials import History, Suggestion
+from jahslib.core.optimizer import Described
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Problem, Space
+from jahslib.core.trials import History, Suggestion
 
 BLOCK = 64  # a power of two, as the sequence's balance needs
 ATTEMPTS = 10_000
@@ -44,7 +45,7 @@ class Sobol(Described):
         self._history, self._turn = None, 0
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.optimizer.Optimizer`: the first point that the history does not hold yet."""
+        """See `jahslib.core.optimizer.Optimizer`: the first point that the history does not hold yet."""
         if history is not self._history:
             self._history, self._turn = history, 0
         while True:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from jahslib.grammars.terms import Term
+from jahslib.spaces.grammars.terms import Term
 from jahslib.models import activation_functions
-from jahslib.problems.nb201 import CIFAR10, NB201, made
-from jahslib.training import Training
+from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.training.trainer import Training
 
 NAME = "act_cifar10"
 PROTOCOL: dict[str, Any] = CIFAR10 | {

@@ -11,12 +11,15 @@ from typing import Any, Literal
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import data, metrics
+from jahslib.data import registry
+from jahslib.training import metrics
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.problem import Configuration, Constraint, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.training import Recipe, Training
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training.metrics import scores
+from jahslib.training.trainer import Recipe, Training
 
 
 @dataclass
@@ -71,8 +74,8 @@ class ConstrainedCNN(CrossValidated):
     @property
     def leaked(self) -> torch.Tensor:
         """Mask of the test images that are exact copies of training images."""
-        test = data.load(self.data, "test")
-        return data.duplicates_of(data.load(self.data), test)[test.labels.argsort(stable=True)]
+        test = registry.load(self.data, "test")
+        return registry.duplicates_of(registry.load(self.data), test)[test.labels.argsort(stable=True)]
 
     def training(self, job: Job, train: Images) -> Training:
         c = job.configuration

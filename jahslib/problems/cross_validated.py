@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from sklearn.model_selection import StratifiedKFold
 
-from jahslib import data, metrics
+from jahslib.data import registry
+from jahslib.training import metrics
 from jahslib.errors import UserError
-from jahslib.problem import Fidelity, Job, Outcome, Problem
-from jahslib.training import Diverged, Training
+from jahslib.core.problem import Fidelity, Job, Outcome, Problem
+from jahslib.training.trainer import Diverged, Training
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
@@ -20,7 +21,7 @@ class CrossValidated(Problem):
     """Subclasses say what is trained (`training`) and what is measured (`measure`).
 
     Args:
-        data: name of a data set for `jahslib.data.load`.
+        data: name of a data set for `jahslib.data.registry.load`.
         seed: of the stratified folds.
         split: "validation" trains on the other folds and measures on each; "test" trains on the whole training split.
         folds, folds_used: cross-validation and how many of its folds a trial trains.
@@ -63,9 +64,9 @@ class CrossValidated(Problem):
 
     def check(self) -> None:
         """Load the data. Raises `UserError` where they are missing."""
-        data.load(self.data)
+        registry.load(self.data)
         if self.split == "test":
-            data.load(self.data, "test")
+            registry.load(self.data, "test")
 
     @abstractmethod
     def training(self, job: Job, train: Images) -> Training:
@@ -93,25 +94,25 @@ class CrossValidated(Problem):
 
     def describe(self) -> dict[str, Any]:
         options = {k: v for k, v in asdict(self).items() if k != "device"}
-        return super().describe() | options | {"digest": data.load(self.data).digest()}
+        return super().describe() | options | {"digest": registry.load(self.data).digest()}
 
     @property
     def classes(self) -> int:
         """Classes of the data."""
-        return data.load(self.data).classes
+        return registry.load(self.data).classes
 
     @property
     def shape(self) -> dict[str, Any]:
-        """See `jahslib.data.Dataset.shape`."""
-        return data.load(self.data).shape
+        """See `jahslib.data.registry.Dataset.shape`."""
+        return registry.load(self.data).shape
 
     @property
     def training_images(self) -> Images:
         """The training split, or its part, in the data set's order or sorted by class."""
-        loaded = data.load(self.data)
+        loaded = registry.load(self.data)
         order = loaded.labels.argsort(stable=True)
         if self.per_class is not None:
-            order = order[data.rank_in_class(loaded.labels)[order] < self.per_class]
+            order = order[registry.rank_in_class(loaded.labels)[order] < self.per_class]
         if not self.sorted_by_class:
             order = order.sort().values
         return loaded.images[order], loaded.labels[order]
@@ -119,7 +120,7 @@ class CrossValidated(Problem):
     @property
     def test_images(self) -> Images:
         """The whole test split, in the same order."""
-        loaded = data.load(self.data, "test")
+        loaded = registry.load(self.data, "test")
         if not self.sorted_by_class:
             return loaded.images, loaded.labels
         order = loaded.labels.argsort(stable=True)

@@ -16,11 +16,13 @@ from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
 from torch import nn
 
 from jahslib.errors import UserError
-from jahslib.models.growing_convnet import BatchNormKind, GrowingConvNet
-from jahslib.models.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.problem import Configuration, Constraint, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.training import Recipe, Training
+from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
+from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training.metrics import scores
+from jahslib.training.trainer import Recipe, Training
 
 Searched = Literal["joint", "north", "static", "hyperparameters", "architecture"]
 SEARCHED: tuple[Searched, ...] = ("joint", "north", "static", "hyperparameters", "architecture")
@@ -120,8 +122,8 @@ class GrowingConvNets(CrossValidated):
         searched: which `space`.
         max_params: limit on weights and biases (batch normalisation not counted); None leaves it out.
         initial_width: neurons in each layer of a growing network to begin with.
-        rule: options of `jahslib.models.neurogenesis.GrowthRule` but the thresholds and `max_params`.
-        batch_norm: see `jahslib.models.growing_convnet.GrowingConvNet`.
+        rule: options of `jahslib.models.growing.neurogenesis.GrowthRule` but the thresholds and `max_params`.
+        batch_norm: see `jahslib.models.growing.convnet.GrowingConvNet`.
         trace_every: log ranks and widths of every so many steps, with the batch's loss and accuracy; 0 logs none.
     """
 

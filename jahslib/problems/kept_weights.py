@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jahslib import checkpoints
+from jahslib.training import checkpoints
 from jahslib.errors import UserError
-from jahslib.problem import Job, Outcome
+from jahslib.core.problem import Job, Outcome
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 
 

@@ -18,13 +18,14 @@ from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
 from jahslib.errors import UserError
-from jahslib.grammars import examples, gp
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import joint_kernel
-from jahslib.grammars.nasbot import NasbotKernel
-from jahslib.grammars.terms import Term
-from jahslib.grammars.wl import TermTable, folding_levels
-from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.spaces.grammars import examples
+from jahslib.surrogates import gp
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.surrogates.kernels import joint_kernel
+from jahslib.surrogates.nasbot import NasbotKernel
+from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates.wl import TermTable, folding_levels
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
 METRICS = ("kendall", "spearman", "pearson", "nll")

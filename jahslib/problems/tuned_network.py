@@ -18,10 +18,12 @@ from torch import nn
 
 from jahslib.errors import UserError
 from jahslib.models import image_nets
-from jahslib.problem import Configuration, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.schedules import SCHEDULES
-from jahslib.training import Recipe, Training
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Job, Objective
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training.metrics import scores
+from jahslib.training.schedules import SCHEDULES
+from jahslib.training.trainer import Recipe, Training
 
 # The original's ranges, name -> (lower, upper, logarithmic), but for momentum: its upper bound of 1 never converges.
 REPORTED = {"lr": (1e-4, 1.0, True), "momentum": (0.0, 0.999, False), "weight_decay": (1e-6, 1e-4, False)}

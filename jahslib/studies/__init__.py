@@ -35,7 +35,7 @@ def check(notebook: str | Path, parameters: dict[str, Any]) -> None:
 
 
 def searches(notebook: str, parameters: dict[str, Any]) -> list[Any]:
-    """A notebook's searches as they would be run (`jahslib.studies.runs.Run`), in the order of their logs' names.
+    """A notebook's searches as they would be run (`jahslib.search.runs.Run`), in the order of their logs' names.
 
     Studies that search nothing, or train what another one found, have none. What a search needs of an earlier step
     (study 05's cells) is read from that step's logs.

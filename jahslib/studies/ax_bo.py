@@ -9,21 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from jahslib import cfg as cfg_layers
-from jahslib import paths, places, snapshots
+from jahslib.experiments import cfg as cfg_layers
+from jahslib import paths
+from jahslib.data import places
+from jahslib.experiments import final_training
 from jahslib.errors import UserError
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import FAST, AxBO
+from jahslib.core.optimizer import Optimizer
+from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.core.optimizer import Listed
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
-from jahslib.problem import Configuration
+from jahslib.core.trials import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_trials
+from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "06_ax_bo"
 
@@ -73,7 +76,8 @@ class Options(RunOptions):
 
     `trials`: of each search (Ax's total_trials). `extra_seeds`: how many of the seeds the two extra methods run with.
     `n_init`: Ax's trials before its model (the centre, then Sobol) and SMAC's. `early_stopping`, `initialisation`,
-    `acquisition`: see `jahslib.optimizers.ax_bo.AxBO`. `ranges`, `bounds`, `joint`, `networks`: see `TunedNetwork`.
+    `acquisition`: see `jahslib.optimizers.ax.optimizer.AxBO`. `ranges`, `bounds`, `joint`, `networks`: see
+    `TunedNetwork`.
     `lr`, `momentum`, `weight_decay`: of the final training with snapshots; where none is given, as Ax found them.
     `final_split`: "test" trains on all training images; "validation" holds a part back and measures it every
     `valid_interval` epochs.
@@ -350,10 +354,10 @@ def pre_trained(o: Options) -> tuple[Path, Configuration, int]:
         UserError: no such training or epoch, or one of another network or number of classes.
     """
     task = final_problem(o, o.data[0])
-    place = snapshots.folder(experiment_dir(o), task, {}, o.pre_trained_id or "")
-    snapshots.check(place, network=o.network, **task.shape)
+    place = final_training.folder(experiment_dir(o), task, {}, o.pre_trained_id or "")
+    final_training.check(place, network=o.network, **task.shape)
     if o.pre_trained_epoch is not None:
-        snapshots.path(place, o.pre_trained_epoch)
+        final_training.path(place, o.pre_trained_epoch)
     made = json.loads((place / "made_of.json").read_text())
     return place, made["configuration"], made["seed"]
 

@@ -1,4 +1,4 @@
-"""Study 06's final training, with the searches before it or without: `python -m jahslib.studies.ax_bo_final --help`.
+"""Study 06's final training, with the searches before it or without: `python -m jahslib final --help`.
 
 The commands `train` and `test` and their options are those of the original's scripts of these names. Beside the
 snapshots of a training stands ID_cfg.yml, every option that it depends on, which `--cfg` takes.
@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from jahslib import snapshots
-from jahslib.commands import Parser, refuse
+from jahslib.experiments import final_training
+from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
-from jahslib.problem import Configuration
+from jahslib.core.trials import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork
 from jahslib.studies.ax_bo import Options, Search, best, experiment_dir, final_problem, options, pre_trained
 
@@ -49,11 +49,11 @@ def train(o: Options, found: Sequence[Search] = ()) -> FinalTraining:
         given = {name: getattr(o, name) for name in DEFAULT if getattr(o, name) is not None}
         start = DEFAULT if given or not found else best(found, o.data[0]).incumbent.configuration
         configuration, seed = {**start, **given}, o.seeds[0]
-    id = o.pre_trained_id or snapshots.identity(configuration, seed)
+    id = o.pre_trained_id or final_training.identity(configuration, seed)
     if o.fresh and o.pre_trained_id is None:
-        shutil.rmtree(snapshots.folder(experiment_dir(o), task, configuration, id), ignore_errors=True)
+        shutil.rmtree(final_training.folder(experiment_dir(o), task, configuration, id), ignore_errors=True)
     epochs = o.max_epochs if o.final_epochs is None else o.final_epochs
-    place = snapshots.train(
+    place = final_training.train(
         task,
         configuration,
         experiment_dir=experiment_dir(o),
@@ -66,7 +66,7 @@ def train(o: Options, found: Sequence[Search] = ()) -> FinalTraining:
         tensorboard=o.tensorboard,
         cfg=resolved(o, {**configuration, "data": o.data[:1], "seeds": (seed,)}),
     )
-    return _tested(o, task, configuration, place, snapshots.epochs(place))
+    return _tested(o, task, configuration, place, final_training.epochs(place))
 
 
 def test(o: Options) -> FinalTraining:
@@ -77,7 +77,7 @@ def test(o: Options) -> FinalTraining:
     """
     place, configuration, _ = pre_trained(o)
     task = final_problem(o, o.data[0], split=o.final_split)
-    epochs = snapshots.epochs(place) if o.pre_trained_epoch is None else [o.pre_trained_epoch]
+    epochs = final_training.epochs(place) if o.pre_trained_epoch is None else [o.pre_trained_epoch]
     return _tested(o, task, configuration, place, epochs)
 
 
@@ -85,7 +85,7 @@ def _tested(
     o: Options, task: TunedNetwork, configuration: Configuration, place: Path, epochs: Sequence[int]
 ) -> FinalTraining:
     where = {"experiment_dir": experiment_dir(o), "configuration": configuration, "id": place.name}
-    return FinalTraining(place, task, configuration, {e: snapshots.test(task, epoch=e, **where) for e in epochs})
+    return FinalTraining(place, task, configuration, {e: final_training.test(task, epoch=e, **where) for e in epochs})
 
 
 def resolved(o: Options, trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 with nothing written (one line on stderr)."""
-    command = "jahslib.studies.ax_bo_final"
+    command = "jahslib final"
     parser = Parser(f"python -m {command}", description="Train a network with snapshots, or test one by id and epoch.")
     add = parser.add_argument
     add("task", choices=("train", "test"))

@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from jahslib import paths, reported, spaces
+from jahslib import paths
+from jahslib.analysis import reported
+from jahslib.spaces import configurations as spaces
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import AxBO
+from jahslib.core.optimizer import Optimizer
+from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problem import Configuration, Job
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Job
 from jahslib.problems import kept_weights
 from jahslib.problems.constrained_cnn import ConstrainedCNN, CourseExample
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "07_constrained_EA"
 
@@ -179,7 +182,7 @@ SCALED: dict[str, tuple[tuple[float, float], ...]] = {"cpu": PROFILES["cpu"]["se
 
 
 def options(**given: Any) -> Options:
-    """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
+    """Resolve notebook parameters; see `jahslib.experiments.profiles.resolve`."""
     return resolve(Options, PROFILES, given)
 
 

@@ -16,17 +16,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from jahslib import paths, spaces
+from jahslib import paths
+from jahslib.spaces import configurations as spaces
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband
-from jahslib.problem import Configuration, Job
+from jahslib.core.trials import Configuration
+from jahslib.core.problem import Job
 from jahslib.problems import kept_weights
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.studies import constrained_ea as study
 from jahslib.studies.constrained_ea import NOTEBOOK, Options, Search
-from jahslib.studies.runs import run_trials, trainings
-from jahslib.studies.tables import mean_of
-from jahslib.trials import History, Trial, key
+from jahslib.search.runs import run_trials, trainings
+from jahslib.analysis.tables import mean_of
+from jahslib.core.trials import History, Trial, key
 
 EVOLUTIONS = ("ea_hb", "ea")  # which work in steps
 
@@ -38,7 +40,7 @@ def run_configuration(o: Options) -> list[Trial]:
     there its weights are measured again instead. The limits are not asserted: the result says what they would refuse.
 
     Raises:
-        UserError: see `jahslib.spaces.read` and `kept_weights.check`; or no training succeeded.
+        UserError: see `jahslib.spaces.configurations.read` and `kept_weights.check`; or no training succeeded.
     """
     task = study.given_problem(o)
     given = spaces.read(task.space, o.configuration or "")

@@ -12,31 +12,27 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from jahslib import data, paths, spaces, triallog
-from jahslib.darts import Settings
+from jahslib.data import registry
+from jahslib import paths
+from jahslib.spaces import configurations as spaces
+from jahslib.search import triallog
+from jahslib.problems.darts.search import Settings
 from jahslib.errors import UserError
-from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
-from jahslib.optimizer import Optimizer
+from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
+from jahslib.core.optimizer import Optimizer
 from jahslib.optimizers.hyperband import checked_eta
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.core.optimizer import Listed
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problem import Configuration
-from jahslib.problems.cell_search import CellSearch, epochs_until_stop, probabilities
-from jahslib.problems.stacked_cells import Levels, StackedCells
+from jahslib.core.trials import Configuration
+from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
+from jahslib.problems.darts.stacked_cells import Levels, StackedCells
 from jahslib.search import Budget
 from jahslib.studies.darts_bohb_options import METHODS as METHODS  # the notebook's, under the study's name
-from jahslib.studies.darts_bohb_options import (
-    NOTEBOOK,
-    PROBE,
-    VARIANTS,
-    Options,
-    network,
-    read_settings,
-    settings,
-)
+from jahslib.studies.darts_bohb_options import NOTEBOOK, PROBE, VARIANTS, Options, network, read_settings, settings
 from jahslib.studies.darts_bohb_options import options as options
-from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.core.trials import History, Trial
 
 Search = AnySearch[StackedCells]
 
@@ -45,8 +41,8 @@ FINAL_SEED = 1000  # added to a search's seed for its final trainings, which see
 
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
-    loaded = data.load(o.dataset)
-    data.load(o.dataset, "test")
+    loaded = registry.load(o.dataset)
+    registry.load(o.dataset, "test")
     for name, found in (("num_classes", loaded.classes), ("num_img_channels", loaded.images.shape[1])):
         if getattr(o, name) not in (None, found):
             raise UserError(f"{name}: {getattr(o, name)}, but {o.dataset} has {found}; leave it out")

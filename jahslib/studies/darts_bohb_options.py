@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from jahslib import cfg as cfg_layers
-from jahslib import paths, places
-from jahslib.darts import Settings
+from jahslib.experiments import cfg as cfg_layers
+from jahslib import paths
+from jahslib.data import places
+from jahslib.problems.darts.search import Settings
 from jahslib.errors import UserError
-from jahslib.optimizer import checked_seed
-from jahslib.problems.stacked_cells import MOST_CELLS
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.core.optimizer import checked_seed
+from jahslib.problems.darts.stacked_cells import MOST_CELLS
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
@@ -59,11 +60,12 @@ class Options(RunOptions):
     `dataset`: "auto" is retinamnist where its file is at hand, else the stand-in retinadigits.
     `config_file`: a YAML file, or the name of one in notebooks/configs/05; it ranks above the profile and below the
     parameters given by name, and may nest its keys as the class project's files do. `search` are options of
-    `jahslib.darts.Settings`, `model` those of the supernet, each above the profile's and the file's own.
+    `jahslib.problems.darts.search.Settings`, `model` those of the supernet, each above the profile's and the file's
+    own.
     `runtime`: seconds that DARTS and the search after it may take together. `total_budget`: epochs of a search after
     DARTS; SMAC's function makes of it the number of its trials.
-    `surrogate`, `arch_images`: see `jahslib.problems.cell_search.CellSearch`. `candidates`: cells sampled a level.
-    `widths` to `max_mflops`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
+    `surrogate`, `arch_images`: see `jahslib.problems.darts.cell_search.CellSearch`. `candidates`: cells sampled a
+    level. `widths` to `max_mflops`: see `jahslib.problems.darts.stacked_cells.StackedCells`. `max_cells`: levels.
     `augment`: flip and turn the training images; None does so unless they are the stand-in's digits, one of which may
     become another.
     `probes`, `probe_epochs`, `probe`: trainings of each arm of the ablation, their epochs and configuration.

@@ -5,20 +5,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jahslib import data, paths, places
+from jahslib.data import registry, places
+from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.optimizer import Optimizer
+from jahslib.core.optimizer import Optimizer
 from jahslib.optimizers.grammar_bo import STRATEGIES, SURROGATES, GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-from jahslib.problem import Problem
-from jahslib.problems import activation_functions, darts_cells, nasbench201, nb201
-from jahslib.problems.nasbench201 import NasBench201
-from jahslib.problems.synthetic_cells import SyntheticCells
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.core.problem import Problem
+from jahslib.problems import activation_functions, grammar_networks
+from jahslib.problems.cells import darts_cells, nasbench201
+from jahslib.problems.cells.nasbench201 import NasBench201
+from jahslib.problems.cells.synthetic_cells import SyntheticCells
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run
-from jahslib.trials import History
+from jahslib.search.runs import AnySearch, Run
+from jahslib.core.trials import History
 
 NOTEBOOK = "03_grammar_search"
 
@@ -35,7 +37,7 @@ SYNTHETIC = "synthetic-cells"
 
 # Objective -> the spaces that it can be searched over.
 OBJECTIVES = {
-    **dict.fromkeys(nb201.PROTOCOLS, nb201.SPACES),
+    **dict.fromkeys(grammar_networks.PROTOCOLS, grammar_networks.SPACES),
     activation_functions.NAME: activation_functions.ActivationFunctions.spaces,
     darts_cells.NAME: darts_cells.DartsCells.spaces,
 }
@@ -62,8 +64,9 @@ class Options(RunOptions):
     (act_digits); or a mapping of objectives to such. `tables`: data sets of the NAS-Bench-201
     table (or "synthetic-cells", a made-up value over the same cells) on which the searchers are compared with
     `table_seeds` and `table_evaluations`; there the two surrogates are the same, and "gp" is run. `log`: model the
-    logarithm of the error. `training`: further options of `jahslib.problems.nb201.NB201`. An evolution of fewer than
-    three populations (`pop_size`) has one of a third of its evaluations, and tournaments of at most a third of that.
+    logarithm of the error. `training`: further options of `jahslib.problems.grammar_networks.NB201`. An evolution of
+    fewer than three populations (`pop_size`) has one of a third of its evaluations, and tournaments of at most a third
+    of that.
     `working_directory`: where logs stand (None: the profile's results); `data_path`: the folder that holds data sets.
     The rest: see `jahslib.optimizers.grammar_bo` and `regularized_evolution`.
     """
@@ -158,7 +161,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "table_seeds": tuple(range(30)),
         "table_evaluations": 100,
         "surrogate_model": SURROGATES,
-        "objective": tuple(nb201.PROTOCOLS),
+        "objective": tuple(grammar_networks.PROTOCOLS),
         "search_space": ("hierarchical", "cell-based"),
     },
 }
@@ -190,7 +193,7 @@ def options(**given: Any) -> Options:
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     for run in searches(o):
-        if isinstance(run.problem, nb201.NB201):
+        if isinstance(run.problem, grammar_networks.NB201):
             run.problem.check()
         run.check(fresh=o.fresh)
 
@@ -216,13 +219,13 @@ def spaces(o: Options, objective: str) -> list[str]:
     return [space for space in o.search_space if space in own] if len(own) > 1 else list(own)
 
 
-def problem(o: Options, objective: str, space: str) -> nb201.NB201:
+def problem(o: Options, objective: str, space: str) -> grammar_networks.NB201:
     """A problem of networks that are trained; all searches share its images."""
     own: dict[str, Any] = {"grammar": space, "searched": o.searched, "device": o.device}
     own |= {k: getattr(o, k) for k in ("max_epochs", "batch_size") if getattr(o, k) is not None}
     images = o.data.get(objective) if isinstance(o.data, dict) else o.data
     if images is not None:
-        channels = data.load(images).shape["channels"]
+        channels = registry.load(images).shape["channels"]
         own |= {"name": f"{objective.partition('_')[0]}_{images}", "data": images}
         own |= {"mean": (127.5,) * channels, "std": (63.75,) * channels}
     own |= o.training
@@ -232,7 +235,7 @@ def problem(o: Options, objective: str, space: str) -> nb201.NB201:
         case darts_cells.NAME:
             return darts_cells.problem(**own)
         case _:
-            return nb201.problem(objective, **own)
+            return grammar_networks.problem(objective, **own)
 
 
 def optimizer(o: Options, method: str, task: Problem, seed: int, evaluations: int) -> Optimizer:

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from jahslib.comparison import paired_bootstrap, signed_rank
-from jahslib.grammars import examples
-from jahslib.grammars.space import GrammarSpace
+from jahslib.analysis.statistics import paired_bootstrap, signed_rank
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.optimizers.grammar_bo import SURROGATES
-from jahslib.problems.nb201 import NB201
-from jahslib.report import Report
+from jahslib.problems.grammar_networks import NB201
+from jahslib.reporting.report import Report
 from jahslib.studies.claims import record_left_out
 from jahslib.studies.grammar_search import METHODS, PROFILES, Options, Search, table_problem
-from jahslib.studies.tables import choosing, course, mean_epochs, pm, ranked
+from jahslib.analysis.tables import choosing, course, mean_epochs, pm, ranked
 
 METRICS = ("val_error", "test_error")
 

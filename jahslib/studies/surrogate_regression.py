@@ -10,15 +10,17 @@ import numpy as np
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.optimizer import checked_seed
-from jahslib.optimizers.random_search import Listed, RandomSearch
-from jahslib.problems import nasbench201, nb201
+from jahslib.core.optimizer import checked_seed
+from jahslib.core.optimizer import Listed
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.problems.cells import nasbench201
+from jahslib.problems import grammar_networks
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.studies import grammar_search
-from jahslib.studies.runs import AnySearch, Run
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run
+from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "04_surrogate_regression"
 
@@ -57,8 +59,8 @@ class Options(RunOptions):
     def __post_init__(self):
         refuse_unknown("surrogate_model", self.surrogate_model, MODELS)
         refuse_unknown("tables", self.tables, nasbench201.DATA)
-        refuse_unknown("objective", [self.objective], nb201.PROTOCOLS)
-        refuse_unknown("search_space", [self.search_space], nb201.SPACES)
+        refuse_unknown("objective", [self.objective], grammar_networks.PROTOCOLS)
+        refuse_unknown("search_space", [self.search_space], grammar_networks.SPACES)
         refuse_empty(self, "seeds", "n_train", "surrogate_model")
         if min(self.n_train) < 2 or self.n_test < 2 or self.random_trials < 0:
             raise UserError("n_train, n_test: give at least 2; random_trials: at least 0")
@@ -142,7 +144,7 @@ def searched(o: Options) -> grammar_search.Options:
     return grammar_search.options(profile=o.profile, **searchers, **given, training=o.training or None)
 
 
-def problem(o: Options) -> nb201.NB201:
+def problem(o: Options) -> grammar_networks.NB201:
     """What the networks that are learnt from were trained on: study 03's problem."""
     return grammar_search.problem(searched(o), o.objective, o.search_space)
 

@@ -1,6 +1,6 @@
 """The incumbent over what a search has spent."""
 
-from jahslib.studies.tables import incumbent_curves
+from jahslib.analysis.tables import incumbent_curves
 from tests.analysis.conftest import search
 
 

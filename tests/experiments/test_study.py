@@ -4,12 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from jahslib import triallog
+from jahslib.search import triallog
 from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.core.optimizer import Listed
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.sobol import Sobol
-from jahslib.search import Budget, fingerprint
+from jahslib.search import Budget
+from jahslib.search.search import fingerprint
 from tests.conftest import PRECISION, Toy, tiny_space
 
 METHODS = {"rs": Method("random", Toy(high=3), RandomSearch), "sobol": Method("Sobol", Toy(high=3), Sobol)}

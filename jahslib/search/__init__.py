@@ -1,0 +1,1 @@
+"""The one search loop, its trial log, its workers, and how far it is."""

@@ -1,0 +1,1 @@
+"""Models of a value over architecture terms: kernels and Gaussian processes."""
