@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from jahslib.spaces import configurations as spaces
-from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.core.problem import Job, Problem
-from jahslib.problems.lcbench import LCBench
 from jahslib.core.trials import History, Trial
+from jahslib.optimizers.ax.optimizer import AxBO
+from jahslib.problems.lcbench import LCBench
+from jahslib.spaces import configurations as spaces
 
 TABLE = Path(__file__).with_suffix(".md")
 TRIALS, SEEDS, WANTED, RANDOM = 40, 10, 0.4, 2000

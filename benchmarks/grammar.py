@@ -24,13 +24,13 @@ import seaborn as sns
 import torch
 
 from jahslib.figures import panels
-from jahslib.spaces.grammars import evolve, examples
-from jahslib.surrogates import gp
 from jahslib.optimizers import acquisition_pool
+from jahslib.spaces.grammars import evolve, examples
 from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.surrogates.kernels import WLKernel
 from jahslib.spaces.grammars.space import GrammarSpace, Point
 from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import gp
+from jahslib.surrogates.kernels import WLKernel
 from jahslib.surrogates.wl import TermTable
 
 TABLE, FIGURE = Path(__file__).with_suffix(".md"), Path(__file__).with_suffix(".png")
@@ -87,7 +87,9 @@ def proposal(grammar: Grammar, terms: list[Term], y: np.ndarray, rng: np.random.
         lambda points: surrogate.log_expected_improvement([p.term for p in points]), {Point(t) for t in terms}
     )
     parents = [Point(terms[i]) for i in np.argsort(y)[:10]]
-    acquisition_pool.evolved(GrammarSpace(grammar), parents, scored, rng, size=POOL, generations=(GENERATIONS, GENERATIONS))
+    acquisition_pool.evolved(
+        GrammarSpace(grammar), parents, scored, rng, size=POOL, generations=(GENERATIONS, GENERATIONS)
+    )
     return scored.best
 
 

@@ -26,9 +26,9 @@ from ConfigSpace import (
 )
 from ConfigSpace.hyperparameters import CategoricalHyperparameter
 
-from jahslib.spaces import configurations as spaces
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.spaces import configurations as spaces
 
 POINTS = 2000
 

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jahslib.problems.darts.search import Darts, Settings
-from jahslib.training.losses import class_weights, focal_loss
 from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.search import Darts, Settings
 from jahslib.problems.darts.skip_prevention import surrogate_fraction
+from jahslib.training.losses import class_weights, focal_loss
 from jahslib.training.trainer import generators
 
 TABLE = Path(__file__).with_suffix(".md")

@@ -31,8 +31,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 from jahslib.data import archives
-from jahslib.training import metrics
 from jahslib.models import flower_cnn, layers
+from jahslib.training import metrics
 from jahslib.training.trainer import Recipe, Training, generators
 
 TABLE = Path(__file__).with_suffix(".md")

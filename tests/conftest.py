@@ -18,9 +18,9 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from jahslib.data import archives, registry, places
-from jahslib.errors import UserError
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.data import archives, places, registry
+from jahslib.errors import UserError
 
 # Networks this small gain nothing from a second thread and lose much where tests run side by side.
 torch.set_num_threads(1)

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.campaign import entries, running
 from benchmarks.campaign.running import Entry
-from jahslib.search import triallog
 from jahslib.paths import ROOT
+from jahslib.search import triallog
 from jahslib.studies import constrained_ea, growing_thresholds
 from tests.conftest import decisions
 

@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from jahslib import studies
-from jahslib.search import triallog
-from jahslib.errors import UserError
-from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Outcome
-from jahslib.search import Budget, search
-from jahslib.search.runs import Run
 from jahslib.core.trials import key
+from jahslib.errors import UserError
+from jahslib.optimizers.published_evolution import PublishedEvolution
+from jahslib.search import Budget, search, triallog
+from jahslib.search.runs import Run
 
 SEARCHED = ["01_growing_bohb", "03_grammar_search", "05_darts_bohb", "06_ax_bo", "07_constrained_EA", "08_head_to_head"]
 

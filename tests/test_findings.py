@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jahslib.analysis import reported
-from jahslib.search import triallog
 from jahslib.paths import ROOT
+from jahslib.search import triallog
 from tests.test_readme import record, table
 
 METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks

@@ -6,11 +6,11 @@ Entries are trainings of given networks, which no change of an optimizer can tou
 from collections.abc import Callable, Iterator
 
 from benchmarks.campaign.running import Entry, finished
-from jahslib.experiments.notebook import experiment
 from jahslib.core.trials import Configuration
+from jahslib.experiments.notebook import experiment
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
-from jahslib.studies import constrained_ea, growing_thresholds
 from jahslib.search.runs import Run
+from jahslib.studies import constrained_ea, growing_thresholds
 
 # Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md).
 SWEEP_HOURS = {

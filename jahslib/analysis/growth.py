@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jahslib.analysis.tables import layer_traces, mean_of
 from jahslib.analysis.text import pm
+from jahslib.core.trials import Trial
 from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
 from jahslib.search.runs import AnySearch
-from jahslib.analysis.tables import layer_traces, mean_of
-from jahslib.core.trials import Trial
 
 Searches = Sequence[AnySearch[GrowingConvNets]]
 

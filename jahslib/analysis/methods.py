@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jahslib.analysis.tables import mean_epochs, mean_of, model_share, ranked
 from jahslib.analysis.text import pm
 from jahslib.search.runs import AnySearch
-from jahslib.analysis.tables import mean_epochs, mean_of, model_share, ranked
 
 
 def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from jahslib.analysis.text import pm
-from jahslib.search.runs import AnySearch
 from jahslib.core.trials import History, Trial, origins
+from jahslib.search.runs import AnySearch
 
 
 def mean_of(trials: Sequence[Trial], metric: str) -> float:

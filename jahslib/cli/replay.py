@@ -4,7 +4,6 @@ Prints a line a trial log: that all decisions were repeated, or the first that w
 from its log whatever this says (see `jahslib.search.replay`).
 """
 
-import sys
 import time
 
 import yaml
@@ -18,7 +17,7 @@ from jahslib.search.replay import replay
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data."""
-    parser = Parser("replay", description=__doc__)
+    parser = Parser("python -m jahslib replay", description=__doc__)
     parser.add_argument("notebook", choices=notebooks())
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
@@ -42,9 +41,5 @@ def main(arguments: list[str] | None = None) -> int:
                 "--log or --profile, or run the notebook first"
             )
     except UserError as error:
-        return refuse("replay", error)
+        return refuse("jahslib replay", error)
     return int(differing > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -350,7 +350,3 @@ def main(argv: list[str] | None = None, notebooks: Path = ROOT / "notebooks") ->
     except KeyboardInterrupt:
         print("\nrun_all.sh: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,14 +7,14 @@ optimizer is told the logged one and goes on from there.
 
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
 
-from jahslib.errors import UserError
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Asked, History, Suggestion, Trial
+from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
+from jahslib.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -144,3 +144,18 @@ class Replayed(Described, ABC):
             self._restart(self._history)
             return False
         return True
+
+
+@dataclass
+class Listed(Described):
+    """Proposes the given configurations in turn, at the highest fidelity: for grids, defaults and retrained winners."""
+
+    problem: Problem
+    seed: int
+    configurations: list[Configuration]
+
+    def ask(self, history: History) -> Suggestion | None:
+        turn = len(history.suggestions)
+        if turn >= len(self.configurations):
+            return None
+        return Suggestion(self.configurations[turn], self.problem.fidelity.high)

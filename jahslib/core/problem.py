@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from jahslib.errors import UserError
 from jahslib.core.trials import Configuration, Trial, key, mean_of
+from jahslib.errors import UserError
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace  # takes seconds, which a search of another space need not wait

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from jahslib.data import archives
-from jahslib.errors import UserError
 from jahslib.data.places import located, obtain, replacing
+from jahslib.errors import UserError
 
 Read = tuple[np.ndarray, np.ndarray | Sequence[int], int, str]
 

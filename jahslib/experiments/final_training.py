@@ -21,15 +21,15 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from jahslib.training import checkpoints
-from jahslib.data import registry
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Job
-from jahslib.training.metrics import scores
+from jahslib.core.trials import Configuration
+from jahslib.data import registry
+from jahslib.errors import UserError
 from jahslib.problems.tuned_network import TunedNetwork
+from jahslib.spaces import configurations as spaces
+from jahslib.training import checkpoints
+from jahslib.training.metrics import scores
 from jahslib.training.trainer import Training
 
 Scalars = list[dict[str, float]]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
-from jahslib.experiments import cfg
-from jahslib.errors import UserError
-from jahslib.experiments.settings import found_device
 from jahslib.core.optimizer import checked_seed
+from jahslib.errors import UserError
+from jahslib.experiments import cfg
+from jahslib.experiments.settings import found_device
 
 PROFILES = ("smoke", "cpu", "paper")
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
+from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.core.optimizer import SEEDS
 
 Value = TypeVar("Value")
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from jahslib import paths
-from jahslib.experiments.settings import Settings
 from jahslib.core.optimizer import Optimizer
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Trial
+from jahslib.experiments.settings import Settings
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.core.trials import Trial
 
 P = TypeVar("P", bound=Problem)
 Key = TypeVar("Key", bound=Hashable)

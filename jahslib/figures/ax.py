@@ -18,10 +18,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from jahslib.core.problem import Problem
+from jahslib.figures.panels import COLOURS, WIDTH
 from jahslib.optimizers.ax import analyses as ax_analyses
 from jahslib.optimizers.ax.analyses import Analyses
-from jahslib.figures.panels import COLOURS, WIDTH
-from jahslib.core.problem import Problem
 
 if TYPE_CHECKING:
     from ax.api.client import Client

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
-from jahslib.models.darts.cell import BRANCHES, KERNELS, OPERATIONS, CellOperations
 from jahslib.figures.panels import COLOURS, DASHES, WIDTH
+from jahslib.models.darts.cell import BRANCHES, KERNELS, OPERATIONS, CellOperations
 
 OPERATION_COLOURS = dict(zip(OPERATIONS, (COLOURS[1], "#888888", COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
 # Node -> where it stands: columns by distance from the input, rows by branch.

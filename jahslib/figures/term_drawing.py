@@ -20,9 +20,9 @@ from matplotlib.path import Path
 from sklearn.isotonic import isotonic_regression
 
 from jahslib.errors import UserError
+from jahslib.figures.term_layout import Layout, Part, is_bend, layered, parted
 from jahslib.spaces.grammars import graphs
 from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.figures.term_layout import Layout, Part, is_bend, layered, parted
 from jahslib.spaces.grammars.terms import Term
 
 # By `layout.kind`. Okabe and Ito's colours, told apart by colour-blind readers, halfway to white so that black text

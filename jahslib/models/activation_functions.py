@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.spaces.grammars.terms import Term
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
+from jahslib.spaces.grammars.terms import Term
 
 EPSILON = 1e-6  # keeps logarithms and quotients finite at 0
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.spaces.grammars.terms import Term
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
 from jahslib.models.nb201 import ReLUConvBN
+from jahslib.spaces.grammars.terms import Term
 
 NODES = 4
 STEM = 3  # times the width

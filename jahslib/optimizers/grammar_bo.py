@@ -13,17 +13,17 @@ from typing import Literal
 
 import numpy as np
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
-from jahslib.surrogates import gp
-from jahslib.optimizers import acquisition_pool
-from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.surrogates.kernels import joint_kernel
-from jahslib.spaces.grammars.space import GrammarSpace, Point
-from jahslib.surrogates.wl import TermTable, folding_levels
 from jahslib.core.optimizer import Described
 from jahslib.core.problem import Problem
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.errors import UserError
+from jahslib.optimizers import acquisition_pool
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace, Point
+from jahslib.surrogates import gp
+from jahslib.surrogates.kernels import joint_kernel
+from jahslib.surrogates.wl import TermTable, folding_levels
 
 N_BEST = 10
 SURROGATES, STRATEGIES = ("gp_hierarchical", "gp"), ("evolution", "mutation", "random")

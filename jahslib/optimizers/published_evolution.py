@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
 from jahslib.core.optimizer import Replayed
-from jahslib.optimizers.hyperband import Rung, plan
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Suggestion, Trial
+from jahslib.core.trials import Configuration, Suggestion, Trial
+from jahslib.errors import UserError
+from jahslib.optimizers.hyperband import Rung, plan
+from jahslib.spaces import configurations as spaces
 
 Batch = list[Suggestion]
 ATTEMPTS = 10_000

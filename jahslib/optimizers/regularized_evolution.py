@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
 from jahslib.core.optimizer import Described
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Problem
-from jahslib.core.trials import History, Suggestion
+from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
 
 ATTEMPTS = 1000
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jahslib.spaces import configurations as spaces
 from jahslib.core.optimizer import Replayed
-from jahslib.optimizers.hyperband import Brackets, Rung, brackets, checked_eta
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Suggestion, Trial
+from jahslib.core.trials import Configuration, Suggestion, Trial
+from jahslib.optimizers.hyperband import Brackets, Rung, brackets, checked_eta
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass

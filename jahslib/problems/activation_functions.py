@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from jahslib.spaces.grammars.terms import Term
 from jahslib.models import activation_functions
 from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.spaces.grammars.terms import Term
 from jahslib.training.trainer import Training
 
 NAME = "act_cifar10"

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import torch
 from ConfigSpace import ConfigurationSpace
 
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.training import metrics
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training import metrics
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
 

@@ -7,10 +7,9 @@ from typing import Any, Literal
 import torch
 from sklearn.model_selection import StratifiedKFold
 
-from jahslib.data import registry
-from jahslib.training import metrics
-from jahslib.errors import UserError
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
+from jahslib.data import registry
+from jahslib.errors import UserError
 from jahslib.training.trainer import Diverged, Training
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
@@ -186,18 +185,6 @@ class CrossValidated(Problem):
 
     def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
         return self.measure(training, training.predict(held_out[0]).cpu(), held_out[1], job)[self.curve_metric]
-
-
-def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
-    """The metrics that every classification study reports."""
-    predicted = logits.argmax(1)
-    return {
-        "top1": metrics.top_k_accuracy(logits, labels, 1),
-        "top3": metrics.top_k_accuracy(logits, labels, 3),
-        "top5": metrics.top_k_accuracy(logits, labels, 5),
-        "macro_precision": metrics.macro_precision(predicted, labels, classes),
-        "macro_f1": metrics.macro_f1(predicted, labels, classes),
-    }
 
 
 def _mean(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -17,18 +17,18 @@ from ConfigSpace import ConfigurationSpace, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jahslib.training import augment, metrics
+from jahslib.core.problem import Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.models import nb201
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.tuned_network import check_setting
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
-from jahslib.models import nb201
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images
-from jahslib.problems.tuned_network import check_setting
+from jahslib.training import augment, metrics
 from jahslib.training.trainer import Recipe, Training
 
 SPACES = ("hierarchical", "cell-based", "shared")

@@ -15,11 +15,11 @@ import torch
 from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
 from torch import nn
 
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jahslib.training import checkpoints
-from jahslib.errors import UserError
 from jahslib.core.problem import Job, Outcome
+from jahslib.errors import UserError
 from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.training import checkpoints
 
 
 def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace, Float, Integer
 
-from jahslib.data import archives, places
-from jahslib.errors import UserError
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Configuration
+from jahslib.data import archives, places
+from jahslib.errors import UserError
 
 FILE = "lcbench/model.onnx"
 SHA256 = "b45c0d85ae39abf8820c8bea5ac82f415763afcbaf3b725e36af452b09cb6dcd"

@@ -20,12 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.errors import UserError
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Job, Outcome, Problem
-from jahslib.core.trials import Trial
+from jahslib.core.trials import Configuration, Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import examples
-from jahslib.surrogates import gp
 from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import gp
 from jahslib.surrogates.kernels import joint_kernel
 from jahslib.surrogates.nasbot import NasbotKernel
-from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates.wl import TermTable, folding_levels
-from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
 METRICS = ("kendall", "spearman", "pearson", "nll")

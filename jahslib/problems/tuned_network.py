@@ -16,10 +16,10 @@ import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from torch import nn
 
+from jahslib.core.problem import Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.models import image_nets
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Job, Objective
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.training.metrics import scores
 from jahslib.training.schedules import SCHEDULES

@@ -13,8 +13,7 @@ import importlib
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,11 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.cli.commands import Parser, refuse
-from jahslib.errors import UserError
 from jahslib.core.problem import Constraint, Objective
 from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+from jahslib.spaces import configurations as spaces
 
 JOURNAL = "optuna.journal"
 
@@ -279,24 +277,3 @@ def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, 
     if not found:
         raise UserError("exports: no trial log given")
     return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 with nothing written (one line on stderr)."""
-    parser = Parser("python -m jahslib export", description="Export trial logs to a dashboard.")
-    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a trial log, results/*/*/logs/*.jsonl")
-    parser.add_argument("--to", choices=("deepcave", "optuna"), required=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="receives runs, or the journal")
-    try:
-        args = parser.parse_args(argv)
-        if args.to == "deepcave":
-            print(*to_deepcave(args.logs, args.out), sep="\n")
-        else:
-            print(to_optuna(args.logs, args.out))
-    except (UserError, OSError) as error:
-        return refuse("jahslib export", error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

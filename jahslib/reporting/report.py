@@ -17,10 +17,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jahslib import paths
-from jahslib.search import triallog
 from jahslib.analysis.text import pm
-from jahslib.errors import UserError
 from jahslib.core.trials import Configuration
+from jahslib.errors import UserError
+from jahslib.search import triallog
 
 if TYPE_CHECKING:
     from jahslib.experiments.study import Study

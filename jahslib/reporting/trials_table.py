@@ -10,17 +10,15 @@ column holds. Left out are the curves and outputs, which the logs themselves kee
 import gzip
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jahslib import paths
-from jahslib.search import triallog
-from jahslib.cli.commands import Parser, refuse
-from jahslib.errors import UserError
 from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
 
 PROFILES = ("cpu", "paper")  # smoke results are not kept
 FILE = "trials.csv.gz"
@@ -129,23 +127,3 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     real = [*_REAL, *(name for name in table if str(name).startswith("metric_"))]
     types = {name: "str" for name in _TEXT} | {name: "Int64" for name in _WHOLE} | {name: "float64" for name in real}
     return table.astype({**types, "final": "bool"})
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 written, 2 nothing written (one line on stderr says why)."""
-    parser = Parser("python -m jahslib table", description="Write all trials as one table.")
-    parser.add_argument("results", nargs="?", type=Path, metavar="RESULTS", help="folder that holds cpu and paper")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {FILE} in RESULTS")
-    try:
-        args = parser.parse_args(argv)
-        trials = table(args.results)
-        file = write(trials, args.out or (args.results or paths.outputs() / "results") / FILE)
-    except (UserError, OSError) as error:
-        return refuse("jahslib table", error)
-    print(f"{len(trials):,} trials of {trials.groupby(['profile', 'study', 'log']).ngroups} logs,", end=" ")
-    print(f"{file.stat().st_size / 1e6:.2f} MB: {file}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

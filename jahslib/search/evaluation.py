@@ -12,8 +12,8 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from jahslib.errors import UserError
 from jahslib.core.problem import Job, Outcome, Problem
+from jahslib.errors import UserError
 
 # What a disk or a permission does, not the configuration that happened to be trained.
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from jahslib.errors import UserError
-from jahslib.search.evaluation import Evaluated, evaluate, reason_of
 from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Job, Problem
-from jahslib.search.triallog import TrialLog
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.errors import UserError
+from jahslib.search.evaluation import Evaluated, evaluate, reason_of
+from jahslib.search.triallog import TrialLog
 from jahslib.search.warm_start import is_copy
 
 log = logging.getLogger(__name__)

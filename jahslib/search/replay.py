@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jahslib.search import triallog
 from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.search import triallog
 from jahslib.search.warm_start import is_copy
 
 

@@ -14,18 +14,16 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.errors import UserError
-from jahslib.core.optimizer import Optimizer
-from jahslib.core.optimizer import Listed
-from jahslib.core.trials import Configuration
+from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
 from jahslib.search.watch import Watch, best, duration
-from jahslib.core.trials import History, Trial
 from jahslib.search.workers import pool
+from jahslib.spaces import configurations as spaces
 
 log = logging.getLogger(__name__)
 

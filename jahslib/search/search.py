@@ -10,14 +10,14 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from jahslib.search import provenance
-from jahslib.errors import UserError
-from jahslib.search.loop import Budget, Loop
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
+from jahslib.core.trials import History, Trial
+from jahslib.errors import UserError
+from jahslib.search import provenance
+from jahslib.search.loop import Budget, Loop
 from jahslib.search.repeats import Repeats
 from jahslib.search.triallog import TrialLog
-from jahslib.core.trials import History, Trial
 from jahslib.search.warm_start import described, renumbered
 from jahslib.search.workers import InProcess
 
@@ -62,7 +62,8 @@ def search(
             without the metrics that the problem names, or with a value beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
-    from jahslib.spaces import configurations as spaces  # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+    # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+    from jahslib.spaces import configurations as spaces
 
     refuse_incomplete(problem)
     spaces.refuse_unloggable(problem.space)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from jahslib.errors import UserError
 from jahslib.core.trials import Status, Trial
+from jahslib.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jahslib.search import triallog
-from jahslib.errors import UserError
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
 
 COPY = "copy of an earlier search"  # where a trial of the log ran
 

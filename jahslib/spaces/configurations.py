@@ -7,26 +7,28 @@ space carries nothing from one call to the next.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
-from ConfigSpace import ConfigurationSpace
+from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
     Hyperparameter,
     NumericalHyperparameter,
     OrdinalHyperparameter,
+    UniformFloatHyperparameter,
+    UniformIntegerHyperparameter,
 )
 from ConfigSpace.hyperparameters.hp_components import ROUND_PLACES
 from ConfigSpace.types import NotSet
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
-from jahslib.errors import UserError
 from jahslib.core.problem import Space
 from jahslib.core.trials import Configuration, key
+from jahslib.errors import UserError
 
 
 def plain(configuration: CSConfiguration) -> Configuration:
@@ -215,3 +217,35 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
     full = {name: values.get(name, space[name].default_value) for name in space}
     return plain(deactivate_inactive_hyperparameters(full, space))
+
+
+def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
+    """At the door of a method that divides the space's box evenly.
+
+    Raises:
+        UserError: the space is no ConfigurationSpace, has forbidden clauses, or a hyperparameter that is drawn from
+            another distribution than the uniform one.
+    """
+    refuse_others(space, method)
+    for hp in space.values():  # type: ignore[union-attr]
+        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter | Constant) and not (
+            hasattr(hp, "choices") or hasattr(hp, "sequence")
+        ):
+            raise UserError(f"{method}: cannot divide {hp}; use a uniform float or integer, categorical or ordinal")
+
+
+def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
+    """The configuration at a point of the unit cube, one coordinate in [0, 1] for each hyperparameter of the space.
+
+    Numbers are scaled linearly or logarithmically as the space has them, choices get equal shares of the interval.
+    Hyperparameters that are inactive there are left out.
+    """
+    values = {}
+    for hp, u in zip(space.values(), point, strict=True):
+        if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
+            values[hp.name] = python(hp.to_value(min(max(u, 0.0), 1.0)))
+        elif isinstance(hp, Constant):
+            values[hp.name] = hp.value
+        else:
+            values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # their vectors are indices
+    return activated(space, values)

@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from jahslib.experiments import cfg as cfg_layers
 from jahslib import paths
+from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.trials import Configuration, History, Trial
 from jahslib.data import places
-from jahslib.experiments import final_training
 from jahslib.errors import UserError
-from jahslib.core.optimizer import Optimizer
+from jahslib.experiments import cfg as cfg_layers
+from jahslib.experiments import final_training
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
-from jahslib.core.optimizer import Listed
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
-from jahslib.core.trials import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run, retraining, run_trials
-from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "06_ax_bo"
 

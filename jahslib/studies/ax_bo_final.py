@@ -5,18 +5,15 @@ snapshots of a training stands ID_cfg.yml, every option that it depends on, whic
 """
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from jahslib.experiments import final_training
-from jahslib.cli.commands import Parser, refuse
-from jahslib.errors import UserError
 from jahslib.core.trials import Configuration
+from jahslib.experiments import final_training
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork
-from jahslib.studies.ax_bo import Options, Search, best, experiment_dir, final_problem, options, pre_trained
+from jahslib.studies.ax_bo import Options, Search, best, experiment_dir, final_problem, pre_trained
 
 # Where and by whom a training is run, which is nothing of the training itself.
 _PLACES = {"profile", "note", "device", "workers", "scheduler", "fresh", "cfg", "set", "use_gpu", "gpu_id"}
@@ -99,36 +96,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 with nothing written (one line on stderr)."""
-    command = "jahslib final"
-    parser = Parser(f"python -m {command}", description="Train a network with snapshots, or test one by id and epoch.")
-    add = parser.add_argument
-    add("task", choices=("train", "test"))
-    add("-c", "--cfg", metavar="FILE", help="a YAML file of options, such as an ID_cfg.yml or one of the original's")
-    add("-s", "--set", nargs="+", metavar="KEY VALUE", help="single options, above the file: --set LR 0.01 NUM_EPOCH 5")
-    add("-d", "--dataset-dir", metavar="FOLDER", help="holds the data sets")
-    add("-e", "--experiment-dir", metavar="FOLDER", help="receives snapshots (default: in the profile's results)")
-    add("-i", "--pre-trained-id", metavar="ID", help="continue, or test, this training")
-    add("-p", "--pre-trained-epoch", type=int, metavar="EPOCH", help="from, or at, this snapshot")
-    add("-u", "--use-gpu", type=int, choices=(0, 1), help="1: train on CUDA (default: if there is one)")
-    add("-g", "--gpu-id", type=int, metavar="N")
-    add("--profile", default="smoke", help="smoke, cpu or paper, for what is not given (default: smoke)")
-    try:
-        given = vars(parser.parse_args(argv))
-        task, o = given.pop("task"), options(**given)
-        if task == "test" and o.pre_trained_id is None:
-            raise UserError("test: no --pre-trained-id; give that of a training, the name of its folder")
-        final = train(o) if task == "train" else test(o)
-    except (UserError, OSError) as error:
-        return refuse(command, error)
-    print(final.place)
-    for epoch, measured in final.tested.items():
-        print(f"epoch {epoch}: test accuracy {measured['top1']:.4f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 
 from jahslib.analysis.statistics import paired_bootstrap
+from jahslib.analysis.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
+from jahslib.core.trials import History, Trial
+from jahslib.experiments.final_training import read_scalars
 from jahslib.models import image_nets
 from jahslib.problems.tuned_network import DEFAULT, JOINT
 from jahslib.reporting.report import Report
-from jahslib.experiments.final_training import read_scalars
 from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, Key, Options, Search, key
 from jahslib.studies.ax_bo_final import FinalTraining
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
-from jahslib.analysis.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
-from jahslib.core.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from jahslib.core.trials import Trial
 from jahslib.experiments.profiles import RunOptions
 from jahslib.reporting.report import LEFT_OUT, Report
 from jahslib.search.runs import AnySearch
-from jahslib.core.trials import Trial
 
 
 def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:

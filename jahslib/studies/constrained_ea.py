@@ -9,22 +9,21 @@ import numpy as np
 
 from jahslib import paths
 from jahslib.analysis import reported
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
-from jahslib.models import flower_cnn
 from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Job
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.errors import UserError
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.models import flower_cnn
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Job
 from jahslib.problems import kept_weights
 from jahslib.problems.constrained_cnn import ConstrainedCNN, CourseExample
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.core.trials import History, Trial
+from jahslib.spaces import configurations as spaces
 
 NOTEBOOK = "07_constrained_EA"
 

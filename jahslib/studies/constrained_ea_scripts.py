@@ -17,18 +17,17 @@ import numpy as np
 import pandas as pd
 
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
+from jahslib.analysis.tables import mean_of
+from jahslib.core.problem import Job
+from jahslib.core.trials import Configuration, History, Trial, key
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Job
 from jahslib.problems import kept_weights
 from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.search.runs import run_trials, trainings
+from jahslib.spaces import configurations as spaces
 from jahslib.studies import constrained_ea as study
 from jahslib.studies.constrained_ea import NOTEBOOK, Options, Search
-from jahslib.search.runs import run_trials, trainings
-from jahslib.analysis.tables import mean_of
-from jahslib.core.trials import History, Trial, key
 
 EVOLUTIONS = ("ea_hb", "ea")  # which work in steps
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.experiments.notebook import experiment, is_described
+from jahslib.search.runs import Run, is_done, size
 from jahslib.search.watch import Watch
 from jahslib.studies import MODULES
-from jahslib.search.runs import Run, is_done, size
 
 # What studies call the runs that they know before anything was trained; each takes the options alone.
 PLANS = ("searches", "sweep", "full", "ablation", "tests")

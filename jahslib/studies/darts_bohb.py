@@ -12,27 +12,24 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from jahslib.data import registry
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.problems.darts.search import Settings
+from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
-from jahslib.core.optimizer import Optimizer
 from jahslib.optimizers.hyperband import checked_eta
-from jahslib.core.optimizer import Listed
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.core.trials import Configuration
 from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
+from jahslib.problems.darts.search import Settings
 from jahslib.problems.darts.stacked_cells import Levels, StackedCells
-from jahslib.search import Budget
+from jahslib.search import Budget, triallog
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.spaces import configurations as spaces
 from jahslib.studies.darts_bohb_options import METHODS as METHODS  # the notebook's, under the study's name
 from jahslib.studies.darts_bohb_options import NOTEBOOK, PROBE, VARIANTS, Options, network, read_settings, settings
 from jahslib.studies.darts_bohb_options import options as options
-from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.core.trials import History, Trial
 
 Search = AnySearch[StackedCells]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from jahslib.experiments import cfg as cfg_layers
 from jahslib import paths
-from jahslib.data import places
-from jahslib.problems.darts.search import Settings
-from jahslib.errors import UserError
 from jahslib.core.optimizer import checked_seed
-from jahslib.problems.darts.stacked_cells import MOST_CELLS
+from jahslib.data import places
+from jahslib.errors import UserError
+from jahslib.experiments import cfg as cfg_layers
 from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.problems.darts.search import Settings
+from jahslib.problems.darts.stacked_cells import MOST_CELLS
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"

@@ -5,22 +5,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jahslib.data import registry, places
 from jahslib import paths
-from jahslib.errors import UserError
 from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History
+from jahslib.data import places, registry
+from jahslib.errors import UserError
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.optimizers.grammar_bo import STRATEGIES, SURROGATES, GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-from jahslib.core.problem import Problem
 from jahslib.problems import activation_functions, grammar_networks
 from jahslib.problems.cells import darts_cells, nasbench201
 from jahslib.problems.cells.nasbench201 import NasBench201
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run
-from jahslib.core.trials import History
 
 NOTEBOOK = "03_grammar_search"
 

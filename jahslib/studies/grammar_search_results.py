@@ -7,14 +7,14 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from jahslib.analysis.statistics import paired_bootstrap, signed_rank
-from jahslib.spaces.grammars import examples
-from jahslib.spaces.grammars.space import GrammarSpace
+from jahslib.analysis.tables import choosing, course, mean_epochs, pm, ranked
 from jahslib.optimizers.grammar_bo import SURROGATES
 from jahslib.problems.grammar_networks import NB201
 from jahslib.reporting.report import Report
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.studies.claims import record_left_out
 from jahslib.studies.grammar_search import METHODS, PROFILES, Options, Search, table_problem
-from jahslib.analysis.tables import choosing, course, mean_epochs, pm, ranked
 
 METRICS = ("val_error", "test_error")
 

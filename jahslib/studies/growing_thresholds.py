@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
+from jahslib.core.trials import Configuration, Trial
 from jahslib.errors import UserError
-from jahslib.core.trials import Configuration
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, resolve
 from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,
@@ -17,9 +17,8 @@ from jahslib.problems.growing_convnet import (
     GrowingConvNets,
     static_configuration,
 )
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, resolve
 from jahslib.search.runs import Run, run_trials, trainings
-from jahslib.core.trials import Trial
+from jahslib.spaces import configurations as spaces
 
 NOTEBOOK = "02_growing_thresholds"
 

@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from jahslib import paths
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
-from jahslib.core.optimizer import Optimizer
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.grammar_bo import GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.core.problem import Problem
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.cell_edges import CellEdges
 from jahslib.problems.growing_convnet import GrowingConvNets
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
+from jahslib.search.runs import AnySearch, Run, retraining, run_trials
 from jahslib.studies import constrained_ea
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
-from jahslib.search.runs import AnySearch, Run, retraining, run_trials
-from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "08_head_to_head"
 

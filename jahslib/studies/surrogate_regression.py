@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 
 from jahslib import paths
-from jahslib.errors import UserError
-from jahslib.core.optimizer import checked_seed
-from jahslib.core.optimizer import Listed
-from jahslib.optimizers.random_search import RandomSearch
-from jahslib.problems.cells import nasbench201
-from jahslib.problems import grammar_networks
-from jahslib.problems.surrogate_regression import MODELS, Regression, digest
-from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
-from jahslib.search import Budget
-from jahslib.studies import grammar_search
-from jahslib.search.runs import AnySearch, Run
+from jahslib.core.optimizer import Listed, checked_seed
 from jahslib.core.trials import History, Trial
+from jahslib.errors import UserError
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.problems import grammar_networks
+from jahslib.problems.cells import nasbench201
+from jahslib.problems.surrogate_regression import MODELS, Regression, digest
+from jahslib.search import Budget
+from jahslib.search.runs import AnySearch, Run
+from jahslib.studies import grammar_search
 
 NOTEBOOK = "04_surrogate_regression"
 

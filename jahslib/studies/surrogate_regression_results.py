@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from jahslib.analysis.statistics import band, paired_bootstrap, signed_rank
+from jahslib.analysis.tables import pm
 from jahslib.figures.panels import COLOURS, DASHES, WIDTH
 from jahslib.problems.surrogate_regression import METRICS, MODELS
 from jahslib.reporting.report import Report
 from jahslib.studies.claims import record_left_out
 from jahslib.studies.surrogate_regression import PROFILES, Options, Search
-from jahslib.analysis.tables import pm
 
 LABELS = {
     "kendall": "Kendall's τ",

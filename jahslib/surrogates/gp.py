@@ -23,8 +23,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from jahslib.errors import UserError
-from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel, joint_kernel
 from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel, joint_kernel
 from jahslib.surrogates.wl import TermTable
 
 NOISE, FIRST_NOISE = (1e-5, 0.5), 1e-3  # bounds of the noise's variance, and where its fit starts

@@ -25,10 +25,10 @@ from scipy.sparse import csr_matrix, vstack
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import graphs
-from jahslib.surrogates import published_folding
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.graphs import Graph
 from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import published_folding
 
 HIERARCHICAL_LEVELS = (0, 1, 2, 3, 4)
 MAX_H = 4

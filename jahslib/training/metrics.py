@@ -58,3 +58,15 @@ def _predicted(pred: Tensor) -> Tensor:
 
 def _count(cells: Tensor, size: int) -> Tensor:
     return torch.bincount(cells, minlength=size)
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
+    """The metrics that every classification study reports."""
+    predicted = logits.argmax(1)
+    return {
+        "top1": top_k_accuracy(logits, labels, 1),
+        "top3": top_k_accuracy(logits, labels, 3),
+        "top5": top_k_accuracy(logits, labels, 5),
+        "macro_precision": macro_precision(predicted, labels, classes),
+        "macro_f1": macro_f1(predicted, labels, classes),
+    }

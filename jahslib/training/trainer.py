@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from jahslib.training import checkpoints
 from jahslib.errors import UserError
+from jahslib.training import checkpoints
 from jahslib.training.schedules import SCHEDULES, cosine
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}

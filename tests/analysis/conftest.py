@@ -1,8 +1,8 @@
 """Finished searches over growing networks, made up."""
 
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search.runs import AnySearch
-from jahslib.core.trials import History, Suggestion, Trial
 
 PROBLEM = GrowingConvNets(data="mnist5k", per_class=30, min_epochs=1, max_epochs=3, folds_used=1)
 

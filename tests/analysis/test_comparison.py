@@ -8,8 +8,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from jahslib.analysis import statistics
-from jahslib.figures import comparison
 from jahslib.errors import UserError
+from jahslib.figures import comparison
 
 
 def rng(seed=0):
@@ -148,9 +148,10 @@ class TestRanking:
     def test_the_diagram_does_not_hang_on_string_hashing(self):
         """A bar over several methods is drawn alike in every process."""
         code = (
-            "import pandas as pd; from jahslib.analysis import statistics;"
+            "import pandas as pd; from jahslib.analysis.statistics import ranking;"
+            "from jahslib.figures import comparison;"
             "costs = pd.DataFrame([[1, 2, 3, 4, 5], [2, 1, 4, 5, 3], [1, 3, 5, 2, 4]], columns=list('abcde'));"
-            "figure = comparison.critical_differences({'all': comparison.ranking(costs)}, {m: m for m in 'abcde'});"
+            "figure = comparison.critical_differences({'all': ranking(costs)}, {m: m for m in 'abcde'});"
             "print([list(map(float, line.get_xdata())) for line in figure.axes[0].lines])"
         )
         drawn = {

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from jahslib.studies import claims
 from jahslib.analysis import tables
-from jahslib.search.runs import AnySearch
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.search.runs import AnySearch
+from jahslib.studies import claims
 from tests.conftest import PRECISION, Toy
 
 

@@ -16,11 +16,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from jahslib.cli import runner
-from jahslib.search import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.paths import ROOT
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
 from jahslib.studies import cost
 from tests.conftest import Toy
 

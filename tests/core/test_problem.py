@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from jahslib.core.problem import Constraint, Fidelity, Objective
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.core.problem import Constraint, Fidelity, Objective
 from jahslib.search import Budget, search
-from jahslib.core.trials import History, Suggestion, Trial
 from tests.conftest import Toy
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib.data import archives, registry, places
 from jahslib.cli import data
+from jahslib.data import archives, places, registry
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
 

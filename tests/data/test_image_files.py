@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jahslib.data import archives, registry, image_files
+from jahslib.data import archives, image_files, registry
 from jahslib.errors import UserError
 
 # IDX --------------------------------------------------------------------------------------------------------------

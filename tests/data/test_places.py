@@ -2,7 +2,7 @@
 
 import pytest
 
-from jahslib.data import registry, places
+from jahslib.data import places, registry
 from jahslib.errors import UserError
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jahslib.experiments import cfg
 from jahslib.errors import UserError
+from jahslib.experiments import cfg
 from jahslib.experiments.profiles import RunOptions, resolve
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jahslib.experiments import final_training
 from jahslib.errors import UserError
+from jahslib.experiments import final_training
 from jahslib.problems.tuned_network import TunedNetwork
 
 SETTING = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-5}
@@ -22,7 +22,9 @@ def problem():
 @pytest.fixture
 def train(problem, tmp_path):
     def run(epochs=4, every=2, configuration=SETTING, problem=problem, **options):
-        return final_training.train(problem, configuration, experiment_dir=tmp_path, epochs=epochs, every=every, **options)
+        return final_training.train(
+            problem, configuration, experiment_dir=tmp_path, epochs=epochs, every=every, **options
+        )
 
     return run
 

@@ -4,13 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from jahslib.search import triallog
+from jahslib.core.optimizer import Listed
 from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
-from jahslib.core.optimizer import Listed
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.sobol import Sobol
-from jahslib.search import Budget
+from jahslib.search import Budget, triallog
 from jahslib.search.search import fingerprint
 from tests.conftest import PRECISION, Toy, tiny_space
 

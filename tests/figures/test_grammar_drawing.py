@@ -7,9 +7,9 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 
 from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples, graphs
 from jahslib.figures.term_drawing import draw
 from jahslib.figures.term_layout import kind
+from jahslib.spaces.grammars import examples, graphs
 
 HIERARCHICAL = examples.grammar("hierarchical")
 

@@ -39,7 +39,10 @@ class TestTraces:
         assert (a.get_color(), a.get_linestyle()) != (b.get_color(), b.get_linestyle())
 
     def test_the_band_is_one_standard_deviation_unless_another_is_given_and_one_seed_has_none(self):
-        for band, high in ((panels.deviation, 0.3 + 0.1 * 2**0.5), (lambda values: (values.min(0), values.max(0)), 0.4)):
+        for band, high in (
+            (panels.deviation, 0.3 + 0.1 * 2**0.5),
+            (lambda values: (values.min(0), values.max(0)), 0.4),
+        ):
             axis = plt.figure().subplots()
             panels.traces(axis, curves(), "epochs", "accuracy", {"a": "A", "b": "B"}, band)
             (filled,) = axis.collections

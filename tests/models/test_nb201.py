@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
+from jahslib.models import nb201
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.evolve import crossover, mutate
 from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.models import nb201
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "grammar_kernels.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "grammar_kernels.json").read_text())
 SPACES = {"fixed_1_none": "cell-based", "variable_multi_multi": "hierarchical"}
 CELLS = examples.grammar("cell-based")
 

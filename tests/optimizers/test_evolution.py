@@ -3,13 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jahslib.spaces import configurations as spaces
+from jahslib.core.problem import Constraint, Job
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband
 from jahslib.optimizers.evolution import Evolution
-from jahslib.core.problem import Constraint, Job
 from jahslib.search import Budget, search
-from jahslib.core.trials import History, Trial
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
 
 

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
 
+from jahslib.core.problem import Fidelity, Objective, Outcome, Problem
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
 from jahslib.optimizers import acquisition_pool
-from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.spaces.grammars.space import GrammarSpace, Point
 from jahslib.optimizers.grammar_bo import GrammarBO, shared_table
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-from jahslib.core.problem import Fidelity, Objective, Outcome, Problem
-from jahslib.problems.function import Function
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
+from jahslib.problems.function import Function
 from jahslib.search import Budget, search
-from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace, Point
 from tests import conftest
-from tests.optimizers import test_optimizers
 from tests.conftest import PRECISION, SIZE, decisions  # noqa: F401 (decisions: for the processes below)
+from tests.optimizers import test_optimizers
 
 GRAMMAR = Grammar(
     """
@@ -257,7 +257,9 @@ def test_evolution_ends_when_nothing_better_is_found():
         calls.append(len(points))
         return np.zeros(len(points))
 
-    acquisition_pool.evolved(CELLS, [], acquisition_pool.Scored(flat, set()), np.random.default_rng(0), size=10, generations=(7, 50))
+    acquisition_pool.evolved(
+        CELLS, [], acquisition_pool.Scored(flat, set()), np.random.default_rng(0), size=10, generations=(7, 50)
+    )
     assert len(calls) == 1 + 7
 
 

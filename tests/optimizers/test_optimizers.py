@@ -12,8 +12,7 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, ForbiddenEqualsClause
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
+from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
@@ -23,9 +22,9 @@ from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.paths import ROOT
-from jahslib.search import Budget, search
-from jahslib.core.trials import History
+from jahslib.search import Budget, search, triallog
 from jahslib.search.workers import InProcess
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, tiny_space
 
 OPTIMIZERS = {

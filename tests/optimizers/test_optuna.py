@@ -21,14 +21,13 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
+from jahslib.core.problem import Constraint, Fidelity, Objective, Outcome, Problem
+from jahslib.core.trials import History, Suggestion, Trial, key
 from jahslib.errors import UserError
 from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.successive_halving import Hyperband
-from jahslib.core.problem import Constraint, Fidelity, Objective, Outcome, Problem
-from jahslib.search import Budget, search
-from jahslib.core.trials import History, Suggestion, Trial, key
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy, decisions
 
 SAMPLERS = {

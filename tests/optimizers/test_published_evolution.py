@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from jahslib.spaces import configurations as spaces
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband
 from jahslib.optimizers.evolution import Evolution
 from jahslib.search import Budget, search
-from jahslib.core.trials import Trial
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
 
 

@@ -23,16 +23,15 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
+from jahslib.core.problem import Constraint, Fidelity, Objective, Outcome, Problem
+from jahslib.core.trials import History, Suggestion, Trial, key, origins
 from jahslib.errors import UserError
 from jahslib.optimizers.smac_bohb import SmacBohb, _order_starting_points
 from jahslib.paths import ROOT
-from jahslib.core.problem import Constraint, Fidelity, Objective, Outcome, Problem
-from jahslib.search import Budget, search
-from jahslib.core.trials import History, Suggestion, Trial, key, origins
-from tests.optimizers import test_optimizers
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, rich_space
+from tests.optimizers import test_optimizers
 
 toy = pytest.fixture(lambda: RichToy([SIZE, PRECISION]))
 budget = pytest.fixture(lambda: Budget(trials=15))

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float, Integer, Normal
 
+from jahslib.core.optimizer import Listed
+from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.optimizers.grid import even_counts, grid
-from jahslib.core.optimizer import Listed
 from jahslib.optimizers.sobol import Sobol
-from jahslib.spaces.configurations import from_unit
 from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
-from jahslib.core.trials import History
+from jahslib.spaces.configurations import from_unit
 from tests.conftest import Toy, conditional_space, tiny_space
 from tests.optimizers.test_optimizers import FORBIDDEN, TestConformance  # noqa: F401 (the class is run here with the two below)
 

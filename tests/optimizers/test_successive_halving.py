@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from jahslib.optimizers.hyperband import Brackets, plan
-from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.core.problem import Constraint
 from jahslib.core.trials import Suggestion, Trial
+from jahslib.optimizers.hyperband import Brackets, plan
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from tests.conftest import PRECISION, SIZE, Toy
 from tests.optimizers.test_evolution import follow, newcomers
 

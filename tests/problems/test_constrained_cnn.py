@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from jahslib.core.problem import Job
 from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.core.problem import Job
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 
 SMALL = {

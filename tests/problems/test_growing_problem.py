@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 
+from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Job
 from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models.growing import neurogenesis
 from jahslib.models.growing.convnet import GrowingConvNet
 from jahslib.models.growing.neurogenesis import Neurogenesis
 from jahslib.optimizers.evolution import Evolution
-from jahslib.core.optimizer import Listed
-from jahslib.core.problem import Job
 from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,

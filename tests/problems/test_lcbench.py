@@ -4,11 +4,11 @@ import sys
 import numpy as np
 import pytest
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
 from jahslib.core.problem import Constraint, Job
+from jahslib.errors import UserError
 from jahslib.problems import lcbench
 from jahslib.problems.lcbench import LCBench
+from jahslib.spaces import configurations as spaces
 
 needs_model = pytest.mark.skipif(not lcbench.at_hand(), reason="LCBench's surrogate is not at hand")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib.data import registry, places
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
 from jahslib.core.problem import Job
+from jahslib.data import places, registry
+from jahslib.errors import UserError
 from jahslib.problems import grammar_networks
 from jahslib.problems.grammar_networks import NB201, PROTOCOLS, problem
+from jahslib.spaces.grammars import examples
 
 CELL = "(CELL Cell (OPS conv1x1) (OPS zero) (OPS avg_pool) (OPS id) (OPS zero) (OPS id))"
 LAYERS = "Cell: 1-2 1-3 2-3\nS -> Cell(layer, conv3x3o, resBlock) | Cell(conv3x3, zero, id)"

@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 
 from jahslib import paths
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.spaces.grammars.space import GrammarSpace
-from jahslib.optimizers.evolution import Evolution
 from jahslib.core.optimizer import Listed
-from jahslib.optimizers.random_search import RandomSearch
 from jahslib.core.problem import Job, Outcome
+from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.problems.function import Function
 from jahslib.problems.recorded import Recorded
 from jahslib.problems.tuned_network import TunedNetwork
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 

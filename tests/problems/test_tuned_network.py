@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jahslib.core.problem import Job
 from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.search.evaluation import evaluate
-from jahslib.core.problem import Job
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting, space
+from jahslib.search.evaluation import evaluate
 
 SETTING = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-5}
 

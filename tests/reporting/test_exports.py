@@ -4,18 +4,17 @@ from datetime import datetime
 import pytest
 from ConfigSpace import Configuration, ConfigurationSpace
 
-from jahslib.reporting import exports
 from jahslib.cli import export
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.spaces.grammars.space import GrammarSpace
-from jahslib.optimizers.evolution import Evolution
 from jahslib.core.optimizer import Listed
+from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.function import Function
-from jahslib.search import Budget, search
+from jahslib.reporting import exports
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 from tests.conftest import PRECISION, SIZE, Toy, tiny_space
 
 

@@ -11,10 +11,10 @@ import pytest
 import typst
 from matplotlib.figure import Figure
 
-from jahslib.reporting import paper
 from jahslib import paths
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import notebooks
+from jahslib.reporting import paper
 from jahslib.reporting.report import Report
 from jahslib.search.triallog import TrialLog
 

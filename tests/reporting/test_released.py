@@ -6,13 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 
-from jahslib.reporting import trials_table
 from jahslib.cli import table as cli_table
-from jahslib.search import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget, search
+from jahslib.reporting import trials_table
+from jahslib.search import Budget, search, triallog
 from tests.conftest import PRECISION, SIZE, Toy
 
 

@@ -5,9 +5,8 @@ import tracemalloc
 
 import pytest
 
-from jahslib.search import triallog
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
 from jahslib.search.watch import Watch
 from tests.conftest import Toy
 

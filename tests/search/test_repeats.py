@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
-from jahslib.core.trials import key
 from tests.conftest import Toy, decisions
 
 

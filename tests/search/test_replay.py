@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from jahslib.cli.replay import main
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search.replay import replay
 from jahslib.search import Budget, search
-from jahslib.cli.replay import main
+from jahslib.search.replay import replay
 from tests.conftest import Toy, decisions
 
 

@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from jahslib.spaces import configurations as spaces
-from jahslib.optimizers.random_search import RandomSearch
 from jahslib.core.problem import Constraint
-from jahslib.search import Budget
-from jahslib.search import runs
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.search import Budget, runs
 from jahslib.search.runs import Run, run_all, run_trials
+from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy
 
 

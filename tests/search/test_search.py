@@ -16,18 +16,17 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
+from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Constraint, Objective, Outcome
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
-from jahslib.core.optimizer import Listed
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.core.problem import Constraint, Objective, Outcome
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
 from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
-from jahslib.core.trials import Trial
 from jahslib.search.workers import LocalProcesses, pool
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy, decisions
 
 

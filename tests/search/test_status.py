@@ -10,16 +10,15 @@ import time
 
 import pytest
 
-from jahslib.search import status as module
 from jahslib.cli import status as cli_status
-from jahslib.search import triallog
 from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Constraint
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.core.problem import Constraint
-from jahslib.search import Budget, search
-from jahslib.search.watch import Watch, best, duration
+from jahslib.search import Budget, search, triallog
+from jahslib.search import status as module
 from jahslib.search.status import status
+from jahslib.search.watch import Watch, best, duration
 from tests.conftest import Toy
 
 SMALL = Constraint("size", "<=", 700)

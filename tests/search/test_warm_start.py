@@ -2,14 +2,13 @@
 
 import pytest
 
-from jahslib.search import triallog
+from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.sobol import Sobol
-from jahslib.search import Budget, search
-from jahslib.core.trials import key
+from jahslib.search import Budget, search, triallog
 from jahslib.search.warm_start import is_copy, trials_of
 from tests.conftest import PRECISION, SIZE, Toy, decisions
 

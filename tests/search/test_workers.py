@@ -9,17 +9,16 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from jahslib.search import triallog
+from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
-from jahslib.search import Budget, search
-from jahslib.studies import constrained_ea
+from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import run_all
-from jahslib.core.trials import History
 from jahslib.search.workers import InProcess, pool
+from jahslib.studies import constrained_ea
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 

@@ -15,8 +15,8 @@ from ConfigSpace import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jahslib.spaces import configurations as spaces
 from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
 from tests.conftest import conditional_space
 
 SPACE = conditional_space()

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 
 from jahslib import studies
-from jahslib.search import triallog
+from jahslib.cli import final_training as cli_final_training
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.paths import ROOT
+from jahslib.search import triallog
+from jahslib.search.runs import run_all
 from jahslib.studies import ax_bo as study
 from jahslib.studies import ax_bo_final as final_training
-from jahslib.cli import final_training as cli_final_training
 from jahslib.studies import ax_bo_results as results
-from jahslib.search.runs import run_all
-from jahslib.core.trials import History, Suggestion, Trial
 from tests.conftest import decisions
 
 # Seconds a test, with every real part but Ax's model: 8 x 8 digits in a small network.

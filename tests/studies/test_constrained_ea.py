@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from jahslib import studies
-from jahslib.search import triallog
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
+from jahslib.search import triallog
+from jahslib.search.runs import run_all
 from jahslib.studies import constrained_ea as study
 from jahslib.studies import constrained_ea_results as results
-from jahslib.search.runs import run_all
-from jahslib.core.trials import History, Suggestion, Trial
 
 
 def options(**given):

@@ -4,15 +4,15 @@ import pandas as pd
 import pytest
 import torch
 
-from jahslib.data import registry
 from jahslib import paths
-from jahslib.search import triallog
-from jahslib.errors import UserError
 from jahslib.core.problem import Job
+from jahslib.data import registry
+from jahslib.errors import UserError
 from jahslib.problems import kept_weights
+from jahslib.search import triallog
+from jahslib.search.runs import run_all
 from jahslib.studies import constrained_ea as study
 from jahslib.studies import constrained_ea_scripts as scripts
-from jahslib.search.runs import run_all
 
 SMALL = {"n_conv_layers": 1, "n_channels_conv_0": 16, "n_fc_layers": 1, "n_channels_fc_0": 16, "batch_size": 64}
 

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from jahslib import studies
-from jahslib.search import triallog
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget
-from jahslib.studies import cost
+from jahslib.search import Budget, triallog
 from jahslib.search.runs import Run
+from jahslib.studies import cost
 from tests.conftest import Toy
 
 NAME = "90_toy"

@@ -14,22 +14,22 @@ import pandas as pd
 import pytest
 import torch
 
-from jahslib.figures import darts as cell_figures
-from jahslib.data import registry, image_files, places
-from jahslib.analysis import reported
-from jahslib.spaces import configurations as spaces
 from jahslib import studies
-from jahslib.problems.darts.search import Darts
+from jahslib.analysis import reported
+from jahslib.data import image_files, places, registry
 from jahslib.errors import UserError
-from jahslib.training.metrics import top_k_accuracy
+from jahslib.figures import darts as cell_figures
 from jahslib.models.darts.stacking import from_text, node_probabilities, uniform_probabilities
 from jahslib.paths import ROOT
+from jahslib.problems.darts.search import Darts
 from jahslib.problems.darts.stack_training import load_stack
 from jahslib.problems.darts.stacked_cells import StackedCells
+from jahslib.search.runs import run_all
+from jahslib.spaces import configurations as spaces
 from jahslib.studies import darts_bohb as study
 from jahslib.studies import darts_bohb_results as results
 from jahslib.studies.darts_bohb_options import CONFIGS, SOURCES
-from jahslib.search.runs import run_all
+from jahslib.training.metrics import top_k_accuracy
 
 # A second a phase, with every real part: 8 x 8 digits in small networks.
 QUICK = {

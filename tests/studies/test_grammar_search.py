@@ -5,18 +5,18 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from jahslib.data import places
 from jahslib import studies
-from jahslib.errors import UserError
 from jahslib.core.problem import Job
+from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.data import places
+from jahslib.errors import UserError
 from jahslib.problems.cells import nasbench201
-from jahslib.problems.function import Function
 from jahslib.problems.cells.synthetic_cells import NOISE, SyntheticCells
+from jahslib.problems.function import Function
 from jahslib.search import Budget, search
+from jahslib.search.runs import run_all
 from jahslib.studies import grammar_search as study
 from jahslib.studies import grammar_search_results as results
-from jahslib.search.runs import run_all
-from jahslib.core.trials import History, Suggestion, Trial
 
 
 def options(**given):

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from matplotlib.legend import Legend
 
-from jahslib.data import places
 from jahslib import studies
+from jahslib.core.trials import History, Trial
+from jahslib.data import places
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import cells, experiment, path_of, run_cell
 from jahslib.reporting.report import Report
-from jahslib.core.trials import History, Trial
 
 NOTEBOOK = "01_growing_bohb"
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jahslib.figures import panels
 from jahslib import studies
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.figures import panels
 from jahslib.problems import growing_convnet
 from jahslib.studies import growing_thresholds as study
 from jahslib.studies import growing_thresholds_results as results
-from jahslib.core.trials import Trial
 
 
 def options(**given):

@@ -6,6 +6,7 @@ import pytest
 
 from jahslib import studies
 from jahslib.analysis.statistics import Ranking
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
 from jahslib.problems.cells import nasbench201
@@ -15,7 +16,6 @@ from jahslib.reporting.report import Report
 from jahslib.studies import constrained_ea
 from jahslib.studies import head_to_head as study
 from jahslib.studies import head_to_head_results as results
-from jahslib.core.trials import History, Suggestion, Trial
 
 
 def options(**given):

@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from jahslib import studies
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.spaces.grammars.graphs import Graph
-from jahslib.surrogates.nasbot import NasbotKernel, features
-from jahslib.surrogates.wl import TermTable
 from jahslib.core.problem import Job
+from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.errors import UserError
 from jahslib.problems.cells import nasbench201, synthetic_cells
 from jahslib.problems.surrogate_regression import Regression, scores
 from jahslib.reporting.report import Report
+from jahslib.search.runs import run_all
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.graphs import Graph
 from jahslib.studies import surrogate_regression as study
 from jahslib.studies import surrogate_regression_results as results
-from jahslib.search.runs import run_all
-from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.surrogates.nasbot import NasbotKernel, features
+from jahslib.surrogates.wl import TermTable
 
 CELLS = examples.grammar("cell-based")
 

@@ -19,15 +19,15 @@ from scipy.stats import norm
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import examples
-from jahslib.surrogates import gp
 from jahslib.spaces.grammars.evolve import mutate
 from jahslib.spaces.grammars.graphs import Graph, graph
+from jahslib.surrogates import gp
 from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel
 from jahslib.surrogates.wl import TermTable, folding_levels, relabel
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=15, deadline=None)
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "grammar_kernels.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "grammar_kernels.json").read_text())
 SPACES = {"fixed_1_none": "cell-based", "variable_multi_multi": "hierarchical"}
 HIERARCHICAL, CELLS = examples.grammar("hierarchical"), examples.grammar("cell-based")
 

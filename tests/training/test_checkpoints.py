@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from jahslib.training import checkpoints
-from jahslib.search import triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
+from jahslib.training import checkpoints
 from tests.conftest import decisions
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
-from jahslib.models.darts import fourier
 from jahslib.models.batch_norm import BatchNorm2d
+from jahslib.models.darts import fourier
 from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
 
 OPERATIONS = ("identity", "zero", "conv", "resnet", "bottleneck")

@@ -19,12 +19,11 @@ import pandas as pd
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
 from jahslib import paths
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History
 from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import quiet_and_seeded
 from jahslib.optimizers.ax.parameters import Box, configure, metric_names, outcomes
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Problem
-from jahslib.core.trials import History
 
 if TYPE_CHECKING:
     from ax.api.client import Client

@@ -37,8 +37,8 @@ from botorch.optim.optimize_mixed import (
 )
 from linear_operator.utils.errors import NanError, NotPSDError
 
-from jahslib.optimizers.ax.parameters import Box
 from jahslib.core.trials import Origin
+from jahslib.optimizers.ax.parameters import Box
 
 ATTEMPTS = 3  # of a model to propose something new
 POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another

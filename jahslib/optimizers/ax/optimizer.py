@@ -16,13 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
 from jahslib.core.optimizer import Replayed
-from jahslib.optimizers.ax.parameters import Box, configure, outcomes
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Fidelity, Problem
-from jahslib.core.trials import Origin, Suggestion, Trial, key
+from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
+from jahslib.errors import UserError
+from jahslib.optimizers.ax.parameters import Box, configure, outcomes
+from jahslib.spaces import configurations as spaces
 
 log = logging.getLogger(__name__)
 

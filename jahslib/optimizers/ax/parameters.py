@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, OrdinalHyperparameter
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
-from jahslib.core.trials import Configuration
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Trial, key
+from jahslib.core.trials import Configuration, Trial, key
+from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
 
 if TYPE_CHECKING:
     from ax.api.client import Client

@@ -10,13 +10,13 @@ from typing import Any
 
 from ConfigSpace import Categorical, ConfigurationSpace
 
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.problems.cells.nasbench201 import OPERATIONS, NasBench201
+from jahslib.problems.cells.synthetic_cells import EDGES, SyntheticCells
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import ARCHITECTURE
 from jahslib.spaces.grammars.terms import Term
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
-from jahslib.problems.cells.nasbench201 import OPERATIONS, NasBench201
-from jahslib.problems.cells.synthetic_cells import EDGES, SyntheticCells
 
 
 @dataclass

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jahslib.errors import UserError
-from jahslib.spaces.grammars.terms import Term
-from jahslib.models import darts_network
 from jahslib.core.problem import Job, Outcome
+from jahslib.errors import UserError
+from jahslib.models import darts_network
 from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.spaces.grammars.terms import Term
 from jahslib.training.trainer import Training
 
 NAME = "darts_cifar10"

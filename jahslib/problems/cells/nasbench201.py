@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
-from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 
 FILE = "nasbench201_compact.csv.gz"
 

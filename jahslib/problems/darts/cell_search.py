@@ -20,20 +20,20 @@ import torch
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor
 
-from jahslib.data import registry
 from jahslib import paths
-from jahslib.training.augment import flips_and_rotations
-from jahslib.problems.darts.search import Darts, EpochRecord, Settings
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Trial
+from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
-from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.cross_validated import Images
-from jahslib.problems.darts.splits import train_and_val
+from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
+from jahslib.problems.darts.splits import train_and_val
+from jahslib.training.augment import flips_and_rotations
 from jahslib.training.trainer import Diverged
-from jahslib.core.trials import Trial
 
 
 @dataclass

@@ -17,14 +17,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn, optim
 
-from jahslib.training import checkpoints
-from jahslib.problems.darts.bilevel import architecture_gradient
 from jahslib.errors import UserError
-from jahslib.training.losses import class_weights, focal_loss
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.bilevel import architecture_gradient
 from jahslib.problems.darts.skip_prevention import SCHEDULES, count_skips, ranking_is_stable, surrogate_fraction
+from jahslib.training import checkpoints
+from jahslib.training.losses import class_weights, focal_loss
+from jahslib.training.schedules import cosine
 from jahslib.training.trainer import Diverged, generators, placed, share_generator
 
 Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
@@ -198,7 +199,7 @@ class Darts:
     def _run_epoch(self) -> None:
         c, begin = self.settings, time.perf_counter()
         s = surrogate_fraction(self.epoch, c.epochs, c.surrogate_schedule, c.surrogate_start)
-        phase = (1 + math.cos(math.pi * self.epoch / c.epochs)) / 2
+        phase = cosine(self.epoch, c.epochs)
         rate = c.learning_rate_min + (c.learning_rate - c.learning_rate_min) * phase
         self._weight_optimizer.param_groups[0]["lr"] = rate
         self.supernet.train()

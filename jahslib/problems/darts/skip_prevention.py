@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from jahslib.models.darts.cell import OPERATIONS
+from jahslib.training.schedules import cosine
 
 # Fraction of the surrogate skip in epoch e (from 0) of E, relative to where it starts. All but the class project's are
 # those of DARTS- (its code; the last linear epoch is not quite 0), whose name for them these are.
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "class_project": lambda e, epochs: 1 - (e + 1) / epochs,
     "linear": lambda e, epochs: (epochs - e) / epochs,
-    "cosine": lambda e, epochs: (1 + math.cos(math.pi * e / epochs)) / 2,
+    "cosine": cosine,
     "slow_cosine": lambda e, epochs: math.cos(math.pi * e / (2 * epochs)),
     "none": lambda e, epochs: 0.0,
 }

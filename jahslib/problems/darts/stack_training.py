@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import OneCycleLR
 
-from jahslib.training import checkpoints
 from jahslib import paths
-from jahslib.training.augment import flips_and_rotations
-from jahslib.training.losses import class_weights, focal_loss
+from jahslib.core.problem import Job
+from jahslib.core.trials import Configuration
 from jahslib.models.darts import cell as darts_cell
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Job
 from jahslib.problems.cross_validated import Images
 from jahslib.problems.darts.skip_prevention import surrogate_fraction
+from jahslib.training import checkpoints
+from jahslib.training.augment import flips_and_rotations
+from jahslib.training.losses import class_weights, focal_loss
 from jahslib.training.trainer import Recipe, Training
 
 

@@ -26,17 +26,17 @@ from ConfigSpace.hyperparameters import Hyperparameter
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.training import metrics
 from jahslib.errors import UserError
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
-from jahslib.core.trials import Configuration
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.cross_validated import Images
-from jahslib.training.metrics import scores
 from jahslib.problems.darts.splits import resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
+from jahslib.training import metrics
+from jahslib.training.metrics import scores
 from jahslib.training.trainer import Diverged, Training
 
 MOST_CELLS, MOST_FC = 6, 3

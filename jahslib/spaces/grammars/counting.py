@@ -9,14 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from jahslib.errors import UserError
+from jahslib.spaces.grammars.productions import Production, Rules
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child
-
-if TYPE_CHECKING:
-    from jahslib.spaces.grammars.grammar import Grammar, Production
 
 # How many skeletons (terms in which shared nonterminals are left open) use exactly these shared nonterminals.
 Skeletons = Mapping[frozenset[str], int]
@@ -26,7 +23,7 @@ ONE: Skeletons = {frozenset(): 1}
 MANY = 10**1000  # beyond it a message does not say how many
 
 
-def count(grammar: Grammar, *, distinct: bool, cap: int | None = None) -> int:
+def count(grammar: Rules, *, distinct: bool, cap: int | None = None) -> int:
     """How many terms the grammar has, or `cap` if that is less; with `distinct` false a production listed twice counts
     twice."""
     counter = _Counter(grammar, distinct, cap)
@@ -49,7 +46,7 @@ def count(grammar: Grammar, *, distinct: bool, cap: int | None = None) -> int:
 
 
 class _Counter:
-    def __init__(self, grammar: Grammar, distinct: bool, cap: int | None):
+    def __init__(self, grammar: Rules, distinct: bool, cap: int | None):
         self.grammar, self.distinct, self.cap = grammar, distinct, cap
         self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
 
@@ -109,13 +106,13 @@ def _put(children: list[Child | None], i: int, child: Child | None) -> list[Chil
     return [*children[:i], child, *children[i + 1 :]]
 
 
-def enumerate_terms(grammar: Grammar, limit: int) -> Iterator[Term]:
+def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
     """All distinct terms, in the order of the productions.
 
     Raises:
         UserError: there are more than `limit`.
     """
-    size = grammar.count(cap=max(limit + 1, MANY))
+    size = count(grammar, distinct=True, cap=max(limit + 1, MANY))
     if size > limit:
         about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}" if size < MANY else "over 10^1000"
         raise UserError(f"grammar: it has {about} terms, more than limit={limit}; raise the limit or sample")
@@ -126,7 +123,7 @@ Bound = tuple[Term, dict[str, Term]]
 
 
 def _terms(
-    grammar: Grammar, symbol: str, depth: int, banned: frozenset[str], bindings: dict[str, Term]
+    grammar: Rules, symbol: str, depth: int, banned: frozenset[str], bindings: dict[str, Term]
 ) -> Iterator[Bound]:
     """Subterms with the shared nonterminals bound after them."""
     if symbol in bindings:
@@ -139,7 +136,7 @@ def _terms(
 
 
 def _children(
-    grammar: Grammar,
+    grammar: Rules,
     production: Production,
     depth: int,
     i: int,

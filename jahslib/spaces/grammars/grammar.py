@@ -18,12 +18,12 @@ import numpy as np
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import counting, notation, productions
 from jahslib.spaces.grammars.notation import Definition
-from jahslib.spaces.grammars.productions import Production
+from jahslib.spaces.grammars.productions import Rules
 from jahslib.spaces.grammars.terms import Expression, Path, Term, parse_algebraic
-from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
+from jahslib.spaces.grammars.topology import NO_BAN
 
 
-class Grammar:
+class Grammar(Rules):
     """A grammar, and what can be done with it: sampling, reading and checking its terms, and counting them.
 
     Args:
@@ -40,16 +40,14 @@ class Grammar:
         definition = notation.read(text)
         self.text = text
         self.topologies = definition.topologies
-        self.productions = {
+        made = {
             symbol: tuple(productions.production(definition, symbol, alternative) for alternative in alternatives)
             for symbol, alternatives in definition.productions.items()
         }
-        self.start = next(iter(self.productions))
-        self.shared = productions.shared(definition, self.productions)
-        self.max_depth = productions.depth_limit(definition, self.productions, self.start, max_depth)
+        shared = productions.shared(definition, made)
+        super().__init__(made, shared, productions.depth_limit(definition, made, next(iter(made)), max_depth))
         if self.shared and max_depth is not None:
             raise UserError("grammar: shared nonterminals cannot be combined with max_depth; leave one out")
-        self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
         self._by_form = {(p.symbol, p.head, p.children, p.literal): p for ps in self.productions.values() for p in ps}
         for depth in range(self.max_depth):  # from below, so that a deep limit meets no recursion limit
             for symbol in self.productions:
@@ -101,36 +99,6 @@ class Grammar:
         if symbol in self.shared:
             bindings[symbol] = term
         return term
-
-    def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
-        """The productions of `symbol` that can be completed with `depth` nested topologies, without `banned`."""
-        key = (symbol, depth, banned)
-        known = self._options.get(key)
-        if known is None:
-            known = self._options[key] = tuple(
-                p
-                for p in self.productions[symbol]
-                if (p.head not in banned if p.topology is None else depth > 0 and self._completable(p, depth))
-            )
-        return known
-
-    def _completable(self, production: Production, depth: int) -> bool:
-        topology: Topology = production.topology  # type: ignore[assignment]
-        filled = self.outline(production, depth)
-        if not topology.connected(sum(1 << topology.slots[i].edge for i, c in enumerate(filled) if c == ZERO)):
-            return False
-        return all(
-            literal or self.options(name, depth - 1, topology.banned(i, filled))
-            for i, (name, literal) in enumerate(zip(production.children, production.literal, strict=True))
-        )
-
-    def outline(self, production: Production, depth: int) -> list[Child | None]:
-        """The children of a production before any is chosen: terminals that stand in it, and `zero` for those that can
-        be nothing else within `depth`."""
-        return [
-            name if literal else (None if self.options(name, depth - 1, BAN_ZERO) else ZERO)
-            for name, literal in zip(production.children, production.literal, strict=True)
-        ]
 
     # Reading and checking -----------------------------------------------------------------------------------------
 
@@ -247,7 +215,7 @@ class Grammar:
             raise UserError(f"grammar: {self.start} has no term within max_depth={self.max_depth}; {mend}")
         for symbol, alternatives in definition.productions.items():
             for production, alternative in zip(self.productions[symbol], alternatives, strict=True):
-                if production.topology and not self._completable(production, enough):
+                if production.topology and not self.completable(production, enough):
                     notation.fail(alternative.head.place, f"{production} leaves no path from source to sink")
 
     # Size ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The productions of a grammar, made from its notation; here its names are checked against one another."""
+"""The productions of a grammar, made from its notation; here its names are checked against one another.
+
+`Rules` adds the look-ahead: which productions can be completed within a depth.
+"""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -7,7 +10,7 @@ from jahslib.errors import UserError
 from jahslib.spaces.grammars import notation
 from jahslib.spaces.grammars.notation import Alternative, Definition, Word
 from jahslib.spaces.grammars.terms import Term
-from jahslib.spaces.grammars.topology import ZERO, Topology
+from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
 
 # Terms are handled recursively; this is well within Python's own limit.
 DEEPEST = 100
@@ -35,6 +38,52 @@ class Production:
 
     def __str__(self) -> str:
         return f"{self.symbol} -> {self.form}"
+
+
+class Rules:
+    """The productions of every nonterminal, and which of them can be completed.
+
+    Args:
+        productions: of each nonterminal; the first is where terms start.
+        shared: nonterminals whose occurrences are equal, those that contain others first.
+        max_depth: the most topologies that a term nests in one another.
+    """
+
+    def __init__(self, productions: dict[str, tuple[Production, ...]], shared: tuple[str, ...], max_depth: int):
+        self.productions, self.shared, self.max_depth = productions, shared, max_depth
+        self.start = next(iter(productions))
+        self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
+
+    def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
+        """The productions of `symbol` that can be completed with `depth` nested topologies, without `banned`."""
+        key = (symbol, depth, banned)
+        known = self._options.get(key)
+        if known is None:
+            known = self._options[key] = tuple(
+                p
+                for p in self.productions[symbol]
+                if (p.head not in banned if p.topology is None else depth > 0 and self.completable(p, depth))
+            )
+        return known
+
+    def completable(self, production: Production, depth: int) -> bool:
+        """Whether a production with a topology has a term with `depth` nested topologies."""
+        topology: Topology = production.topology  # type: ignore[assignment]
+        filled = self.outline(production, depth)
+        if not topology.connected(sum(1 << topology.slots[i].edge for i, c in enumerate(filled) if c == ZERO)):
+            return False
+        return all(
+            literal or self.options(name, depth - 1, topology.banned(i, filled))
+            for i, (name, literal) in enumerate(zip(production.children, production.literal, strict=True))
+        )
+
+    def outline(self, production: Production, depth: int) -> list[Child | None]:
+        """The children of a production before any is chosen: terminals that stand in it, and `zero` for those that can
+        be nothing else within `depth`."""
+        return [
+            name if literal else (None if self.options(name, depth - 1, BAN_ZERO) else ZERO)
+            for name, literal in zip(production.children, production.literal, strict=True)
+        ]
 
 
 def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:

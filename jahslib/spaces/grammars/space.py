@@ -16,12 +16,12 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.exceptions import ForbiddenValueError
 
-from jahslib.spaces import configurations as spaces
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
 from jahslib.spaces.grammars import evolve
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
-from jahslib.core.trials import Configuration
 
 ARCHITECTURE = "architecture"
 ATTEMPTS = 100  # to find a neighbour that is not forbidden

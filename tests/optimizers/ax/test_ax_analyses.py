@@ -14,13 +14,13 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from jahslib.optimizers.ax import analyses as ax_analyses
-from jahslib.figures import ax as ax_figures
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
+from jahslib.figures import ax as ax_figures
+from jahslib.optimizers.ax import analyses as ax_analyses
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.sobol import Sobol
 from jahslib.search import Budget, search
-from jahslib.core.trials import History, Trial
 from tests.optimizers.ax.test_ax_optimizer import Curves
 
 

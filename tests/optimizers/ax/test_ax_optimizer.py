@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.spaces import configurations as spaces
+from jahslib.core.problem import Constraint, Fidelity, Job, Outcome
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.ax.parameters import outcomes
-from jahslib.core.problem import Constraint, Fidelity, Job, Outcome
 from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
-from jahslib.core.trials import History, Trial
+from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy, decisions
 
 

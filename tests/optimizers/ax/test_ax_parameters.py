@@ -15,11 +15,11 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from jahslib.spaces import configurations as spaces
-from jahslib.errors import UserError
-from jahslib.optimizers.ax.parameters import Box, configure, constrained_names, metric_names, outcomes
 from jahslib.core.problem import Constraint, Objective
 from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.optimizers.ax.parameters import Box, configure, constrained_names, metric_names, outcomes
+from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy, conditional_space
 
 ORDINARY = [

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, InCondition, Integer, OrdinalHyperparameter
 
-from jahslib.spaces import configurations as spaces
-from jahslib.search import triallog
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import History, Trial
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
-from jahslib.search import Budget, search
-from jahslib.core.trials import History, Trial
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
 from tests.optimizers.ax.test_ax_optimizer import told
 

@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from jahslib.spaces import configurations as spaces
-from jahslib.optimizers.random_search import RandomSearch
 from jahslib.core.problem import Job
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.cells.cell_edges import CellEdges
 from jahslib.problems.cells.nasbench201 import NasBench201
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
 from jahslib.search import Budget, search
+from jahslib.spaces import configurations as spaces
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.models.darts_network import FactorizedReduce, build, count_parameters, edges, operation
 from jahslib.core.problem import Job
+from jahslib.errors import UserError
+from jahslib.models.darts_network import FactorizedReduce, build, count_parameters, edges, operation
 from jahslib.problems.cells.darts_cells import CLIP, problem
+from jahslib.spaces.grammars import examples
 
 GRAMMAR = examples.grammar("darts-cells")
 

@@ -5,13 +5,13 @@ import gzip
 import numpy as np
 import pytest
 
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.optimizers.random_search import RandomSearch
 from jahslib.core.problem import Job
+from jahslib.errors import UserError
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.nasbench201 import NasBench201
 from jahslib.search import Budget, search
+from jahslib.spaces.grammars import examples
 
 table = pytest.mark.skipif(not nasbench201.at_hand(), reason="the NAS-Bench-201 table is not at hand")
 

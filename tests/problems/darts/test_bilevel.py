@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from jahslib.problems.darts.bilevel import architecture_gradient
 from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.bilevel import architecture_gradient
 
 XI = 0.3  # large, so that the second-order term is no small correction
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jahslib.problems.darts.search import Darts, Settings
-from jahslib.errors import UserError
-from jahslib.search.evaluation import evaluate
-from jahslib.models.darts.stacking import uniform_probabilities
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Job
-from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
-from jahslib.search import Budget, search
 from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.models.darts.stacking import uniform_probabilities
+from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
+from jahslib.problems.darts.search import Darts, Settings
+from jahslib.search import Budget, search
+from jahslib.search.evaluation import evaluate
 
 SETTINGS = Settings(epochs=3, batch_size=20, apply_early_stopping=False, arch_learning_rate=0.05)
 NETWORK = {"out_channels": (4,), "pooling": (True,), "fc": (4,)}

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from benchmarks.supernet import ordinary_search
-from jahslib.training.augment import flips_and_rotations
-from jahslib.problems.darts.search import Darts, Settings
 from jahslib.errors import UserError
 from jahslib.models.darts.cell import OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.search import Darts, Settings
+from jahslib.training.augment import flips_and_rotations
 from jahslib.training.trainer import Diverged
 
 FREE = Settings(epochs=3, batch_size=20, apply_early_stopping=False)  # one step an epoch

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib.training import checkpoints
-from jahslib.errors import UserError
 from jahslib.core.problem import Job
+from jahslib.errors import UserError
 from jahslib.problems.darts.stack_training import StackTraining, load_stack, save_stack
+from jahslib.training import checkpoints
 
 # A network that trains in no time, whatever the images.
 PLAIN = {

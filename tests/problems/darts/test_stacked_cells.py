@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from jahslib.spaces import configurations as spaces
+from jahslib.core.problem import Job
 from jahslib.errors import UserError
 from jahslib.models.darts.stacking import sample_cells, to_text, uniform_probabilities
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.core.problem import Job
 from jahslib.problems.darts import stacked_cells
 from jahslib.problems.darts.stack_training import architecture
 from jahslib.problems.darts.stacked_cells import StackedCells
 from jahslib.search import Budget, search
+from jahslib.spaces import configurations as spaces
 from jahslib.training.trainer import Diverged
 from tests.problems.darts.test_stack_training import PLAIN
 

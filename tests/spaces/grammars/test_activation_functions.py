@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.models.activation_functions import OPERATIONS, Activation, build, count_parameters
 from jahslib.core.problem import Job
+from jahslib.errors import UserError
+from jahslib.models.activation_functions import OPERATIONS, Activation, build, count_parameters
 from jahslib.problems.activation_functions import problem
+from jahslib.spaces.grammars import examples
 from jahslib.training.trainer import Diverged
 
 GRAMMAR = examples.grammar("activation")

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import examples
-from jahslib.surrogates import published_folding
 from jahslib.spaces.grammars.evolve import mutate
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.graphs import INPUT, OUTPUT, Graph, graph
 from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import published_folding
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=25, deadline=None)
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "grammar_kernels.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "grammar_kernels.json").read_text())
 SPACES = {"fixed_1_none": "cell-based", "variable_multi_multi": "hierarchical"}
 
 

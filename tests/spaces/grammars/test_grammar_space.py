@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, ForbiddenAndConjunction, ForbiddenEqualsClause
 
+from jahslib.core.problem import Fidelity, Objective, Outcome, Problem
 from jahslib.errors import UserError
-from jahslib.spaces.grammars import examples
-from jahslib.spaces.grammars.grammar import Grammar
-from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.grammar_bo import GrammarBO
@@ -19,8 +17,10 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
-from jahslib.core.problem import Fidelity, Objective, Outcome, Problem
 from jahslib.search import Budget, search
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace
 
 CELLS = examples.grammar("cell-based")
 
