@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from jahslib.paths import ROOT
 from jahslib.problems.function import Function
 from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import run_all
-from jahslib.search.workers import InProcess, pool
+from jahslib.search.workers import InProcess, OnCluster, pool
 from jahslib.studies import constrained_ea
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
@@ -110,6 +111,20 @@ def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, das
     with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
         search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
     assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+
+def test_a_cluster_without_a_worker_is_told_of(monkeypatch):
+    class Empty:
+        scheduler = SimpleNamespace(address="tcp://here:1")
+
+        def get_executor(self, retries):
+            return None
+
+        def wait_for_workers(self, count, timeout):
+            raise TimeoutError
+
+    with pytest.raises(UserError, match="tcp://here:1 has no worker; start"):
+        OnCluster(Empty()).submit(abs, -1)
 
 
 def test_an_absent_scheduler_is_named():
