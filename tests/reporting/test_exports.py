@@ -1,4 +1,5 @@
 import json
+import sys
 from datetime import datetime
 
 import pytest
@@ -191,7 +192,7 @@ def test_optuna_opens_the_journal(logs, tmp_path):
 
 
 def test_opening_a_journal_without_optuna_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(exports.sys.modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="pip install optuna"):
         exports.optuna_studies(tmp_path / "optuna.journal")
 
