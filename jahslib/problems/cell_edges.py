@@ -16,16 +16,21 @@ from jahslib.grammars.terms import Term
 from jahslib.problem import Configuration, Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems.nasbench201 import OPERATIONS, NasBench201
 from jahslib.problems.synthetic_cells import EDGES, SyntheticCells
+from jahslib.problems.tabular import NasBench201Full
 
 
 @dataclass
 class CellEdges(Problem):
-    """Evaluations are those of `cells`; the metric `connected` is 1 where a cell's output depends on its input."""
+    """Evaluations and constraints are those of `cells`; the metric `connected`, which must be 1, is that where a cell's
+    output depends on its input."""
 
-    cells: NasBench201 | SyntheticCells
+    cells: NasBench201 | NasBench201Full | SyntheticCells
 
     name = "cell_edges"
-    constraints = (Constraint("connected", ">=", 1.0),)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        return Constraint("connected", ">=", 1.0), *self.cells.constraints
 
     @property
     def data(self) -> str:
