@@ -31,16 +31,16 @@ fi
 checking=
 for argument in "$@"; do
   case $argument in
-    -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --help ;;
+    -h | --help) exec env PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib run --help ;;
     --check) checking=yes ;;
   esac
 done
-PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib.runner --check "$@"
+PYTHONDONTWRITEBYTECODE=1 "$base" -P -m jahslib run --check "$@"
 if [ -n "$checking" ]; then exit 0; fi
 
 if [ -n "$given" ]; then
   python=$given
 else
-  python=$("$base" -P -m jahslib.environment)
+  python=$("$base" -P -m jahslib.cli.environment)
 fi
-exec "$python" -P -m jahslib.runner "$@"
+exec "$python" -P -m jahslib run "$@"

@@ -37,7 +37,7 @@ if [ "$python" = set-up ]; then
     echo "run_tests.sh: needs Python 3.11 to 3.14 with its venv module (Debian: python3-venv); or name one with --python" >&2
     exit 2
   fi
-  python=$("$base" -P -m jahslib.environment)
+  python=$("$base" -P -m jahslib.cli.environment)
 elif ! usable "$python" "sys, pytest"; then
   echo "run_tests.sh: --python: '$python' is not a Python 3.11 to 3.14 with pytest" >&2
   exit 2

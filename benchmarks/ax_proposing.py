@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from jahslib import spaces
-from jahslib.optimizers.ax_bo import AxBO
-from jahslib.problem import Job, Problem
+from jahslib.core.problem import Job, Problem
+from jahslib.core.trials import History, Trial
+from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.problems.lcbench import LCBench
-from jahslib.trials import History, Trial
+from jahslib.spaces import configurations as spaces
 
 TABLE = Path(__file__).with_suffix(".md")
 TRIALS, SEEDS, WANTED, RANDOM = 40, 10, 0.4, 2000
@@ -175,7 +175,7 @@ paired by task and seed: {difference:+.4f} ± {half:.4f} (95 %): {not_worse}. Wi
 task {largest.task} ({largest.regret:.4f} and {theirs:.4f}), it is {without:+.4f} ± {rest:.4f}.
 
 With more than one thread sums depend on chance, so Ax is always called on one thread
-(`jahslib.optimizers.ax_bo.quiet_and_seeded`).
+(`jahslib.optimizers.ax.optimizer.quiet_and_seeded`).
 """
 
 

@@ -23,13 +23,15 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from jahslib import plots
-from jahslib.grammars import evolve, examples, gp, pool
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import WLKernel
-from jahslib.grammars.space import GrammarSpace, Point
-from jahslib.grammars.terms import Term
-from jahslib.grammars.wl import TermTable
+from jahslib.figures import panels
+from jahslib.optimizers import acquisition_pool
+from jahslib.spaces.grammars import evolve, examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace, Point
+from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import gp
+from jahslib.surrogates.kernels import WLKernel
+from jahslib.surrogates.wl import TermTable
 
 TABLE, FIGURE = Path(__file__).with_suffix(".md"), Path(__file__).with_suffix(".png")
 HIERARCHICAL, CELL_BASED = "hierarchical", "cell-based"
@@ -81,11 +83,13 @@ def fitted(grammar: Grammar, terms: list[Term], y: np.ndarray, *, hierarchical: 
 def proposal(grammar: Grammar, terms: list[Term], y: np.ndarray, rng: np.random.Generator, *, hierarchical: bool):
     """The new term of the highest expected improvement that is found in 50 generations."""
     surrogate = fitted(grammar, terms, y, hierarchical=hierarchical)
-    scored = pool.Scored(
+    scored = acquisition_pool.Scored(
         lambda points: surrogate.log_expected_improvement([p.term for p in points]), {Point(t) for t in terms}
     )
     parents = [Point(terms[i]) for i in np.argsort(y)[:10]]
-    pool.evolved(GrammarSpace(grammar), parents, scored, rng, size=POOL, generations=(GENERATIONS, GENERATIONS))
+    acquisition_pool.evolved(
+        GrammarSpace(grammar), parents, scored, rng, size=POOL, generations=(GENERATIONS, GENERATIONS)
+    )
     return scored.best
 
 
@@ -154,10 +158,10 @@ def draw(points: pd.DataFrame) -> None:
         if size[0]
     ]
     every = pd.concat([points, pd.DataFrame(theirs)])
-    plots.style()
+    panels.style()
     grid = sns.relplot(
         every, x="observations", y="CPU seconds", hue="what", style="by", col="space", kind="line", markers=True,
-        height=3.6, aspect=1.15, palette=list(plots.COLOURS[: every.what.nunique()]), estimator=None,
+        height=3.6, aspect=1.15, palette=list(panels.COLOURS[: every.what.nunique()]), estimator=None,
     )  # fmt: skip
     grid.set(xscale="log", yscale="log")
     grid.set_titles("{col_name}")

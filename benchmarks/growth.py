@@ -6,8 +6,8 @@
 neuron, against the same network in torch's own layers. Then complete runs: a network that grows, against torch's own
 layers of its final size from the start. Both in the training core, on the same batches; the methods alternate.
 (b) The trigger alone, on activations captured in training: effective ranks from Gram matrices, as in
-`jahslib.models.ranks`, against a full SVD of every layer's activation matrix, from which the original reads them.
-(c) The ranks of (b) against an SVD in double precision, and the time of both, over whole trainings.
+`jahslib.models.growing.ranks`, against a full SVD of every layer's activation matrix, from which the original reads
+them. (c) The ranks of (b) against an SVD in double precision, and the time of both, over whole trainings.
 Writes benchmarks/growth.md.
 """
 
@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jahslib import data
+from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.models import ranks
-from jahslib.models.growing_convnet import GrowingConvNet
-from jahslib.models.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.training import Recipe, Training
+from jahslib.models.growing import ranks
+from jahslib.models.growing.convnet import GrowingConvNet
+from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
+from jahslib.training.trainer import Recipe, Training
 
 TABLE = Path(__file__).with_suffix(".md")
 MOST_OVERHEAD, LEAST_SPEEDUP = 0.25, 5.0
@@ -72,9 +72,9 @@ QUICK = Scale(2_000, 2, 2, NETWORKS[0:4:3], GROWING[0:3:2])
 def load(count: int) -> tuple[str, torch.Tensor, torch.Tensor]:
     """Images spread over the training split of Fashion-MNIST, or of mnist5k where that is not found."""
     try:
-        loaded = data.load("fashion_mnist")
+        loaded = registry.load("fashion_mnist")
     except (UserError, OSError):
-        loaded = data.load("mnist5k")
+        loaded = registry.load("mnist5k")
     rows = torch.linspace(0, len(loaded.labels) - 1, min(count, len(loaded.labels))).long()
     return loaded.name, loaded.images[rows], loaded.labels[rows]
 
@@ -171,7 +171,7 @@ def trigger(x, y, scale: Scale) -> tuple[list[str], list[float]]:
     for widths in scale.networks:
         captured: list[list[torch.Tensor]] = []
 
-        def keep(model, captured=captured):
+        def keep(model, *step, captured=captured):
             if len(captured) < 8:
                 captured.append(model.net.captured[1:])
             model.grow()
@@ -203,7 +203,7 @@ def accuracy(x, y, scale: Scale) -> list[str]:
     for name, initial, rule in cases:
         effective, values, differing, looked, gram, svd = [], [], 0, 0, 0.0, 0.0
 
-        def compare(model, effective=effective, values=values):
+        def compare(model, *step, effective=effective, values=values):
             nonlocal differing, looked, gram, svd
             if model.steps % 5 == 0:
                 gram += timed(by_gram, model.net.captured[1:])

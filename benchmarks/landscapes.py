@@ -26,8 +26,9 @@ from ConfigSpace import (
 )
 from ConfigSpace.hyperparameters import CategoricalHyperparameter
 
-from jahslib import spaces
-from jahslib.problem import Configuration, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.spaces import configurations as spaces
 
 POINTS = 2000
 

@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, InCondition
 
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.sobol import Sobol
-from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.search import Budget, search
 
 TABLE = Path(__file__).with_suffix(".md")

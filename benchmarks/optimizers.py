@@ -25,15 +25,15 @@ from ConfigSpace.types import NotSet
 from scipy import stats
 
 from benchmarks.landscapes import POINTS, Architectures, Drawn, Refits
-from jahslib import spaces
+from jahslib.core.problem import Constraint, Job, Problem
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
-from jahslib.problem import Constraint, Job, Problem
 from jahslib.problems.lcbench import LCBench
-from jahslib.search import Optimizer
-from jahslib.trials import History, Suggestion, Trial
+from jahslib.search.search import Optimizer
+from jahslib.spaces import configurations as spaces
 
 TABLE = Path(__file__).with_suffix(".md")
 TRAININGS = 40

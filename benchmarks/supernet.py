@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jahslib.darts import Darts, Settings
-from jahslib.losses import class_weights, focal_loss
-from jahslib.models.supernet import Supernet
-from jahslib.skip_prevention import surrogate_fraction
-from jahslib.training import generators
+from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.search import Darts, Settings
+from jahslib.problems.darts.skip_prevention import surrogate_fraction
+from jahslib.training.losses import class_weights, focal_loss
+from jahslib.training.trainer import generators
 
 TABLE = Path(__file__).with_suffix(".md")
 REQUIRED = 1.5  # of the smallest ratio

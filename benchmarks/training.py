@@ -30,9 +30,10 @@ from torch.utils.data import DataLoader, Sampler, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
-from jahslib import archives, metrics
+from jahslib.data import archives
 from jahslib.models import flower_cnn, layers
-from jahslib.training import Recipe, Training, generators
+from jahslib.training import metrics
+from jahslib.training.trainer import Recipe, Training, generators
 
 TABLE = Path(__file__).with_suffix(".md")
 WIDE, SMALL = "wide", "16-64 channels"

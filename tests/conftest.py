@@ -18,9 +18,9 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from jahslib import archives, data, places
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.data import archives, places, registry
 from jahslib.errors import UserError
-from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 
 # Networks this small gain nothing from a second thread and lose much where tests run side by side.
 torch.set_num_threads(1)
@@ -124,9 +124,9 @@ def offline(tmp_path, monkeypatch):
         raise UserError(f"{target.name} could not be downloaded (no network in this test)")
 
     monkeypatch.setattr(archives, "download", down)
-    data._load.cache_clear()
+    registry._load.cache_clear()
     yield root
-    data._load.cache_clear()
+    registry._load.cache_clear()
 
 
 def decisions(history):

@@ -15,9 +15,8 @@ from jahslib.paths import ROOT
 
 GUIDE = (ROOT / "docs" / "adding_a_study.md").read_text()
 FILES = dict(re.findall(r"^`([\w/.]+)`[^\n]*:\n\n```\w+\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE))
-MODULE, NOTEBOOK, SECTION = "jahslib/studies/valley.py", "notebooks/90_valley.ipynb", "paper/study_90.typ"
+NOTEBOOK, SECTION = "notebooks/90_valley.ipynb", "paper/study_90.typ"
 ENTRIES = {  # file -> the line before, and the beginning of the line that the guide adds
-    "jahslib/studies/__init__.py": ("MODULES = {\n", '    "90_valley"'),
     "paper/main.typ": ("#let sections = (\n", '  "90"'),
 }
 
@@ -29,8 +28,7 @@ def tree(tmp_path_factory):
     for folder in ("jahslib", "paper"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "notebooks").mkdir()
-    for name in (MODULE, SECTION):
-        (root / name).write_text(FILES[name])
+    (root / SECTION).write_text(FILES[SECTION])
     cells = []
     for cell in re.split(r"^# %%", FILES[NOTEBOOK], flags=re.MULTILINE)[1:]:
         tag, source = cell.split("\n", 1)
@@ -48,7 +46,7 @@ def tree(tmp_path_factory):
 
 def run(tree, out, *argv):
     env = os.environ | {"PYTHONPATH": str(tree), "JAHSLIB_RESULTS": str(out), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "jahslib.runner", "--device", "cpu", *argv]
+    command = [sys.executable, "-P", "-m", "jahslib", "run", "--device", "cpu", *argv]
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 

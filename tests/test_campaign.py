@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.campaign import entries, running
 from benchmarks.campaign.running import Entry
-from jahslib import triallog
 from jahslib.paths import ROOT
-from jahslib.studies import constrained_ea, growing_bohb, growing_thresholds
+from jahslib.search import triallog
+from jahslib.studies import constrained_ea, growing_thresholds
 from tests.conftest import decisions
 
 
@@ -99,7 +99,7 @@ class TestList:
         tests = growing_thresholds.tests(growing_thresholds.options(profile="paper", device="cpu"))
         others = [tests["baseline", 0], tests["BOHB growing", 0]]
         for run, other in zip(runs, others, strict=True):
-            assert run.study == growing_bohb.NOTEBOOK and run.problem.per_class is None
+            assert run.study == "01_growing_bohb" and run.problem.per_class is None
             assert run.optimizer.configurations == other.optimizer.configurations
             assert run.seed != other.seed
 
@@ -131,7 +131,7 @@ class TestRunningOn:
         running.show(listed)
         assert "0 of 2 done; 0.0 hours spent" in capsys.readouterr().out
         assert running.run_on(listed) == 0
-        monkeypatch.setattr("jahslib.studies.runs.search", None)
+        monkeypatch.setattr("jahslib.search.runs.search", None)
         assert running.run_on(listed) == 0
         running.show(listed)
         assert "2 of 2 done" in capsys.readouterr().out

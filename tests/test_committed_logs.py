@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from jahslib import studies, triallog
+from jahslib import studies
+from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Outcome
+from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.optimizers.published_evolution import PublishedEvolution
-from jahslib.optimizers.random_search import Listed
-from jahslib.problem import Outcome
-from jahslib.search import Budget, search
-from jahslib.studies.runs import Run
-from jahslib.trials import key
+from jahslib.search import Budget, search, triallog
+from jahslib.search.runs import Run
 
 SEARCHED = ["01_growing_bohb", "03_grammar_search", "05_darts_bohb", "06_ax_bo", "07_constrained_EA", "08_head_to_head"]
 

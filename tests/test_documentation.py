@@ -49,7 +49,10 @@ def above(kind: type) -> Iterator[Callable[[str], bool]]:
 
 def protocols() -> list[type]:
     """What optimizers and spaces are without deriving from it."""
-    return [importlib.import_module("jahslib.optimizer").Optimizer, importlib.import_module("jahslib.problem").Space]
+    return [
+        importlib.import_module("jahslib.core.optimizer").Optimizer,
+        importlib.import_module("jahslib.core.problem").Space,
+    ]
 
 
 def is_described(thing: object) -> bool:

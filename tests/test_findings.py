@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from jahslib import reported, triallog
+from jahslib.analysis import reported
 from jahslib.paths import ROOT
+from jahslib.search import triallog
 from tests.test_readme import record, table
 
 METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks

@@ -6,6 +6,7 @@ import re
 import nbformat
 import pytest
 
+from jahslib.experiments.settings import assigned
 from jahslib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -58,3 +59,11 @@ def test_methods_live_in_the_library(notebook):
             assert not isinstance(node, ast.ClassDef)
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 10
+
+
+def test_no_cell_gives_a_parameters_name_another_meaning(notebook):
+    """`Settings` reads the names again where a reader runs its cell a second time."""
+    if not any("experiment" in c.metadata.get("tags", []) for c in notebook.cells):
+        pytest.skip("its module says what is run")
+    parameters, *others = (assigned(c.source) for c in code_cells(notebook))
+    assert not parameters & set().union(*others)

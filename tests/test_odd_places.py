@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from jahslib import spaces, triallog
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
+from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy
 
 

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from jahslib import paths, provenance
+from jahslib import paths
+from jahslib.search import provenance
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers import problems, registry, tables
 from benchmarks.peers.base import Peer, decoded, parameters, rounded, rungs
 from benchmarks.peers.with_smac import sweep
-from jahslib import spaces, triallog
+from jahslib.core.problem import Constraint, Fidelity
 from jahslib.errors import UserError
-from jahslib.problem import Constraint, Fidelity
-from jahslib.search import Budget, search
+from jahslib.search import triallog
+from jahslib.search.search import Budget, search
+from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy, rich_space, tiny_space
 
 A, B = ({"kernel": kernel, "norm": True} for kernel in (3, 5))

@@ -5,14 +5,14 @@ import json
 import pytest
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import triallog
+from jahslib.core.problem import Constraint, Fidelity, Objective, Problem
+from jahslib.core.trials import History
 from jahslib.models import flower_cnn
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.paths import ROOT
-from jahslib.problem import Constraint, Fidelity, Objective, Problem
-from jahslib.problems.cell_edges import CellEdges
-from jahslib.trials import History
+from jahslib.problems.cells.cell_edges import CellEdges
+from jahslib.search import triallog
 
 LOGS = [
     "07_constrained_EA/logs/ea-seed42",

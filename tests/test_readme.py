@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from jahslib import reported, runner
+from jahslib.analysis import reported
+from jahslib.cli import runner
 from jahslib.paths import ROOT
 
 README = (ROOT / "README.md").read_text()

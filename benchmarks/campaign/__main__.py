@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from jahslib.commands import Parser, refuse
+from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
 
 

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from jahslib import triallog
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.studies.runs import Run
-from jahslib.triallog import LoggedSearch
-from jahslib.trials import Trial
+from jahslib.search import triallog
+from jahslib.search.runs import Run
+from jahslib.search.triallog import LoggedSearch
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.peers import environments, problems, tables
 from benchmarks.peers.registry import ENTRIES, make
-from jahslib import triallog
 from jahslib.errors import UserError
-from jahslib.search import Budget, search
+from jahslib.search import triallog
+from jahslib.search.search import Budget, search
 
 ROOT = Path(__file__).parents[2]
 

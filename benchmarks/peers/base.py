@@ -16,11 +16,11 @@ from ConfigSpace.hyperparameters import CategoricalHyperparameter, Constant, Ord
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter as UniformFloat
 from ConfigSpace.hyperparameters import UniformIntegerHyperparameter as UniformInteger
 
-from jahslib import spaces
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Configuration, Fidelity, Problem
+from jahslib.core.trials import Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Replayed
-from jahslib.problem import Configuration, Fidelity, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass

@@ -6,7 +6,7 @@ from benchmarks import optimizers
 from benchmarks.optimizers import Task
 from jahslib.errors import UserError
 from jahslib.problems import lcbench
-from jahslib.problems.cell_edges import CellEdges
+from jahslib.problems.cells.cell_edges import CellEdges
 from jahslib.problems.tabular import HPOBenchMLP, HPOLib, NasBench201Full
 
 LIMITS = ("floor", "limit")  # of `benchmarks.optimizers.lcbench`

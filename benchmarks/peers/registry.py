@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from benchmarks.optimizers import METHODS
 from benchmarks.peers.base import Peer
-from jahslib.optimizer import Optimizer
-from jahslib.problem import Problem
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
 
 
 @dataclass(frozen=True)

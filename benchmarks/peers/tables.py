@@ -6,9 +6,9 @@ import numpy as np
 
 from benchmarks.peers import problems
 from benchmarks.peers.registry import ENTRIES
-from jahslib import triallog
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.trials import Trial
+from jahslib.search import triallog
 
 
 def log_path(results: Path, problem: str, peer: str, seed: int) -> Path:

@@ -4,8 +4,8 @@ import logging
 import warnings
 
 from benchmarks.peers.base import Peer, decoded, parameters
-from jahslib.problem import Configuration
-from jahslib.trials import Trial
+from jahslib.core.problem import Configuration
+from jahslib.core.trials import Trial
 
 
 class AxClient(Peer):

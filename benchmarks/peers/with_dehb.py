@@ -4,9 +4,9 @@ import copy
 import tempfile
 
 from benchmarks.peers.base import Peer
-from jahslib import spaces
-from jahslib.problem import Configuration
-from jahslib.trials import Trial
+from jahslib.core.problem import Configuration
+from jahslib.core.trials import Trial
+from jahslib.spaces import configurations as spaces
 
 
 class Dehb(Peer):

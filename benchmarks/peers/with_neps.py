@@ -4,8 +4,8 @@ import warnings
 from typing import Any
 
 from benchmarks.peers.base import Peer, decoded, parameters, seed_everything
-from jahslib.problem import Configuration
-from jahslib.trials import Trial
+from jahslib.core.problem import Configuration
+from jahslib.core.trials import Trial
 
 FIDELITY = "fidelity_of_the_problem"
 

@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 from benchmarks.peers.base import Peer
-from jahslib import spaces
-from jahslib.problem import Configuration, Fidelity
-from jahslib.trials import Trial
+from jahslib.core.problem import Configuration, Fidelity
+from jahslib.core.trials import Trial
+from jahslib.spaces import configurations as spaces
 
 
 class SmacHPO(Peer):

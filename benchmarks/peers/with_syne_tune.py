@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks.peers.base import Peer, decoded, parameters, rungs, seed_everything
-from jahslib.problem import Configuration
-from jahslib.trials import Trial
+from jahslib.core.problem import Configuration
+from jahslib.core.trials import Trial
 
 
 class SyneTuneASHA(Peer):

@@ -112,6 +112,24 @@ def space(**overrides: Sequence) -> ConfigurationSpace:
     return configuration_space
 
 
+def course_space(channels: tuple[int, int] = (512, 2048)) -> ConfigurationSpace:
+    """The space of the course's BOHB example: learning rate, depth and widths of the convolutions.
+
+    What it leaves out takes `build`'s fallbacks (three fully connected layers among them), and batches are of the 200
+    images that its script falls back to. `channels`: least and most of a convolution.
+    """
+    space = ConfigurationSpace(name="flower_cnn_course")
+    rate = Float("learning_rate_init", (1e-5, 1.0), default=2.244958736283895e-05, log=True)
+    n_conv = Integer("n_conv_layers", (1, 3), default=3)
+    space.add(rate, n_conv, Constant("batch_size", 200))
+    for i in range(3):
+        width = Integer(f"n_channels_conv_{i}", channels, default=channels[0])
+        space.add(width)
+        if i:
+            space.add(InCondition(width, n_conv, list(range(i + 1, 4))))
+    return space
+
+
 def build(
     configuration: Mapping[str, Any],
     *,

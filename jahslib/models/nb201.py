@@ -23,12 +23,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from jahslib.errors import UserError
-from jahslib.grammars import examples
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.terms import Term
-from jahslib.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.terms import Term
+from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
 
 SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, of which instance normalisation can take a variance
 

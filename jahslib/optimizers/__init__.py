@@ -1,1 +1,1 @@
-"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.optimizer.Optimizer`)."""
+"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.core.optimizer.Optimizer`)."""

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jahslib import spaces
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Replayed
 from jahslib.optimizers import variation
 from jahslib.optimizers.hyperband import Brackets, brackets, checked_eta
 from jahslib.optimizers.published_evolution import PublishedEvolution
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.spaces import configurations as spaces
 
 ATTEMPTS = 1000
 

@@ -3,7 +3,7 @@
 Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), sections 4 and 5: a Gaussian process with the (hierarchical) WL kernel,
 expected improvement, and evolution to maximise it. Departures: pending trials enter as fantasies of the one fitted
 model (theirs fits a second time), each fit of the noise starts anew, so that the history alone decides, and no point is
-proposed twice. What the original's selection does by mistake is an option (`jahslib.grammars.pool`).
+proposed twice. What the original's selection does by mistake is an option (`jahslib.optimizers.acquisition_pool`).
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,17 @@ from typing import Literal
 
 import numpy as np
 
-from jahslib import spaces
+from jahslib.core.optimizer import Described
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.grammars import gp, pool
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import joint_kernel
-from jahslib.grammars.space import GrammarSpace, Point
-from jahslib.grammars.wl import TermTable, folding_levels
-from jahslib.optimizer import Described
-from jahslib.problem import Problem
-from jahslib.trials import History, Suggestion, Trial
+from jahslib.optimizers import acquisition_pool
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace, Point
+from jahslib.surrogates import gp
+from jahslib.surrogates.kernels import joint_kernel
+from jahslib.surrogates.wl import TermTable, folding_levels
 
 N_BEST = 10
 SURROGATES, STRATEGIES = ("gp_hierarchical", "gp"), ("evolution", "mutation", "random")
@@ -147,9 +148,9 @@ class GrammarBO(Described):
             values = surrogate.log_expected_improvement([p.term for p in points], self.space.columns(list(points)))
             return np.where(self._refused(points, surrogate.table, known), -np.inf, values)
 
-        scored = pool.Scored(acquisition, seen)
+        scored = acquisition_pool.Scored(acquisition, seen)
         if self.pool_strategy == "evolution":
-            pool.evolved(
+            acquisition_pool.evolved(
                 self.space,
                 parents,
                 scored,
@@ -163,7 +164,7 @@ class GrammarBO(Described):
             mutants = self.pool_size if self.mutate_size is None else self.mutate_size
             if self.pool_strategy == "random":
                 mutants = 0
-            pool.mutated(self.space, parents, scored, rng, size=self.pool_size, mutants=mutants)
+            acquisition_pool.mutated(self.space, parents, scored, rng, size=self.pool_size, mutants=mutants)
         return scored.best
 
     def _refused(self, points: Sequence[Point], table: TermTable, known: list) -> np.ndarray:

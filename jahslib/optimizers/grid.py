@@ -8,10 +8,10 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 
-from jahslib import spaces
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
-from jahslib.optimizers.sobol import from_unit, refuse_unbounded
-from jahslib.problem import Configuration
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.configurations import from_unit, refuse_unbounded
 
 
 def grid(

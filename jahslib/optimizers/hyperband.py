@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.problem import Problem
-from jahslib.trials import Configuration, Origin, Suggestion, Trial
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from ConfigSpace.hyperparameters import (
     UniformIntegerHyperparameter,
 )
 
-from jahslib import spaces
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Replayed
-from jahslib.optimizers.sobol import refuse_unbounded
-from jahslib.problem import Problem
-from jahslib.trials import Configuration, Origin, Suggestion, Trial
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.configurations import refuse_unbounded
 
 ATTEMPTS = 10  # proposals of the sampler before a new configuration is drawn at random
 

@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jahslib import spaces
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Replayed
 from jahslib.optimizers.hyperband import Rung, plan
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.spaces import configurations as spaces
 
 Batch = list[Suggestion]
 ATTEMPTS = 10_000

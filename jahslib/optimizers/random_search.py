@@ -1,13 +1,13 @@
-"""Random search at the highest fidelity, and a fixed list of configurations."""
+"""Random search at the highest fidelity."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from jahslib import spaces
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import History, Suggestion
+from jahslib.core.optimizer import Described
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Suggestion
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass
@@ -26,18 +26,3 @@ class RandomSearch(Described):
             self.problem.space, rng, lambda c: not history.has(c) and self.problem.admits(c)
         )
         return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high, origin="random")
-
-
-@dataclass
-class Listed(Described):
-    """Proposes the given configurations in turn, at the highest fidelity: for grids, defaults and retrained winners."""
-
-    problem: Problem
-    seed: int
-    configurations: list[Configuration]
-
-    def ask(self, history: History) -> Suggestion | None:
-        turn = len(history.suggestions)
-        if turn >= len(self.configurations):
-            return None
-        return Suggestion(self.configurations[turn], self.problem.fidelity.high)

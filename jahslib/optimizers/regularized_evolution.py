@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import spaces
+from jahslib.core.optimizer import Described
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.errors import UserError
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import History, Suggestion
+from jahslib.spaces import configurations as spaces
 
 ATTEMPTS = 1000
 

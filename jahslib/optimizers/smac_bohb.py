@@ -18,12 +18,12 @@ import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace.hyperparameters import NumericalHyperparameter
 
-from jahslib import spaces
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Fidelity, Problem
+from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Replayed
 from jahslib.optimizers.hyperband import checked_eta
-from jahslib.problem import Fidelity, Problem
-from jahslib.trials import Configuration, Origin, Suggestion, Trial
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass

@@ -4,19 +4,17 @@ Source: I. M. Sobol', USSR Computational Mathematics and Mathematical Physics 7(
 (Journal of Complexity 14, 1998) by scipy, so that seeds differ.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from ConfigSpace import ConfigurationSpace, Constant
-from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
 from scipy.stats import qmc
 
-from jahslib import spaces
-from jahslib.errors import UserError
-from jahslib.optimizer import Described
-from jahslib.problem import Configuration, Problem, Space
-from jahslib.trials import History, Suggestion
+from jahslib.core.optimizer import Described
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.configurations import from_unit, refuse_unbounded
 
 BLOCK = 64  # a power of two, as the sequence's balance needs
 ATTEMPTS = 10_000
@@ -44,7 +42,7 @@ class Sobol(Described):
         self._history, self._turn = None, 0
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.optimizer.Optimizer`: the first point that the history does not hold yet."""
+        """See `jahslib.core.optimizer.Optimizer`: the first point that the history does not hold yet."""
         if history is not self._history:
             self._history, self._turn = history, 0
         while True:
@@ -76,37 +74,3 @@ class Sobol(Described):
                     fruitless = 0
                     seen.add(tried)
                     yield configuration
-
-
-def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
-    """At the door of a method that divides the space's box evenly.
-
-    Raises:
-        UserError: the space is no ConfigurationSpace, has forbidden clauses, or a hyperparameter that is drawn from
-            another distribution than the uniform one.
-    """
-    spaces.refuse_others(space, method)
-    for hp in space.values():  # type: ignore[union-attr]
-        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter | Constant) and not (
-            hasattr(hp, "choices") or hasattr(hp, "sequence")
-        ):
-            raise UserError(f"{method}: cannot divide {hp}; use a uniform float or integer, categorical or ordinal")
-
-
-def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
-    """The configuration at a point of the unit cube, one coordinate in [0, 1] for each hyperparameter of the space.
-
-    Numbers are scaled linearly or logarithmically as the space has them, choices get equal shares of the interval.
-    Hyperparameters that are inactive there are left out.
-    """
-    values = {}
-    for hp, u in zip(space.values(), point, strict=True):
-        if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
-            values[hp.name] = spaces.python(hp.to_value(min(max(u, 0.0), 1.0)))
-        elif isinstance(hp, Constant):
-            values[hp.name] = hp.value
-        else:
-            values[hp.name] = spaces.python(
-                hp.to_value(min(int(u * hp.size), hp.size - 1))
-            )  # their vectors are indices
-    return spaces.activated(space, values)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jahslib import spaces
-from jahslib.optimizer import Replayed
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.optimizers.hyperband import Brackets, Rung, brackets, checked_eta
-from jahslib.problem import Configuration, Problem
-from jahslib.trials import Suggestion, Trial
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass

@@ -8,8 +8,8 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
 
-from jahslib import spaces
-from jahslib.trials import Configuration
+from jahslib.core.trials import Configuration
+from jahslib.spaces import configurations as spaces
 
 STEP = 0.2  # median of a step's standard deviation, as a share of a number's range
 

@@ -1,1 +1,1 @@
-"""Problems: what a study optimises, and the ways to search without training (`jahslib.problem.Problem`)."""
+"""Problems: what a study optimises, and the ways to search without training (`jahslib.core.problem.Problem`)."""

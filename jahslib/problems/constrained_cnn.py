@@ -11,12 +11,15 @@ from typing import Any, Literal
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import data, metrics
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.core.trials import Configuration
+from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
-from jahslib.problem import Configuration, Constraint, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.training import Recipe, Training
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training import metrics
+from jahslib.training.metrics import scores
+from jahslib.training.trainer import Recipe, Training
 
 
 @dataclass
@@ -71,8 +74,8 @@ class ConstrainedCNN(CrossValidated):
     @property
     def leaked(self) -> torch.Tensor:
         """Mask of the test images that are exact copies of training images."""
-        test = data.load(self.data, "test")
-        return data.duplicates_of(data.load(self.data), test)[test.labels.argsort(stable=True)]
+        test = registry.load(self.data, "test")
+        return registry.duplicates_of(registry.load(self.data), test)[test.labels.argsort(stable=True)]
 
     def training(self, job: Job, train: Images) -> Training:
         c = job.configuration
@@ -102,3 +105,31 @@ class ConstrainedCNN(CrossValidated):
     def _scores(self, logits: torch.Tensor, labels: torch.Tensor, batch_size: int) -> dict[str, float]:
         precision = metrics.batchwise_precision(logits, labels, self.classes, batch_size)
         return scores(logits, labels, self.classes) | {"batchwise_precision": precision}
+
+
+@dataclass
+class CourseExample(ConstrainedCNN):
+    """What the course's BOHB example searches: a space of its own (`flower_cnn.course_space`) and no constraint.
+
+    Args:
+        channels: least and most channels of a convolution.
+
+    Raises:
+        UserError: no range of channels.
+    """
+
+    min_epochs: int = 5
+    max_model_size: float | None = None
+    min_precision: float | None = None
+    channels: tuple[int, int] = (512, 2048)
+
+    name = "constrained_cnn_course"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.channels) != 2 or not 1 <= self.channels[0] < self.channels[1]:
+            raise UserError(f"course_channels: {list(self.channels)} is no range; give the least and the most channels")
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        return flower_cnn.course_space(self.channels)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from sklearn.model_selection import StratifiedKFold
 
-from jahslib import data, metrics
+from jahslib.core.problem import Fidelity, Job, Outcome, Problem
+from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.problem import Fidelity, Job, Outcome, Problem
-from jahslib.training import Diverged, Training
+from jahslib.training.trainer import Diverged, Training
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
@@ -20,7 +20,7 @@ class CrossValidated(Problem):
     """Subclasses say what is trained (`training`) and what is measured (`measure`).
 
     Args:
-        data: name of a data set for `jahslib.data.load`.
+        data: name of a data set for `jahslib.data.registry.load`.
         seed: of the stratified folds.
         split: "validation" trains on the other folds and measures on each; "test" trains on the whole training split.
         folds, folds_used: cross-validation and how many of its folds a trial trains.
@@ -61,6 +61,12 @@ class CrossValidated(Problem):
         if getattr(self, option) not in allowed:
             raise UserError(f"{option}: {getattr(self, option)!r} is unknown; choose one of {', '.join(allowed)}")
 
+    def check(self) -> None:
+        """Load the data. Raises `UserError` where they are missing."""
+        registry.load(self.data)
+        if self.split == "test":
+            registry.load(self.data, "test")
+
     @abstractmethod
     def training(self, job: Job, train: Images) -> Training:
         """The network of `job.configuration`, ready to be trained on these images."""
@@ -87,25 +93,25 @@ class CrossValidated(Problem):
 
     def describe(self) -> dict[str, Any]:
         options = {k: v for k, v in asdict(self).items() if k != "device"}
-        return super().describe() | options | {"digest": data.load(self.data).digest()}
+        return super().describe() | options | {"digest": registry.load(self.data).digest()}
 
     @property
     def classes(self) -> int:
         """Classes of the data."""
-        return data.load(self.data).classes
+        return registry.load(self.data).classes
 
     @property
     def shape(self) -> dict[str, Any]:
-        """See `jahslib.data.Dataset.shape`."""
-        return data.load(self.data).shape
+        """See `jahslib.data.registry.Dataset.shape`."""
+        return registry.load(self.data).shape
 
     @property
     def training_images(self) -> Images:
         """The training split, or its part, in the data set's order or sorted by class."""
-        loaded = data.load(self.data)
+        loaded = registry.load(self.data)
         order = loaded.labels.argsort(stable=True)
         if self.per_class is not None:
-            order = order[data.rank_in_class(loaded.labels)[order] < self.per_class]
+            order = order[registry.rank_in_class(loaded.labels)[order] < self.per_class]
         if not self.sorted_by_class:
             order = order.sort().values
         return loaded.images[order], loaded.labels[order]
@@ -113,7 +119,7 @@ class CrossValidated(Problem):
     @property
     def test_images(self) -> Images:
         """The whole test split, in the same order."""
-        loaded = data.load(self.data, "test")
+        loaded = registry.load(self.data, "test")
         if not self.sorted_by_class:
             return loaded.images, loaded.labels
         order = loaded.labels.argsort(stable=True)
@@ -179,18 +185,6 @@ class CrossValidated(Problem):
 
     def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
         return self.measure(training, training.predict(held_out[0]).cpu(), held_out[1], job)[self.curve_metric]
-
-
-def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
-    """The metrics that every classification study reports."""
-    predicted = logits.argmax(1)
-    return {
-        "top1": metrics.top_k_accuracy(logits, labels, 1),
-        "top3": metrics.top_k_accuracy(logits, labels, 3),
-        "top5": metrics.top_k_accuracy(logits, labels, 5),
-        "macro_precision": metrics.macro_precision(predicted, labels, classes),
-        "macro_f1": metrics.macro_f1(predicted, labels, classes),
-    }
 
 
 def _mean(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.problem import Configuration, Fidelity, Job, Objective, Outcome, Problem, Space
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem, Space
+from jahslib.core.trials import Configuration
 
 
 @dataclass

@@ -15,12 +15,14 @@ import torch
 from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
 from torch import nn
 
+from jahslib.core.problem import Constraint, Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
-from jahslib.models.growing_convnet import BatchNormKind, GrowingConvNet
-from jahslib.models.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.problem import Configuration, Constraint, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.training import Recipe, Training
+from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
+from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training.metrics import scores
+from jahslib.training.trainer import Recipe, Training
 
 Searched = Literal["joint", "north", "static", "hyperparameters", "architecture"]
 SEARCHED: tuple[Searched, ...] = ("joint", "north", "static", "hyperparameters", "architecture")
@@ -120,9 +122,9 @@ class GrowingConvNets(CrossValidated):
         searched: which `space`.
         max_params: limit on weights and biases (batch normalisation not counted); None leaves it out.
         initial_width: neurons in each layer of a growing network to begin with.
-        rule: options of `jahslib.models.neurogenesis.GrowthRule` but the thresholds and `max_params`.
-        batch_norm: see `jahslib.models.growing_convnet.GrowingConvNet`.
-        trace_every: log ranks and widths of every so many steps; 0 logs none.
+        rule: options of `jahslib.models.growing.neurogenesis.GrowthRule` but the thresholds and `max_params`.
+        batch_norm: see `jahslib.models.growing.convnet.GrowingConvNet`.
+        trace_every: log ranks and widths of every so many steps, with the batch's loss and accuracy; 0 logs none.
     """
 
     data: str = "fashion_mnist"
@@ -156,6 +158,7 @@ class GrowingConvNets(CrossValidated):
     def check(self) -> None:
         """Raises `UserError` when the smallest network of the space exceeds `max_params`, or the images are too small
         for any. Loads the data."""
+        super().check()
         depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":
             depths = [static_configuration(LEARNING_RATE, [8] * c, c) for c in range(2, self.most_conv + 1)]
@@ -266,9 +269,9 @@ def _net(training: Training) -> GrowingConvNet:
     return net
 
 
-def _grow(model: nn.Module) -> None:
+def _grow(model: nn.Module, logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> None:
     assert isinstance(model, Neurogenesis)
-    model.grow()
+    model.grow(logits, labels, loss)
 
 
 @lru_cache(maxsize=4096)

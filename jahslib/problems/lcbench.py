@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace, Float, Integer
 
-from jahslib import archives, places
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.data import archives, places
 from jahslib.errors import UserError
-from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
-from jahslib.trials import Configuration
 
 FILE = "lcbench/model.onnx"
 URL = f"https://raw.githubusercontent.com/slds-lmu/yahpo_data/v1.0.2/{FILE}"

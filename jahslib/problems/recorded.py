@@ -20,10 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib import spaces, triallog
+from jahslib.core.problem import Job, Outcome, Problem
+from jahslib.core.trials import Configuration, Trial
 from jahslib.errors import UserError
-from jahslib.problem import Configuration, Job, Outcome, Problem
-from jahslib.trials import Trial
+from jahslib.search import triallog
+from jahslib.spaces import configurations as spaces
 
 
 @dataclass(frozen=True)

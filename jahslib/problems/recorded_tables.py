@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jahslib import archives
+from jahslib.data import archives
 from jahslib.errors import UserError
 
 VERSION = "0.2.0"

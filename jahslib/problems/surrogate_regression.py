@@ -17,14 +17,15 @@ import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.errors import UserError
-from jahslib.grammars import examples, gp
-from jahslib.grammars.grammar import Grammar
-from jahslib.grammars.kernels import joint_kernel
-from jahslib.grammars.nasbot import NasbotKernel
-from jahslib.grammars.terms import Term
-from jahslib.grammars.wl import TermTable, folding_levels
-from jahslib.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.terms import Term
+from jahslib.surrogates import gp
+from jahslib.surrogates.kernels import joint_kernel
+from jahslib.surrogates.nasbot import NasbotKernel
+from jahslib.surrogates.wl import TermTable, folding_levels
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
 METRICS = ("kendall", "spearman", "pearson", "nll")
@@ -41,7 +42,7 @@ class Regression(Problem):
         split: seed of the shuffle.
 
     Metrics: Kendall's, Spearman's and Pearson's correlation of predicted means with values, and the mean negative log
-    likelihood of the values.
+    likelihood of the values. Outputs: the means and deviations themselves, in the order of `tested`.
 
     Raises:
         UserError: not one value an architecture, or fewer architectures than are to be predicted.
@@ -77,16 +78,32 @@ class Regression(Problem):
         own = {"source": self.source, "grammar": self.grammar, "split": self.split, "n_test": self.n_test}
         return {**super().describe(), **own, "data": digest(self.architectures, self.values)}
 
+    @property
+    def _order(self) -> np.ndarray:
+        return np.random.default_rng(self.split).permutation(len(self.values))
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Numbers of the architectures that are predicted (`n_test`)."""
+        return self._order[-self.n_test :]
+
     def evaluate(self, job: Job) -> Outcome:
-        order = np.random.default_rng(self.split).permutation(len(self.values))
-        train, test = order[: job.configuration["n_train"]], order[-self.n_test :]
+        order, test = self._order, self.tested
+        train = order[: job.configuration["n_train"]]
         if len(train) + len(test) > len(order):
             raise ValueError(f"{len(train)} to learn from and {len(test)} to predict of {len(order)}: they overlap")
         y = np.array(self.values)
         terms = [_term(self.grammar, text) for text in self.architectures]
         surrogate = fit(examples.grammar(self.grammar), job.configuration["model"], terms, train, test, y)
         mean, deviation = surrogate.predict([terms[i] for i in test], observation_noise=True)
-        return Outcome(scores(mean, deviation, y[test]), 1, outputs={"noise": surrogate.noise, "h": surrogate.h})
+        predicted = {name: _rounded(values) for name, values in (("mean", mean), ("deviation", deviation))}
+        outputs = {"noise": surrogate.noise, "h": surrogate.h, **predicted}
+        return Outcome(scores(mean, deviation, y[test]), 1, outputs=outputs)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """Five significant digits, so that the log stays small."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def fit(

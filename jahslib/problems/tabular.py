@@ -19,14 +19,14 @@ from typing import Any, ClassVar
 import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, OrdinalHyperparameter
 
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
-from jahslib.grammars import examples
-from jahslib.grammars.space import GrammarSpace
-from jahslib.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.problems import recorded_tables
-from jahslib.problems.nasbench201 import OPERATIONS
+from jahslib.problems.cells.nasbench201 import OPERATIONS
 from jahslib.problems.recorded_tables import Table
-from jahslib.trials import Configuration
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Tabular(Problem):
 class NasBench201Full(Tabular):
     """Minimise the validation error (0..1) after 200 epochs; see `Tabular`.
 
-    `jahslib.problems.nasbench201` has the same cells after 12 epochs, with the test errors, from another table. Here
+    `jahslib.problems.cells.nasbench201` has the same cells after 12 epochs, with the test errors, from another table. Here
     each cell has 2 or 3 trainings, there are no test errors, and `val_error` on CIFAR-10 comes from training on half of
     the training images. `latency` is seconds a batch, `model_size` millions of parameters: the larger one where the
     trainings of a cell disagree, as in 204 cells, which is that of the cell as it is written.

@@ -16,12 +16,14 @@ import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from torch import nn
 
+from jahslib.core.problem import Job, Objective
+from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.models import image_nets
-from jahslib.problem import Configuration, Job, Objective
-from jahslib.problems.cross_validated import CrossValidated, Images, scores
-from jahslib.schedules import SCHEDULES
-from jahslib.training import Recipe, Training
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.training.metrics import scores
+from jahslib.training.schedules import SCHEDULES
+from jahslib.training.trainer import Recipe, Training
 
 # The original's ranges, name -> (lower, upper, logarithmic), but for momentum: its upper bound of 1 never converges.
 REPORTED = {"lr": (1e-4, 1.0, True), "momentum": (0.0, 0.999, False), "weight_decay": (1e-6, 1e-4, False)}
@@ -144,6 +146,7 @@ class TunedNetwork(CrossValidated):
 
     def check(self) -> None:
         """Raises `UserError` for images too small for a network. Loads the data."""
+        super().check()
         for network in self.networks if "network" in self.joint else (self.network,):
             self.known({"network": network})
 

@@ -1,7 +1,6 @@
 """Study 06: which searches are run, on what, and where their logs stand. Notebook 06_ax_bo tells the story."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,21 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from jahslib import cfg as cfg_layers
-from jahslib import paths, places, snapshots
+from jahslib import paths
+from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import FAST, AxBO
+from jahslib.experiments import cfg as cfg_layers
+from jahslib.experiments import final_training
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.grid import even_counts, grid
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
-from jahslib.problem import Configuration
 from jahslib.problems.tuned_network import DEFAULT, TunedNetwork, check_setting
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_trials
 
 NOTEBOOK = "06_ax_bo"
 
@@ -74,7 +74,8 @@ class Options(RunOptions):
 
     `trials`: of each search (Ax's total_trials). `extra_seeds`: how many of the seeds the two extra methods run with.
     `n_init`: Ax's trials before its model (the centre, then Sobol) and SMAC's. `early_stopping`, `initialisation`,
-    `acquisition`: see `jahslib.optimizers.ax_bo.AxBO`. `ranges`, `bounds`, `joint`, `networks`: see `TunedNetwork`.
+    `acquisition`: see `jahslib.optimizers.ax.optimizer.AxBO`. `ranges`, `bounds`, `joint`, `networks`: see
+    `TunedNetwork`.
     `lr`, `momentum`, `weight_decay`: of the final training with snapshots; where none is given, as Ax found them.
     `final_split`: "test" trains on all training images; "validation" holds a part back and measures it every
     `valid_interval` epochs.
@@ -200,8 +201,7 @@ def options(**given: Any) -> Options:
     merged = cfg_layers.merge(Options, given, **layers, aliases=ORIGINAL_KEYS)
     o = resolve(Options, PROFILES, merged)
     data = (o.data,) if isinstance(o.data, str) else o.data
-    if o.dataset_dir is not None:
-        places.look_in(o.dataset_dir, "dataset_dir")
+    places.look_in(o.dataset_dir, "dataset_dir")
     if not isinstance(o.snapshot, bool):
         o = replace(o, snapshot=True, snapshot_every=o.snapshot)
     return replace(o, data=data, device=_device(o))
@@ -333,16 +333,6 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[Key, list[Trial]]:
     return run_trials(runs, workers=o.workers, scheduler=o.scheduler, fresh=o.fresh)
 
 
-@dataclass(frozen=True)
-class FinalTraining:
-    """A training with snapshots: its folder, what was trained, and the test metrics of its snapshots by epoch."""
-
-    place: Path
-    problem: TunedNetwork
-    configuration: Configuration
-    tested: dict[int, dict[str, float]]
-
-
 def best(found: Sequence[Search], data: str) -> Search:
     """Ax's search with the best incumbent on a data set, or any method's where Ax was not run."""
     own = [s for s in found if s.problem.data == data and s.method not in EXTRAS] or list(found)
@@ -362,45 +352,12 @@ def pre_trained(o: Options) -> tuple[Path, Configuration, int]:
         UserError: no such training or epoch, or one of another network or number of classes.
     """
     task = final_problem(o, o.data[0])
-    place = snapshots.folder(experiment_dir(o), task, {}, o.pre_trained_id or "")
-    snapshots.check(place, network=o.network, **task.shape)
+    place = final_training.folder(experiment_dir(o), task, {}, o.pre_trained_id or "")
+    final_training.check(place, network=o.network, **task.shape)
     if o.pre_trained_epoch is not None:
-        snapshots.path(place, o.pre_trained_epoch)
+        final_training.path(place, o.pre_trained_epoch)
     made = json.loads((place / "made_of.json").read_text())
     return place, made["configuration"], made["seed"]
-
-
-def run_final_training(o: Options, found: Sequence[Search]) -> FinalTraining:
-    """Train once with snapshots on the first data set, as Ax's best setting or the one given says, and test them all.
-
-    A training that exists is continued.
-    """
-    task = final_problem(o, o.data[0], split=o.final_split)
-    if o.pre_trained_id is not None:
-        _, configuration, seed = pre_trained(o)
-    else:
-        given = {name: getattr(o, name) for name in DEFAULT if getattr(o, name) is not None}
-        start = DEFAULT if given else best(found, o.data[0]).incumbent.configuration
-        configuration, seed = {**start, **given}, o.seeds[0]
-    id = o.pre_trained_id or snapshots.identity(configuration, seed)
-    if o.fresh and o.pre_trained_id is None:
-        shutil.rmtree(snapshots.folder(experiment_dir(o), task, configuration, id), ignore_errors=True)
-    epochs = o.max_epochs if o.final_epochs is None else o.final_epochs
-    place = snapshots.train(
-        task,
-        configuration,
-        experiment_dir=experiment_dir(o),
-        epochs=epochs,
-        every=o.snapshot_every if o.snapshot else epochs,
-        seed=seed,
-        id=id,
-        from_epoch=o.pre_trained_epoch,
-        validate_every=o.valid_interval,
-        tensorboard=o.tensorboard,
-    )
-    where = {"experiment_dir": experiment_dir(o), "configuration": configuration, "id": id}
-    tested = {epoch: snapshots.test(task, epoch=epoch, **where) for epoch in snapshots.epochs(place)}
-    return FinalTraining(place, task, configuration, tested)
 
 
 def log_files(o: Options) -> list[Path]:

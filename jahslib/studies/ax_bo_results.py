@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from jahslib.comparison import paired_bootstrap
+from jahslib.analysis.statistics import paired_bootstrap
+from jahslib.analysis.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
+from jahslib.core.trials import History, Trial
+from jahslib.experiments.final_training import read_scalars
 from jahslib.models import image_nets
 from jahslib.problems.tuned_network import DEFAULT, JOINT
-from jahslib.report import Report
-from jahslib.snapshots import read_scalars
-from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, FinalTraining, Key, Options, Search, key
+from jahslib.reporting.report import Report
+from jahslib.studies.ax_bo import EXTRAS, METHODS, PROFILES, Key, Options, Search, key
+from jahslib.studies.ax_bo_final import FinalTraining
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
-from jahslib.studies.tables import choosing, course, mean_epochs, mean_of, model_share, pm, ranked
-from jahslib.trials import History, Trial
 
 Finals = Mapping[Key, Sequence[Trial]]
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from jahslib.profiles import LEFT_OUT, RunOptions
-from jahslib.report import Report
-from jahslib.studies.runs import AnySearch
-from jahslib.trials import Trial
+from jahslib.core.trials import Trial
+from jahslib.experiments.profiles import RunOptions
+from jahslib.reporting.report import LEFT_OUT, Report
+from jahslib.search.runs import AnySearch
 
 
 def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
@@ -28,7 +28,8 @@ def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
 
 
 def record_left_out(record: Report, o: RunOptions, profiles: Mapping[str, Mapping[str, Any]], *others: str) -> None:
-    """Record which methods, tasks and the like of its profile a run leaves out, if any; see `jahslib.paper.build`.
+    """Record which methods, tasks and the like of its profile a run leaves out, if any; see
+    `jahslib.reporting.paper.build`.
     `others`: further parts left out, in words."""
     missing = list(others)
     for option in fields(o):

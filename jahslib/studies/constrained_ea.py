@@ -1,26 +1,29 @@
 """Study 07: which searches are run, on what, and where their logs stand. Notebook 07_constrained_EA tells the story."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jahslib import paths, reported, spaces
+from jahslib import paths
+from jahslib.analysis import reported
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Job
+from jahslib.core.trials import Configuration, History, Trial
 from jahslib.errors import UserError
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
 from jahslib.models import flower_cnn
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import AxBO
+from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problem import Configuration
-from jahslib.problems.constrained_cnn import ConstrainedCNN
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.problems import kept_weights
+from jahslib.problems.constrained_cnn import ConstrainedCNN, CourseExample
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.trials import History, Trial
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.spaces import configurations as spaces
 
 NOTEBOOK = "07_constrained_EA"
 
@@ -38,6 +41,10 @@ class Options(RunOptions):
     `retrain`: how many times reported configurations are trained for `retrain_epochs`: "row 1" as printed, "default",
     and "published 1" to "published 7" with all digits.
     `final_optimizer`: for final training; the original searched with Adam and evaluated with AdamW.
+    `test`, `model_path`: of the one `configuration`; False cross-validates it on all folds, and see
+    `constrained_ea_scripts.run_configuration`. `run_files`: see `constrained_ea_files.write_runs`.
+    `course_bohb`: the course's BOHB example too, with convolutions of `course_channels` and rungs from the first to the
+    second of `course_epochs`.
     """
 
     data: str
@@ -67,6 +74,12 @@ class Options(RunOptions):
     optimizer: str = "adam"
     final_optimizer: str = "adamw"
     configuration: str | None = None
+    test: bool = True
+    model_path: str | None = None
+    run_files: bool = False
+    course_bohb: bool = False
+    course_channels: tuple[int, int] = (512, 2048)
+    course_epochs: tuple[int, int] = (5, 50)
 
     def __post_init__(self):
         refuse_unknown("methods", self.methods, METHODS)
@@ -75,6 +88,8 @@ class Options(RunOptions):
         for name, count in self.retrain.items():
             if count < 1:
                 raise UserError(f"retrain: {count} trainings of {name}; give at least 1, or leave it out")
+        if self.model_path is not None and (self.configuration is None or not self.test):
+            raise UserError("model_path: keeps the weights of one configuration on the test split; give configuration")
         refuse_unknown("retrain", self.retrain, ("row 1", "default", *(f"published {row}" for row in range(1, 8))))
 
 
@@ -106,6 +121,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "retrain": {},
         "retrain_epochs": 4,
         "final_seeds": 1,
+        "course_channels": (16, 32),
+        "course_epochs": (1, 4),
     },
     "cpu": {
         "note": (
@@ -136,6 +153,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "retrain": {"row 1": 5, "default": 1},
         "retrain_epochs": 50,
         "final_seeds": 2,
+        "course_channels": (32, 128),
+        "course_epochs": (4, 32),
     },
     "paper": {
         "note": "the original's space, folds, epochs and population, with an epoch budget instead of 23 hours",
@@ -162,7 +181,7 @@ SCALED: dict[str, tuple[tuple[float, float], ...]] = {"cpu": PROFILES["cpu"]["se
 
 
 def options(**given: Any) -> Options:
-    """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
+    """Resolve notebook parameters; see `jahslib.experiments.profiles.resolve`."""
     return resolve(Options, PROFILES, given)
 
 
@@ -170,7 +189,10 @@ def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     test_problem(o).test_images  # noqa: B018 (loads the test split)
     if o.configuration is not None:
-        spaces.read(test_problem(o).space, o.configuration)
+        task = given_problem(o)
+        given = spaces.read(task.space, o.configuration)
+        if o.model_path is not None and (path := Path(o.model_path)).exists() and not o.fresh:
+            kept_weights.check(task, Job(given, (task.max_epochs,), o.seeds[0]), path)
     for run in planned(o):
         run.check(fresh=o.fresh)
     for size in {o.constraint_max_model_size, *(size for _, size in o.settings)}:
@@ -203,9 +225,25 @@ def problem(o: Options, seed: int, **changes: Any) -> ConstrainedCNN:
     return replace(base, **changes)
 
 
+def course_problem(o: Options, seed: int) -> CourseExample:
+    """What the course's BOHB example searches, on the data and folds of this study."""
+    same = vars(problem(o, seed, narrowed={}, max_model_size=None, min_precision=None))
+    options = {f.name: same[f.name] for f in fields(ConstrainedCNN)}
+    low, high = o.course_epochs
+    return CourseExample(**options | {"min_epochs": low, "max_epochs": high, "channels": o.course_channels})
+
+
 def test_problem(o: Options, **changes: Any) -> ConstrainedCNN:
     """Train on the whole training split, measure on the test split; the search never sees it."""
     return problem(o, 0, split="test", optimizer=o.final_optimizer, **changes)
+
+
+def given_problem(o: Options) -> ConstrainedCNN:
+    """What the one configuration that a file gives is trained on: any of the original's space, whatever its size."""
+    unbounded: dict[str, Any] = {"narrowed": {}, "max_model_size": None, "min_precision": None}
+    if o.test:
+        return test_problem(o, **unbounded)
+    return problem(o, o.seeds[0], folds_used=o.folds, optimizer=o.final_optimizer, **unbounded)
 
 
 def logs(o: Options) -> Path:
@@ -236,7 +274,8 @@ def optimizer(o: Options, method: str, task: ConstrainedCNN, seed: int) -> Optim
 
 def planned(o: Options) -> list[Run]:
     """Every run that rests on no other's result, the longest first, so that workers end at about the same time."""
-    return [*reversed(list(retrainings(o))), *searches(o), *constraint_searches(o)]
+    courses = course_searches(o) if o.course_bohb else ()
+    return [*reversed(list(retrainings(o))), *searches(o), *constraint_searches(o), *courses]
 
 
 def searches(o: Options) -> Iterator[Run]:
@@ -258,16 +297,20 @@ def constraint_searches(o: Options) -> Iterator[Run]:
 def _search(o: Options, method: str, seed: int, log: str) -> Run:
     # The course's BOHB example knows no constraint. The size limit stays: it is what makes a trial affordable.
     task = problem(o, seed, min_precision=None) if method == "bohb" else problem(o, seed)
-    return Run(
-        problem=task,
-        optimizer=optimizer(o, method, task, seed),
-        budget=Budget(epochs=o.epoch_budget * o.folds_used, seconds=o.max_time),
-        log=logs(o) / log,
-        seed=seed,
-        method=method,
-        study=NOTEBOOK,
-        profile=o.profile,
-    )
+    return _run(o, task, optimizer(o, method, task, seed), method, log)
+
+
+def _run(o: Options, task: ConstrainedCNN, chosen: Optimizer, method: str, log: str) -> Run:
+    """A search of this study, by the seed of its problem's folds and under the budget of all."""
+    budget = Budget(epochs=o.epoch_budget * o.folds_used, seconds=o.max_time)
+    return Run(task, chosen, budget, logs(o) / log, task.seed, method, study=NOTEBOOK, profile=o.profile)
+
+
+def course_searches(o: Options) -> Iterator[Run]:
+    """The course's BOHB example with every seed (its script has 42), with eta 3 and under the budget of all."""
+    for seed in o.seeds:
+        task = course_problem(o, seed)
+        yield _run(o, task, SmacBohb(task, seed), "course", f"course-seed{seed}.jsonl")
 
 
 def retrainings(o: Options) -> Iterator[Run]:
@@ -324,19 +367,6 @@ def run_constraint_sweep(o: Options, found: list[Search]) -> tuple[list[Search],
 def run_retrainings(o: Options) -> dict[str, list[Trial]]:
     """By configuration; read where `planned` has been run."""
     return dict(zip(o.retrain, _trials(replace(o, fresh=False), list(retrainings(o))), strict=True))
-
-
-def run_configuration(o: Options) -> list[Trial]:
-    """Train the configuration in the file `o.configuration` and measure it on the test split.
-
-    Raises:
-        UserError: see `jahslib.spaces.read`.
-    """
-    task = test_problem(o, narrowed={}, max_model_size=None, min_precision=None)
-    given = spaces.read(task.space, o.configuration or "")
-    return _trials(
-        o, [_repeated(o, task, given, o.final_seeds, f"test-{spaces.digest(given)}.jsonl", "configuration")]
-    )[0]
 
 
 def class_names(o: Options) -> list[str]:

@@ -8,14 +8,14 @@ import torch
 from sklearn.metrics import confusion_matrix
 from statsmodels.stats.contingency_tables import mcnemar
 
-from jahslib.metrics import batchwise_precision
+from jahslib.analysis.reported import load as load_reported
+from jahslib.analysis.tables import feasible_share, mean_epochs, mean_of, model_share, pm
+from jahslib.core.trials import Trial
 from jahslib.optimizers import hyperband
-from jahslib.report import Report
-from jahslib.reported import load as load_reported
+from jahslib.reporting.report import Report
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.constrained_ea import METHODS, NOTEBOOK, PROFILES, SCALED, Options, Search
-from jahslib.studies.tables import feasible_share, mean_epochs, mean_of, model_share, pm
-from jahslib.trials import Trial
+from jahslib.training.metrics import batchwise_precision
 
 
 def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:

@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from jahslib import paths
-from jahslib.status import Watch
+from jahslib.experiments.notebook import experiment, is_described
+from jahslib.search.runs import Run, is_done, size
+from jahslib.search.watch import Watch
 from jahslib.studies import MODULES
-from jahslib.studies.runs import Run, is_done, size
 
 # What studies call the runs that they know before anything was trained; each takes the options alone.
 PLANS = ("searches", "sweep", "full", "ablation", "tests")
@@ -33,7 +34,7 @@ def left(notebook: str, parameters: Mapping[str, Any]) -> Cost:
     Raises:
         UserError: as `jahslib.studies.check`.
     """
-    if notebook not in MODULES:
+    if notebook not in MODULES and not is_described(notebook):
         return Cost()
     found = rates("cpu", notebook) | rates(parameters["profile"], notebook)
     seconds = epochs = 0.0
@@ -69,6 +70,8 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
 
 
 def _planned(notebook: str, parameters: Mapping[str, Any]) -> Iterable[Run]:
+    if notebook not in MODULES:
+        return experiment(notebook, parameters).study.planned
     module = import_module(f"jahslib.studies.{MODULES[notebook]}")
     options = module.options(**parameters)
     if hasattr(module, "cell_searches"):  # its searches rest on what these find

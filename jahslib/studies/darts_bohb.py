@@ -12,31 +12,24 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from jahslib import data, paths, spaces, triallog
-from jahslib.darts import Settings
+from jahslib import paths
+from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.models.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
-from jahslib.optimizer import Optimizer
+from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text, uniform_probabilities
 from jahslib.optimizers.hyperband import checked_eta
-from jahslib.optimizers.random_search import Listed, RandomSearch
+from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problem import Configuration
-from jahslib.problems.cell_search import CellSearch, epochs_until_stop, probabilities
-from jahslib.problems.stacked_cells import Levels, StackedCells
-from jahslib.search import Budget
+from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
+from jahslib.problems.darts.search import Settings
+from jahslib.problems.darts.stacked_cells import Levels, StackedCells
+from jahslib.search import Budget, triallog
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.spaces import configurations as spaces
 from jahslib.studies.darts_bohb_options import METHODS as METHODS  # the notebook's, under the study's name
-from jahslib.studies.darts_bohb_options import (
-    NOTEBOOK,
-    PROBE,
-    VARIANTS,
-    Options,
-    network,
-    read_settings,
-    settings,
-)
+from jahslib.studies.darts_bohb_options import NOTEBOOK, PROBE, VARIANTS, Options, network, read_settings, settings
 from jahslib.studies.darts_bohb_options import options as options
-from jahslib.studies.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
-from jahslib.trials import History, Trial
 
 Search = AnySearch[StackedCells]
 
@@ -45,8 +38,8 @@ FINAL_SEED = 1000  # added to a search's seed for its final trainings, which see
 
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
-    loaded = data.load(o.dataset)
-    data.load(o.dataset, "test")
+    loaded = registry.load(o.dataset)
+    registry.load(o.dataset, "test")
     for name, found in (("num_classes", loaded.classes), ("num_img_channels", loaded.images.shape[1])):
         if getattr(o, name) not in (None, found):
             raise UserError(f"{name}: {getattr(o, name)}, but {o.dataset} has {found}; leave it out")
@@ -67,8 +60,9 @@ def check(o: Options) -> None:
 
 
 def folder(o: Options) -> Path:
-    """Where the study's trial logs and checkpoints stand."""
-    return Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
+    """Where the study's trial logs, checkpoints and final networks stand."""
+    place = Path(o.working_dir).absolute() if o.working_dir else paths.results(o.profile, NOTEBOOK)
+    return place / o.name if o.name else place
 
 
 # Cells --------------------------------------------------------------------------------------------------------------
@@ -289,11 +283,20 @@ def finished(o: Options, cells: Mapping[int, Trial], histories: Mapping[str, His
     return found
 
 
+def models(o: Options, s: Search) -> Path:
+    """The folder of a search's final networks; another incumbent has another."""
+    digest = spaces.digest(s.incumbent.configuration)
+    return folder(o) / "models" / f"{s.method}-{s.problem.data}-seed{s.seed}-{digest}"
+
+
 def run_finals(o: Options, found: Sequence[Search]) -> dict[tuple[str, int], list[Trial]]:
-    """Train each incumbent anew on the training images and measure it on the test split, by (method, seed)."""
+    """Train each incumbent anew on the training images and measure it on the test split, by (method, seed).
+
+    What is trained is kept in `models(o, s)`, to be loaded by `stack_training.load_stack`.
+    """
     runs = {}
     for s in found:
-        task, name = replace(s.problem, split="test"), f"{s.method}-{o.dataset}-seed{s.seed}"
+        task, name = replace(s.problem, split="test", keep=models(o, s)), f"{s.method}-{o.dataset}-seed{s.seed}"
         runs[s.method, s.seed] = retraining(
             s,
             task,

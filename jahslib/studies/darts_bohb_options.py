@@ -1,18 +1,20 @@
 """Study 05's options: those of the class project's command line and YAML files, and the profiles."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from jahslib import cfg as cfg_layers
-from jahslib import paths, places
-from jahslib.darts import Settings
+from jahslib import paths
+from jahslib.core.optimizer import checked_seed
+from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.optimizer import checked_seed
-from jahslib.problems.stacked_cells import MOST_CELLS
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.experiments import cfg as cfg_layers
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.problems.darts.search import Settings
+from jahslib.problems.darts.stacked_cells import MOST_CELLS
 
 NOTEBOOK = "05_darts_bohb"
 CONFIGS = paths.ROOT / "notebooks" / "configs" / "05"
@@ -32,8 +34,18 @@ VARIANTS = {"prevented": "with skip prevention", "plain": "without"}
 # Where the candidate cells of the ablation come from -> its name.
 SOURCES = {"sampled": "sampled", "argmax": "argmax", "uniform": "uniform, no search"}
 
-# The class project's names in its YAML files -> the options here.
-ORIGINAL_KEYS = {"datasetpath": "dataset_dir", "out_dir": "working_dir"}
+# The class project's keys in its YAML files -> the options here; None: taken and without effect.
+ORIGINAL_KEYS: dict[str, str | None] = {
+    "data": "datasetpath",
+    "out_dir": "working_dir",
+    "save": None,  # its script put it together from the rest
+    "dataset_meta.num_classes": "num_classes",
+    "dataset_meta.num_img_channels": "num_img_channels",
+    "arch_search": "search",
+    "arch_search.checkpoint_freq": "checkpoint_freq",
+    "arch_search.seed": "seed",
+}
+FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of `search` with the one value that there is
 SEARCH_KEYS = {"gamma": "focal_loss_gamma", "smoothing": "class_weight_smoothing"}
 MODEL_KEYS = ("n_cells", "n_fc_layers", "dropout_rate", "fc_out_features", "cell_out_channels", "use_max_pooling")
 DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation is always on
@@ -47,17 +59,20 @@ class Options(RunOptions):
 
     `dataset`: "auto" is retinamnist where its file is at hand, else the stand-in retinadigits.
     `config_file`: a YAML file, or the name of one in notebooks/configs/05; it ranks above the profile and below the
-    parameters given by name. `search` are options of `jahslib.darts.Settings`, `model` those of the supernet, each
-    above the profile's and the file's own.
+    parameters given by name, and may nest its keys as the class project's files do. `search` are options of
+    `jahslib.problems.darts.search.Settings`, `model` those of the supernet, each above the profile's and the file's
+    own.
     `runtime`: seconds that DARTS and the search after it may take together. `total_budget`: epochs of a search after
     DARTS; SMAC's function makes of it the number of its trials.
-    `surrogate`, `arch_images`: see `jahslib.problems.cell_search.CellSearch`. `candidates`: cells sampled a level.
-    `widths` to `max_mflops`: see `jahslib.problems.stacked_cells.StackedCells`. `max_cells`: levels.
+    `surrogate`, `arch_images`: see `jahslib.problems.darts.cell_search.CellSearch`. `candidates`: cells sampled a
+    level. `widths` to `max_mflops`: see `jahslib.problems.darts.stacked_cells.StackedCells`. `max_cells`: levels.
     `augment`: flip and turn the training images; None does so unless they are the stand-in's digits, one of which may
     become another.
     `probes`, `probe_epochs`, `probe`: trainings of each arm of the ablation, their epochs and configuration.
     `collapse`: the options of the collapse experiment: `dataset`, `per_class`, `model`, `augment`, and Settings' own.
     `num_classes`, `num_img_channels`: refused where they are not the data set's.
+    `working_dir`, `name`: logs, checkpoints and final networks stand in this folder (None: the profile's results),
+    below a folder of that name.
     """
 
     dataset: str
@@ -98,8 +113,9 @@ class Options(RunOptions):
     num_classes: int | None = None
     num_img_channels: int | None = None
     config_file: str | None = None
-    dataset_dir: str | None = None
+    datasetpath: str | None = None
     working_dir: str | None = None
+    name: str | None = None
     log_level: str = "INFO"
 
     def __post_init__(self):
@@ -111,6 +127,8 @@ class Options(RunOptions):
         refuse_less(self, 1, "candidates", "final_seeds", "probes", "probe_epochs")
         if self.seed is not None:
             checked_seed(self.seed, "seed")
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise UserError(f"name: {self.name!r} is no name of a folder; give letters, digits, '-', '_' and '.' only")
         if self.runtime is not None and not self.runtime > 0:
             raise UserError(f"runtime: {self.runtime} seconds must be positive")
 
@@ -229,8 +247,7 @@ def options(**given: Any) -> Options:
     for name in ("search", "model", "collapse"):
         merged[name] = {**defaults.get(name, {}), **own.get(name, {}), **(merged.get(name) or {})}
     o = resolve(Options, PROFILES, merged)
-    if o.dataset_dir is not None:
-        places.look_in(o.dataset_dir, "datasetpath")
+    places.look_in(o.datasetpath, "datasetpath")
     dataset = o.dataset
     if dataset == "auto":
         dataset = "retinamnist" if places.at_hand("retinamnist.npz") else "retinadigits"
@@ -264,6 +281,10 @@ def read_settings(place: str, given: Mapping[str, Any]) -> Settings:
     hints = get_type_hints(Settings)
     chosen = {}
     for key, value in given.items():
+        if key in FIXED:
+            if value != FIXED[key]:
+                raise UserError(f"{place}: {key} is {value!r}; there is {FIXED[key]} alone, leave it out")
+            continue
         name = SEARCH_KEYS.get(key, key)
         if name not in hints:
             raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")

@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jahslib.data import load as load_data
-from jahslib.models.darts_cell import KERNELS, OPERATIONS
-from jahslib.models.stacking import from_text, most_probable_cell, to_text
-from jahslib.problems.cell_search import probabilities
-from jahslib.problems.stacked_cells import MEASURES
-from jahslib.report import Report
-from jahslib.reported import load
-from jahslib.skip_prevention import surrogate_fraction
+from jahslib.analysis.reported import load
+from jahslib.analysis.tables import course, mean_epochs, model_share, pm, ranked
+from jahslib.core.trials import Trial
+from jahslib.data.registry import load as load_data
+from jahslib.models.darts.cell import KERNELS, OPERATIONS
+from jahslib.models.darts.stacking import from_text, most_probable_cell, to_text
+from jahslib.problems.darts.cell_search import probabilities
+from jahslib.problems.darts.skip_prevention import surrogate_fraction
+from jahslib.problems.darts.stacked_cells import MEASURES
+from jahslib.reporting.report import Report
 from jahslib.studies.claims import check_finals, check_searches, record_left_out
 from jahslib.studies.darts_bohb import Arm, Search, stopped_at
 from jahslib.studies.darts_bohb_options import METHODS, NOTEBOOK, PROFILES, SOURCES, VARIANTS, Options, settings
-from jahslib.studies.tables import course, mean_epochs, model_share, pm, ranked
-from jahslib.trials import Trial
 
 Cells = Mapping[int, Trial]
 Variants = Mapping[tuple[str, int], Trial]

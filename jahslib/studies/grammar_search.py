@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jahslib import paths
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History
+from jahslib.data import places, registry
 from jahslib.errors import UserError
-from jahslib.optimizer import Optimizer
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.optimizers.grammar_bo import STRATEGIES, SURROGATES, GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-from jahslib.problem import Problem
-from jahslib.problems import nasbench201, nb201
-from jahslib.problems.nasbench201 import NasBench201
-from jahslib.problems.synthetic_cells import SyntheticCells
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.problems import activation_functions, grammar_networks
+from jahslib.problems.cells import darts_cells, nasbench201
+from jahslib.problems.cells.nasbench201 import NasBench201
+from jahslib.problems.cells.synthetic_cells import SyntheticCells
 from jahslib.search import Budget
-from jahslib.studies.runs import AnySearch, Run
-from jahslib.trials import History
+from jahslib.search.runs import AnySearch, Run
 
 NOTEBOOK = "03_grammar_search"
 
@@ -33,8 +35,21 @@ METHODS = {
 }
 SYNTHETIC = "synthetic-cells"
 
+# Objective -> the spaces that it can be searched over.
+OBJECTIVES = {
+    **dict.fromkeys(grammar_networks.PROTOCOLS, grammar_networks.SPACES),
+    activation_functions.NAME: activation_functions.ActivationFunctions.spaces,
+    darts_cells.NAME: darts_cells.DartsCells.spaces,
+}
+SPACES = tuple(dict.fromkeys(space for spaces in OBJECTIVES.values() for space in spaces))
+
 # The original's names of spaces -> ours.
-ORIGINAL_SPACES = {"variable_multi_multi": "hierarchical", "fixed_1_none": "cell-based"}
+ORIGINAL_SPACES = {
+    "variable_multi_multi": "hierarchical",
+    "fixed_1_none": "cell-based",
+    "act_cifar10": "activation",
+    "darts_cifar10": "darts-cells",
+}
 
 Search = AnySearch[Problem]
 
@@ -44,16 +59,20 @@ class Options(RunOptions):
     """Every option of the study; the original's names where it had one.
 
     `searcher`, `surrogate_model`, `objective`, `search_space`: one or several, all combinations of which are searched
-    by training networks, `max_evaluations` each, with every one of `seeds`. `tables`: data sets of the NAS-Bench-201
+    by training networks, `max_evaluations_total` each, with every one of `seeds`; an objective with a space of its own
+    (`OBJECTIVES`) is searched over that. `data`: images instead of the objective's, which is then called by their name
+    (act_digits); or a mapping of objectives to such. `tables`: data sets of the NAS-Bench-201
     table (or "synthetic-cells", a made-up value over the same cells) on which the searchers are compared with
     `table_seeds` and `table_evaluations`; there the two surrogates are the same, and "gp" is run. `log`: model the
-    logarithm of the error. `training`: further options of `jahslib.problems.nb201.NB201`. An evolution of fewer than
-    three populations (`pop_size`) has one of a third of its evaluations, and tournaments of at most a third of that.
+    logarithm of the error. `training`: further options of `jahslib.problems.grammar_networks.NB201`. An evolution of
+    fewer than three populations (`pop_size`) has one of a third of its evaluations, and tournaments of at most a third
+    of that.
+    `working_directory`: where logs stand (None: the profile's results); `data_path`: the folder that holds data sets.
     The rest: see `jahslib.optimizers.grammar_bo` and `regularized_evolution`.
     """
 
     seeds: tuple[int, ...]
-    max_evaluations: int
+    max_evaluations_total: int
     tables: tuple[str, ...] | str
     table_seeds: tuple[int, ...]
     table_evaluations: int
@@ -61,11 +80,13 @@ class Options(RunOptions):
     surrogate_model: tuple[str, ...] | str = ("gp_hierarchical",)
     objective: tuple[str, ...] | str = ("nb201_addNIST",)
     search_space: tuple[str, ...] | str = ("hierarchical",)
+    data: dict[str, str] | str | None = None
     searched: tuple[str, ...] = ()
     max_epochs: int | None = None
     batch_size: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
     n_init: int = 10
+    acquisition: Literal["EI"] = "EI"
     pool_strategy: Literal["evolution", "mutation", "random"] = "evolution"
     pool_size: int = 200
     generations: tuple[int, ...] = (10, 50)
@@ -79,14 +100,21 @@ class Options(RunOptions):
     pop_size: int = 30
     tournament_size: int = 10
     runtime: float | None = None
+    working_directory: str | None = None
+    data_path: str | None = None
 
     def __post_init__(self):
         refuse_unknown("searcher", self.searcher, SEARCHERS)
         refuse_unknown("surrogate_model", self.surrogate_model, SURROGATES)
         refuse_unknown("pool_strategy", [self.pool_strategy], STRATEGIES)
         refuse_unknown("tables", self.tables, (*nasbench201.DATA, SYNTHETIC))
-        refuse_unknown("objective", self.objective, nb201.PROTOCOLS)
-        refuse_unknown("search_space", self.search_space, nb201.SPACES)
+        refuse_unknown("objective", self.objective, OBJECTIVES)
+        refuse_unknown("search_space", self.search_space, SPACES)
+        refuse_unknown("data", self.data if isinstance(self.data, dict) else (), OBJECTIVES)
+        for objective in self.objective:
+            if not spaces(self, objective):
+                known = ", ".join(OBJECTIVES[objective])
+                raise UserError(f"search_space: none of {objective}'s is among those given; choose from {known}")
         refuse_empty(self, "seeds", "searcher", "surrogate_model", "objective", "search_space", "tables", "table_seeds")
         if len(self.generations) != 2:
             raise UserError(f"generations: {self.generations}; give the least and the most")
@@ -99,12 +127,13 @@ PROFILES: dict[str, dict[str, Any]] = {
             "on a few small images: shows that the code runs, not how searchers compare"
         ),
         "seeds": (777,),
-        "max_evaluations": 6,
+        "max_evaluations_total": 6,
         "tables": (SYNTHETIC,),
         "table_seeds": (0, 1),
         "table_evaluations": 20,
         "max_epochs": 1,
         "batch_size": 16,
+        "data": {activation_functions.NAME: "digits", darts_cells.NAME: "digits"},
         "training": {"n_train": 32, "n_val": 40, "n_test": 40, "image_size": 8, "width": 4},
         "n_init": 4,
         "pool_size": 20,
@@ -116,7 +145,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "pixels a side, at a higher learning rate, and 30 evaluations instead of 100; the table whole"
         ),
         "seeds": (777, 888, 999),
-        "max_evaluations": 30,
+        "max_evaluations_total": 30,
         "tables": tuple(nasbench201.DATA),
         "table_seeds": tuple(range(30)),
         "table_evaluations": 100,
@@ -127,12 +156,12 @@ PROFILES: dict[str, dict[str, Any]] = {
     "paper": {
         "note": "the original's protocols, all spaces, both surrogates",
         "seeds": (777, 888, 999),
-        "max_evaluations": 100,
+        "max_evaluations_total": 100,
         "tables": tuple(nasbench201.DATA),
         "table_seeds": tuple(range(30)),
         "table_evaluations": 100,
         "surrogate_model": SURROGATES,
-        "objective": tuple(nb201.PROTOCOLS),
+        "objective": tuple(grammar_networks.PROTOCOLS),
         "search_space": ("hierarchical", "cell-based"),
     },
 }
@@ -152,6 +181,9 @@ def options(**given: Any) -> Options:
     if given.get("search_space") is not None:
         given["search_space"] = tuple(ORIGINAL_SPACES.get(s.removeprefix("nb201_"), s) for s in given["search_space"])
     o = resolve(Options, PROFILES, given)
+    if given.get("search_space") is not None:
+        refuse_unknown("search_space", o.search_space, [s for name in o.objective for s in OBJECTIVES[name]])
+    places.look_in(o.data_path, "data_path")
     if given.get("tables") is None and o.tables != (SYNTHETIC,) and not nasbench201.at_hand():
         note = f"{o.note}; the NAS-Bench-201 table was not at hand: a made-up value over its cells stands in"
         return replace(o, tables=(SYNTHETIC,), note=note)
@@ -161,7 +193,7 @@ def options(**given: Any) -> Options:
 def check(o: Options) -> None:
     """See `jahslib.studies.check`."""
     for run in searches(o):
-        if isinstance(run.problem, nb201.NB201):
+        if isinstance(run.problem, grammar_networks.NB201):
             run.problem.check()
         run.check(fresh=o.fresh)
 
@@ -176,15 +208,34 @@ def table_methods(o: Options) -> list[str]:
     return list(dict.fromkeys("gp" if m in SURROGATES else m for m in methods(o)))
 
 
-def table_problem(data: str) -> NasBench201 | SyntheticCells:
+def table_problem(name: str) -> NasBench201 | SyntheticCells:
     """The problem of one of the study's tables."""
-    return SyntheticCells() if data == SYNTHETIC else NasBench201(data)
+    return SyntheticCells() if name == SYNTHETIC else NasBench201(name)
 
 
-def problem(o: Options, objective: str, space: str) -> nb201.NB201:
+def spaces(o: Options, objective: str) -> list[str]:
+    """Those of `o.search_space` that an objective can be searched over; its only one, whatever is given."""
+    own = OBJECTIVES[objective]
+    return [space for space in o.search_space if space in own] if len(own) > 1 else list(own)
+
+
+def problem(o: Options, objective: str, space: str) -> grammar_networks.NB201:
     """A problem of networks that are trained; all searches share its images."""
-    own = {k: getattr(o, k) for k in ("max_epochs", "batch_size") if getattr(o, k) is not None}
-    return nb201.problem(objective, grammar=space, searched=o.searched, device=o.device, **own, **o.training)
+    own: dict[str, Any] = {"grammar": space, "searched": o.searched, "device": o.device}
+    own |= {k: getattr(o, k) for k in ("max_epochs", "batch_size") if getattr(o, k) is not None}
+    images = o.data.get(objective) if isinstance(o.data, dict) else o.data
+    if images is not None:
+        channels = registry.load(images).shape["channels"]
+        own |= {"name": f"{objective.partition('_')[0]}_{images}", "data": images}
+        own |= {"mean": (127.5,) * channels, "std": (63.75,) * channels}
+    own |= o.training
+    match objective:
+        case activation_functions.NAME:
+            return activation_functions.problem(**own)
+        case darts_cells.NAME:
+            return darts_cells.problem(**own)
+        case _:
+            return grammar_networks.problem(objective, **own)
 
 
 def optimizer(o: Options, method: str, task: Problem, seed: int, evaluations: int) -> Optimizer:
@@ -216,28 +267,28 @@ def optimizer(o: Options, method: str, task: Problem, seed: int, evaluations: in
 
 
 def folder(o: Options) -> Path:
-    """Where the study's results stand."""
-    return paths.results(o.profile, NOTEBOOK)
+    """Where the study's trial logs stand."""
+    return Path(o.working_directory).absolute() if o.working_directory else paths.results(o.profile, NOTEBOOK)
 
 
 def table_searches(o: Options) -> Iterator[Run]:
     """Every method on every table with every one of its seeds."""
-    for data in o.tables:
-        task = table_problem(data)
+    for table in o.tables:
+        task = table_problem(table)
         for seed in o.table_seeds:
             for method in table_methods(o):
-                yield _run(o, task, method, seed, o.table_evaluations, f"table-{method}-{data}-seed{seed}")
+                yield _run(o, task, method, seed, o.table_evaluations, f"table-{method}-{table}-seed{seed}")
 
 
 def training_searches(o: Options) -> Iterator[Run]:
     """Every method on every objective and space with every seed."""
     for objective in o.objective:
-        for space in o.search_space:
+        for space in spaces(o, objective):
             task = problem(o, objective, space)
             for seed in o.seeds:
                 for method in methods(o):
-                    name = f"{method}-{objective}-{space}-seed{seed}"
-                    yield _run(o, task, method, seed, o.max_evaluations, name)
+                    name = f"{method}-{task.name}-{space}-seed{seed}"
+                    yield _run(o, task, method, seed, o.max_evaluations_total, name)
 
 
 def searches(o: Options) -> Iterator[Run]:

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from jahslib.comparison import paired_bootstrap, signed_rank
-from jahslib.grammars import examples
-from jahslib.grammars.space import GrammarSpace
+from jahslib.analysis.statistics import paired_bootstrap, signed_rank
+from jahslib.analysis.tables import choosing, course, mean_epochs, pm, ranked
 from jahslib.optimizers.grammar_bo import SURROGATES
-from jahslib.problems.nb201 import NB201
-from jahslib.report import Report
+from jahslib.problems.grammar_networks import NB201
+from jahslib.reporting.report import Report
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.studies.claims import record_left_out
 from jahslib.studies.grammar_search import METHODS, PROFILES, Options, Search, table_problem
-from jahslib.studies.tables import choosing, course, mean_epochs, pm, ranked
 
 METRICS = ("val_error", "test_error")
 
@@ -193,7 +193,9 @@ def incumbents_table(found: Sequence[Search]) -> pd.DataFrame:
                 "evaluation": s.incumbent.id + 1,
                 "root": term.head,
                 "cells": heads.count("Cell"),
-                "operations": sum(not t.children and t.head not in ("zero", "id") for t in term.walk()),
+                "operations": sum(
+                    not t.children and t.head not in ("zero", "id") and not t.head.isdigit() for t in term.walk()
+                ),
                 "parameters": round(s.incumbent.metrics["params"]),
                 "val_error": round(100 * s.incumbent.metrics["val_error"], 2),
                 "test_error": round(100 * s.incumbent.metrics["test_error"], 2),
@@ -236,7 +238,7 @@ def record_values(record: Report, o: Options, on_tables: Sequence[Search], train
     add("n_table_seeds", len(o.table_seeds), "Seeds on a table")
     add("objectives", ", ".join(o.objective), "Objectives of the searches by training")
     add("search_spaces", ", ".join(o.search_space), "Spaces of the searches by training")
-    add("max_evaluations", o.max_evaluations, "Evaluations of each search by training")
+    add("max_evaluations", o.max_evaluations_total, "Evaluations of each search by training")
     add("n_seeds", len(o.seeds), "Seeds of the searches by training")
     add("n_init", o.n_init, "Random evaluations before the model")
     add("pool_size", o.pool_size, "Pool of the acquisition's evolution")

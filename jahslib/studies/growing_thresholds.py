@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jahslib import paths, spaces
+from jahslib import paths
+from jahslib.core.trials import Configuration, Trial
 from jahslib.errors import UserError
-from jahslib.problem import Configuration
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, resolve
 from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,
@@ -16,9 +17,8 @@ from jahslib.problems.growing_convnet import (
     GrowingConvNets,
     static_configuration,
 )
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, resolve
-from jahslib.studies.runs import Run, run_trials, trainings
-from jahslib.trials import Trial
+from jahslib.search.runs import Run, run_trials, trainings
+from jahslib.spaces import configurations as spaces
 
 NOTEBOOK = "02_growing_thresholds"
 
@@ -115,7 +115,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 
 def options(**given: Any) -> Options:
-    """Resolve notebook parameters; see `jahslib.profiles.resolve`."""
+    """Resolve notebook parameters; see `jahslib.experiments.profiles.resolve`."""
     return resolve(Options, PROFILES, given)
 
 

@@ -10,10 +10,12 @@ import pandas as pd
 from scipy.stats import ttest_ind
 from statsmodels.stats.weightstats import ztest
 
-from jahslib.report import Report
-from jahslib.reported import load as load_reported
+from jahslib.analysis.growth import shape
+from jahslib.analysis.reported import load as load_reported
+from jahslib.analysis.tables import layer_traces, pm
+from jahslib.core.trials import Trial
+from jahslib.reporting.report import Report
 from jahslib.studies.claims import record_left_out
-from jahslib.studies.growing_bohb_results import shape
 from jahslib.studies.growing_thresholds import (
     BASELINE_NAME,
     NORTH_NAME,
@@ -23,8 +25,6 @@ from jahslib.studies.growing_thresholds import (
     Options,
     threshold_name,
 )
-from jahslib.studies.tables import layer_traces, pm
-from jahslib.trials import Trial
 
 Trials = Mapping[str, Sequence[Trial]]
 over_folds = partial(pm, population=True)  # as in the original

@@ -3,29 +3,33 @@
 Which searches are run, on what, and where their logs stand. Notebook 08_head_to_head tells the story.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jahslib import paths
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import Optimizer
-from jahslib.optimizers.ax_bo import FAST, AxBO
+from jahslib.experiments.notebook import experiment
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.grammar_bo import GrammarBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
-from jahslib.problem import Problem
-from jahslib.problems import nasbench201
-from jahslib.problems.cell_edges import CellEdges
-from jahslib.profiles import RunOptions, refuse_empty, refuse_less, refuse_unknown, resolve
+from jahslib.problems.cells import nasbench201
+from jahslib.problems.cells.cell_edges import CellEdges
+from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search import Budget
-from jahslib.studies import constrained_ea, growing_bohb
+from jahslib.search.runs import AnySearch, Run, retraining, run_trials
+from jahslib.studies import constrained_ea
 from jahslib.studies.grammar_search import SYNTHETIC, table_problem
-from jahslib.studies.runs import AnySearch, Run, retraining, run_trials
-from jahslib.trials import History, Trial
 
 NOTEBOOK = "08_head_to_head"
 
@@ -47,12 +51,7 @@ CELLS = (*TABLES, SYNTHETIC)
 COMMON = ("rs", "ea", "re", "bohb", "ax")
 
 
-@dataclass(frozen=True)
-class Search(AnySearch[Problem]):
-    """A finished search, with the name of the task that it was on."""
-
-    task: str
-
+Search = AnySearch[Problem]
 
 Key = tuple[str, str, int]  # task, method, seed
 
@@ -126,7 +125,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 
 def options(**given: Any) -> Options:
-    """Resolve notebook parameters; see `jahslib.profiles.resolve`.
+    """Resolve notebook parameters; see `jahslib.experiments.profiles.resolve`.
 
     Where the NAS-Bench-201 table is not at hand and `tasks` is not given, the made-up value stands in for it.
     """
@@ -156,31 +155,39 @@ def _kind(task: str) -> str:
 def label(o: Options, task: str) -> str:
     """The task in tables and figures, with the data it is about."""
     if task in TRAINED:
-        return f"{TRAINED[task]}, {_study(o, task).data}"
+        return f"{TRAINED[task]}, {test_problem(o, task).data}"
     return f"cells, {task.removesuffix('-cells')}"
 
 
-def _study(o: Options, task: str) -> Any:
-    """The options of the study whose problem a task is."""
-    if task == "constrained_cnn":
-        return constrained_ea.options(profile=o.profile, device=o.device, **o.constrained_cnn)
-    return growing_bohb.options(profile=o.profile, device=o.device, **o.growing_convnet)
+def _constrained(o: Options) -> Any:
+    """Study 07's options in this profile."""
+    return constrained_ea.options(profile=o.profile, device=o.device, **o.constrained_cnn)
+
+
+def _growing(o: Options) -> GrowingConvNets:
+    """The problem of study 01's growing networks in this profile."""
+    return _growing_as(json.dumps({"profile": o.profile, "device": o.device, **o.growing_convnet}))
+
+
+@lru_cache(maxsize=8)
+def _growing_as(parameters: str) -> GrowingConvNets:
+    return experiment("01_growing_bohb", json.loads(parameters)).METHODS["bohb"].problem
 
 
 def problem(o: Options, task: str, method: str, seed: int) -> Problem:
     """What a method searches. On a seed all methods have the same folds and the same constraints."""
     if task == "constrained_cnn":
-        return constrained_ea.problem(_study(o, task), seed)
+        return constrained_ea.problem(_constrained(o), seed)
     if task == "growing_convnet":
-        return growing_bohb.problem(_study(o, task), "bohb")
+        return _growing(o)
     return table_problem(task) if method == "grammar" else CellEdges(table_problem(task))
 
 
 def test_problem(o: Options, task: str) -> Any:
     """Train on the whole training split, measure on the test split; the search never sees it."""
     if task == "constrained_cnn":
-        return constrained_ea.test_problem(_study(o, task))
-    return growing_bohb.problem(_study(o, task), "bohb", split="test")
+        return constrained_ea.test_problem(_constrained(o))
+    return replace(_growing(o), split="test")
 
 
 # Methods ----------------------------------------------------------------------------------------------------------

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from jahslib import paths
+from jahslib.core.optimizer import Listed, checked_seed
+from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.optimizer import checked_seed
-from jahslib.optimizers.random_search import Listed, RandomSearch
-from jahslib.problems import nasbench201, nb201
+from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.problems import grammar_networks
+from jahslib.problems.cells import nasbench201
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
-from jahslib.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.search import Budget
+from jahslib.search.runs import AnySearch, Run
 from jahslib.studies import grammar_search
-from jahslib.studies.runs import AnySearch, Run
-from jahslib.trials import History, Trial
 
 NOTEBOOK = "04_surrogate_regression"
 
@@ -33,7 +34,8 @@ class Options(RunOptions):
     `n_test`: architectures to predict, at most a third of what there is. `search_logs`: learn from study 03's trials
     (those missing are trained first); `rs_only`: of its random searches only. `random_trials`: random architectures
     trained beside them. `tables`: NAS-Bench-201 data sets. `log`: predict the logarithm of the error. `objective`,
-    `search_space`, `max_epochs`, `batch_size`, `training`: as in study 03.
+    `search_space`, `max_epochs`, `batch_size`, `training`: as in study 03. `working_directory`: as there, and so where
+    its trials are read; what is made here stands below it, in a folder of this study's name.
     """
 
     seeds: tuple[int, ...]
@@ -51,12 +53,13 @@ class Options(RunOptions):
     batch_size: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
     random_seed: int = 0
+    working_directory: str | None = None
 
     def __post_init__(self):
         refuse_unknown("surrogate_model", self.surrogate_model, MODELS)
         refuse_unknown("tables", self.tables, nasbench201.DATA)
-        refuse_unknown("objective", [self.objective], nb201.PROTOCOLS)
-        refuse_unknown("search_space", [self.search_space], nb201.SPACES)
+        refuse_unknown("objective", [self.objective], grammar_networks.PROTOCOLS)
+        refuse_unknown("search_space", [self.search_space], grammar_networks.SPACES)
         refuse_empty(self, "seeds", "n_train", "surrogate_model")
         if min(self.n_train) < 2 or self.n_test < 2 or self.random_trials < 0:
             raise UserError("n_train, n_test: give at least 2; random_trials: at least 0")
@@ -134,19 +137,22 @@ def check(o: Options) -> None:
 
 def searched(o: Options) -> grammar_search.Options:
     """Study 03's options, in the same profile, for one objective and space."""
-    given = {name: getattr(o, name) for name in ("objective", "search_space", "max_epochs", "batch_size", "device")}
+    shared = ("objective", "search_space", "max_epochs", "batch_size", "device", "working_directory")
+    given = {name: getattr(o, name) for name in shared}
     searchers = {"searcher": ("random_search",)} if o.rs_only else {}
     return grammar_search.options(profile=o.profile, **searchers, **given, training=o.training or None)
 
 
-def problem(o: Options) -> nb201.NB201:
+def problem(o: Options) -> grammar_networks.NB201:
     """What the networks that are learnt from were trained on: study 03's problem."""
     return grammar_search.problem(searched(o), o.objective, o.search_space)
 
 
 def folder(o: Options) -> Path:
-    """Where the study's results stand."""
-    return paths.results(o.profile, NOTEBOOK)
+    """Where the study's trial logs stand."""
+    return (
+        Path(o.working_directory).absolute() / NOTEBOOK if o.working_directory else paths.results(o.profile, NOTEBOOK)
+    )
 
 
 def training_runs(o: Options) -> Iterator[Run]:

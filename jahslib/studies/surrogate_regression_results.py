@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from jahslib.comparison import band, paired_bootstrap, signed_rank
-from jahslib.plots import COLOURS, DASHES, WIDTH
+from jahslib.analysis.statistics import band, paired_bootstrap, signed_rank
+from jahslib.analysis.tables import pm
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH
 from jahslib.problems.surrogate_regression import METRICS, MODELS
-from jahslib.report import Report
+from jahslib.reporting.report import Report
 from jahslib.studies.claims import record_left_out
 from jahslib.studies.surrogate_regression import PROFILES, Options, Search
-from jahslib.studies.tables import pm
 
 LABELS = {
     "kendall": "Kendall's τ",
@@ -40,6 +40,24 @@ def fits(found: Sequence[Search]) -> pd.DataFrame:
         for t in s.history
         if t.status == "ok"
     )
+
+
+def predictions(found: Sequence[Search]) -> pd.DataFrame:
+    """One row an architecture predicted by the fits of one source, split and size: its number in the source, what was
+    observed of it, and each model's mean and standard deviation. Fits whose logs have no predictions are left out."""
+    parts = []
+    for s in found:
+        sizes: dict[int, pd.DataFrame] = {}
+        for t in s.history:
+            if t.status == "ok" and "mean" in t.outputs:
+                n, model = t.configuration["n_train"], t.configuration["model"]
+                if n not in sizes:
+                    observed = np.array(s.problem.values)[s.problem.tested]
+                    own = {"source": s.problem.source, "split": s.seed, "n_train": n}
+                    sizes[n] = pd.DataFrame({**own, "architecture": s.problem.tested, "observed": observed})
+                sizes[n][f"{model}_mean"], sizes[n][f"{model}_sd"] = t.outputs["mean"], t.outputs["deviation"]
+        parts += [sizes[n] for n in sorted(sizes)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def scores_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,6 +172,9 @@ def record_values(record: Report, o: Options, found: Sequence[Search]) -> None:
     add = record.value
     table = fits(found)
     record.table("scores_main", main_scores(scores_table(table)), "Scores at three training-set sizes of each source")
+    predicted = predictions(found)
+    if len(predicted):
+        record.table("predictions", predicted, "What every fit predicts of the architectures it has not learnt from")
     add("profile_note", o.note, "What this profile changes against the original")
     add("n_splits", len(o.seeds), "Splits of each source")
     add("sources", ", ".join(dict.fromkeys(table.source)), "What was learnt from")

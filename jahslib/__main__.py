@@ -1,0 +1,38 @@
+"""The commands: `python -m jahslib COMMAND`, or `jahslib COMMAND` where the package is installed.
+
+Standard library only, and a command's module is imported when it is called: run_all.sh checks its options with `run`
+before anything is installed.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from jahslib.cli.commands import refuse
+from jahslib.errors import UserError
+
+COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
+    "run": ("runner", "run the notebooks headless and build paper.pdf"),
+    "status": ("status", "how far the searches below a folder are"),
+    "data": ("data", "list the data sets, or fetch and check one"),
+    "table": ("table", "all trials of the committed logs as one table"),
+    "export": ("export", "trial logs for the dashboards of others"),
+    "final": ("final_training", "study 06's final training, or the test of one"),
+    "replay": ("replay", "whether this machine would decide as the committed logs have it"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; 2 for an unknown one."""
+    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: python -m jahslib COMMAND ...; each has --help\n")
+        print(*(f"  {command:8}{about}" for command, (_, about) in COMMANDS.items()), sep="\n")
+        return 0
+    if name not in COMMANDS:
+        return refuse("jahslib", UserError(f"no command {name!r}; choose from {', '.join(COMMANDS)}"))
+    return import_module(f"jahslib.cli.{COMMANDS[name][0]}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Methods compared over seeds: paired bootstrap, anytime curves with confidence bands, the cost of choosing.
+
+Bootstrap: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; percentile intervals. Seeds are
+resampled, and with them whatever two methods share on a seed (split, initial weights), which is what makes it paired.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import friedmanchisquare, wilcoxon
+
+from jahslib.errors import UserError
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of `first - second` over `n` pairs, its confidence interval, and the share of resamples not above zero."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    not_above: float
+
+
+def paired_bootstrap(
+    first: Sequence[float], second: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
+) -> Difference:
+    """Compare two methods on the same seeds.
+
+    Raises:
+        UserError: not the same number of values, or none.
+    """
+    if len(first) != len(second) or not len(first):
+        raise UserError(f"paired bootstrap: {len(first)} and {len(second)} values are no pairs; give one each a seed")
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    means = differences[rng.integers(len(differences), size=(resamples, len(differences)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Difference(len(differences), float(differences.mean()), float(low), float(high), float((means <= 0).mean()))
+
+
+def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) on the same seeds; 1 where all pairs are
+    equal."""
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+
+
+def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of the mean over seeds, `seeds x points` -> two of `points`; whole curves are resampled."""
+    rows = rng.integers(len(values), size=(resamples, len(values)))
+    counts = np.stack([(rows == i).sum(axis=1) for i in range(len(values))], axis=1)
+    means = counts @ values / len(values)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Methods compared over blocks: mean ranks (1 is best), p of Friedman's test, and of Nemenyi's for each pair."""
+
+    blocks: int
+    ranks: pd.Series
+    friedman: float
+    nemenyi: pd.DataFrame
+
+
+def ranking(costs: pd.DataFrame) -> Ranking:
+    """Rank methods (columns, at least three) within each block (row) by a cost; equal costs share their mean rank.
+
+    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets.
+    With several seeds of a data set as blocks the p values speak of these data sets alone.
+
+    Raises:
+        UserError: fewer than three methods or two blocks.
+    """
+    import scikit_posthocs
+
+    blocks, methods = costs.shape
+    if methods < 3 or blocks < 2:
+        raise UserError(f"ranking: {methods} methods on {blocks} blocks; give at least three methods and two blocks")
+    within = costs.rank(axis=1)  # also of infinite costs, which are those of searches that found nothing feasible
+    if (within.nunique(axis=1) == 1).all():  # Friedman's statistic would be 0 / 0
+        return Ranking(blocks, within.mean(), 1.0, pd.DataFrame(1.0, index=costs.columns, columns=costs.columns))
+    friedman = float(friedmanchisquare(*within.to_numpy().T).pvalue)
+    nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(within.to_numpy())
+    return Ranking(
+        blocks, within.mean(), friedman, nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
+    )

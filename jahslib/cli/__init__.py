@@ -1,0 +1,1 @@
+"""The commands of `python -m jahslib` and of the two scripts."""

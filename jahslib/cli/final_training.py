@@ -1,0 +1,37 @@
+"""`python -m jahslib final`: study 06's final training alone, as the original's two scripts have it."""
+
+from collections.abc import Sequence
+
+from jahslib.cli.commands import Parser, refuse
+from jahslib.errors import UserError
+from jahslib.studies.ax_bo import options
+from jahslib.studies.ax_bo_final import test, train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0, or 2 with nothing written (one line on stderr)."""
+    command = "jahslib final"
+    parser = Parser(f"python -m {command}", description="Train a network with snapshots, or test one by id and epoch.")
+    add = parser.add_argument
+    add("task", choices=("train", "test"))
+    add("-c", "--cfg", metavar="FILE", help="a YAML file of options, such as an ID_cfg.yml or one of the original's")
+    add("-s", "--set", nargs="+", metavar="KEY VALUE", help="single options, above the file: --set LR 0.01 NUM_EPOCH 5")
+    add("-d", "--dataset-dir", metavar="FOLDER", help="holds the data sets")
+    add("-e", "--experiment-dir", metavar="FOLDER", help="receives snapshots (default: in the profile's results)")
+    add("-i", "--pre-trained-id", metavar="ID", help="continue, or test, this training")
+    add("-p", "--pre-trained-epoch", type=int, metavar="EPOCH", help="from, or at, this snapshot")
+    add("-u", "--use-gpu", type=int, choices=(0, 1), help="1: train on CUDA (default: if there is one)")
+    add("-g", "--gpu-id", type=int, metavar="N")
+    add("--profile", default="smoke", help="smoke, cpu or paper, for what is not given (default: smoke)")
+    try:
+        given = vars(parser.parse_args(argv))
+        task, o = given.pop("task"), options(**given)
+        if task == "test" and o.pre_trained_id is None:
+            raise UserError("test: no --pre-trained-id; give that of a training, the name of its folder")
+        final = train(o) if task == "train" else test(o)
+    except (UserError, OSError) as error:
+        return refuse(command, error)
+    print(final.place)
+    for epoch, measured in final.tested.items():
+        print(f"epoch {epoch}: test accuracy {measured['top1']:.4f}")
+    return 0

@@ -1,0 +1,45 @@
+"""Would this machine decide as the committed logs have it? `python -m jahslib replay 07_constrained_EA`.
+
+Prints a line a trial log: that all decisions were repeated, or the first that was not and by how much. A search resumes
+from its log whatever this says (see `jahslib.search.replay`).
+"""
+
+import time
+
+import yaml
+
+from jahslib import studies
+from jahslib.cli.commands import Parser, refuse
+from jahslib.errors import UserError
+from jahslib.experiments.notebook import notebooks
+from jahslib.search.replay import replay
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data."""
+    parser = Parser("python -m jahslib replay", description=__doc__)
+    parser.add_argument("notebook", choices=notebooks())
+    parser.add_argument("--profile", default="cpu")
+    parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
+    parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    replayed = differing = 0
+    try:
+        options = parser.parse_args(arguments)
+        given = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.given)}
+        for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
+            if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
+                continue
+            run.check()
+            since = time.perf_counter()
+            report = replay(run.optimizer, run.log)
+            replayed += 1
+            differing += report.trial is not None
+            print(f"{run.log.stem}: {report} ({time.perf_counter() - since:.1f} s)", flush=True)
+        if not replayed:
+            raise UserError(
+                f"no {options.log}.jsonl of a search of {options.notebook} in {options.profile}; give another "
+                "--log or --profile, or run the notebook first"
+            )
+    except UserError as error:
+        return refuse("jahslib replay", error)
+    return int(differing > 0)

@@ -1,0 +1,1 @@
+"""What everything else speaks of: configurations and trials, problems, optimizers."""

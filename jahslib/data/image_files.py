@@ -1,0 +1,199 @@
+"""Image data sets read from their files, each checked by content before it is used: IDX, CIFAR, JPEG folders, NPZ.
+
+Every reader takes a split and returns `Read`: images (`n x c x h x w` or in that order of axes, uint8), labels (`n`),
+the number of classes and the word of the place (`jahslib.data.places`) where the files lie.
+"""
+
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from jahslib.data import archives
+from jahslib.data.places import located, obtain, replacing
+from jahslib.errors import UserError
+
+Read = tuple[np.ndarray, np.ndarray | Sequence[int], int, str]
+
+# Of the decompressed bytes: gzip headers differ between the official files and the copies that systems ship.
+IDX_SHA256 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+}
+
+# Of the archive, and of the pictures of each split (`_pictures`), so that an unpacked folder is checked as well.
+PICTURES_SHA256 = {
+    "micro17flower": {
+        "archive": "625fb6964694ce42b26bc239e8bbd297626bf02440e84db0f042d68f76d9e293",
+        "train": "6e9599ace31c91de83613f520e8b8b7510f9c9b91b48ec0bbb6562462cc1cda4",
+        "test": "0afc4df7a8ffaeaf6be4895b40a1285d524cec29b2497b47a089d2b392ed5d75",
+    },
+    "cifar10_jpeg": {
+        "archive": "d16d741b978a81726d90ef883edff8df936fb4a8b57ca9e055db2439f1462a71",
+        "train": "7f8ba60c767b4ce2fc9fc1735f91bb256c28c0eec48ba90cfdee358aab13fd9c",
+        "test": "7876bbf67a42d064f180551ed3788e762ebab26d0971cce27e7a96f7244e0ee7",
+    },
+}
+
+RETINAMNIST_URL = "https://zenodo.org/records/10519652/files/retinamnist.npz?download=1"
+RETINAMNIST_MD5 = "bd4c0672f1bba3e3a89f0e4e876791e4"
+
+
+# IDX --------------------------------------------------------------------------------------------------------------
+
+
+def idx_files(name: str) -> list[str]:
+    """The gzipped files of "mnist" or "fashion_mnist", below a place."""
+    return [f"{name}/{file}.gz" for file in IDX_SHA256[name]]
+
+
+def idx(name: str, split: str) -> Read:
+    """MNIST and Fashion-MNIST."""
+    stem = "train" if split == "train" else "t10k"
+    word, images = _idx_file(name, f"{stem}-images-idx3-ubyte")
+    _, labels = _idx_file(name, f"{stem}-labels-idx1-ubyte")
+    return images[:, None], labels, 10, word
+
+
+def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
+    """(word, uint8 array) of one gzipped IDX file, its decompressed bytes checked."""
+
+    def published() -> tuple[list[str], str]:
+        from torchvision import datasets
+
+        official = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
+        md5 = dict(official.resources)[f"{file}.gz"]
+        return [f"{mirror}{file}.gz" for mirror in official.mirrors], f"md5:{md5}"
+
+    folders = dict.fromkeys((name.replace("_", "-"), name))  # Debian's package writes fashion-mnist
+    word, path = obtain(name, [f"{folder}/{file}.gz" for folder in folders], published)
+    contents = archives.gunzip(path, mend=replacing(word, name))
+    found, expected = hashlib.sha256(contents).hexdigest(), IDX_SHA256[name][file]
+    if found != expected:
+        raise UserError(
+            f"{name}: {path.name} does not hold the published bytes: "
+            f"expected sha256 {expected}, found {found}; {replacing(word, name)}"
+        )
+    shape = np.frombuffer(contents, dtype=">u4", count=contents[3], offset=4)
+    return word, np.frombuffer(contents, dtype=np.uint8, offset=4 + 4 * contents[3]).reshape(shape)
+
+
+# CIFAR ------------------------------------------------------------------------------------------------------------
+
+
+def cifar(name: str, split: str) -> Read:
+    """Torchvision reads the official pickles; it compares each with its md5 before it is opened."""
+    from torchvision import datasets
+
+    official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    expected = f"md5:{official.tgz_md5}"
+    word, path = obtain(name, [official.base_folder, official.filename], lambda: ([official.url], expected))
+    with tempfile.TemporaryDirectory() as scratch:
+        root = path.parent
+        if path.name == official.filename:
+            archives.verify(path, expected, replacing(word, name))
+            root = Path(scratch) / "unpacked"
+            archives.unpack(path, root)
+        try:
+            read = official(root, train=split == "train", download=False)
+        except RuntimeError as error:
+            raise UserError(f"{name}: {path.name} is incomplete or damaged; {replacing(word, name)}") from error
+        return read.data.transpose(0, 3, 1, 2), read.targets, len(read.classes), word
+
+
+# Folders of pictures ----------------------------------------------------------------------------------------------
+
+
+def folder(name: str, stem: str, mend: str, split: str) -> Read:
+    """A tree of JPEG pictures, read straight from STEM.tar.gz or from the unpacked folder STEM."""
+    from PIL import Image
+
+    word, path = located(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
+    expected = PICTURES_SHA256[stem]
+    if not path.is_dir():
+        archives.verify(path, f"sha256:{expected['archive']}", f"replace it in {word} with a whole copy")
+    rows, found = _pictures(path, split)
+    if found != expected[split]:
+        raise UserError(
+            f"{name}: the {len(rows)} {split} pictures of {path.name} in {word} are not the known ones: "
+            f"expected sha256 {expected[split]}, found {found}; replace the folder by {stem}.tar.gz"
+        )
+    folders = sorted({folder for folder, _ in rows})
+    images = np.stack([np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")) for _, contents in rows])
+    labels = np.array([folders.index(folder) for folder, _ in rows])
+    return images.transpose(0, 3, 1, 2), labels, len(folders), word
+
+
+def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
+    """(class, JPEG bytes) of `split`/class/NAME.jpg below a folder or archive, and their sha256.
+
+    Classes and, inside a class, files are sorted as strings, which is torchvision's `ImageFolder` order.
+    """
+    rows = []
+    for name, contents in _files(path):
+        parts = PurePosixPath(name).parts
+        if len(parts) >= 3 and parts[-3] == split and parts[-1].endswith(".jpg"):
+            rows.append((parts[-2], parts[-1], contents))
+    rows.sort()
+    hasher = hashlib.sha256()
+    for folder, file, contents in rows:
+        hasher.update(f"{folder}/{file}\n".encode())
+        hasher.update(hashlib.sha256(contents).digest())
+    return [(folder, contents) for folder, _, contents in rows], hasher.hexdigest()
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in path.rglob("*.jpg"):
+            yield file.relative_to(path).as_posix(), file.read_bytes()
+    else:
+        yield from archives.members(path)
+
+
+# NPZ --------------------------------------------------------------------------------------------------------------
+
+
+def retinamnist(split: str) -> Read:
+    """MedMNIST's official file."""
+    expected = f"md5:{RETINAMNIST_MD5}"
+    word, path = obtain("retinamnist", ["retinamnist.npz"], lambda: ([RETINAMNIST_URL], expected))
+    archives.verify(path, expected, replacing(word, "retinamnist"))
+    return _npz("retinamnist", word, path, split, 5)
+
+
+def imagenet(split: str) -> Read:
+    """No script may download ImageNet, so the user builds the file once; data/README.md shows how."""
+    name, file, shape = "imagenet16-120", "imagenet16-120.npz", ({"train": 151_700, "test": 6_000}[split], 3, 16, 16)
+    mend = "accept the terms at image-net.org, download its 16x16 pictures and build the file as data/README.md says"
+    word, path = located(name, [file], mend)
+    images, labels, classes, word = _npz(name, word, path, split, 120)
+    if images.shape != shape or len(labels) != len(images) or np.unique(labels).tolist() != list(range(classes)):
+        raise UserError(
+            f"{name}: {file} in {word} has {split} images of shape {images.shape} and {len(np.unique(labels))} "
+            f"classes, not {shape} and {classes}; build it again as data/README.md says"
+        )
+    return images, labels, classes, word
+
+
+def _npz(name: str, word: str, path: Path, split: str, classes: int) -> Read:
+    """MedMNIST's layout: SPLIT_images (`n x h x w x 3`, uint8) and SPLIT_labels (`n` or `n x 1`)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
+    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{name}: {path.name} in {word} is damaged or lacks {split} arrays; replace it") from error
+    return images.transpose(0, 3, 1, 2), labels, classes, word

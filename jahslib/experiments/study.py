@@ -1,0 +1,163 @@
+"""A study: methods under equal budgets on several seeds, their trial logs, and their incumbents' final trainings."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from jahslib import paths
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Trial
+from jahslib.experiments.settings import Settings
+from jahslib.search import Budget
+from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+
+P = TypeVar("P", bound=Problem)
+Key = TypeVar("Key", bound=Hashable)
+
+AGAIN_SEED = 1_000_000  # added to a search's seed where its incumbent is evaluated again
+
+
+@dataclass(frozen=True)
+class Method(Generic[P]):
+    """One of the methods that a study compares.
+
+    Args:
+        label: its name in tables and figures.
+        problem: what it searches, or what makes the problem of a seed, called with `seed`.
+        optimizer: makes the optimizer of a search, called with the problem and the seed: an optimizer's class, or a
+            `functools.partial` of one with settings.
+        judged: as `problem`, where its trials are compared by another one (with constraints that it is not told of).
+    """
+
+    label: str
+    problem: P | Callable[..., P]
+    optimizer: Callable[[P, int], Optimizer]
+    judged: P | Callable[..., P] | None = None
+
+
+class Study:
+    """The runs of one notebook in one profile.
+
+    Args:
+        notebook: its name, such as "01_growing_bohb"; trial logs stand in its folder of `results/`, or in the setting
+            `working_dir`.
+        settings: workers, scheduler and the like, with which everything is run.
+    """
+
+    def __init__(self, notebook: str, settings: Settings):
+        self.notebook, self.settings = notebook, settings
+        place = settings.working_dir
+        self.folder = Path(place).absolute() if place else paths.results(settings.profile, notebook)
+        self.planned: list[Run] = []
+        self._names = {"study": notebook, "profile": settings.profile}
+
+    def plan(
+        self,
+        methods: Mapping[str, Method[P]],
+        seeds: Sequence[int],
+        budget: Budget,
+        *,
+        tested: Callable[[P], Problem] | None = None,
+        task: str = "",
+        log: str = "{method}-seed{seed}",
+    ) -> list[Run]:
+        """Every method with every seed under one budget; nothing is run.
+
+        Args:
+            tested: the problem of an incumbent's final trainings, from the problem that is searched.
+            task: what the searches are on, where a study has several plans.
+            log: names of the trial logs, a format of `task`, `method`, `seed` and `problem`.
+        """
+        runs = []
+        for seed in seeds:
+            for name, method in methods.items():
+                problem = _of_seed(method.problem, seed)
+                judged = problem if method.judged is None else _of_seed(method.judged, seed)
+                stem = log.format(task=task, method=name, seed=seed, problem=problem)
+                run = Run(
+                    problem=problem,
+                    optimizer=method.optimizer(problem, seed),
+                    budget=budget,
+                    log=self.folder / "logs" / f"{stem}.jsonl",
+                    seed=seed,
+                    method=name,
+                    label=method.label,
+                    task=task,
+                    judged=judged,
+                    tested=None if tested is None else tested(judged),
+                    **self._names,
+                )
+                runs.append(run)
+        self.planned += runs
+        return runs
+
+    def trainings(
+        self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
+    ) -> Run:
+        """Plan to train each of these configurations in turn, from initial weights of its own."""
+        path = self.folder / "logs" / f"{log}.jsonl"
+        run = trainings(problem, list(configurations), path, seed=seed, method=method, **self._names)
+        self.planned.append(run)
+        return run
+
+    def check(self) -> None:
+        """Refuse what cannot be run as planned, before anything is written.
+
+        Raises:
+            UserError: see `Problem.check`; a trial log of another search; data that are missing.
+        """
+        for problem in {id(p): p for run in self.planned for p in (run.problem, run.tested) if p is not None}.values():
+            problem.check()
+        for run in self.planned:
+            run.check(fresh=self.settings.fresh)
+
+    def run(self, plan: Sequence[Run]) -> list[AnySearch]:
+        """Run or resume searches, in the order of the plan; see `run_all`.
+
+        Raises:
+            UserError: a search finished no trial at the highest fidelity.
+        """
+        s = self.settings
+        histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        return [run.search(histories[run.log.stem]) for run in plan]
+
+    def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
+        """Run or resume `trainings`: those that succeeded, in the order of their proposals, by the runs' keys."""
+        s = self.settings
+        return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+
+    def retrain(
+        self, searches: Sequence[AnySearch], count: int, *, seed: int = 0, prefix: str = "test"
+    ) -> list[AnySearch]:
+        """The searches with `tests`: their incumbents trained `count` times on the problems that are `tested`.
+
+        Args:
+            seed: added to a search's own; see `retraining`.
+            prefix: what the trial logs' names begin with.
+        """
+        runs, logs = {}, self.folder / "logs"
+        for s in searches:
+            if s.tested is not None:
+                names = {"name": s.name, "prefix": prefix, **self._names}
+                runs[s.name] = retraining(s, s.tested, count, logs, seed=s.seed + seed, **names)
+        trained = self.train(runs)
+        return [replace(s, tests=trained.get(s.name, ())) for s in searches]
+
+    def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
+        """The searches with `tests`: their incumbents trained once more on the folds they were found on.
+
+        As study 01's original does at the end of its search, but with other initial weights and batches: with the
+        search's own seed every value would be the search's. What is lost is what choosing the best of many had added.
+        """
+        return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
+
+    @property
+    def log_files(self) -> list[Path]:
+        """The trial logs that the study's records rest on."""
+        return sorted((self.folder / "logs").glob("*.jsonl"))
+
+
+def _of_seed(problem: P | Callable[..., P], seed: int) -> P:
+    return problem if isinstance(problem, Problem) else problem(seed=seed)

@@ -1,0 +1,248 @@
+"""Static figures of Ax's analyses, and a surrogate that can be explored in JupyterLab.
+
+Each function takes the data of `jahslib.optimizers.ax.analyses` and returns a matplotlib figure.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from ConfigSpace import ConfigurationSpace
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from jahslib.core.problem import Problem
+from jahslib.figures.panels import COLOURS, WIDTH
+from jahslib.optimizers.ax import analyses as ax_analyses
+from jahslib.optimizers.ax.analyses import Analyses
+
+if TYPE_CHECKING:
+    from ax.api.client import Client
+
+LEVELS = 12
+
+
+def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
+    """Each trial's result in order (column top1, absent where it failed), and the best so far."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.4))
+    order = np.arange(1, len(table) + 1)
+    result = table.top1.to_numpy(float)
+    for begins, ends, colour, name in (
+        (0, n_init, COLOURS[4], "before the model"),
+        (n_init, None, COLOURS[0], "by the model"),
+    ):
+        axis.plot(order[begins:ends], result[begins:ends], "o", color=colour, markersize=4, label=name)
+    failed = np.isnan(result)
+    if failed.any():
+        low = axis.get_ylim()[0]
+        axis.plot(order[failed], np.full(failed.sum(), low), "x", color="black", markersize=4, label="failed")
+    best = np.fmax.accumulate(result)
+    axis.step(order, best, where="post", color="black", linewidth=1, label="best so far")
+    axis.set_xlabel("trial")
+    axis.set_ylabel(label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
+    """The surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
+
+    The others are at the best trial's values; dots are all trials, whatever their other values, the star is the best.
+    """
+    pairs, tried = analyses.contours, analyses.parallel_coordinates
+    figure, axes = plt.subplots(2, len(pairs), figsize=(WIDTH, 4.6), squeeze=False, layout="constrained")
+    for row, value in enumerate(("mean", "sem")):
+        frames = [frame[value] for frame in pairs.values()]
+        scale = Normalize(min(f.min() for f in frames), max(f.max() for f in frames))
+        drawn = None
+        for axis, ((x, y), frame) in zip(axes[row], pairs.items(), strict=True):
+            drawn = _contour(axis, problem, frame, x, y, value, scale)
+            edged = {"color": "black", "markeredgecolor": "white", "markeredgewidth": 0.6, "clip_on": False}
+            axis.plot(tried[x], tried[y], "o", markersize=3.5, **edged)
+            axis.plot(analyses.best[x], analyses.best[y], "*", markersize=10, **edged)
+        shown = label if value == "mean" else "standard error"
+        figure.colorbar(drawn, ax=axes[row].tolist(), label=shown, aspect=25, format="%.2f")
+    return figure
+
+
+def _contour(axis: Axes, problem: Problem, frame: pd.DataFrame, x: str, y: str, value: str, scale: Normalize) -> Any:
+    table = frame.pivot_table(index=y, columns=x, values=value)
+    levels = np.linspace(scale.vmin, scale.vmax, LEVELS) if scale.vmax > scale.vmin else LEVELS
+    drawn = axis.contourf(table.columns, table.index, table.to_numpy(), levels=levels, cmap="cividis", norm=scale)
+    for name, side in ((x, axis.xaxis), (y, axis.yaxis)):
+        _scale(side, problem, name)
+    return drawn
+
+
+def _scale(side: Axis, problem: Problem, name: str) -> None:
+    """Label an axis with a parameter's name and draw it on the parameter's scale."""
+    if problem.space[name].log:
+        set_scale = side.axes.set_xscale if side.axis_name == "x" else side.axes.set_yscale
+        set_scale("log")
+    else:
+        side.set_major_locator(MaxNLocator(4))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    side.set_label_text(name)
+
+
+def slices(analyses: Analyses, problem: Problem, label: str) -> Figure:
+    """The surrogate's mean and 95 % band along each parameter, the others at the best trial's values."""
+    figure, axes = plt.subplots(1, len(analyses.slices), figsize=(WIDTH, 2.4), squeeze=False, sharey=True)
+    for axis, (x, frame) in zip(axes[0], analyses.slices.items(), strict=True):
+        mean, half = frame["mean"], 1.96 * frame["sem"]
+        axis.plot(frame[x], mean, color=COLOURS[0])
+        axis.fill_between(frame[x], mean - half, mean + half, color=COLOURS[0], alpha=0.2, linewidth=0)
+        axis.axvline(analyses.best[x], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
+        _scale(axis.xaxis, problem, x)
+    axes[0, 0].set_ylabel(label)
+    figure.tight_layout()
+    return figure
+
+
+def fit(analyses: Analyses, label: str) -> Figure:
+    """Leave-one-out predictions against what was observed (left), and each parameter's total Sobol index (right)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
+    cv = analyses.cross_validation
+    ends = [min(cv.observed.min(), cv.predicted.min()), max(cv.observed.max(), cv.predicted.max())]
+    left.plot(ends, ends, color="black", linewidth=0.8, linestyle=(0, (1, 1)))
+    left.errorbar(cv.observed, cv.predicted, cv.predicted_95_ci, fmt="o", markersize=3, linewidth=0.8, color=COLOURS[0])
+    left.set_xlabel(f"{label}, observed")
+    left.set_ylabel("predicted without it")
+    shown = analyses.sensitivity.assign(size=analyses.sensitivity.sensitivity.abs()).sort_values("size")
+    colours = np.where(shown.sensitivity < 0, COLOURS[1], COLOURS[0])
+    right.barh(shown.parameter_name, shown["size"], color=colours, height=0.6)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in (0, 1)]
+    right.legend(handles, ["raises it", "lowers it"], loc="lower right")
+    right.set_xlabel("sensitivity (total order)")
+    figure.tight_layout()
+    return figure
+
+
+def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Figure:
+    """One line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
+    table = analyses.parallel_coordinates.sort_values(analyses.metric)
+    names = [*cast(ConfigurationSpace, problem.space), analyses.metric]
+    units = np.column_stack([_unit(table[name], problem, name) for name in names])
+    scale = Normalize(table[analyses.metric].min(), table[analyses.metric].max())
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.8))
+    colours = plt.get_cmap("cividis")(scale(table[analyses.metric].to_numpy()))
+    for row, colour in zip(units, colours, strict=True):
+        axis.plot(range(len(names)), row, color=colour, linewidth=1.3, alpha=0.85)
+    for i, name in enumerate(names):
+        axis.axvline(i, color="black", linewidth=0.6)
+        low, high = _ends(table[name], problem, name)
+        for at, text, side in ((0, low, "top"), (1, high, "bottom")):
+            axis.annotate(
+                text, (i, at), (0, -3 if at == 0 else 3), textcoords="offset points", ha="center", va=side, size=7
+            )
+    axis.set_xticks(range(len(names)), [label if n == analyses.metric else n for n in names])
+    axis.tick_params(axis="x", length=0, pad=14)
+    axis.set_ylim(0, 1)
+    axis.yaxis.set_visible(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def _unit(column: pd.Series, problem: Problem, name: str) -> np.ndarray:
+    """Values between 0 and 1: on a parameter's own scale, of a choice its position, of the metric between its ends."""
+    if name in ax_analyses.numeric_parameters(problem):
+        hp = problem.space[name]
+        values, low, high = column.to_numpy(float), hp.lower, hp.upper
+        if hp.log:
+            values, low, high = np.log(values), np.log(low), np.log(high)
+    elif name in problem.space:
+        choices = _choices(problem, name)
+        values, low, high = np.array([choices.index(v) for v in column], float), 0, len(choices) - 1
+    else:
+        values, low, high = column.to_numpy(float), column.min(), column.max()
+    return (values - low) / (high - low or 1)
+
+
+def _ends(column: pd.Series, problem: Problem, name: str) -> tuple[str, str]:
+    if name in ax_analyses.numeric_parameters(problem):
+        return f"{problem.space[name].lower:g}", f"{problem.space[name].upper:g}"
+    if name in problem.space:
+        choices = _choices(problem, name)
+        return str(choices[0]), str(choices[-1])
+    return f"{column.min():.3f}", f"{column.max():.3f}"
+
+
+def _choices(problem: Problem, name: str) -> list:
+    hp = problem.space[name]
+    return list(getattr(hp, "choices", getattr(hp, "sequence", ())))
+
+
+def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[str, Any], label: str) -> Figure:
+    """The surrogate's mean and standard error over two parameters, the others held."""
+    frame = ax_analyses.predicted(made, problem, (x, y), others)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), layout="constrained")
+    for axis, value, shown in zip(axes, ("mean", "sem"), (label, "standard error"), strict=True):
+        drawn = _contour(axis, problem, frame, x, y, value, Normalize(frame[value].min(), frame[value].max()))
+        figure.colorbar(drawn, ax=axis, label=shown, format="%.3f")
+    held = ", ".join(
+        f"{k} = {v:.3g}" if isinstance(v, float) else f"{k} = {v}" for k, v in others.items() if k not in (x, y)
+    )
+    figure.suptitle(held and f"at {held}", fontsize=9)
+    return figure
+
+
+def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) -> Any:
+    """A widget for choosing the two parameters drawn and the values at which the others are held.
+
+    Where no one can move a slider (papermill, nbval, a script, no ipywidgets) it is the figure of the first two
+    parameters at the best trial instead.
+    """
+    numeric = ax_analyses.numeric_parameters(problem)
+    if not interactive() or len(numeric) < 2:
+        figure = surrogate(made, problem, *numeric[:2], analyses.best, label)
+        plt.close(figure)  # a notebook shows what is returned, and would show an open figure again
+        return figure
+    import ipywidgets as widgets
+
+    def draw(x: str, y: str, **others: Any) -> None:
+        if x != y:
+            plt.show(surrogate(made, problem, x, y, analyses.best | others, label))
+
+    sliders: dict[str, Any] = {
+        "x": widgets.Dropdown(options=numeric),
+        "y": widgets.Dropdown(options=numeric, value=numeric[1]),
+    }
+    for name in numeric:
+        hp = problem.space[name]
+        options = {
+            "description": name,
+            "value": analyses.best[name],
+            "continuous_update": False,
+            "readout_format": ".3g",
+        }
+        if hp.log:
+            ends = {"min": float(np.log10(hp.lower)), "max": float(np.log10(hp.upper))}
+            sliders[name] = widgets.FloatLogSlider(base=10, **ends, **options)
+        else:
+            sliders[name] = widgets.FloatSlider(min=hp.lower, max=hp.upper, step=(hp.upper - hp.lower) / 100, **options)
+    return widgets.interactive(draw, **sliders)
+
+
+def interactive() -> bool:
+    """Whether a person sits at a notebook with widgets: not under the runner, papermill, nbconvert or nbval."""
+    if "JAHSLIB_RUN" in os.environ or "PYTEST_VERSION" in os.environ or not find_spec("ipywidgets"):
+        return False
+    import psutil
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return False
+    started_by = " ".join(psutil.Process(os.getppid()).cmdline())
+    return not any(word in started_by for word in ("papermill", "nbconvert", "execute.py"))

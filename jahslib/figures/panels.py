@@ -1,0 +1,319 @@
+"""Figures that several studies share. Each takes tidy data and returns a matplotlib figure; none reads a log."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+
+# Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
+FEASIBLE, SIZE_ONLY, NEITHER = "#009E73", "#E69F00", "#56B4E9"
+
+
+WIDTH = 7.2  # inches; the paper scales it to its column
+
+
+def style() -> None:
+    """Set the look of all figures; call once in a notebook's set-up cell."""
+    look = {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+    small = {"font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 9}
+    sns.set_theme(context="paper", style="ticks", rc=look | small | {"xtick.labelsize": 8, "ytick.labelsize": 8})
+
+
+def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
+    """Curves as step functions on a common grid, `curves x grid`; NaN before a curve's first point."""
+    values = np.full((len(curves), len(grid)), np.nan)
+    for row, (x, y) in zip(values, curves, strict=True):
+        index = np.searchsorted(x, grid, side="right") - 1
+        row[index >= 0] = np.asarray(y)[index[index >= 0]]
+    return values
+
+
+def deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A band of one sample standard deviation around the mean over seeds, from `seeds x points`."""
+    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
+    return mean - sd, mean + sd
+
+
+def traces(
+    axis: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    labels: Mapping[str, str],
+    band: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = deviation,
+) -> None:
+    """Mean over seeds as a step function of `x`, with a band where there are several.
+
+    `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
+    the last seed to end; those that ended before keep their last value.
+    """
+    for i, (method, label) in enumerate(labels.items()):
+        colour, dashes = COLOURS[i % len(COLOURS)], DASHES[(i + i // len(COLOURS)) % len(DASHES)]
+        own = table[table.method == method]
+        if own.empty:
+            continue
+        curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
+        grid = np.unique(np.concatenate([c[0] for c in curves]))
+        grid = grid[grid >= max(c[0][0] for c in curves)]
+        values = steps(curves, grid)
+        axis.step(grid, values.mean(axis=0), where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
+        if len(curves) > 1:
+            axis.fill_between(grid, *band(values), step="post", color=colour, alpha=0.15, linewidth=0)
+
+
+def trace_panels(
+    table: pd.DataFrame,
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    labels: Mapping[str, str],
+    limits: Mapping[str, float] | None = None,
+) -> Figure:
+    """A grid of `traces`: one row a metric, one column a cost. Keys are columns of `table`, values axis labels.
+
+    `limits` draws a constraint's bound in the row of its metric.
+    """
+    size = (WIDTH / 2 * len(columns), 2.3 * len(rows) + 0.4)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, sharex="col", sharey="row")
+    for i, (y, y_label) in enumerate(rows.items()):
+        for j, (x, x_label) in enumerate(columns.items()):
+            axis = axes[i, j]
+            traces(axis, table, x, y, labels)
+            if limits and y in limits:
+                axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
+                if j == len(columns) - 1:  # beside the panels, where no curve is
+                    axis.annotate(
+                        "floor", (1.01, limits[y]), xycoords=("axes fraction", "data"), va="center", fontsize=8
+                    )
+            axis.set_ylabel(y_label if j == 0 else "")
+            axis.set_xlabel(x_label if i == len(rows) - 1 else "")
+    _legend_above(figure, axes[0, 0])
+    return figure
+
+
+def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """One panel a column of `table`, one curve a layer over training steps, mean ± sd over trainings.
+
+    `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
+    belongs to the network, is drawn once.
+    """
+    layers = {name: name for name in sorted(table.layer.unique())}
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False)
+    tidy = table.rename(columns={"layer": "method", "training": "seed"})
+    network = next(iter(layers))
+    for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
+        if column == "params":
+            traces(axis, tidy[tidy.method == network], "step", column, {network: "network"})
+            axis.lines[0].set_color("black")
+            for band in axis.collections:
+                band.set_color("black")
+        else:
+            traces(axis, tidy, "step", column, layers)
+        axis.set_xlabel("optimizer step")
+        axis.set_ylabel(label)
+    _legend_above(figure, axes[0, 0])
+    return figure
+
+
+def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str, panel: str) -> Figure:
+    """`y` over `x` (logarithmic), a colour a type, with the one-sigma ellipse of each type's covariance in log10 `x`.
+
+    `table` has the columns type, `x`, `y` and `panel`, whose values get a panel each.
+    """
+    names = list(dict.fromkeys(table.type))
+    colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    panels = list(dict.fromkeys(table[panel]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False, sharex=True)
+    for axis, shown in zip(axes[0], panels, strict=True):
+        for i, name in enumerate(names):
+            own = table[(table[panel] == shown) & (table.type == name)]
+            if own.empty:
+                continue
+            points = np.column_stack([np.log10(own[x]), own[y]])
+            marker = "osD^vP*Xh<>"[i % 11]
+            axis.scatter(*points.T, s=14, color=colours[name], marker=marker, alpha=0.6, linewidths=0)
+            axis.scatter(*points.mean(0), s=42, color=colours[name], marker=marker, edgecolors="black", label=name)
+            if len(own) > 1:
+                values, vectors = np.linalg.eigh(np.cov(points.T, ddof=0))
+                turn = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
+                wide, high = 2 * np.sqrt(np.clip(values[::-1], 0, None))
+                axis.add_patch(
+                    Ellipse(
+                        points.mean(0), wide, high, angle=turn, facecolor=(*colours[name], 0.2), edgecolor=colours[name]
+                    )
+                )
+        axis.xaxis.set_major_locator(MultipleLocator(1))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, position: _short(10**value, position)))
+        axis.set_title(shown)
+        axis.set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(5, len(labels)))
+    figure.tight_layout(rect=(0, 0.07 * -(-len(labels) // 5) + 0.02, 1, 1))
+    return figure
+
+
+def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str, labels: Mapping[str, str]) -> Figure:
+    """`y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
+    figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, 3.0), squeeze=False, sharey=True)
+    for axis, (x, x_label) in zip(axes[0], columns.items(), strict=True):
+        for i, (method, label) in enumerate(labels.items()):
+            own = table[table.method == method]
+            colour, marker = COLOURS[i % len(COLOURS)], "osD^vP*"[i % 7]
+            axis.scatter(own[x], own[y], s=16, color=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
+        _log_axis(axis)
+        axis.set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label)
+    _legend_above(figure, axes[0, 0])
+    return figure
+
+
+def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
+    """Box plots of `value` by type with every point, a panel for each value of the column `panel`."""
+    panels = list(dict.fromkeys(table[panel]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, sharey=True)
+    names = list(dict.fromkeys(table.type))
+    for axis, shown in zip(axes[0], panels, strict=True):
+        own = table[table[panel] == shown]
+        runs = [own[own.type == name][value].to_numpy() for name in names]
+        rows = np.arange(len(names), 0, -1)
+        axis.boxplot(
+            runs, positions=rows, orientation="horizontal", widths=0.6, whis=(0, 100), medianprops={"color": "black"}
+        )
+        for row, points in zip(rows, runs, strict=True):
+            axis.scatter(points, row + np.linspace(-0.12, 0.12, len(points)), s=12, color=COLOURS[0], zorder=3)
+        axis.set_yticks(rows, names)
+        axis.set_title(shown)
+        axis.set_xlabel(label)
+    figure.tight_layout()
+    return figure
+
+
+def feasibility(
+    table: pd.DataFrame,
+    x: str,
+    labels: Mapping[str, str],
+    *,
+    bound: float,
+    x_label: str,
+    log: bool = False,
+) -> Figure:
+    """Top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
+
+    `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
+    """
+    methods = [m for m in labels if (table.method == m).any()]
+    n_rows = -(-len(methods) // 3)
+    figure, axes = plt.subplots(n_rows, 3, figsize=(WIDTH, 2.2 * n_rows + 0.4), sharex=True, sharey=True, squeeze=False)
+    kinds = (
+        ("both constraints met", FEASIBLE, "o", lambda t: t.feasible),
+        ("size limit only", SIZE_ONLY, "^", lambda t: ~t.feasible & t.size_met),
+        ("size limit exceeded", NEITHER, "s", lambda t: ~t.size_met),
+    )
+    for axis, method in zip(axes.flat, methods, strict=False):
+        own = table[table.method == method]
+        for label, colour, marker, where in kinds:
+            chosen = own[where(own)]
+            axis.scatter(chosen[x], chosen.top3, s=14, c=colour, marker=marker, alpha=0.75, linewidths=0, label=label)
+        axis.axvline(bound, color="black", linewidth=0.9, linestyle=(0, (1, 1)))
+        axis.set_title(labels[method])
+        axis.tick_params(labelbottom=True)
+        if log:
+            _log_axis(axis)
+    for unused in axes.flat[len(methods) :]:
+        unused.set_visible(False)
+    figure.supxlabel(x_label, fontsize=9)
+    figure.supylabel("validation top-3 accuracy", fontsize=9)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    shown = [i for i, (_, _, _, where) in enumerate(kinds) if where(table).any()]
+    figure.legend([handles[i] for i in shown], [names[i] for i in shown], loc="upper center", ncols=3, markerscale=1.5)
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
+    """Hyperband's brackets: each trained configuration's path over epochs, promoted ones in colour.
+
+    `table` has the columns bracket (the plan's number, 0 the most exploratory), member, fidelity, final, `metric`.
+    """
+    brackets = sorted(table.bracket.unique())
+    figure, axes = plt.subplots(1, len(brackets), figsize=(WIDTH, 2.6), sharey=True, squeeze=False)
+    for axis, bracket in zip(axes[0], brackets, strict=True):
+        own = table[table.bracket == bracket]
+        fidelities = sorted(own.fidelity.unique())
+        for _, member in own.groupby("member"):
+            last = member.final.any()
+            axis.plot(
+                member.fidelity,
+                member[metric],
+                marker="o",
+                markersize=4 if last else 3,
+                linewidth=1.4 if last else 0.8,
+                color=COLOURS[0] if last else "#999999",
+                alpha=0.85 if last else 0.6,
+                zorder=2 if last else 1,
+            )
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(fidelities, [str(f) for f in fidelities])
+        axis.minorticks_off()
+        axis.set_xlabel("epochs")
+        axis.set_title(f"bracket {bracket + 1}")
+        axis.margins(x=0.15)
+        if len(fidelities) == 1:
+            axis.set_xlim(fidelities[0] / 2, fidelities[0] * 2)
+    axes[0, 0].set_ylabel(label)
+    lines = [plt.Line2D([], [], color=COLOURS[0], marker="o"), plt.Line2D([], [], color="#999999", marker="o")]
+    figure.legend(lines, ["reached the last rung", "stopped earlier"], loc="upper center", ncols=2)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    return figure
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts of true (rows) against predicted (columns) classes."""
+    side = 0.24 * len(names) + 1.2
+    figure, axis = plt.subplots(figsize=(side + 0.8, side))
+    sns.heatmap(
+        matrix,
+        ax=axis,
+        cmap="cividis",
+        square=True,
+        annot=np.where(matrix > 0, matrix.astype(str), ""),
+        fmt="",
+        annot_kws={"fontsize": 6},
+        xticklabels=names,
+        yticklabels=names,
+        cbar_kws={"label": "test images", "shrink": 0.8, "ticks": MaxNLocator(integer=True)},
+    )
+    axis.set_xlabel("predicted class")
+    axis.set_ylabel("true class")
+    axis.tick_params(labelsize=7, rotation=0)
+    figure.tight_layout()
+    return figure
+
+
+def _legend_above(figure: Figure, axis: Axes) -> None:
+    """The legend of `axis` above all panels, in two rows where its names are long, and room made for it."""
+    handles, names = axis.get_legend_handles_labels()
+    rows = 1 if sum(map(len, names)) + 6 * len(names) <= 78 else 2
+    figure.legend(handles, names, loc="upper center", ncols=-(-len(names) // rows), bbox_to_anchor=(0.5, 1.0))
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.15 + 0.2 * rows) / figure.get_figheight()))
+
+
+def _log_axis(axis: Axes) -> None:
+    """A logarithmic x axis with labels few and narrow enough for a small panel."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(FuncFormatter(_short))
+
+
+def _short(value: float, _position: int) -> str:
+    """3000, 1e5: log-axis labels narrow enough for small panels."""
+    return f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")

@@ -1,0 +1,149 @@
+"""Activation functions of the grammar "activation", and the ResNet-20 whose activations they replace.
+
+    model = build(term, channels=3, classes=10, generator=generator)
+
+A term is a function of one tensor: `UnaryTopo(f)` is f, `BinaryTopo(g, f1, f2, id, id)` is g(f1(x), f2(x)). Some
+functions have a trained parameter beta for each channel, which begins at 1; every place of the network has its own.
+
+Sources: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), whose space is that of Ramachandran et al. (arXiv 1710.05941);
+He et al., CVPR 2016, section 4.2, for the network. Departure: `logexp` is computed as torch's softplus, the same
+function, which does not overflow.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jahslib.errors import UserError
+from jahslib.models.batch_norm import BatchNorm2d
+from jahslib.models.layers import Conv2d, Linear, reset_parameters
+from jahslib.spaces.grammars.terms import Term
+
+EPSILON = 1e-6  # keeps logarithms and quotients finite at 0
+
+# Of one tensor or of two, all of one shape; those in TRAINED take beta (`c x 1 x 1`) after them.
+OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "id": lambda x: x,
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "square": torch.square,
+    "cubic": lambda x: x**3,
+    "square_root": torch.sqrt,
+    "mconst": torch.mul,
+    "aconst": torch.add,
+    "log": lambda x: torch.log(x.abs() + EPSILON),
+    "exp": torch.exp,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "sinh": torch.sinh,
+    "cosh": torch.cosh,
+    "tanh": torch.tanh,
+    "asinh": torch.asinh,
+    "atanh": torch.atanh,
+    "sinc": torch.sinc,
+    "umax": F.relu,
+    "umin": lambda x: x.clamp(max=0),
+    "sigmoid": torch.sigmoid,
+    "logexp": F.softplus,
+    "gaussian": lambda x: torch.exp(-x.square()),
+    "erf": torch.erf,
+    "const": lambda x, beta: beta.expand_as(x),
+    "add": torch.add,
+    "multi": torch.mul,
+    "sub": torch.sub,
+    "div": lambda a, b: a / (b + EPSILON),
+    "bmax": torch.maximum,
+    "bmin": torch.minimum,
+    "bsigmoid": lambda a, b: torch.sigmoid(a) * b,
+    "bgaussian_sq": lambda a, b, beta: torch.exp(-beta * (a - b).square()),
+    "bgaussian_abs": lambda a, b, beta: torch.exp(-beta * (a - b).abs()),
+    "wavg": lambda a, b, beta: beta * a + (1 - beta) * b,
+}
+TRAINED = {"mconst", "aconst", "const", "bgaussian_sq", "bgaussian_abs", "wavg"}
+
+
+class Activation(nn.Module):
+    """The function of a term: `b x c x h x w` -> the same shape.
+
+    Raises:
+        UserError: the term has an operation that is none of the grammar's.
+    """
+
+    def __init__(self, term: Term, channels: int):
+        super().__init__()
+        operation, inner = term, []
+        if term.children:
+            first, *rest = (child for child in term.children if isinstance(child, Term))
+            # A single child is the function itself; of several the first joins what the others give.
+            operation, inner = (first, rest) if rest or not first.children else (None, [first])
+        self.inputs = nn.ModuleList(Activation(child, channels) for child in inner)
+        self.name = "id" if operation is None else operation.head
+        if self.name not in OPERATIONS:
+            raise UserError(f"activation: no operation {self.name!r}; give a term of the grammar 'activation'")
+        self.beta = nn.Parameter(torch.ones(channels, 1, 1)) if self.name in TRAINED else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = [inner(x) for inner in self.inputs] or [x]
+        return OPERATIONS[self.name](*values, *([] if self.beta is None else [self.beta]))
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, each with batch normalisation, around a shortcut without parameters ("option A"): where
+    the block halves the image, every second pixel, zeros for the channels that are new."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, term: Term):
+        super().__init__()
+        self.conv1 = Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+        self.conv2 = Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = BatchNorm2d(c_out), BatchNorm2d(c_out)
+        self.act1, self.act2 = Activation(term, c_out), Activation(term, c_out)
+        self.stride, self.new = stride, c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
+        return self.act2(shortcut + self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x))))))
+
+
+class ResNet(nn.Module):
+    """ResNet of 6n + 2 layers: `n x channels x h x w` float images -> `n x classes` logits."""
+
+    def __init__(self, term: Term, channels: int, classes: int, width: int = 16, blocks: int = 3):
+        super().__init__()
+        self.conv, self.bn = Conv2d(channels, width, 3, padding=1, bias=False), BatchNorm2d(width)
+        self.act = Activation(term, width)
+        layers, c_in = [], width
+        for stage in range(3):
+            for i in range(blocks):
+                c_out = width * 2**stage
+                layers.append(Block(c_in, c_out, 2 if stage and i == 0 else 1, term))
+                c_in = c_out
+        self.layers, self.classifier = nn.Sequential(*layers), Linear(c_in, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.layers(self.act(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+def build(
+    term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, generator: torch.Generator | None = None
+) -> ResNet:
+    """ResNet-20 with the activation of a term; weights are He's normal ones, drawn from a CPU generator.
+
+    Raises:
+        UserError: the term has an operation that is none of the grammar's.
+    """
+    generator = generator or torch.Generator()
+    model = ResNet(term, channels, classes, width)
+    reset_parameters(model, generator)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+    return model
+
+
+def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16) -> int:
+    """Number of trainable parameters, from shapes alone."""
+    with torch.device("meta"):
+        model = ResNet(term, channels, classes, width)
+    return sum(parameter.numel() for parameter in model.parameters())

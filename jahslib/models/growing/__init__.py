@@ -1,0 +1,1 @@
+"""Networks that gain neurons while they train."""

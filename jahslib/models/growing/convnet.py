@@ -1,0 +1,201 @@
+"""The ConvNet of studies 01 and 02, which can be widened while it is trained.
+
+Source: L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. A block is Conv2d -> ReLU -> BatchNorm ->
+MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. There is no global pooling and no dropout.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jahslib.errors import UserError
+from jahslib.models.growing import growable
+from jahslib.models.layers import reset_parameters
+
+BatchNormKind = Literal["batch", "running", "none"]
+
+
+class Block(nn.Module):
+    """A growable layer, ReLU, batch normalisation and, after a convolution, max-pooling."""
+
+    def __init__(self, layer: growable.Conv2d | growable.Linear, batch_norm: BatchNormKind):
+        super().__init__()
+        self.layer = layer
+        width = len(layer.weight)
+        self.norm = (
+            None if batch_norm == "none" else growable.BatchNorm(width, track_running_stats=batch_norm == "running")
+        )
+
+    @property
+    def is_conv(self) -> bool:
+        """Whether the layer is a convolution, else it is fully connected."""
+        return isinstance(self.layer, nn.Conv2d)
+
+    @property
+    def width(self) -> int:
+        """Neurons, or channels of a convolution."""
+        return len(self.layer.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.layer(x))
+        if self.norm is not None:
+            x = self.norm(x)
+        return F.max_pool2d(x, 2) if self.is_conv else x
+
+    def simulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """What neurons with these weights (`k x in ...`) would put out for the block's input `x`."""
+        x = self._activate(x, weight, bias)
+        if self.norm is not None:
+            x = F.batch_norm(x, None, None, training=True, eps=self.norm.eps)
+        return F.max_pool2d(x, 2) if self.is_conv else x
+
+    def statistics(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and (unbiased) variance (k) of such neurons before normalisation."""
+        var, mean = torch.var_mean(self._activate(x, weight, bias), dim=(0, 2, 3) if self.is_conv else 0)
+        return mean, var
+
+    def _activate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.Conv2d):
+            x = F.conv2d(x, weight, bias, padding=self.layer.padding)
+            # Of one input channel the result may come channels-first, which pooling on the CPU is slow on.
+            return F.relu(x).contiguous(memory_format=torch.channels_last)
+        return F.relu(F.linear(x, weight, bias))
+
+
+class GrowingConvNet(nn.Module):
+    """`n x channels x size x size` floats -> `n x classes` logits.
+
+    Args:
+        conv, fc: widths of the convolutions and of the hidden fully connected layers to begin with.
+        batch_norm: "batch" uses the batch's statistics in evaluation too, as the original does; "running" is the
+            ordinary kind; "none" leaves it out.
+        generator: a CPU generator for the weights, which follow torch's default distributions for these widths.
+
+    Raises:
+        UserError: no convolution, a width below 1, an image too small for the number of poolings, or an unknown
+            normalisation.
+    """
+
+    def __init__(
+        self,
+        conv: Sequence[int],
+        fc: Sequence[int] = (),
+        *,
+        channels: int = 1,
+        classes: int = 10,
+        size: int = 28,
+        kernel_size: int = 3,
+        batch_norm: BatchNormKind = "batch",
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        if not conv or min(*conv, *fc, 1) < 1:
+            raise UserError(f"GrowingConvNet: widths {tuple(conv)} and {tuple(fc)}; give convolutions, each at least 1")
+        if size >> len(conv) == 0:
+            raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
+        if batch_norm not in get_args(BatchNormKind):
+            raise UserError(f"GrowingConvNet: batch_norm={batch_norm!r}; choose {', '.join(get_args(BatchNormKind))}")
+        self.blocks = nn.ModuleList()
+        width = channels
+        for inputs, width in zip((channels, *conv), conv, strict=False):
+            layer = growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2, device="meta")
+            self.blocks.append(Block(layer, batch_norm))
+        self.pixels = (size >> len(conv)) ** 2
+        inputs = width * self.pixels
+        for width in fc:
+            self.blocks.append(Block(growable.Linear(inputs, width, device="meta"), batch_norm))
+            inputs = width
+        self.classifier = growable.Linear(inputs, classes, device="meta")
+        self.to_empty(device="cpu")
+        reset_parameters(self, generator)
+        self.capturing = False
+        self.captured: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """With `capturing` set, a forward pass in training keeps `captured`: the input of the first block and the
+        output of every block, detached."""
+        kept = [x]
+        for block in self.blocks:
+            if x.ndim == 4 and not block.is_conv:
+                x = x.flatten(1)
+            x = block(x)
+            kept.append(x)
+        if self.capturing and self.training:
+            self.captured = [k.detach() for k in kept]
+        return self.classifier(x.flatten(1))
+
+    @property
+    def widths(self) -> list[int]:
+        """Of the hidden layers, convolutions first."""
+        return [block.width for block in self.blocks]
+
+    @property
+    def n_conv(self) -> int:
+        """Convolutions among the hidden layers."""
+        return sum(block.is_conv for block in self.blocks)
+
+    def layer_parameters(self) -> list[int]:
+        """Weights and biases of each hidden layer and of the classifier."""
+        layers = [*(block.layer for block in self.blocks), self.classifier]
+        return [sum(p.numel() for p in layer.parameters()) for layer in layers]
+
+    def count_parameters(self) -> int:
+        """Weights and biases of convolutions and linear layers; as in the original, batch normalisation's are not
+        counted."""
+        return sum(self.layer_parameters())
+
+    def following(self, index: int) -> tuple[growable.Conv2d | growable.Linear, int]:
+        """The layer after hidden layer `index`, and how many of its inputs each neuron of that one feeds."""
+        following = self.classifier if index + 1 == len(self.blocks) else self.blocks[index + 1].layer
+        flattened = self.blocks[index].is_conv and isinstance(following, nn.Linear)
+        return following, self.pixels if flattened else 1
+
+    def add_neurons(self, index: int, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Widen hidden layer `index`. The new neurons' outgoing weights are zero: the network's function stays.
+
+        Args:
+            weight, bias: incoming weights (`k x in ...`) and biases (k).
+            mean, var: the neurons' statistics before normalisation (k), as `Block.statistics` returns them.
+        """
+        block = self.blocks[index]
+        block.layer.add_outputs(weight, bias)
+        if block.norm is not None:
+            block.norm.add_features(mean, var)
+        following, inputs = self.following(index)
+        following.add_inputs(len(weight) * inputs)
+
+    @torch.no_grad()
+    def static(self) -> nn.Sequential:
+        """The network as it is now, in ordinary torch layers that share nothing with it."""
+        layers: list[nn.Module] = []
+        for i, block in enumerate(self.blocks):
+            if i == self.n_conv:
+                layers.append(nn.Flatten())
+            layers += [_ordinary(block.layer), nn.ReLU()]
+            if block.norm is not None:
+                kind = nn.BatchNorm2d if block.is_conv else nn.BatchNorm1d
+                norm = kind(block.width, track_running_stats=block.norm.track_running_stats)
+                norm.load_state_dict(block.norm.state_dict())
+                layers.append(norm)
+            if block.is_conv:
+                layers.append(nn.MaxPool2d(2))
+        if self.n_conv == len(self.blocks):
+            layers.append(nn.Flatten())
+        layers.append(_ordinary(self.classifier))
+        return nn.Sequential(*layers).to(self.classifier.weight).train(self.training)
+
+
+def _ordinary(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        made: nn.Module = nn.Conv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding, device="meta"
+        )
+    else:
+        assert isinstance(layer, nn.Linear)
+        made = nn.Linear(layer.in_features, layer.out_features, device="meta")
+    made = made.to_empty(device="cpu")
+    made.load_state_dict(layer.state_dict())
+    return made

@@ -1,0 +1,257 @@
+"""When, where and how a ConvNet grows while it is trained.
+
+After an optimizer step every hidden layer, last first, compares the rank of its activations in that step's forward pass
+with its width, and gains neurons when the rank says that it is used to capacity.
+
+[Maile22] Maile, Rachelson, Luga, Wilson, "When, where, and how to add new neurons to ANNs", AutoML 2022: NORTH.
+[Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference: the threshold trigger.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from jahslib.errors import UserError
+from jahslib.models.growing import ranks
+from jahslib.models.growing.candidates import INITIALISATIONS
+from jahslib.models.growing.convnet import GrowingConvNet
+
+
+@dataclass(frozen=True)
+class GrowthRule:
+    """How a network grows; the defaults are [Berg22]'s.
+
+    trigger: "threshold": a layer of n neurons gains ceil((r - q) n), where r is the moving average of rank / n and q
+        its threshold, and then holds off until the average has not fallen for three steps ([Berg22] equation 4).
+        "north": it gains floor(n (r - q r_0)), r_0 the largest r of the steps before (at the first step r itself), at
+        every step ([Berg22]'s NORTH-Select; [Maile22] section 3). "weight": as "north", with r the rank of the incoming
+        weights instead of the activations.
+    measure: "effective" rank, "numerical" rank, or the orthogonality "gap", for which n (1 - gap) stands for the rank.
+    conv_threshold, fc_threshold: q in [0, 1] (gamma for the other triggers: .9 in [Berg22], .97 or .9 in [Maile22]).
+    epsilon: a singular value above it counts for the numerical rank.
+    initialisation: "select", "random", "pre" or "weight"; see `jahslib.models.growing.candidates`.
+    every: growth happens at every so many steps only, while triggers are updated at each, also those that are then
+        blocked. The original grows every 10th step in its experiments but, by an oversight, at every step in its
+        search.
+    candidates: random neurons that "select" and "pre" draw beyond those needed.
+    max_conv, max_fc: largest width of a convolution and of a fully connected layer.
+    max_params: growth keeps the number of weights and biases at or under it.
+    """
+
+    trigger: Literal["threshold", "north", "weight"] = "threshold"
+    measure: Literal["effective", "numerical", "gap"] = "effective"
+    conv_threshold: float = 0.8
+    fc_threshold: float = 0.4
+    epsilon: float = 0.1
+    initialisation: Literal["select", "random", "pre", "weight"] = "select"
+    every: int = 10
+    candidates: int = 100
+    max_conv: int = 128
+    max_fc: int = 1024
+    max_params: int | None = None
+
+    def __post_init__(self):
+        choices = {
+            "trigger": ("threshold", "north", "weight"),
+            "measure": ("effective", "numerical", "gap"),
+            "initialisation": tuple(INITIALISATIONS),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"GrowthRule: no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
+        for name in ("conv_threshold", "fc_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")
+        for name in ("every", "max_conv", "max_fc"):
+            if getattr(self, name) < 1:
+                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; give at least 1")
+        if self.candidates < 0:
+            raise UserError(f"GrowthRule: candidates is {self.candidates}; give 0 or more")
+
+
+@dataclass
+class _Threshold:
+    """[Berg22]'s trigger: the state of one layer."""
+
+    threshold: float
+    average: float = math.nan
+    recent: tuple[float, ...] = ()
+    holds: bool = True
+
+    DECAY, PATIENCE = 0.9, 4
+
+    def __call__(self, r: float, n: int, room: int) -> int:
+        before = self.threshold if math.isnan(self.average) else self.average
+        self.average = self.DECAY * before + (1 - self.DECAY) * r
+        self.recent = (*self.recent, self.average)[-self.PATIENCE :]
+        if len(self.recent) == self.PATIENCE and self.average >= max(self.recent):
+            self.holds = False
+        if self.holds:
+            return 0
+        wanted = min(room, math.ceil(_exact((self.average - self.threshold) * n)))
+        self.holds = wanted > 0
+        return max(0, wanted)
+
+
+@dataclass
+class _North:
+    """NORTH's trigger: the state of one layer."""
+
+    threshold: float
+    average: float = math.nan
+    largest: float = math.nan
+
+    def __call__(self, r: float, n: int, room: int) -> int:
+        before = r if math.isnan(self.largest) else self.largest
+        self.average, self.largest = r, max(before, r)
+        return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
+
+
+def _batch_scores(logits: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
+    """Accuracy and loss of one step's batch, under the original's names. Waits for the device."""
+    right = (logits.argmax(1) == labels).double().mean()
+    return {"train_acc": right.item(), "train_loss": loss.item()}
+
+
+def _exact(neurons: float) -> float:
+    """Rounded, so that what only floating point lifts above or below a whole number makes no neuron more or less."""
+    return round(neurons, 6)
+
+
+class Neurogenesis(nn.Module):
+    """A ConvNet that grows by a rule; call `grow` after each optimizer step.
+
+    `generator` draws the candidates; a `Training` replaces it by its own on the network's device. The triggers' state
+    is part of `state_dict`, so a restored network goes on growing as if never interrupted.
+
+    Args:
+        trace_every: keep ranks, averages and widths of every so many steps in `trace`, and the batch's loss and
+            accuracy where `grow` is given them; 0 keeps none.
+
+    Raises:
+        UserError: a layer is wider than the rule admits, or the network larger than `max_params`, from the start.
+    """
+
+    def __init__(self, net: GrowingConvNet, rule: GrowthRule, *, generator: torch.Generator, trace_every: int = 0):
+        super().__init__()
+        self.net, self.rule, self.generator, self.trace_every = net, rule, generator, trace_every
+        for i, width in enumerate(net.widths):
+            if width > self._largest(i):
+                kind = "max_conv" if net.blocks[i].is_conv else "max_fc"
+                raise UserError(f"{kind}: {self._largest(i)} is below the initial width {width}; raise it")
+        smallest = net.count_parameters()
+        if rule.max_params is not None and smallest > rule.max_params:
+            raise UserError(
+                f"max_params: {rule.max_params} is below the {smallest} of the network before growth; raise it"
+            )
+        kind = _Threshold if rule.trigger == "threshold" else _North
+        self.triggers = [kind(rule.conv_threshold if b.is_conv else rule.fc_threshold) for b in net.blocks]
+        self.steps = 0
+        self.trace: list[dict[str, float]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.net.capturing = self.training
+        return self.net(x)
+
+    @torch.no_grad()
+    def grow(self, logits: Tensor | None = None, labels: Tensor | None = None, loss: Tensor | None = None) -> int:
+        """Look at the activations of the last forward pass in training; returns how many neurons were added.
+
+        Args:
+            logits, labels, loss: what that forward pass gave (`b x classes`, `b`, a scalar), for the trace.
+
+        Raises:
+            UserError: there was none since the last call.
+        """
+        captured, self.net.captured = self.net.captured, []
+        if not captured:
+            raise UserError("grow: no activations to look at; call it once after each forward pass in training")
+        self.steps += 1
+        added, row = 0, {"step": float(self.steps)}
+        traced = bool(self.trace_every) and self.steps % self.trace_every == 0
+        grows = self.steps % self.rule.every == 0
+        if not self.trace_every and self._finished():
+            return 0
+        for i in reversed(range(len(self.net.blocks))):
+            x, output = captured[i], captured[i + 1].float()
+            n = self.net.blocks[i].width
+            r = self._relative_rank(i, output, row if traced else None)
+            trigger = self.triggers[i]
+            wanted = trigger(r, n, self._largest(i) - n)
+            if traced:
+                row |= {f"average_{i}": trigger.average, f"width_{i}": n}
+            if grows and wanted:
+                added += self._add(i, x, output, min(wanted, self._affordable(i)))
+        if traced:
+            row["params"] = float(self.net.count_parameters())
+            if logits is not None and labels is not None and loss is not None:
+                row |= _batch_scores(logits, labels, loss)
+            self.trace.append(row)
+        return added
+
+    def _relative_rank(self, i: int, output: Tensor, row: dict[str, float] | None) -> float:
+        """rank / n by the rule's measure; with `row`, both ranks of the activations are noted there."""
+        rule, block = self.rule, self.net.blocks[i]
+        n = block.width
+        samples, s = output.numel() // n, None
+        if row is not None or rule.trigger != "weight":
+            s = ranks.activation_singular_values(output)
+        if row is not None:
+            row |= {f"numerical_{i}": ranks.numerical_rank(s, rule.epsilon), f"effective_{i}": ranks.effective_rank(s)}
+        if rule.trigger == "weight":
+            incoming = block.layer.weight.flatten(1)
+            samples = incoming.shape[1]
+            s = ranks.singular_values((incoming / math.sqrt(samples)).T)
+        if rule.measure == "effective":
+            return ranks.effective_rank(s) / n
+        if rule.measure == "numerical":
+            return ranks.numerical_rank(s, rule.epsilon) / n
+        return 1 - ranks.orthogonality_gap(s, samples)
+
+    def _add(self, i: int, x: Tensor, output: Tensor, count: int) -> int:
+        if count <= 0:
+            return 0
+        block = self.net.blocks[i]
+        x = x.to(block.layer.weight.dtype)
+        x = x if block.is_conv else x.flatten(1)
+        make = INITIALISATIONS[self.rule.initialisation]
+        weight, bias = make(block, x, output, count, self.rule.candidates, self.generator)
+        mean, var = block.statistics(x, weight, bias)
+        self.net.add_neurons(i, weight, bias, mean, var)
+        return count
+
+    def _largest(self, i: int) -> int:
+        return self.rule.max_conv if self.net.blocks[i].is_conv else self.rule.max_fc
+
+    def _affordable(self, i: int) -> int:
+        """Neurons that layer i can gain under `max_params`, by the share that its own and the next layer's parameters
+        have in one neuron ([Berg22]'s code): an estimate that leaves the limit undershot, hence the check."""
+        limit = self.rule.max_params
+        if limit is None:
+            return self._largest(i)
+        counts = self.net.layer_parameters()
+        spare, width = limit - sum(counts), self.net.blocks[i].width
+        estimated = max(0, math.floor(spare * width / (counts[i] + counts[i + 1])))
+        return min(estimated, spare // self._price(i))
+
+    def _price(self, i: int) -> int:
+        """Parameters that one more neuron in layer i brings, its outgoing weights included."""
+        following, inputs = self.net.following(i)
+        outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
+        return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
+
+    def _finished(self) -> bool:
+        """Whether no layer can ever gain a neuron again, which makes measuring needless."""
+        return not any(b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.steps, self.trace = state["steps"], list(state["trace"])
+        # `load_state_dict` goes on to refuse a network of another depth.
+        for trigger, values in zip(self.triggers, state["triggers"], strict=False):
+            vars(trigger).update(values)

@@ -1,0 +1,170 @@
+"""Ax's generation strategy with bounds on its effort. Imports Ax; `jahslib.optimizers.ax.optimizer` imports this when
+it asks.
+
+Left to itself Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
+alternations between discrete and continuous steps, and fits its Gaussian process until nothing moves any more. Bounds
+on all four halve the time of a proposal at least, at equal regret: `benchmarks/ax_proposing.md`.
+"""
+
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from ax.adapter.registry import Generators
+from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+from ax.api.utils.structs import GenerationStrategyDispatchStruct
+from ax.core.experiment import Experiment
+from ax.core.observation import ObservationFeatures
+from ax.core.utils import extract_pending_observations
+from ax.exceptions.core import SearchSpaceExhausted
+from ax.generation_strategy.generation_strategy import GenerationStrategy
+from ax.generators.torch.botorch_modular.surrogate import SurrogateSpec
+from ax.generators.torch.botorch_modular.utils import ModelConfig, fit_botorch_model
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InfeasibilityError,
+    InputDataError,
+    ModelFittingError,
+    OptimizationGradientError,
+)
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import MixedSingleTaskGP, SingleTaskGP
+from botorch.optim.optimize_mixed import (
+    ALTERNATING_OPTIMIZER_THRESHOLD,
+    MAX_CARDINALITY_FOR_LOCAL_SEARCH,
+    MAX_CHOICES_ENUMERATE,
+)
+from linear_operator.utils.errors import NanError, NotPSDError
+
+from jahslib.core.trials import Origin
+from jahslib.optimizers.ax.parameters import Box
+
+ATTEMPTS = 3  # of a model to propose something new
+POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another
+
+# What a model of these data, and not a mistake of its user, may end with.
+FAILURES = (
+    SearchSpaceExhausted,
+    ModelFittingError,
+    CandidateGenerationError,
+    InfeasibilityError,
+    InputDataError,
+    OptimizationGradientError,
+    NanError,
+    NotPSDError,
+)
+
+FIT_STEPS = 60  # of L-BFGS; to the end it takes up to 200, for a likelihood that differs in the third digit
+ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
+
+EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
+
+
+class QuickGP(SingleTaskGP):
+    """BoTorch's default model, fitted in at most `FIT_STEPS` steps."""
+
+
+class QuickMixedGP(MixedSingleTaskGP):
+    """BoTorch's default model of choices, fitted in at most `FIT_STEPS` steps."""
+
+
+@fit_botorch_model.register((QuickGP, QuickMixedGP))
+def _fit(model: Any, mll_class: Any, mll_options: dict[str, Any] | None = None) -> None:
+    mll = mll_class(likelihood=model.likelihood, model=model, **(mll_options or {}))
+    fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": FIT_STEPS}})
+
+
+def strategy(
+    box: Box,
+    *,
+    method: str,
+    n_init: int,
+    seed: int,
+    trials: int,
+    initialisation: dict[str, Any],
+    acquisition: dict[str, Any],
+    bounded: bool = True,
+) -> GenerationStrategy:
+    """A strategy that goes on after `trials` trials: it has no other memory than the experiment.
+
+    Over choices alone the optimum of Ax's continuous relaxation is, rounded, again and again a configuration that was
+    tried. There its categorical kernel is taken instead, with a local search that avoids what was tried.
+
+    Args:
+        acquisition: options of BoTorch's acquisition optimizer.
+        bounded: bound what else a proposal takes.
+    """
+    struct = GenerationStrategyDispatchStruct(
+        method=method,  # type: ignore[arg-type]
+        initialization_budget=n_init,
+        initialization_random_seed=seed,
+        use_existing_trials_for_initialization=True,
+        **initialisation,
+    )
+    made = choose_generation_strategy(struct)
+    for name, node in made.nodes_by_name.items():
+        if name == "Sobol":  # where the sequence stands; the centre is none of its points
+            node.generator_spec.generator_kwargs["init_position"] = max(0, trials - struct.initialize_with_center)
+        elif name == "MBM":
+            _choose(node.generator_spec, box, acquisition, bounded)
+    return made
+
+
+def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tuple[dict[str, Any], Origin]]:
+    """What Ax proposes next, and further ones in case that will not do: the Sobol points that follow, or up to two more
+    of the model, which is told to avoid those before.
+
+    Raises:
+        DataRequiredError: Ax waits for the results of pending trials.
+    """
+    made.experiment = experiment
+    made.current_generator_run_limit()  # goes to the phase that the experiment's trials are in
+    avoided: list[ObservationFeatures] = []
+    for _ in range(POINTS):
+        if not avoided:
+            ((run,),) = made.gen(experiment=experiment, n=1)
+        else:
+            pending = extract_pending_observations(experiment) or {}
+            pending = {name: [*pending.get(name, []), *deepcopy(avoided)] for name in experiment.metrics}
+            run = made.current_node.gen(experiment=experiment, pending_observations=pending, n=1, skip_fit=True)
+        (arm,) = run.arms
+        if made.current_node_name != "MBM":
+            yield arm.parameters, "initial"
+            continue
+        from_model = made.current_node.generator_spec_to_gen_from.generator_key != "Fallback_Sobol"
+        yield arm.parameters, "model" if from_model else "random"
+        avoided.append(ObservationFeatures(parameters=dict(arm.parameters)))
+        if len(avoided) == ATTEMPTS:
+            return
+
+
+def _choose(spec: Any, box: Box, acquisition: dict[str, Any], bounded: bool) -> None:
+    varying = [p for p in box.parameters.values() if p.size > 1]
+    choices_alone = all(p.size < math.inf for p in varying) and any(p.is_unordered for p in varying)
+    optimizer = dict(acquisition)
+    if choices_alone:
+        spec.generator_enum = Generators.BO_MIXED
+    bounds = _bounds([p.size for p in varying if choices_alone or not p.is_unordered], len(varying))
+    if bounds is None:
+        optimizer.pop("options", None)
+    elif bounds and bounded:
+        optimizer["options"] = bounds | optimizer.get("options", {})
+    spec.generator_gen_kwargs["model_gen_options"] = {"optimizer_kwargs": optimizer}
+    if not bounded:
+        return
+    config = ModelConfig(botorch_model_class=QuickMixedGP if choices_alone else QuickGP, name="MBM, quickly fitted")
+    spec.generator_kwargs["surrogate_spec"] = SurrogateSpec(model_configs=[config])
+
+
+def _bounds(sizes: list[float], dimensions: int) -> dict[str, int] | None:
+    """Bounds for the optimizer that Ax chooses by the sizes of what it does not relax; None where it takes no options.
+
+    An unordered choice beside numbers is one-hot encoded and relaxed, so it is none of `sizes`.
+    """
+    discrete = [size for size in sizes if size < math.inf]
+    combinations = math.prod(discrete)
+    if discrete and len(discrete) == dimensions:
+        few = combinations <= MAX_CHOICES_ENUMERATE or max(discrete) <= MAX_CARDINALITY_FOR_LOCAL_SEARCH
+        return None if few else ALTERNATIONS
+    return ALTERNATIONS if combinations > ALTERNATING_OPTIMIZER_THRESHOLD else EACH if discrete else {}

@@ -1,0 +1,247 @@
+"""Bayesian optimisation with Ax's own ask and tell: a Gaussian process with noisy expected improvement from BoTorch.
+
+Every trial runs at the highest fidelity, unless early stopping is asked for. The problem's constraints are Ax outcome
+constraints. A proposal depends on the seed and on what Ax was told and on nothing else: the model is fitted from the
+start each time, and every trial enters by `attach_trial`, whether it was proposed here or stands in a log. So a search
+is resumed by telling Ax its log, at no cost, and decides as if it had not been interrupted.
+"""
+
+import logging
+import random
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from jahslib.core.optimizer import Replayed
+from jahslib.core.problem import Fidelity, Problem
+from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
+from jahslib.errors import UserError
+from jahslib.optimizers.ax.parameters import Box, configure, outcomes
+from jahslib.spaces import configurations as spaces
+
+log = logging.getLogger(__name__)
+
+# A fifth of Ax's restarts and half its raw samples, evaluated at once: what the default takes where nothing is given.
+FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
+
+ACQUISITION = ("num_restarts", "raw_samples", "options")
+INITIALISATION = (
+    "initialize_with_center",
+    "min_observed_initialization_trials",
+    "allow_exceeding_initialization_budget",
+)
+
+
+@dataclass
+class AxBO(Replayed):
+    """Ax, asked and told by a search.
+
+    Args:
+        method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
+        n_init: Sobol trials before the GP.
+        initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
+        acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" serve no
+            space of choices alone.
+        early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
+            epochs (or what the problem's fidelity names); further entries go to `PercentileEarlyStoppingStrategy`. A
+            trial then is a chain of continued ones, and only those that reach the highest fidelity are final. Ax's own
+            default never stops within 10 epochs.
+        unbounded: leave the effort of a proposal as Ax has it, but for what `acquisition` says; see
+            `jahslib.optimizers.ax.model` for what is bounded otherwise.
+
+    Ax sees the box of all hyperparameters (`jahslib.optimizers.ax.parameters.Box`); those that are inactive in a
+    proposal are dropped before training, and told at their defaults. A trial that was rejected before training, or
+    failed, is told as the worst objective with the constraint metrics that are known and infeasible ones for those that
+    are not, so that the model learns to stay away.
+
+    No configuration is proposed twice. Where the model insists on known ones, or fails, a random one is proposed
+    instead; when 10,000 draws bring no new one, it is done.
+
+    Raises:
+        UserError: a space that Ax has no parameters for or with forbidden clauses, an unknown method or option, no
+            trial before the model, or no such interval.
+    """
+
+    problem: Problem
+    seed: int
+    method: Literal["fast", "random_search"] = "fast"
+    n_init: int = 5
+    initialisation: dict[str, Any] = field(default_factory=dict)
+    acquisition: dict[str, Any] = field(default_factory=dict)
+    early_stopping: dict[str, Any] = field(default_factory=dict)
+    unbounded: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        spaces.refuse_others(self.problem.space, "Ax")
+        self._box = Box(self.problem.space)  # type: ignore[arg-type]
+        for name in self.initialisation:
+            if name not in INITIALISATION:
+                raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")
+        for name in self.acquisition:
+            if name not in ACQUISITION:
+                raise UserError(f"acquisition: {name!r} is unknown; choose from {', '.join(ACQUISITION)}")
+        if self.method not in ("fast", "random_search"):
+            raise UserError(f"method: {self.method!r} is unknown to us; choose fast or random_search")
+        if self.n_init < 1:
+            raise UserError(f"n_init: {self.n_init} trials before the model; give at least 1")
+        if self.early_stopping:
+            refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
+            _percentile_rule(**self.early_stopping)
+
+    def describe(self) -> dict[str, Any]:
+        """As `Described`; options added since the first logs are named only where they are used."""
+        unused = {f.name for f in fields(self) if f.name not in ("problem", "seed", "method", "n_init")}
+        return {name: value for name, value in super().describe().items() if value or name not in unused}
+
+    def start(self) -> None:
+        self._client = self._new_client()
+        self._trials: dict[int, int] = {}  # of ours -> of Ax's; stages of one training share one
+        self._known: set[str] = set()
+        self._every = self._box.every()
+        self._unfinished: list[Suggestion] = []
+
+    def propose(self) -> Suggestion | None:
+        self._offered = self._unfinished[0] if self._unfinished else self._new()
+        return self._offered
+
+    def accept(self, id: int) -> None:
+        self.adopt(id, self._offered)
+
+    def adopt(self, id: int, suggestion: Suggestion) -> None:
+        with quiet_and_seeded(self.seed):
+            if suggestion.parent is None:
+                self._trials[id] = self._client.attach_trial(self._box.encode(suggestion.configuration))
+                self._known.add(key(suggestion.configuration))
+                return
+            self._trials[id] = self._trials[suggestion.parent]
+            self._unfinished = [waiting for waiting in self._unfinished if waiting.parent != suggestion.parent]
+            trial = self._experiment.trials[self._trials[id]]
+            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may go on where this rule would stop
+
+    def rederives(self) -> bool:
+        return False
+
+    def observe(self, trial: Trial) -> None:
+        index, told = self._trials[trial.id], outcomes(self.problem, trial)
+        progression: Any = trial.fidelity if self.early_stopping else None
+        partial = trial.status == "ok" and trial.fidelity < self.problem.fidelity.high
+        with quiet_and_seeded(self.seed):
+            if partial and not self.early_stopping:  # copied from another method: no result to compare with others
+                self._client.mark_trial_failed(index)
+            elif trial.final or not partial:
+                self._client.complete_trial(index, raw_data=told, progression=progression)
+            else:
+                self._client.attach_data(index, raw_data=told, progression=progression)
+                if self._client.should_stop_trial_early(index):
+                    self._client.mark_trial_early_stopped(index)
+                else:
+                    self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
+
+    def _new(self) -> Suggestion | None:
+        """A configuration that was not proposed yet; None while Ax must wait for results, or there is none left."""
+        if self._every and self._every <= self._known:
+            return None
+        with quiet_and_seeded(self.seed):
+            from ax.exceptions.core import DataRequiredError
+
+            from jahslib.optimizers.ax.model import FAILURES, proposals
+
+            try:
+                for told, origin in proposals(self._strategy(), self._experiment):
+                    configuration = self._box.decode(told)
+                    if key(configuration) not in self._known:
+                        return self._staged(configuration, "random" if self.method != "fast" else origin)
+            except DataRequiredError:
+                return None
+            except FAILURES as error:
+                log.info("Ax proposes nothing new: %s: %s", type(error).__name__, error)
+        rng = np.random.default_rng([self.seed, len(self._trials)])
+        drawn = spaces.sample_where(self.problem.space, rng, lambda c: key(c) not in self._known)
+        return None if drawn is None else self._staged(drawn, "random")
+
+    def _staged(self, configuration: Configuration, origin: Origin, parent: Trial | None = None) -> Suggestion:
+        """The configuration up to the next look at it, or to the highest fidelity."""
+        high = self.problem.fidelity.high
+        fidelity = high
+        if self.early_stopping:
+            every = self.early_stopping["every"]
+            looks = 1 + round(parent.fidelity / every) if parent else 1
+            fidelity = min(high, looks * every)
+        id = parent.id if parent else None
+        return Suggestion(configuration, fidelity, parent=id, final=fidelity == high, origin=origin)
+
+    def _new_client(self) -> Any:
+        with quiet_and_seeded(self.seed):
+            from ax.api.client import Client
+
+            client = Client(random_seed=self.seed)
+            configure(client, self.problem, self._box)
+            self._experiment = client._experiment
+            client.set_generation_strategy(self._strategy())
+            if self.early_stopping:
+                client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
+        return client
+
+    def _strategy(self) -> Any:
+        from jahslib.optimizers.ax.model import strategy
+
+        return strategy(
+            self._box,
+            method=self.method,
+            n_init=self.n_init,
+            seed=self.seed,
+            trials=len(self._experiment.trials),
+            initialisation=self.initialisation,
+            acquisition=self.acquisition if self.unbounded else FAST | self.acquisition,
+            bounded=not self.unbounded,
+        )
+
+
+def refuse_interval(every: Any, fidelity: Fidelity) -> None:
+    """Raises `UserError` where one cannot look at a trial after every so much of its fidelity."""
+    number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
+    if not number or (fidelity.whole and not isinstance(every, int)):
+        kind = "a whole number" if fidelity.whole else "a number"
+        least = "of at least 1" if fidelity.whole else "above 0"
+        raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
+
+
+def _percentile_rule(every: float = 1, **options: Any) -> Any:
+    """Ax's rule with the earliest look at `every` epochs instead of after its default of more than 10."""
+    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
+
+    try:
+        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
+    except TypeError as error:
+        raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
+
+
+@contextmanager
+def quiet_and_seeded(seed: int):
+    """A place for calls of Ax.
+
+    Ax and BoTorch draw from the global generators, log each step and warn at import; none of it may leak.
+
+    One thread: with more, sums are ordered by chance and two runs of a seed could part ways.
+    """
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch.set_num_threads(1)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            from ax.utils.common.logger import set_stderr_log_level
+            from botorch.utils.sampling import manual_seed
+
+            set_stderr_log_level(logging.ERROR)
+            with manual_seed(seed):
+                yield
+    finally:
+        torch.set_num_threads(threads)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

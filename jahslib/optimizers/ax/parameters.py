@@ -1,0 +1,255 @@
+"""How a problem reads in Ax: its hyperparameters as Ax's parameters, its metrics as names in Ax's formulas."""
+
+import builtins
+import json
+import keyword
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, Trial, key
+from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
+
+if TYPE_CHECKING:
+    from ax.api.client import Client
+
+# Above this many values an integer is told as a float and rounded: BoTorch relaxes it anyway, but lists its values.
+MOST_INTEGERS = 1000
+
+# Above this many values a choice is told as its position, which is all that Ax's own limit of 1,000 leaves.
+MOST_CHOICES = 1000
+
+# A float's range narrower than this, on its own scale, is told as 0..1: Ax refuses one below 1.5e-5.
+NARROW = 2e-5
+
+# Columns of Ax's own in its tables of parameters.
+TAKEN = ("trial_index", "arm_name", "metadata", "step")
+
+# Words of Ax's own in its formulas.
+WORDS = ("baseline",)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hyperparameter as Ax sees it.
+
+    `values` are those of a choice, `codes` what Ax calls them; both are empty for a range. `unit` says that a range is
+    told as 0..1 and `positions` that a choice is told as a range of positions.
+    """
+
+    name: str
+    hp: Any
+    values: tuple = ()
+    codes: tuple = ()
+    unit: bool = False
+    positions: bool = False
+
+    @property
+    def is_integer(self) -> bool:
+        return isinstance(self.hp, UniformIntegerHyperparameter)
+
+    @property
+    def size(self) -> float:
+        """How many values Ax knows of; infinite for what is told as a float."""
+        if self.values:
+            return math.inf if self.positions else len(self.values)
+        return self.hp.size if self.is_integer and self.hp.size <= MOST_INTEGERS else math.inf
+
+    @property
+    def is_unordered(self) -> bool:
+        """Whether Ax knows it as a choice without order; of two values it always takes the order."""
+        return isinstance(self.hp, CategoricalHyperparameter) and 2 < self.size < math.inf
+
+    def config(self) -> Any:
+        """Ax's own description of it."""
+        from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+        if self.positions:
+            bounds = (0.0, len(self.values) - 1.0)
+            return RangeParameterConfig(name=self.name, bounds=bounds, parameter_type="float", scaling="linear")
+        if self.values:
+            ordered = isinstance(self.hp, OrdinalHyperparameter)
+            kind = _kind(self.codes[0])
+            return ChoiceParameterConfig(
+                name=self.name, values=list(self.codes), parameter_type=kind, is_ordered=ordered
+            )
+        scaling = "log" if self.hp.log and not self.unit else "linear"
+        if self.size < math.inf:
+            bounds, kind = (self.hp.lower, self.hp.upper), "int"
+        else:
+            bounds, kind = (0.0, 1.0) if self.unit else (float(self.hp.lower), float(self.hp.upper)), "float"
+        return RangeParameterConfig(name=self.name, bounds=bounds, parameter_type=kind, scaling=scaling)
+
+    def encode(self, value: Any) -> Any:
+        """A value of the hyperparameter as Ax is told it."""
+        if self.positions:
+            return float(self._position(value))
+        if self.values:
+            return self.codes[self._position(value)]
+        if self.unit:
+            return min(max(float(self.hp.to_vector(value)), 0.0), 1.0)
+        return int(value) if self.size < math.inf else float(value)
+
+    def decode(self, told: Any) -> Any:
+        """The value of the hyperparameter that Ax means."""
+        if self.positions:
+            return self.values[round(min(max(told, 0), len(self.values) - 1))]
+        if self.values:
+            return self.values[self._nearest(told)]
+        if self.unit:
+            told = float(self.hp.to_value(min(max(float(told), 0.0), 1.0)))
+        value = round(told) if self.is_integer else float(told)
+        return min(max(value, self.hp.lower), self.hp.upper)  # log scaling may round past a bound
+
+    def _position(self, value: Any) -> int:
+        same = [i for i, v in enumerate(self.values) if v == value]
+        return next((i for i in same if type(self.values[i]) is type(value)), same[0])
+
+    def _nearest(self, told: Any) -> int:
+        """The position of Ax's value; of numbers it may be off by rounding."""
+        if told in self.codes or not isinstance(told, int | float):
+            return self.codes.index(told)
+        return min(range(len(self.codes)), key=lambda i: abs(self.codes[i] - told))
+
+
+class Box:
+    """The box of all hyperparameters of a space, which is what Ax searches: it knows no conditions.
+
+    Most are told as they are. Choices of mixed types, or with None, are told as texts (their JSON). Integers of more
+    than 1,000 values are told as floats and rounded, and choices of more than 1,000 values as their position, as if
+    they were ordered. Floats on a range too narrow for Ax are told on the unit interval.
+
+    Raises:
+        UserError: a kind of hyperparameter that Ax does not have.
+    """
+
+    def __init__(self, space: ConfigurationSpace):
+        self.space = space
+        names = distinct(space, lambda name: name not in TAKEN, lambda name: f"hp_{name}")
+        self.parameters = {name: _parameter(names[name], hp) for name, hp in space.items()}
+        self._defaults = {name: _python(hp.default_value) for name, hp in space.items()}
+
+    def configs(self) -> list:
+        """Ax's descriptions of the parameters."""
+        return [parameter.config() for parameter in self.parameters.values()]
+
+    def encode(self, configuration: Configuration) -> dict[str, Any]:
+        """What Ax is told of a configuration; what is inactive is told at its default."""
+        values = self._defaults | configuration
+        return {parameter.name: parameter.encode(values[name]) for name, parameter in self.parameters.items()}
+
+    def every(self, most: int = 2000) -> set[str]:
+        """The keys of all configurations of the space; none where the box has more than `most`, or no end of them."""
+        values = []
+        for p in self.parameters.values():
+            hp = p.hp
+            values.append(p.values or (range(hp.lower, hp.upper + 1) if p.is_integer else ()))
+            if not values[-1] or math.prod(map(len, values)) > most:
+                return set()
+        told = (dict(zip(self.parameters, point, strict=True)) for point in product(*values))
+        return {key(spaces.complete(self.space, values)) for values in told}
+
+    def values(self, told: dict[str, Any]) -> Configuration:
+        """A value for each hyperparameter, active or not."""
+        return {name: parameter.decode(told[parameter.name]) for name, parameter in self.parameters.items()}
+
+    def decode(self, told: dict[str, Any]) -> Configuration:
+        """The configuration that Ax proposes, without what is inactive."""
+        return spaces.complete(self.space, self.values(told))
+
+
+def _parameter(name: str, hp: Any) -> Parameter:
+    match hp:
+        case UniformFloatHyperparameter():
+            width = math.log10(hp.upper / hp.lower) if hp.log else hp.upper - hp.lower
+            return Parameter(name, hp, unit=min(width, hp.upper - hp.lower) < NARROW)
+        case UniformIntegerHyperparameter():
+            return Parameter(name, hp)
+        case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
+            # Of 1 and 2.5 ConfigSpace makes 1.0 and 2.5.
+            values = tuple(_python(hp.to_value(i)) for i in range(int(hp.size)))
+            plain = len({type(v) for v in values}) == 1 and isinstance(values[0], str | bool | int | float)
+            codes = values if plain else tuple(json.dumps(v) for v in values)
+            return Parameter(name, hp, values, codes, positions=len(values) > MOST_CHOICES)
+    raise UserError(f"space: Ax has no parameter like {hp}; use a uniform float or integer, categorical or ordinal")
+
+
+def _kind(value: Any) -> str:
+    return {bool: "bool", int: "int", float: "float"}.get(type(value), "str")
+
+
+def _python(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def distinct(names: Iterable[str], may_stay, replacement) -> dict[str, str]:
+    """Another name for each of those that may not stay, different from all others."""
+    names = list(dict.fromkeys(names))
+    given = {name: name for name in names if may_stay(name)}
+    for name in names:
+        if name not in given:
+            base, number = replacement(name), 1
+            other = base
+            while other in given.values() or not may_stay(other):
+                number += 1
+                other = f"{base}_{number}"
+            given[name] = other
+    return given
+
+
+def metric_names(problem: Problem) -> dict[str, str]:
+    """What Ax calls the metrics of the objective and of the constraints: a different name for each.
+
+    Ax reads objectives and constraints as formulas, in which `sum` is a function and `val-loss` a difference. Names
+    that are neither stay as they are.
+    """
+    import sympy
+
+    def may_stay(metric: str) -> bool:
+        known = hasattr(builtins, metric) or hasattr(sympy, metric) or keyword.iskeyword(metric) or metric in WORDS
+        return metric.isascii() and metric.isidentifier() and not known
+
+    metrics = [problem.objective.metric, *(c.metric for c in problem.constraints)]
+    return distinct(metrics, may_stay, lambda metric: "metric_" + re.sub(r"\W", "_", metric, flags=re.ASCII))
+
+
+def constrained_names(problem: Problem) -> list[str]:
+    """What Ax calls the metric of each constraint, in turn: one that is the objective too gets a name of its own, for
+    Ax bounds no objective."""
+    names = metric_names(problem)
+    objective = names[problem.objective.metric]
+    own = f"{objective}_bounded"
+    while own in names.values():
+        own += "_"
+    return [own if c.metric == problem.objective.metric else names[c.metric] for c in problem.constraints]
+
+
+def configure(client: "Client", problem: Problem, box: Box, name: str | None = None) -> None:
+    """Tell an Ax client the problem's space, objective and constraints."""
+    client.configure_experiment(parameters=box.configs(), name=name)
+    sign = "" if problem.objective.best > problem.objective.worst else "-"
+    bounded = zip(constrained_names(problem), problem.constraints, strict=True)
+    client.configure_optimization(
+        objective=sign + metric_names(problem)[problem.objective.metric],
+        outcome_constraints=[f"{named} {c.relation} {c.bound}" for named, c in bounded],
+    )
+
+
+def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
+    """What Ax is told of a trial: the objective and the constrained metrics, and of those that are not known a value as
+    far beyond the bound as the bound is from 0."""
+    objective = problem.objective
+    measured = trial.metrics.get(objective.metric, objective.worst) if trial.status == "ok" else objective.worst
+    told = {metric_names(problem)[objective.metric]: float(measured)}
+    for named, c in zip(constrained_names(problem), problem.constraints, strict=True):
+        beyond = c.bound + (1 if c.relation == "<=" else -1) * (abs(c.bound) or 1.0)
+        told[named] = float(trial.metrics.get(c.metric, beyond))
+    return told

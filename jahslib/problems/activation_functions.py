@@ -1,0 +1,73 @@
+"""Study 03's search for activation functions: terms of the grammar "activation" in a ResNet-20, trained on images.
+
+Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), whose objective is called act_cifar10: 64,000 steps on batches
+of 128 of nine tenths of CIFAR-10's training images, the other tenth being held back. Departures: the same number of
+whole epochs; no training is stopped at step 10,000 for an error above .4; which images are held back is drawn.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from jahslib.models import activation_functions
+from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.spaces.grammars.terms import Term
+from jahslib.training.trainer import Training
+
+NAME = "act_cifar10"
+PROTOCOL: dict[str, Any] = CIFAR10 | {
+    "name": NAME,
+    "data": "cifar10",
+    "validation": "train",
+    "validation_share": 0.1,
+    "max_epochs": 182,
+    "batch_size": 128,
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "nesterov": False,
+    "flip": True,
+    "crop": 4,
+    "bf16": True,
+}
+
+
+class InStairs(Training):
+    """The learning rate falls to a tenth after one half and again after three quarters of `recipe.cosine_epochs`."""
+
+    def follow_schedule(self) -> None:
+        assert self.recipe.cosine_epochs is not None
+        done = self.epoch / self.recipe.cosine_epochs
+        rate = self.recipe.learning_rate * 0.1 ** ((done >= 0.5) + (done >= 0.75))
+        for group in self.optimizer.param_groups:
+            if group["lr"] != rate:
+                group["lr"] = rate
+                self._graphed_step = None  # the rate is a constant of the captured step
+
+
+@dataclass
+class ActivationFunctions(NB201):
+    """The options are those of `NB201`; `width` is that of the ResNet's first stage, 16 in ResNet-20."""
+
+    grammar: str = "activation"
+
+    spaces = ("activation",)
+    trainer = InStairs
+
+    def count_parameters(self, term: Term) -> int:
+        return activation_functions.count_parameters(term, width=self.width, **self._shape)
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        return activation_functions.build(term, width=self.width, **self._shape, generator=generator)
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        shape = self.shape
+        return {name: shape[name] for name in ("channels", "classes")}
+
+
+def problem(**options: Any) -> ActivationFunctions:
+    """The source's protocol with some options changed. Raises `UserError` as `nb201.made`."""
+    return made(ActivationFunctions, PROTOCOL | options)

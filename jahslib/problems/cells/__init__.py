@@ -1,0 +1,1 @@
+"""Cells of NAS-Bench-201: its table, and synthetic ones."""

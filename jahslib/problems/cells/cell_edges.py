@@ -1,0 +1,70 @@
+"""A problem over NAS-Bench-201's cells as six choices of an operation, for optimizers that need a ConfigurationSpace.
+
+The grammar's space holds the cells whose output is connected to their input; here that is a constraint known before
+training, so that both views have the same 15,284 cells, equally likely in random draws.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ConfigSpace import Categorical, ConfigurationSpace
+
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.problems.cells.nasbench201 import OPERATIONS, NasBench201
+from jahslib.problems.cells.synthetic_cells import EDGES, SyntheticCells
+from jahslib.problems.tabular import NasBench201Full
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import ARCHITECTURE
+from jahslib.spaces.grammars.terms import Term
+
+
+@dataclass
+class CellEdges(Problem):
+    """Evaluations and constraints are those of `cells`; the metric `connected`, which must be 1, is that where a cell's
+    output depends on its input."""
+
+    cells: NasBench201 | NasBench201Full | SyntheticCells
+
+    name = "cell_edges"
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        return Constraint("connected", ">=", 1.0), *self.cells.constraints
+
+    @property
+    def data(self) -> str:
+        return self.cells.data
+
+    @property
+    def objective(self) -> Objective:
+        return self.cells.objective
+
+    @property
+    def fidelity(self) -> Fidelity:
+        return self.cells.fidelity
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        made = ConfigurationSpace(name="cell_edges")
+        made.add(*(Categorical(_name(*edge), list(OPERATIONS.values())) for edge in EDGES))
+        return made
+
+    def term(self, configuration: Configuration) -> Term:
+        """The cell as a term of the grammar, connected or not."""
+        return Term("CELL", "Cell", tuple(Term("OPS", configuration[_name(*edge)]) for edge in EDGES))
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        topology = examples.grammar("cell-based").topologies["Cell"]
+        return {"connected": float(topology.admits(self.term(configuration).children))}
+
+    def evaluate(self, job: Job) -> Outcome:
+        return self.cells.evaluate(replace(job, configuration={ARCHITECTURE: str(self.term(job.configuration))}))
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"cells": self.cells.describe()}
+
+
+def _name(tail: int, head: int) -> str:
+    return f"edge_{tail}_{head}"

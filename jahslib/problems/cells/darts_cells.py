@@ -1,0 +1,99 @@
+"""Study 03's search for DARTS's cells: a normal and a reduction cell, in a small network trained on images.
+
+Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842): 50 epochs on one half of CIFAR-10's training images, and the
+mean validation error on the other half after each of the last five. Departures: validation images are not augmented;
+the two cells are one term, so that one kernel compares them, where theirs has a kernel for each.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jahslib.core.problem import Job, Outcome
+from jahslib.errors import UserError
+from jahslib.models import darts_network
+from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.spaces.grammars.terms import Term
+from jahslib.training.trainer import Training
+
+NAME = "darts_cifar10"
+PROTOCOL: dict[str, Any] = CIFAR10 | {
+    "name": NAME,
+    "data": "cifar10",
+    "validation": "train",
+    "validation_share": 0.5,
+    "max_epochs": 50,
+    "batch_size": 64,
+    "lr": 0.025,
+    "momentum": 0.9,
+    "weight_decay": 3e-4,
+    "nesterov": False,
+    "flip": True,
+    "crop": 4,
+    "bf16": False,
+}
+CLIP = 5.0  # of the gradient's norm
+
+
+class Clipped(Training):
+    """Gradients longer than `CLIP` are cut to it."""
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            loss = nn.functional.cross_entropy(self.model(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.optimizer.step()
+        return loss.detach()
+
+
+@dataclass
+class DartsCells(NB201):
+    """The options of `NB201`, and:
+
+    Args:
+        layers: cells of the network.
+        last: epochs over whose validation errors the mean is taken, of those that a trial itself trains.
+    """
+
+    grammar: str = "darts-cells"
+    curves: bool = True
+    layers: int = 8
+    last: int = 5
+
+    spaces = ("darts-cells",)
+    trainer = Clipped
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.layers < 1 or self.last < 1 or self.width < 2 or not self.curves:
+            raise UserError(
+                f"DARTS cells: layers {self.layers}, last {self.last}, width {self.width}, curves {self.curves}; "
+                "give at least 1 cell, 1 epoch and 2 channels, and leave the curves on"
+            )
+
+    def evaluate(self, job: Job) -> Outcome:
+        outcome = super().evaluate(job)
+        errors = outcome.curve.get(self.curve_metric, [])[-self.last :]
+        if self.split == "test" or not errors:
+            return outcome
+        return replace(outcome, metrics=outcome.metrics | {self.curve_metric: sum(errors) / len(errors)})
+
+    def count_parameters(self, term: Term) -> int:
+        return darts_network.count_parameters(term, **self._shape)
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        return darts_network.build(term, **self._shape, generator=generator)
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        shape = self.shape
+        return {"width": self.width, "layers": self.layers, "channels": shape["channels"], "classes": shape["classes"]}
+
+
+def problem(**options: Any) -> DartsCells:
+    """The source's protocol with some options changed. Raises `UserError` as `nb201.made`."""
+    return made(DartsCells, PROTOCOL | options)

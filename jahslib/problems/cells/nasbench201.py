@@ -1,0 +1,140 @@
+"""Architecture search on the NAS-Bench-201 table: every evaluation is looked up.
+
+The table has the errors of all 15,625 cells of the cell-based space, each trained from scratch by the benchmark's
+authors (X. Dong and Y. Yang, ICLR 2020, arXiv 2001.00326): after 12 epochs on validation images, and after 200 epochs
+on test images, mean over their seeds. A search sees the former; the latter are what it is judged by. Cells that compute
+the same function were trained each on its own, so they differ by the noise of training, and each counts as a trial.
+`jahslib.problems.tabular.NasBench201Full` has each training of 200 epochs, from a package, without test errors.
+"""
+
+import gzip
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
+from jahslib.spaces.grammars.terms import Term
+
+FILE = "nasbench201_compact.csv.gz"
+
+# Data set -> prefix of its columns.
+DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "in16"}
+
+OPERATIONS = {
+    "none": "zero",
+    "skip_connect": "id",
+    "nor_conv_1x1": "conv1x1",
+    "nor_conv_3x3": "conv3x3",
+    "avg_pool_3x3": "avg_pool",
+}
+
+
+@dataclass
+class NasBench201(Problem):
+    """Minimise `val_error` after 12 epochs; `test_error` is that after 200 epochs. Errors are in 0..1.
+
+    Args:
+        data: "cifar10", "cifar100" or "ImageNet16-120".
+
+    An evaluation is charged the 12 epochs that it stands for. On CIFAR-10 those 12 epochs were trained on half of the
+    training images, the other half being the validation images.
+
+    Raises:
+        UserError: an unknown data set; from `evaluate` and `describe`, a table that is not there.
+    """
+
+    data: str = "cifar10"
+
+    name = "nasbench201"
+    objective = Objective("val_error", best=0.0, worst=1.0)
+    fidelity = Fidelity(12, 12)
+    space = GrammarSpace(examples.grammar("cell-based"), name="cell-based")
+
+    def __post_init__(self):
+        if self.data not in DATA:
+            raise UserError(f"nasbench201: data={self.data!r} is unknown; choose from {', '.join(DATA)}")
+
+    def evaluate(self, job: Job) -> Outcome:
+        row = errors(self.data).loc[str(self.space.term(job.configuration))]
+        return Outcome({name: float(row[name]) for name in row.index}, self.epochs(job.stages))
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "data": self.data, "table": digest()}
+
+    def best_test(self) -> float:
+        """The lowest test error of any cell, which no search can beat."""
+        return float(errors(self.data).test_error.min())
+
+    def errors(self) -> pd.DataFrame:
+        """`val_error` and `test_error` of every cell."""
+        return errors(self.data)
+
+
+def at_hand() -> bool:
+    """Whether the table is in one of the places that are searched; its contents are not looked at."""
+    return registry.at_hand(FILE)
+
+
+def errors(name: str) -> pd.DataFrame:
+    """One row a connected cell (15,284), by its LISP-like form: `val_error`, `test_error` and `params`.
+
+    Raises:
+        UserError: the table is not there, or is not whole.
+    """
+    return _columns(_locate(), DATA[name])
+
+
+def digest() -> str:
+    """First 16 hex digits of the sha256 of the table's decompressed text."""
+    return _read(_locate())[1]
+
+
+@lru_cache(maxsize=4)
+def _columns(path: Path, prefix: str) -> pd.DataFrame:
+    table = _read(path)[0]
+    return pd.DataFrame(
+        {
+            "val_error": 1 - table[f"{prefix}_val12"] / 100,
+            "test_error": 1 - table[f"{prefix}_test200_mean"] / 100,
+            "params": np.rint(table["params_M_cifar10"] * 1e6),
+        },
+        index=table.index,
+    )
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path) -> tuple[pd.DataFrame, str]:
+    try:
+        text = gzip.decompress(path.read_bytes())
+        table = pd.read_csv(io.BytesIO(text))
+        terms = [cell(arch) for arch in table["arch_str"]]
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"nasbench201: {FILE} is damaged ({error}); replace it") from error
+    if len(set(terms)) != 5**6:
+        raise UserError(f"nasbench201: {FILE} has {len(set(terms)):,} cells instead of {5**6:,}; replace it")
+    topology = examples.grammar("cell-based").topologies["Cell"]
+    table.index = pd.Index([str(t) for t in terms])
+    connected = [topology.admits(t.children) for t in terms]
+    return table[connected], hashlib.sha256(text).hexdigest()[:16]
+
+
+def cell(arch: str) -> Term:
+    """NAS-Bench-201's own notation, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, as a term; unconnected cells too."""
+    parts = [part.split("~")[0] for node in arch.split("+") for part in node.strip("|").split("|")]
+    return Term("CELL", "Cell", tuple(Term("OPS", OPERATIONS[part]) for part in parts))
+
+
+def _locate() -> Path:
+    return registry.locate(
+        "nasbench201", FILE, "build it from NATS-Bench or NASLib's nb201_all.pickle, as data/README.md says"
+    )

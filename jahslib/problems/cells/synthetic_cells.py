@@ -1,0 +1,70 @@
+"""A made-up error over the cell-based space, where neither the NAS-Bench-201 table nor a training is to be had.
+
+It rises smoothly with what a cell lacks: convolutions in a row, a way around them, and few parameters; a noise that
+belongs to the cell lies on what a search sees. Nothing about image classification can be learnt from it.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+
+import pandas as pd
+
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.space import GrammarSpace
+from jahslib.spaces.grammars.terms import Term
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+CONVOLUTIONS = {"conv3x3": 1.0, "conv1x1": 0.6}
+NOISE = 0.02
+
+
+@dataclass
+class SyntheticCells(Problem):
+    """Minimise `val_error`, a `test_error` with noise; both lie in 0..1."""
+
+    data: str = "synthetic-cells"
+
+    name = "synthetic_cells"
+    objective = Objective("val_error", best=0.0, worst=1.0)
+    fidelity = Fidelity(1, 1)
+    space = GrammarSpace(examples.grammar("cell-based"), name="cell-based")
+
+    def evaluate(self, job: Job) -> Outcome:
+        term = self.space.term(job.configuration)
+        error = noiseless_error(term)
+        return Outcome({"val_error": error + NOISE * _noise(term), "test_error": error}, self.epochs(job.stages))
+
+    def best_test(self) -> float:
+        """The lowest test error of any cell."""
+        return float(self.errors().test_error.min())
+
+    def errors(self) -> pd.DataFrame:
+        """`val_error` and `test_error` of every cell."""
+        return _errors()
+
+
+def noiseless_error(term: Term) -> float:
+    """0.05 for the best cell, 0.95 at most."""
+    heads = [child.head for child in term.children]  # type: ignore[union-attr]
+    depth = [0.0, -9.0, -9.0, -9.0]  # the most convolutions on a path from the input to each node
+    for (tail, head), op in zip(EDGES, heads, strict=True):
+        if op != "zero":
+            depth[head] = max(depth[head], depth[tail] + CONVOLUTIONS.get(op, 0.0))
+    residual = 0.15 if "id" in (heads[1], heads[3], heads[4]) else 0.0
+    size = sum(op == "conv3x3" for op in heads) / 6
+    return 0.95 - 0.2 * min(max(depth[3], 0.0), 3.0) - residual - 0.15 * size * (2 - size)
+
+
+@cache
+def _errors() -> pd.DataFrame:
+    terms = list(SyntheticCells.space.grammar.enumerate())
+    tested = [noiseless_error(term) for term in terms]
+    seen = [error + NOISE * _noise(term) for error, term in zip(tested, terms, strict=True)]
+    return pd.DataFrame({"val_error": seen, "test_error": tested}, index=[str(term) for term in terms])
+
+
+def _noise(term: Term) -> float:
+    """In -1/2..1/2, the term's own."""
+    return int.from_bytes(blake2b(str(term).encode(), digest_size=4).digest(), "little") / 2**32 - 0.5

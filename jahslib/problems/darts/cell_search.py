@@ -1,0 +1,200 @@
+"""Study 05's first phase as a problem of one trial: a DARTS search for cells, with all that the search loop gives.
+
+The trial log holds the architecture parameters after every epoch. Where the study names a place, the search also leaves
+a checkpoint there after its epochs, from which a killed one goes on to the same end, and the class project's table of
+architecture weights.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from ConfigSpace import ConfigurationSpace
+from torch import Tensor
+
+from jahslib import paths
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Trial
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.models.darts.cell import KERNELS
+from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
+from jahslib.models.darts.supernet import Supernet, Surrogate
+from jahslib.problems.cross_validated import Images
+from jahslib.problems.darts.search import Darts, EpochRecord, Settings
+from jahslib.problems.darts.skip_prevention import count_skips
+from jahslib.problems.darts.splits import train_and_val
+from jahslib.training.augment import flips_and_rotations
+from jahslib.training.trainer import Diverged
+
+
+@dataclass
+class CellSearch(Problem):
+    """There is nothing to choose: its one configuration is empty, and its objective, Identity's share of the
+    architecture weights, is only measured.
+
+    Args:
+        settings: of the search.
+        network: options of `jahslib.models.darts.supernet.Supernet`: out_channels, pooling, fc, dropout.
+        surrogate: how the skip path enters: "convex" (the class project) or "additive" (DARTS-).
+        arch_images: what the architecture parameters learn from: "val" (the validation images, as the original seems
+            to), or "half" (every second image of each class of the training images, which the weights then go
+            without, as in DARTS; so that the second phase alone chooses by the validation images).
+        per_class: see `splits.train_and_val`.
+        augment: flip and turn the training images.
+        checkpoint_freq: epochs between checkpoints.
+        save_arch_weights: keep the table of architecture weights beside the checkpoint.
+        place: folder for both; None keeps neither.
+
+    Raises:
+        UserError: an unknown option, or a supernet that the images are too small for.
+    """
+
+    data: str = "retinamnist"
+    settings: Settings = field(default_factory=Settings)
+    network: dict[str, Any] = field(default_factory=dict)
+    surrogate: Surrogate = "convex"
+    arch_images: Literal["val", "half"] = "val"
+    per_class: int | None = None
+    augment: bool = True
+    checkpoint_freq: int = 1
+    save_arch_weights: bool = True
+    place: Path | None = None
+    device: str = "cpu"
+
+    name = "cell_search"
+    objective = Objective("skip_share", best=0.0, worst=1.0)
+
+    def __post_init__(self):
+        if self.arch_images not in ("val", "half"):
+            raise UserError(f"arch_images: {self.arch_images!r} is unknown; choose one of val, half")
+        if self.checkpoint_freq < 1:
+            raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
+
+    def check(self) -> None:
+        """Raises `UserError` for what the supernet cannot be built with, and for too few images. Loads the data."""
+        self.build(torch.Generator())
+        for role, (_, labels) in zip(("weights", "architecture parameters"), self.images(), strict=True):
+            if len(labels) < 2:
+                given = "all" if self.per_class is None else self.per_class
+                raise UserError(f"per_class: {given} leaves {len(labels)} images for the {role}; give more")
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        return ConfigurationSpace(name="cell_search")
+
+    @property
+    def fidelity(self) -> Fidelity:
+        return Fidelity(self.settings.epochs, self.settings.epochs)
+
+    def describe(self) -> dict[str, Any]:
+        unnamed = ("device", "place", "checkpoint_freq", "save_arch_weights")
+        options = {k: v for k, v in asdict(self).items() if k not in unnamed}
+        digests = {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}
+        return super().describe() | options | {"digests": digests}
+
+    def build(self, generator: torch.Generator) -> Supernet:
+        """The supernet for the data's images, its weights drawn from a CPU generator."""
+        shape = registry.load(self.data).shape
+        try:
+            return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
+        except TypeError as error:
+            raise UserError(f"model: {error}; known are out_channels, pooling, fc, dropout") from None
+
+    def images(self) -> tuple[Images, Images]:
+        """What the weights and what the architecture parameters learn from."""
+        train, val = train_and_val(self.data, self.per_class)
+        if self.arch_images == "val":
+            return train, val
+        order = train[1].argsort(stable=True)
+        own, held_out = order[::2].sort().values, order[1::2].sort().values
+        return (train[0][own], train[1][own]), (train[0][held_out], train[1][held_out])
+
+    def stem(self, seed: int) -> str:
+        """Of the files at `place`: another search, other data or another seed give another name."""
+        identity = json.dumps([self.describe(), seed, self.device], sort_keys=True)
+        return f"darts-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+    def checkpoint(self, seed: int) -> Path | None:
+        """Where the search of this (training's) seed keeps its state; None where the study names no place."""
+        return None if self.place is None else self.place / f"{self.stem(seed)}.pt"
+
+    def evaluate(self, job: Job) -> Outcome:
+        begin = time.perf_counter()
+        path = self.checkpoint(job.seed)
+        darts = Darts(
+            self.build,
+            *self.images(),
+            self.settings,
+            seed=job.seed,
+            device=self.device,
+            augment=flips_and_rotations if self.augment else None,
+        )
+        if path is not None and path.exists():
+            darts.restore(path)
+        before = sum(record.seconds for record in darts.records)
+
+        def after(record: EpochRecord) -> None:
+            if path is not None and (record.epoch % self.checkpoint_freq == 0 or darts.finished):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                darts.save(path)
+                if self.save_arch_weights:
+                    write_arch_weights(path.with_suffix(".csv"), darts.records)
+
+        try:  # what a killed session had spent counts as well
+            darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
+        except Diverged as error:
+            error.epochs = darts.epoch + 1  # type: ignore[attr-defined]
+            raise
+        names = ("skip_share", "surrogate", "train_loss", "val_loss", "seconds")
+        curve = {name: [getattr(record, name) for record in darts.records] for name in names}
+        return Outcome(
+            {name: values[-1] for name, values in curve.items() if values and name != "seconds"},
+            darts.epoch,
+            curve,
+            {
+                "alphas": [record.alphas for record in darts.records],
+                "stopped": darts.stopped,
+                "seconds": before + time.perf_counter() - begin,
+            },
+            cut=not darts.finished,
+        )
+
+
+def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
+    """One row an epoch: for each of nodes 2..7 the five architecture weights softmax(alpha), then the epoch from 1."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*(f"node_{n}" for n in KERNELS), "epoch"])
+    for record in records:
+        rows.writerow([*([round(w, 6) for w in row] for row in record.mixture.tolist()), record.epoch])
+    paths.write(path, text.getvalue())
+
+
+# Reading a finished search ------------------------------------------------------------------------------------------
+
+
+def epochs_until_stop(trial: Trial, settings: Settings) -> int:
+    """After how many epochs of a search that did not stop early the rule of `settings` would have stopped it.
+
+    Up to there both searches are the same, bit for bit: the rule looks, it does not touch.
+    """
+    for epoch, alphas in enumerate(trial.outputs["alphas"], start=1):
+        skips = count_skips(node_probabilities(torch.tensor(alphas)), settings.early_stopping_threshold)
+        if skips >= settings.stopping_after_n_skips:
+            return epoch
+    return len(trial.outputs["alphas"])
+
+
+def probabilities(outputs: Mapping[str, Any], epoch: int | None = None) -> Tensor:
+    """`6 x 5`: what cells are sampled with after `epoch` (from 1; None: the last one; uniform before the first)."""
+    alphas = outputs["alphas"][:epoch]
+    return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()

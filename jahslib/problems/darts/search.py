@@ -1,0 +1,301 @@
+"""DARTS on study 05's supernet: architecture and network weights in turns, with skip prevention and early stopping.
+
+min_alpha L_val(w*(alpha), alpha)  subject to  w*(alpha) = argmin_w L_train(w, alpha)
+
+On every batch the architecture parameters alpha (one row a node, shared by all cells) take an Adam step on a fresh
+validation batch, then the network's weights w an SGD step on the training batch (Liu et al., ICLR 2019, algorithm 1;
+NASLib's order, optimizers and clipping). Every random number comes from a generator that the search owns.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn, optim
+
+from jahslib.errors import UserError
+from jahslib.models.darts.cell import KERNELS, OPERATIONS
+from jahslib.models.darts.stacking import node_probabilities
+from jahslib.models.darts.supernet import Supernet
+from jahslib.problems.darts.bilevel import architecture_gradient
+from jahslib.problems.darts.skip_prevention import SCHEDULES, count_skips, ranking_is_stable, surrogate_fraction
+from jahslib.training import checkpoints
+from jahslib.training.losses import class_weights, focal_loss
+from jahslib.training.schedules import cosine
+from jahslib.training.trainer import Diverged, generators, placed, share_generator
+
+Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of the search phase, named as in the class project's configuration files, with the values of its
+    `f1_config`. Not public, hence chosen: `surrogate_schedule`, `surrogate_start`.
+
+    order: 1, or 2 for the unrolled gradient with the current learning rate as its step.
+    surrogate_schedule: one of `skip_prevention.SCHEDULES`; "none" is the search without skip prevention.
+    apply_early_stopping: stop after an epoch in which at least `stopping_after_n_skips` of the six nodes have Identity
+        as most probable operation, with a probability above `early_stopping_threshold`.
+    stable_epochs: stop, too, when the ranking of the operations has not changed for this many epochs (None: never).
+    grad_clip: largest norm of the weights' gradient; None does not clip.
+    focal_loss_gamma, class_weight_smoothing: the loss, see `losses`.
+    augment_validation: augment the batches of the architecture step, too, as the original seems to do.
+
+    Raises `UserError` for values outside their range.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.005
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    grad_clip: float | None = 5.0
+    arch_learning_rate: float = 0.005
+    arch_weight_decay: float = 1e-3
+    order: Literal[1, 2] = 1
+    surrogate_schedule: str = "class_project"
+    surrogate_start: float = 0.5
+    apply_early_stopping: bool = True
+    stopping_after_n_skips: int = 2
+    early_stopping_threshold: float = 0.25
+    stable_epochs: int | None = None
+    focal_loss_gamma: float = 3.0
+    class_weight_smoothing: float = 0.8
+    augment_validation: bool = False
+
+    def __post_init__(self):
+        if self.epochs < 1 or self.batch_size < 2:
+            raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
+        if self.order not in (1, 2):
+            raise UserError(f"DARTS: order is {self.order}; choose 1 or 2")
+        if self.surrogate_schedule not in SCHEDULES:
+            raise UserError(f"surrogate_schedule: {self.surrogate_schedule!r} is none of {', '.join(SCHEDULES)}")
+        if not 0 <= self.surrogate_start <= 1:
+            raise UserError(f"surrogate_start: {self.surrogate_start} is outside 0..1")
+        if not self.learning_rate >= self.learning_rate_min >= 0:
+            raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise UserError(f"grad_clip: {self.grad_clip} lets nothing be trained; give a norm above 0, or None")
+        for name in ("learning_rate", "arch_learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name}: {getattr(self, name)} trains nothing; give a rate above 0")
+        for name, low, high in (
+            ("momentum", 0, 1),
+            ("weight_decay", 0, math.inf),
+            ("arch_weight_decay", 0, math.inf),
+            ("focal_loss_gamma", 0, math.inf),
+            ("class_weight_smoothing", 0, 1),
+            ("early_stopping_threshold", 0, 1),
+            ("stopping_after_n_skips", 1, math.inf),
+            ("stable_epochs", 1, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
+                raise UserError(f"{name}: {value}; give {allowed}")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch left: `alphas` are the 6 x 5 architecture parameters after it, `surrogate` its skip fraction.
+
+    `skip_share` is Identity's mean share of the architecture weights softmax(alpha); `seconds` is wall time.
+    """
+
+    epoch: int  # from 1
+    alphas: list[list[float]]
+    surrogate: float
+    skip_share: float
+    train_loss: float
+    val_loss: float
+    seconds: float
+
+    @property
+    def mixture(self) -> Tensor:
+        """softmax(alpha), `6 x 5`: the architecture weights, with which the supernet mixes."""
+        return torch.tensor(self.alphas).softmax(1)
+
+
+class Darts:
+    """The search: `run` it, read `records` and `probabilities`, `save`, `restore`.
+
+    `build(generator)` returns the supernet, its weights drawn from the CPU generator it is given. `train` and `val`:
+    uint8 images (`n x c x h x w`) and class indices (`n`), moved to the device once. `augment(batch, generator)` maps
+    a float batch to one of the same shape. `stopped` says which criterion ended the search early.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[torch.Generator], Supernet],
+        train: Images,
+        val: Images,
+        settings: Settings,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ):
+        for name, (_, labels) in (("training", train), ("validation", val)):
+            if len(labels) < 2:  # batch normalisation cannot train on one
+                raise UserError(f"DARTS: {len(labels)} {name} images; give at least 2")
+        self.settings, self.device, self.augment = settings, torch.device(device), augment
+        self.records: list[EpochRecord] = []
+        self.stopped = ""
+        self.generators = generators(seed, self.device)
+        self.supernet = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        share_generator(self.supernet, self.generators["layers"])
+        alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])
+        self.alphas = nn.Parameter(alphas.to(self.device))
+
+        c = settings
+        self._weights = list(self.supernet.parameters())
+        self._weight_optimizer = optim.SGD(
+            self._weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0, fused=True
+        )
+        self._alpha_optimizer = optim.Adam(
+            [self.alphas], c.arch_learning_rate, betas=(0.5, 0.999), weight_decay=c.arch_weight_decay
+        )
+        self._train, self._val = placed(*train, self.device), placed(*val, self.device)
+        self._class_weights = class_weights(train[1], self.supernet.classes, c.class_weight_smoothing).to(self.device)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.records)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or an early stop ended the search."""
+        return bool(self.stopped) or self.epoch >= self.settings.epochs
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`6 x 5`: each node's distribution over the operations, from which cells are sampled."""
+        return node_probabilities(self.alphas.detach().cpu())
+
+    def run(
+        self,
+        epochs: int | None = None,
+        *,
+        deadline: float | None = None,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+    ) -> list[EpochRecord]:
+        """Search until the settings' epochs (or this many), an early stop, or `time.time() > deadline`, looked at
+        between epochs; the records of these epochs. `on_epoch` is called after each. Raises `Diverged` when a loss is
+        not finite."""
+        start = self.epoch
+        until = self.settings.epochs if epochs is None else min(epochs, self.settings.epochs)
+        while not self.stopped and self.epoch < until and (deadline is None or time.time() <= deadline):
+            self._run_epoch()
+            if on_epoch is not None:
+                on_epoch(self.records[-1])
+        return self.records[start:]
+
+    def _run_epoch(self) -> None:
+        c, begin = self.settings, time.perf_counter()
+        s = surrogate_fraction(self.epoch, c.epochs, c.surrogate_schedule, c.surrogate_start)
+        phase = cosine(self.epoch, c.epochs)
+        rate = c.learning_rate_min + (c.learning_rate - c.learning_rate_min) * phase
+        self._weight_optimizer.param_groups[0]["lr"] = rate
+        self.supernet.train()
+        order, n = self.generators["order"], len(self._train[1])  # drawn on the CPU: every device sees the same batches
+        # Batch normalisation cannot train on a single image, so a remainder of one is left out.
+        batches = [rows for rows in torch.randperm(n, generator=order).split(c.batch_size) if len(rows) > 1]
+        train_loss = val_loss = torch.zeros((), device=self.device)
+        for rows in batches:
+            images = self._batch(self._train, rows, self.augment)
+            some = torch.randperm(len(self._val[1]), generator=order)[: c.batch_size]
+            held_out = self._batch(self._val, some, self.augment if c.augment_validation else None)
+            val_loss = val_loss + self._architecture_step(images, held_out, s, rate)
+            train_loss = train_loss + self._weight_step(images, s)
+        losses = [(loss / len(batches)).item() for loss in (train_loss, val_loss)]
+        if not all(map(math.isfinite, losses)):
+            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS")
+        alphas = self.alphas.detach().cpu()
+        skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
+        seconds = time.perf_counter() - begin
+        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, *losses, seconds))
+        self.stopped = self._stop_reason()
+
+    def _stop_reason(self) -> str:
+        c = self.settings
+        skips = count_skips(self.probabilities, c.early_stopping_threshold)
+        if c.apply_early_stopping and skips >= c.stopping_after_n_skips:
+            return f"{skips} of {len(KERNELS)} nodes skip"
+        alphas = [torch.tensor(record.alphas) for record in self.records]
+        if c.stable_epochs is not None and ranking_is_stable(alphas, c.stable_epochs):
+            return f"no change of ranking for {c.stable_epochs} epochs"
+        return ""
+
+    def _batch(self, data: Images, rows: Tensor, augment) -> Images:
+        rows = rows.to(self.device)
+        images, labels = data[0].index_select(0, rows).permute(0, 3, 1, 2), data[1].index_select(0, rows)
+        return (images if augment is None else augment(images, self.generators["augment"])), labels
+
+    def _loss(self, batch: Images, alphas: Tensor, s: float) -> Tensor:
+        logits = self.supernet(batch[0], alphas.softmax(1), s)
+        return focal_loss(logits, batch[1], self.settings.focal_loss_gamma, self._class_weights)
+
+    def _architecture_step(self, train: Images, val: Images, s: float, rate: float) -> Tensor:
+        measured = []
+        masks = self.generators["layers"]
+        state = masks.get_state() if self.settings.order == 2 else None
+
+        def train_loss() -> Tensor:
+            masks.set_state(state)  # the three of a second-order step differ in the weights alone
+            return self._loss(train, self.alphas, s)
+
+        def val_loss() -> Tensor:
+            measured.append(self._loss(val, self.alphas, s))
+            return measured[-1]
+
+        xi = rate if self.settings.order == 2 else 0.0
+        self.alphas.grad = architecture_gradient(self.alphas, self._weights, train_loss, val_loss, xi)
+        self._alpha_optimizer.step()
+        return measured[0].detach()
+
+    def _weight_step(self, train: Images, s: float) -> Tensor:
+        loss = self._loss(train, self.alphas.detach(), s)
+        self._weight_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.settings.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self._weights, self.settings.grad_clip)
+        self._weight_optimizer.step()
+        return loss.detach()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the whole state of the search to `path`, whole or not at all."""
+        optimizers = [self._weight_optimizer.state_dict(), self._alpha_optimizer.state_dict()]
+        state = {"supernet": self.supernet.state_dict(), "alphas": self.alphas.detach(), "optimizers": optimizers}
+        state |= {"records": [asdict(record) for record in self.records], "stopped": self.stopped}
+        checkpoints.write(path, self.device, self.generators, **state, settings=asdict(self.settings))
+
+    def restore(self, path: str | os.PathLike) -> None:
+        """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
+
+        Raises `UserError` when the file is damaged or anything of that differs.
+        """
+        state = checkpoints.read(path, self.device, again="search again")
+        with checkpoints.applied(path, again="remove it and search again"):
+            if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
+                raise UserError(
+                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
+                )
+            try:
+                self.supernet.load_state_dict(state["supernet"])
+            except RuntimeError as error:
+                raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
+            with torch.no_grad():
+                self.alphas.copy_(state["alphas"])
+            for optimizer, saved in zip(
+                (self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True
+            ):
+                checkpoints.restore_optimizer(optimizer, saved)
+            checkpoints.restore(self.generators, state)
+            self.records = [EpochRecord(**record) for record in state["records"]]
+            self.stopped = state["stopped"]

@@ -1,0 +1,39 @@
+"""One fixed split into training and validation images, which both phases of study 05 share."""
+
+import torch
+from torch import Tensor
+
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.problems.cross_validated import Images
+
+
+def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
+    """The training and validation images of a data set; of one without a validation split every third image of each
+    class of its training split is for validation. `per_class`: use the first images of each class only, so many.
+    Raises `UserError` for so few that none are left for validation."""
+    loaded = registry.load(name)
+    least = 1 if "val" in registry.splits(name) else 3
+    if per_class is not None and per_class < least:
+        raise UserError(f"per_class: {per_class} images a class leave none for validation; give at least {least}")
+    if "val" in registry.splits(name):
+        val = registry.load(name, "val")
+        return _first(loaded.images, loaded.labels, per_class), _first(val.images, val.labels, per_class)
+    images, labels = _first(loaded.images, loaded.labels, per_class)
+    held_out = registry.rank_in_class(labels) % 3 == 2
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+
+
+def _first(images: Tensor, labels: Tensor, per_class: int | None) -> Images:
+    if per_class is None:
+        return images, labels
+    chosen = registry.rank_in_class(labels) < per_class
+    return images[chosen], labels[chosen]
+
+
+def resplit(train: Images, val: Images, seed: int) -> tuple[Images, Images]:
+    """Both parts thrown together and divided at random into parts of the same sizes, as the class project does."""
+    images, labels = torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed % 2**63))
+    first, second = order[: len(train[1])], order[len(train[1]) :]
+    return (images[first], labels[first]), (images[second], labels[second])

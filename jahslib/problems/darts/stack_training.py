@@ -1,0 +1,127 @@
+"""Training of a stack of cells, as a configuration of `stacked_cells.space` describes both, and what is kept of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn, optim
+from torch.optim.lr_scheduler import OneCycleLR
+
+from jahslib import paths
+from jahslib.core.problem import Job
+from jahslib.core.trials import Configuration
+from jahslib.models.darts import cell as darts_cell
+from jahslib.models.darts.cell import Architecture, Network
+from jahslib.models.darts.stacking import from_text
+from jahslib.problems.cross_validated import Images
+from jahslib.problems.darts.skip_prevention import surrogate_fraction
+from jahslib.training import checkpoints
+from jahslib.training.augment import flips_and_rotations
+from jahslib.training.losses import class_weights, focal_loss
+from jahslib.training.trainer import Recipe, Training
+
+
+def architecture(configuration: Configuration) -> Architecture:
+    """The network that a configuration describes."""
+    c, cells, fc = configuration, range(1, configuration["n_cells"] + 1), range(1, configuration["n_fc_layers"] + 1)
+    return Architecture(
+        cells=tuple(from_text(c[f"cell_{i}"]) for i in cells),
+        channels=tuple(c[f"out_channels_{i}"] for i in cells),
+        pooling=tuple(c.get(f"use_max_pooling_{i}", False) for i in cells),
+        fc=tuple(c[f"n_out_features_fc_{i}"] for i in fc),
+        dropout=c["dropout"],
+        surrogate=c["use_surrogate"],
+    )
+
+
+class StackTraining(Training):
+    """A stack in training: focal loss with smoothed class weights, a rate that follows one cycle, a fading skip.
+
+    Both schedules run over `job.fidelity` epochs. The cycle moves the rate only: momentum and beta1, which torch's
+    OneCycleLR would move as well, stay as the configuration has them. Weights of the classes come from the labels that
+    are trained on. An epoch's last batch is left out where it is a single image, which batch normalisation cannot train
+    on once poolings have made it one pixel.
+    """
+
+    def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
+        c = job.configuration
+        stack = architecture(c)
+
+        def build(generator: torch.Generator) -> nn.Module:
+            return darts_cell.build(stack, **shape, generator=generator)
+
+        cycle = c["lr_scheduler"] == "OneCycleLR"
+        rate = c["lr_w_schedule"] if cycle else c["lr_wo_schedule"]
+        super().__init__(
+            build,
+            *train,
+            Recipe(c["batch_size"], rate, c["optimizer"]),
+            seed=job.seed,
+            device=device,
+            augment=flips_and_rotations if augment else None,
+            graph=False,  # the rate changes with every step
+        )
+        self.epochs, self._gamma = job.fidelity, c["focal_loss_gamma"]
+        weights = class_weights(train[1], shape["classes"], c["loss_class_weight_smoothing"])
+        self._class_weights = weights.to(self.device)
+        self.optimizer = _optimizer(c, self.model, rate)
+        self._cycle = None
+        if cycle:
+            steps = self.epochs * len(self.batches(torch.arange(len(train[1]))))
+            self._cycle = OneCycleLR(self.optimizer, max_lr=rate, total_steps=steps, cycle_momentum=False)
+
+    def batches(self, order: Tensor) -> list[Tensor]:
+        return [rows for rows in super().batches(order) if len(rows) > 1]
+
+    def follow_schedule(self) -> None:
+        assert isinstance(self.model, Network)
+        self.model.surrogate.fill_(surrogate_fraction(self.epoch, self.epochs))
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            logits = self.model(images)
+        loss = focal_loss(logits.float(), labels, self._gamma, self._class_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self._cycle is not None:
+            self._cycle.step()
+        return loss.detach()
+
+
+def save_stack(
+    folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
+) -> Path:
+    """Write a trained network to `folder`, as SEED.pt, which `load_stack` reads, and SEED.json, for people.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    made_of = {"configuration": job.configuration, "shape": dict(shape), "seed": job.seed, "epochs": training.epoch}
+    path = folder / f"{job.seed}.pt"
+    checkpoints.write(path, training.device, {}, model=training.model.state_dict(), **made_of)
+    paths.write(path.with_suffix(".json"), json.dumps(made_of | {"metrics": dict(metrics)}, indent=1) + "\n")
+    return path
+
+
+def load_stack(path: Path) -> Network:
+    """A network that `save_stack` wrote, in evaluation mode: `n x channels x size x size` images in [0, 1] -> logits.
+
+    Raises:
+        UserError: a missing or damaged file, or one that holds something else.
+    """
+    state = checkpoints.read(path)
+    with checkpoints.applied(path, again="give a file that a final training of study 05 left"):
+        made = darts_cell.build(architecture(state["configuration"]), **state["shape"])
+        made.load_state_dict(state["model"])
+    return made.eval()
+
+
+def _optimizer(c: Configuration, model: nn.Module, rate: float) -> optim.Optimizer:
+    shared = {"lr": rate, "weight_decay": c.get("weight_decay", 0.0), "fused": True}
+    if c["optimizer"] == "sgd":
+        nesterov = c["nesterov"] and c["momentum"] > 0
+        return optim.SGD(model.parameters(), momentum=c["momentum"], nesterov=nesterov, **shared)
+    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[c["optimizer"]]
+    return kind(model.parameters(), betas=(c["beta1"], c["beta2"]), amsgrad=c["amsgrad"], **shared)

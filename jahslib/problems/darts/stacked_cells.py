@@ -1,0 +1,253 @@
+"""Study 05's second phase as a problem: which cells to stack how deep and how wide, and how to train the stack.
+
+maximise  acc(x) or macro F1(x)   over   architecture and training x,   with training epochs as fidelity
+
+Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024). Every trial
+trains from scratch, as its learning-rate schedule and its surrogate skip run over the trial's own number of epochs.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    EqualsCondition,
+    Float,
+    GreaterThanCondition,
+    InCondition,
+    Integer,
+)
+from ConfigSpace.hyperparameters import Hyperparameter
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Configuration
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.models.darts.cell import Architecture, Network
+from jahslib.models.darts.stacking import from_text
+from jahslib.problems.cross_validated import Images
+from jahslib.problems.darts.splits import resplit, train_and_val
+from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
+from jahslib.training import metrics
+from jahslib.training.metrics import scores
+from jahslib.training.trainer import Diverged, Training
+
+MOST_CELLS, MOST_FC = 6, 3
+MOST_POOLED = 4  # cells that a pooling may follow: 28 -> 14 -> 7 -> 3 -> 1 pixels
+MEASURES = {"acc": "top1", "f1": "macro_f1"}
+
+Levels = tuple[tuple[str, ...], ...]  # of the stack, each with the cells that it chooses from, as text
+Range = tuple[int, int]
+
+
+def space(
+    levels: Levels,
+    *,
+    poolings: int = MOST_POOLED,
+    widths: Range = (8, 256),
+    fc_widths: Range = (8, 256),
+    batch_sizes: Range = (16, 256),
+    batch_size: int = 64,
+) -> ConfigurationSpace:
+    """The class project's space, with every hyperparameter of a level active only where the stack has that level.
+
+    Left out are those that changed nothing there (`use_BN` seven times, `global_avg_pooling`) and those that were
+    constants. What is of the cells' own training is named as there. `poolings`: the first cells, which a pooling may
+    follow. `batch_size`: the default, that of the first phase.
+    """
+    made = ConfigurationSpace(name="stacked_cells")
+    n_cells = Integer("n_cells", (1, len(levels)), default=min(3, len(levels))) if len(levels) > 1 else None
+    made.add(n_cells or Constant("n_cells", 1))
+    for i, cells in enumerate(levels, start=1):
+        own: list = [_choice(f"cell_{i}", cells), Integer(f"out_channels_{i}", widths, log=True)]
+        if i <= poolings:
+            own.append(Categorical(f"use_max_pooling_{i}", [True, False]))
+        made.add(*own)
+        if n_cells and i > 1:
+            made.add(*(GreaterThanCondition(h, n_cells, i - 1) for h in own))
+
+    n_fc = Integer("n_fc_layers", (1, MOST_FC), default=1)
+    made.add(n_fc)
+    for i in range(1, MOST_FC + 1):
+        width = Integer(f"n_out_features_fc_{i}", fc_widths, log=True)
+        made.add(width)
+        if i > 1:
+            made.add(GreaterThanCondition(width, n_fc, i - 1))
+    made.add(Float("dropout", (0.0, 0.9), default=0.2), Categorical("use_surrogate", [True, False], default=False))
+
+    made.add(Integer("batch_size", batch_sizes, default=min(max(batch_size, batch_sizes[0]), batch_sizes[1]), log=True))
+    made.add(Float("loss_class_weight_smoothing", (0.0, 1.0), default=0.8))
+    made.add(Float("focal_loss_gamma", (0.0, 5.0), default=3.0))
+    optimizer = Categorical("optimizer", ["sgd", "adam", "adamw"], default="adamw")
+    of_sgd = [Float("momentum", (0.0, 0.9999), default=0.9), Categorical("nesterov", [True, False])]
+    of_adam = [Float("beta1", (0.5, 0.9999), default=0.5), Float("beta2", (0.9, 0.9999), default=0.9)]
+    of_adam.append(Categorical("amsgrad", [True, False], default=False))
+    scheduler = Categorical("lr_scheduler", ["none", "OneCycleLR"], default="OneCycleLR")
+    constant = Float("lr_wo_schedule", (1e-5, 1.0), default=1e-5, log=True)
+    largest = Float("lr_w_schedule", (1e-5, 1e-1), default=1e-5, log=True)
+    decays = Categorical("use_weight_decay", [True, False], default=False)
+    decay = Float("weight_decay", (1e-8, 0.1), log=True)
+    made.add(optimizer, *of_sgd, *of_adam, scheduler, constant, largest, decays, decay)
+    made.add(
+        *(EqualsCondition(h, optimizer, "sgd") for h in of_sgd),
+        *(InCondition(h, optimizer, ["adam", "adamw"]) for h in of_adam),
+        EqualsCondition(constant, scheduler, "none"),
+        EqualsCondition(largest, scheduler, "OneCycleLR"),
+        EqualsCondition(decay, decays, True),
+    )
+    return made
+
+
+def _choice(name: str, choices: tuple[str, ...]) -> Hyperparameter:
+    first, *others = choices
+    return Categorical(name, [first, *others]) if others else Constant(name, first)
+
+
+@lru_cache(maxsize=4096)
+def size_of(architecture: Architecture, channels: int, classes: int, size: int) -> dict[str, float]:
+    """`params`, and `mflops`: millions of floating-point operations, two a multiplication, to classify one image."""
+    with torch.device("meta"):
+        model = Network(architecture, channels, classes, torch.Generator("cpu")).eval()
+        images = torch.empty(1, channels, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return {"params": float(params), "mflops": counter.get_total_flops() / 1e6}
+
+
+@dataclass
+class StackedCells(Problem):
+    """Stacks of cells, each trained from scratch to the fidelity asked for.
+
+    Args:
+        cells: for each level of the stack the cells to choose from, as `stacking.to_text` writes them.
+        performance_measure: what is maximised: "acc" (top-1 accuracy) or "f1" (macro F1); both are always measured.
+        split: "validation" measures on the validation images; "test" trains on the same images, measures on the test
+            split, and on the validation images once more, under names that begin with `val_`.
+        resplit: divide training and validation images anew for every trial, by its seed, as the original does.
+        per_class: see `splits.train_and_val`.
+        max_mflops: reject networks that need more to classify an image; None rejects none.
+        widths, fc_widths, batch_sizes, batch_size: see `space`.
+        augment: flip and turn the training images.
+        keep: folder that receives the trained network of every trial, see `stack_training.save_stack`; None keeps none.
+
+    Raises:
+        UserError: an unknown option, a cell that is none, or images too small for what is asked.
+    """
+
+    data: str = "retinamnist"
+    cells: Levels = ()
+    performance_measure: Literal["acc", "f1"] = "acc"
+    min_epochs: int = 5
+    max_epochs: int = 20
+    split: Literal["validation", "test"] = "validation"
+    resplit: bool = False
+    per_class: int | None = None
+    max_mflops: float | None = None
+    widths: Range = (8, 256)
+    fc_widths: Range = (8, 256)
+    batch_sizes: Range = (16, 256)
+    batch_size: int = 64
+    augment: bool = True
+    keep: Path | None = None
+    device: str = "cpu"
+
+    name = "stacked_cells"
+
+    def __post_init__(self):
+        if self.performance_measure not in MEASURES:
+            raise UserError(f"performance_measure: {self.performance_measure!r} is unknown; choose one of acc, f1")
+        if self.split not in ("validation", "test"):
+            raise UserError(f"split: {self.split!r} is unknown; choose one of validation, test")
+        if not 1 <= len(self.cells) <= MOST_CELLS or not all(self.cells):
+            raise UserError(f"cells: {len(self.cells)} levels; give 1..{MOST_CELLS}, each with at least one cell")
+        for level in self.cells:
+            for cell in level:
+                from_text(cell)
+        for name, least in (("widths", 4), ("fc_widths", 1), ("batch_sizes", 2)):
+            low, high = getattr(self, name)
+            if not least <= low < high:
+                raise UserError(f"{name}: ({low}, {high}) is no range; give {least} <= lower < upper")
+        if self.max_mflops is not None and not self.max_mflops > 0:
+            raise UserError(f"max_mflops: {self.max_mflops} must be positive")
+
+    @property
+    def fidelity(self) -> Fidelity:
+        return Fidelity(self.min_epochs, self.max_epochs)
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        return () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
+
+    @cached_property
+    def space(self) -> ConfigurationSpace:
+        return space(
+            self.cells,
+            poolings=min(MOST_POOLED, self.shape["size"].bit_length() - 1),
+            widths=self.widths,
+            fc_widths=self.fc_widths,
+            batch_sizes=self.batch_sizes,
+            batch_size=self.batch_size,
+        )
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """See `jahslib.data.registry.Dataset.shape`."""
+        return registry.load(self.data).shape
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        return size_of(architecture(configuration), **self.shape)
+
+    def epochs(self, stages: tuple[float, ...]) -> float:
+        """A promoted trial starts over, so it is charged for all of its epochs."""
+        return stages[-1]
+
+    def describe(self) -> dict[str, Any]:
+        options = {k: v for k, v in asdict(self).items() if k not in ("device", "keep")}
+        digests = {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}
+        return super().describe() | options | {"digests": digests}
+
+    def images(self, seed: int) -> tuple[Images, Images]:
+        """What a trial of this seed is trained on, and its validation images."""
+        train, val = train_and_val(self.data, self.per_class)
+        return resplit(train, val, seed) if self.resplit else (train, val)
+
+    def training(self, job: Job, train: Images) -> StackTraining:
+        return StackTraining(job, train, self.shape, augment=self.augment, device=self.device)
+
+    def evaluate(self, job: Job) -> Outcome:
+        train, val = self.images(job.seed)
+        training = self.training(job, train)
+        try:
+            losses = training.run(job.fidelity, deadline=job.deadline)
+        except Diverged as error:
+            error.epochs = training.epoch + 1  # type: ignore[attr-defined]
+            raise
+        measured, outputs = self._measure(training, val)
+        if self.split == "test":
+            test = registry.load(self.data, "test")
+            of_val = {f"val_{name}": value for name, value in measured.items()}
+            measured, outputs = self._measure(training, (test.images, test.labels))
+            measured |= of_val
+        if self.keep is not None and training.epoch == job.fidelity:
+            save_stack(self.keep, training, job, self.shape, measured)
+        return Outcome(measured, training.epoch, {"train_loss": losses}, outputs, cut=training.epoch < job.fidelity)
+
+    def _measure(self, training: Training, held_out: Images) -> tuple[dict[str, float], dict[str, Any]]:
+        logits, labels = training.predict(held_out[0]).cpu(), held_out[1]
+        classes = self.shape["classes"]
+        matrix = metrics.confusion_matrix(logits, labels, classes)
+        of_class = (matrix.diagonal() / matrix.sum(1).clamp(min=1)).tolist()
+        measured = scores(logits, labels, classes) | {"cross_entropy": F.cross_entropy(logits, labels).item()}
+        return measured, {"class_accuracy": [round(value, 4) for value in of_class]}

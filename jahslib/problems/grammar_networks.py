@@ -1,0 +1,341 @@
+"""Study 03's problems: networks from grammars, trained on five image data sets.
+
+minimise  validation error   over architectures x, and optionally training hyperparameters, at a fixed number of epochs
+
+Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), which takes three of the protocols from NAS-Bench-201 (Dong and
+Yang, ICLR 2020). Surrogates model the logarithm of the error; that is their affair. Departures: NAS-Bench-201's file
+with its two halves of CIFAR-10's training images is not at hand, so that the halves are drawn; a batch that does not
+fit into memory is not divided but fails.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal, TypeVar
+
+import torch
+from ConfigSpace import ConfigurationSpace, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jahslib.core.problem import Job, Objective
+from jahslib.core.trials import Configuration
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.models import nb201
+from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.tuned_network import check_setting
+from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace
+from jahslib.spaces.grammars.terms import Term
+from jahslib.training import augment, metrics
+from jahslib.training.trainer import Recipe, Training
+
+SPACES = ("hierarchical", "cell-based", "shared")
+NUMERIC = {"lr": (1e-3, 1.0), "weight_decay": (1e-6, 1e-2)}  # what can be searched beside, and its default bounds
+
+_NB201 = {
+    "max_epochs": 200,
+    "batch_size": 256,
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "nesterov": True,
+    "shuffle": True,
+    "flip": True,
+    "bf16": True,
+}
+_UNSEEN = {
+    "max_epochs": 64,
+    "batch_size": 64,
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 3e-4,
+    "nesterov": False,
+    "shuffle": False,
+    "flip": False,
+    "crop": 0,
+    "bf16": False,
+    "validation": "train",
+    "validation_share": 0.25,
+}
+CIFAR10 = {"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}
+_MNIST = {"mean": (255 * 0.1307,) * 3, "std": (255 * 0.3081,) * 3}
+
+# The source's protocols: everything that it fixes about a training.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "nb201_cifar10": _NB201 | CIFAR10 | {"data": "cifar10", "crop": 4, "validation": "train", "validation_share": 0.5},
+    "nb201_cifar100": _NB201
+    | {"data": "cifar100", "crop": 4, "validation": "test", "validation_share": 0.5}
+    | {"mean": (129.3, 124.1, 112.4), "std": (68.2, 65.4, 70.4)},
+    "nb201_ImageNet16-120": _NB201
+    | {"data": "imagenet16-120", "crop": 2, "validation": "test", "validation_share": 0.5}
+    | {"mean": (122.68, 116.66, 104.01), "std": (63.22, 61.26, 65.09)},
+    "nb201_cifarTile": _UNSEEN | CIFAR10 | {"data": "cifartile-gen"},
+    "nb201_addNIST": _UNSEEN | _MNIST | {"data": "addnist-gen"},
+}
+
+
+def problem(objective: str, **options: Any) -> "NB201":
+    """The problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
+
+    Raises:
+        UserError: an unknown objective, or as `made`.
+    """
+    if objective not in PROTOCOLS:
+        raise UserError(f"objective: {objective!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    return made(NB201, {"name": objective} | PROTOCOLS[objective] | options)
+
+
+Kind = TypeVar("Kind", bound="NB201")
+
+
+def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
+    """A problem of this kind; of one fidelity, `max_epochs`, unless `min_epochs` is given too.
+
+    Raises:
+        UserError: an unknown option, or an impossible value.
+    """
+    unknown = sorted(set(chosen) - {name for name, f in kind.__dataclass_fields__.items() if f.init})
+    if unknown:
+        raise UserError(f"{chosen['name']}: no option {unknown[0]!r}; see {kind.__module__}.{kind.__name__}")
+    return kind(**{"min_epochs": chosen["max_epochs"]} | chosen)
+
+
+@dataclass
+class NB201(CrossValidated):
+    """One fixed split: images to train on, validation images, and test images that a trial is measured on as well.
+
+    Splits are class-balanced, drawn by `seed`, in an order of which every beginning is class-balanced too. On "test"
+    the network is trained on all training images and measured on the test images alone.
+
+    Args:
+        name: of the objective.
+        grammar: one of `SPACES`, or the text of a grammar whose terminals are `nb201.PRIMITIVES`.
+        searched: of `NUMERIC`, what is searched beside the architecture.
+        bounds: other (lower, upper) for some of these.
+        validation, validation_share: validation images are this share of the "train" or of the "test" split.
+        n_train, n_val, n_test: use only so many images, the first ones; n_test 0 measures no test error in a search.
+        image_size: pixels of a side to which larger images are averaged; None leaves them.
+        width: channels of the stem; the network ends with four times as many.
+        batch_size, lr, momentum, weight_decay, nesterov, shuffle: of SGD, where not searched. The learning rate
+            follows half a cosine that reaches 0 after `max_epochs`.
+        flip, crop: augmentation by mirroring, and by random crops after padding with so many pixels.
+        mean, std: of each channel, by which images are standardised, in 0..255.
+        bf16: bfloat16 autocast on CUDA.
+
+    Raises:
+        UserError: an unknown option or an impossible value.
+    """
+
+    name: str = "nb201"
+    grammar: str = "hierarchical"
+    searched: tuple[str, ...] = ()
+    bounds: dict[str, Any] = field(default_factory=dict)
+    data: str = "addnist-gen"
+    min_epochs: int = 64
+    max_epochs: int = 64
+    validation: Literal["train", "test"] = "train"
+    validation_share: float = 0.25
+    n_train: int | None = None
+    n_val: int | None = None
+    n_test: int | None = None
+    image_size: int | None = None
+    width: int = 16
+    batch_size: int = 64
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    nesterov: bool = False
+    shuffle: bool = True
+    flip: bool = False
+    crop: int = 0
+    mean: tuple[float, ...] = (127.5,) * 3
+    std: tuple[float, ...] = (63.75,) * 3
+    bf16: bool = False
+    # Of the folds that the base class can train, there are none here.
+    folds: int = field(default=2, init=False)
+    folds_used: int = field(default=1, init=False)
+    per_class: None = field(default=None, init=False)
+
+    curve_metric = "val_error"
+    spaces = SPACES  # names of the grammars whose terms it can build
+    trainer = Training
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._choose("validation", ("train", "test"))
+        if self.grammar not in self.spaces and "->" not in self.grammar:
+            known = ", ".join(self.spaces)
+            raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
+        for option in ("n_train", "n_val", "n_test"):
+            lowest = 0 if option == "n_test" and self.split == "validation" else 1
+            if (n := getattr(self, option)) is not None and n < lowest:
+                raise UserError(f"{option}: {n} images; give at least {lowest}")
+        if not 0 < self.validation_share < 1:
+            raise UserError(f"validation_share: {self.validation_share} is no share; give one between 0 and 1")
+        if self.crop < 0 or self.width < 1:
+            raise UserError(f"crop: {self.crop}, width: {self.width}; give crop >= 0 and width >= 1")
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UserError(f"mean, std: {self.mean}, {self.std}; give one of each a channel, deviations above 0")
+        self.recipe({})  # refuses bad ones here, at the door
+
+    def check(self) -> None:
+        """Raises `UserError` for images that the networks cannot take. Loads the data."""
+        self.shape  # noqa: B018
+
+    @property
+    def objective(self) -> Objective:
+        return Objective("test_error" if self.split == "test" else "val_error", best=0.0, worst=1.0)
+
+    @cached_property
+    def space(self) -> GrammarSpace:
+        own = self.grammar not in self.spaces
+        grammar = Grammar(self.grammar) if own else examples.grammar(self.grammar)
+        for name in (*self.searched, *self.bounds):
+            if name not in NUMERIC:
+                raise UserError(f"searched: {name!r} is unknown; choose from {', '.join(NUMERIC)}")
+        beside = ConfigurationSpace(name="nb201") if self.searched else None
+        for name in self.searched:
+            low, high = self.bounds.get(name, NUMERIC[name])
+            check_setting(name, low)
+            check_setting(name, high)
+            if not 0 < low < high:
+                raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give 0 < lower < upper")
+            default = min(max(getattr(self, name), low), high)
+            beside.add(Float(name, (low, high), default=default, log=True))  # pyright: ignore[reportOptionalMemberAccess]
+        return GrammarSpace(grammar, beside, name="own" if own else self.grammar)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Channels, classes and pixels of the images as they are trained on."""
+        loaded = registry.load(self.data)
+        _, channels, h, w = loaded.images.shape
+        if len(self.mean) != channels:
+            raise UserError(f"mean: {len(self.mean)} values for {channels} channels of {self.data}; give one for each")
+        if self.image_size is not None:
+            if not nb201.SMALLEST <= self.image_size <= min(h, w):
+                raise UserError(f"image_size: {self.image_size} of {h} x {w}; give {nb201.SMALLEST} to {min(h, w)}")
+            h = w = self.image_size
+        return {"channels": channels, "classes": loaded.classes, "size": (h, w)}
+
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        """Parameters, counted from shapes. Raises `UserError` for what is no configuration of the space."""
+        return {"params": float(self.count_parameters(self.space.term(configuration)))}
+
+    def count_parameters(self, term: Term) -> int:
+        """Of the network of a term, from shapes alone."""
+        return nb201.count_parameters(self.space.grammar, term, width=self.width, **self.shape)
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        """The network of a term, its weights drawn from a CPU generator."""
+        return nb201.build(self.space.grammar, term, width=self.width, **self.shape, generator=generator)
+
+    def recipe(self, configuration: Configuration) -> Recipe:
+        """How a configuration is trained.
+
+        Raises:
+            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
+        """
+        setting = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        numeric = self.space.numeric(configuration)
+        if unknown := sorted(set(numeric) - set(setting)):
+            raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(setting)}")
+        setting |= numeric
+        for name, value in setting.items():
+            check_setting(name, value)
+        return Recipe(
+            batch_size=self.batch_size,
+            learning_rate=setting["lr"],
+            optimizer="sgd",
+            weight_decay=setting["weight_decay"],
+            momentum=setting["momentum"],
+            nesterov=self.nesterov,
+            cosine_epochs=self.max_epochs,
+            shuffle=self.shuffle,
+        )
+
+    def training(self, job: Job, train: Images) -> Training:
+        term = self.space.term(job.configuration)
+
+        def build(generator: torch.Generator) -> nn.Module:
+            return Standardised(self.network(term, generator), self.mean, self.std)
+
+        augmented = None
+        if self.flip or self.crop:
+            augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip)
+        recipe = self.recipe(job.configuration)
+        how = {"seed": job.seed, "device": self.device, "augment": augmented, "bf16": self.bf16}
+        return self.trainer(build, *train, recipe, **how)
+
+    def measure(self, training: Training, logits: Tensor, labels: Tensor, job: Job) -> dict[str, float]:
+        if self.split == "test":
+            return {"test_error": _error(logits, labels)}
+        measured = {"val_error": _error(logits, labels)}
+        if self.n_test != 0:
+            images, truth = self.test_images
+            measured["test_error"] = _error(training.predict(images).cpu(), truth)
+        return measured
+
+    def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
+        return _error(training.predict(held_out[0]).cpu(), held_out[1])
+
+    # Images ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def training_images(self) -> Images:
+        """What a search trains on, or on "test" the whole training split."""
+        if self.split == "test" or self.validation == "test":
+            return self._part("train", 0.0, 1.0, self.n_train)
+        return self._part("train", 0.0, 1 - self.validation_share, self.n_train)
+
+    @property
+    def validation_images(self) -> Images:
+        """What a search measures on."""
+        return self._part(self.validation, 1 - self.validation_share, 1.0, self.n_val)
+
+    @property
+    def test_images(self) -> Images:
+        return self._part("test", 0.0, 1 - self.validation_share if self.validation == "test" else 1.0, self.n_test)
+
+    def _splits(self) -> list[tuple[Images, Images]]:
+        return [(self.training_images, self.test_images if self.split == "test" else self.validation_images)]
+
+    def _part(self, split: str, begin: float, end: float, n: int | None) -> Images:
+        loaded = registry.load(self.data, split)
+        order = _balanced_order(loaded.labels, self.seed)
+        rows = order[round(begin * len(order)) : round(end * len(order))][:n]
+        return _resized(loaded.images[rows], self.image_size), loaded.labels[rows]
+
+
+class Standardised(nn.Module):
+    """A network on images from which each channel's mean is subtracted and which are divided by its deviation."""
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) / 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) / 255, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network((x - self.mean) / self.std)
+
+
+def _balanced_order(labels: Tensor, seed: int) -> Tensor:
+    """A random order of the rows, in which the classes take turns (`n`)."""
+    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    return drawn[registry.rank_in_class(labels[drawn]).argsort(stable=True)]
+
+
+def _resized(images: Tensor, size: int | None) -> Tensor:
+    """uint8 images (`n x c x h x w`) averaged over the areas of `size x size` pixels."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    parts = [
+        F.interpolate(part.float(), (size, size), mode="area").round().to(torch.uint8) for part in images.split(5000)
+    ]
+    return torch.cat(parts)
+
+
+def _error(logits: Tensor, labels: Tensor) -> float:
+    return 1 - metrics.top_k_accuracy(logits, labels, 1)

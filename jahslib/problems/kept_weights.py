@@ -1,0 +1,67 @@
+"""The weights of a final training, kept in a file and measured on the test split again.
+
+A file holds tensors, numbers and text and is loaded as such (`weights_only`): opening one runs none of its contents.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jahslib.core.problem import Job, Outcome
+from jahslib.errors import UserError
+from jahslib.problems.constrained_cnn import ConstrainedCNN
+from jahslib.training import checkpoints
+
+
+def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:
+    """What was trained, on what and how, in JSON types."""
+    training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
+    own = problem.describe()
+    return training | {name: own[name] for name in ("data", "digest", "per_class", "optimizer", "loss")}
+
+
+def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
+    """Train on all training images, to the bits that `problem.evaluate(job)` trains, and keep the weights.
+
+    Raises:
+        UserError: the file cannot be written.
+        Diverged: the loss was not finite; no file is then written.
+    """
+    training = problem.training(job, problem.training_images)
+    training.run(job.fidelity)
+    state = {"model": training.model.state_dict(), "made_of": json.dumps(made_of(problem, job))}
+    checkpoints.write(path, training.device, {}, **state)
+
+
+def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
+    """The weights in a file, by parameter name.
+
+    Raises:
+        UserError: a damaged or foreign file, or weights of another training than this one.
+    """
+    state = checkpoints.read(path)
+    with checkpoints.applied(path, again="give another model_path"):
+        found, wanted = json.loads(state["made_of"]), json.loads(json.dumps(made_of(problem, job)))
+        for name, value in wanted.items():
+            if found.get(name) != value:
+                raise UserError(
+                    f"model_path: {path} holds a training with {name} {found.get(name)!r}, not {value!r}; "
+                    "give another path, or the settings it was made with"
+                )
+        return state["model"]
+
+
+def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
+    """Measure kept weights on the whole test split, whatever device they were trained on.
+
+    Raises:
+        UserError: see `check`.
+    """
+    weights = check(problem, job, path)
+    images, labels = problem.test_images
+    training = problem.training(job, (images[:1], labels[:1]))
+    with checkpoints.applied(path, again="give another model_path"):
+        training.model.load_state_dict(weights)
+    logits = training.predict(images).cpu()
+    measured = problem.known(job.configuration) | problem.measure(training, logits, labels, job)
+    return Outcome(measured, 0.0, outputs=problem.outputs([problem.note(training, logits, measured)]))

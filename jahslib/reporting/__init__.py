@@ -1,0 +1,1 @@
+"""Records, the paper, the table of all trials, and exports to the dashboards of others."""

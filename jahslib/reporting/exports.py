@@ -1,0 +1,279 @@
+"""Trial logs for the dashboards of others: `python -m jahslib export LOG... --to deepcave|optuna --out FOLDER`.
+
+DeepCAVE (https://automl.github.io/DeepCAVE) opens a folder a run; `deepcave --open` then finds FOLDER. Optuna's journal
+(https://optuna.readthedocs.io, `JournalStorage`) is one file for all studies; `optuna-dashboard FOLDER/optuna.journal`
+shows it. Neither package is needed to write them.
+
+Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.md) and what Optuna 3.1 to 5.0 read. A
+log that has grown is exported again over the old files.
+"""
+
+import copy
+import importlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import ConfigurationSpace
+
+from jahslib import paths
+from jahslib.core.problem import Constraint, Objective
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+from jahslib.spaces import configurations as spaces
+
+JOURNAL = "optuna.journal"
+
+
+# DeepCAVE ------------------------------------------------------------------------------------------------------------
+
+SUCCESS, TIMEOUT, CRASHED, ABORTED = 1, 2, 4, 5
+DEEPCAVE_STATUS = {"ok": SUCCESS, "cut": TIMEOUT, "failed": CRASHED, "rejected": ABORTED}
+
+
+def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
+    """Write one DeepCAVE run a log, named as its study and the log; returns their folders.
+
+    Objectives are the problem's, then the metric of each constraint (its bound can be read in the name), then `time`,
+    the trial's seconds. DeepCAVE tells trials apart by configuration, budget (epochs here) and seed, so that a
+    configuration trained again at the same budget counts its seed up from the search's.
+
+    Raises:
+        UserError: no log, two of one name, or one with a trial outside a ConfigurationSpace; nothing is then written.
+    """
+    runs: dict[str, dict[str, str]] = {}
+    for name, (recorded, log) in _read(logs).items():
+        folder = re.sub(r"[^\w=+-]", "-", name)  # DeepCAVE cuts names at their last dot
+        if folder in runs:
+            raise UserError(f"exports: {log} would be written to {folder}, as another log is; rename one of them")
+        runs[folder] = _deepcave_files(recorded, log)
+    for name, files in runs.items():
+        for file, text in files.items():
+            paths.write(Path(out) / name / file, text)
+    return [Path(out) / name for name in runs]
+
+
+def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str]:
+    """File names and contents; history.jsonl comes last, since DeepCAVE watches it."""
+    space, objective, constraints = _declared(recorded, log)
+    ids: dict[str, int] = {}
+    repeats: dict[tuple[int, int], int] = {}
+    configurations, origins, history = {}, {}, []
+    begin = min((t.started for t in recorded.trials if t.started), default=0.0)
+    for trial in recorded.trials:
+        id = ids.setdefault(spaces.key(trial.configuration), len(ids))
+        configurations.setdefault(id, trial.configuration)
+        origins.setdefault(id, recorded.header["method"])
+        repeat = repeats.get((id, trial.fidelity), 0)
+        repeats[id, trial.fidelity] = repeat + 1
+        costs = [trial.metrics.get(m) for m in (objective.metric, *(c.metric for c in constraints))]
+        times = _times(trial)
+        history.append(
+            [
+                *(id, trial.fidelity, recorded.header["seed"] + repeat),
+                [*costs, trial.seconds] if trial.status == "ok" else [None] * (len(costs) + 1),
+                *(round(trial.seconds, 2), *(round(t - begin, 2) for t in times), DEEPCAVE_STATUS[trial.status]),
+                {"trial": trial.id, "epochs": trial.epochs} | ({"traceback": trial.reason} if trial.reason else {}),
+            ]
+        )
+    meta = {
+        "objectives": _deepcave_objectives(objective, constraints, history),
+        "budgets": sorted({line[1] for line in history}),
+        "seeds": sorted({line[2] for line in history}),
+    }
+    return {
+        "configspace.json": json.dumps(space),
+        "meta.json": json.dumps(meta, indent=4),
+        "configs.json": json.dumps(configurations, indent=4),
+        "origins.json": json.dumps(origins, indent=4),
+        "history.jsonl": "".join(json.dumps(line) + "\n" for line in history),
+    }
+
+
+def _deepcave_objectives(objective: Objective, constraints: list[Constraint], history: list) -> list[dict[str, Any]]:
+    declared = [(objective.metric, "upper" if objective.best > objective.worst else "lower")]
+    declared += [(str(c), "lower" if c.relation == "<=" else "upper") for c in constraints]
+    objectives = []
+    for place, (name, better) in enumerate([*declared, ("time", "lower")]):
+        seen = [line[3][place] for line in history if line[3][place] is not None]
+        bounds = sorted([objective.best, objective.worst])
+        locked = place == 0 and all(map(math.isfinite, bounds))
+        lower, upper = bounds if locked else (min(seen, default=0.0), max(seen, default=0.0))
+        objectives.append({"name": name, "lower": lower, "upper": upper, "lock_lower": locked, "lock_upper": locked})
+        objectives[-1]["optimize"] = better
+    return objectives
+
+
+# Optuna --------------------------------------------------------------------------------------------------------------
+
+CREATE_STUDY, SET_STUDY_USER_ATTR, SET_STUDY_SYSTEM_ATTR, CREATE_TRIAL = 0, 2, 3, 4
+MINIMIZE, MAXIMIZE = 1, 2
+COMPLETE, PRUNED, FAIL = 1, 2, 3
+
+
+def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
+    """Write all logs as studies of one Optuna journal, `optuna.journal` in `out`; returns it.
+
+    A study's name is the log's study and name. What Optuna calls a trial is a whole training here: a trial and those
+    that it continues, with their values as intermediate values at their epochs. It is complete when its last is final
+    and went well, failed when that failed, and pruned else: stopped at a lower rung, cut, or rejected before training.
+    Constraints are stored as Optuna's samplers do, at most 0 where met, so that `best_trial` is a feasible one.
+
+    Raises:
+        UserError: no log, two of one name, or one with a trial outside a ConfigurationSpace; nothing is then written.
+    """
+    operations = [
+        {**operation, "worker_id": "jahslib"}
+        for id, (name, (recorded, log)) in enumerate(_read(logs).items())
+        for operation in _operations(id, name, recorded, log)
+    ]
+    file = Path(out) / JOURNAL
+    paths.write(file, "".join(json.dumps(operation, separators=(",", ":")) + "\n" for operation in operations))
+    return file
+
+
+def optuna_studies(journal: Path | str) -> dict[str, Any]:
+    """Open a journal that `to_optuna` wrote; returns an `optuna.Study` for each name.
+
+    Raises:
+        UserError: Optuna is not installed, or there is no such file.
+    """
+    try:
+        package = importlib.import_module("optuna")
+    except ImportError as error:
+        raise UserError("exports: Optuna is not installed; `pip install optuna`, version 4 or newer") from error
+    if not Path(journal).is_file():  # Optuna would make an empty one
+        raise UserError(f"exports: no journal {journal}; `python -m jahslib export LOG --to optuna` writes it")
+    storage = package.storages.JournalStorage(package.storages.journal.JournalFileBackend(str(journal)))
+    names = package.get_all_study_names(storage)
+    return {name: package.load_study(study_name=name, storage=storage) for name in names}
+
+
+def _operations(id: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
+    space, objective, constraints = _declared(recorded, log)
+    direction = MAXIMIZE if objective.best > objective.worst else MINIMIZE
+    yield {"op_code": CREATE_STUDY, "study_name": name, "directions": [direction]}
+    yield {
+        "op_code": SET_STUDY_SYSTEM_ATTR,
+        "study_id": id,
+        "system_attr": {"study:metric_names": [objective.metric]},
+    }
+    about = {key: recorded.header[key] for key in ("study", "method", "seed", "profile")}
+    for key, value in {**about, "constraints": [str(c) for c in constraints]}.items():
+        yield {"op_code": SET_STUDY_USER_ATTR, "study_id": id, "user_attr": {key: value}}
+    distributions = {hp["name"]: _distribution(hp) for hp in space["hyperparameters"]}
+    for training in _trainings(recorded.trials):
+        yield {"op_code": CREATE_TRIAL, "study_id": id, **_training(training, objective, constraints, distributions)}
+
+
+def _training(
+    training: list[Trial],
+    objective: Objective,
+    constraints: list[Constraint],
+    distributions: dict[str, tuple[str, Callable[[Any], float]]],
+) -> dict[str, Any]:
+    last = training[-1]
+    values = {t.fidelity: t.metrics[objective.metric] for t in training if objective.metric in t.metrics}
+    state = FAIL if last.status == "failed" else COMPLETE if last.status == "ok" and last.final else PRUNED
+    excesses = [c.excess(last.metrics) for c in constraints]
+    started, finished = _times(training[0])[0], _times(last)[1]
+    return {
+        "state": state,
+        "value": values.get(last.fidelity) if state != FAIL else None,
+        "values": None,
+        "datetime_start": _datetime(started),
+        "datetime_complete": _datetime(finished),
+        "distributions": {name: distributions[name][0] for name in last.configuration},
+        "params": {name: distributions[name][1](value) for name, value in last.configuration.items()},
+        "user_attrs": {
+            **last.metrics,
+            "trials": [t.id for t in training],
+            "epochs": sum(t.epochs for t in training),
+            "seconds": sum(t.seconds for t in training),
+            **({"reason": last.reason} if last.reason else {}),
+        },
+        "system_attrs": {"constraints": excesses} if excesses and not any(map(math.isnan, excesses)) else {},
+        "intermediate_values": {str(fidelity): value for fidelity, value in values.items()},
+    }
+
+
+def _trainings(trials: list[Trial]) -> list[list[Trial]]:
+    """Trials with those that they continue, oldest first, in the order in which they ended."""
+    by_id = {trial.id: trial for trial in trials}
+
+    def lineage(trial: Trial) -> list[Trial]:
+        return [*([] if trial.parent is None else lineage(by_id[trial.parent])), trial]
+
+    continued = {trial.parent for trial in trials}
+    return [lineage(trial) for trial in trials if trial.id not in continued]
+
+
+def _distribution(hp: dict[str, Any]) -> tuple[str, Callable[[Any], float]]:
+    """Optuna's distribution in JSON, and what turns a value into the number that its storages hold."""
+    match hp["type"]:
+        case "uniform_float":
+            attributes = {"step": None, "low": hp["lower"], "high": hp["upper"], "log": hp["log"]}
+            return json.dumps({"name": "FloatDistribution", "attributes": attributes}), float
+        case "uniform_int":
+            attributes = {"log": hp["log"], "step": 1, "low": hp["lower"], "high": hp["upper"]}
+            return json.dumps({"name": "IntDistribution", "attributes": attributes}), float
+        case "categorical" | "ordinal" | "constant" as kind:
+            choices = {"categorical": "choices", "ordinal": "sequence"}.get(kind)
+            values = [hp["value"]] if choices is None else hp[choices]
+            return json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": values}}), values.index
+        case kind:
+            raise UserError(f"exports: hyperparameter {hp['name']!r} is {kind}, which Optuna has no distribution for")
+
+
+def _datetime(seconds: float) -> str:
+    """Optuna's times are without a zone; these are UTC wherever they are written."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+# Both ----------------------------------------------------------------------------------------------------------------
+
+
+def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
+    """Space, objective and constraints of a log, as its header has them."""
+    problem = recorded.fingerprint["problem"]
+    space = problem["space"]
+    if "conditions" not in space:
+        raise UserError(
+            f"exports: {log} searched {space.get('name')}, a grammar, which has no named hyperparameters for a "
+            "dashboard to show; see its trials in jahslib.reporting.trials_table"
+        )
+    declared = ConfigurationSpace.from_serialized_dict(copy.deepcopy(space))  # it takes apart what it is given
+    for trial in recorded.trials:
+        try:
+            spaces.complete(declared, trial.configuration)
+        except UserError as error:
+            raise UserError(
+                f"exports: {log}, trial {trial.id} is outside its space ({error}); leave this log out"
+            ) from error
+    return space, Objective.parse(problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
+
+
+def _times(trial: Trial) -> tuple[float, float]:
+    """Begin and end in seconds since 1970; a rejected trial has no begin."""
+    return trial.started or trial.finished, trial.finished
+
+
+def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
+    """The logs by study and name."""
+    found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
+    for log in map(Path, logs):
+        if log.is_dir():
+            raise UserError(f"exports: {log} is a folder; give trial logs, such as {log}/*.jsonl")
+        recorded = triallog.read(log)
+        name = "/".join(filter(None, [recorded.header["study"], log.stem]))
+        if name in found:
+            raise UserError(f"exports: {found[name][1]} and {log} are both {name}; give each a folder of its own")
+        found[name] = recorded, log
+    if not found:
+        raise UserError("exports: no trial log given")
+    return found

@@ -1,0 +1,128 @@
+"""The only writer of results/ and figs/: values, tables and figures, each with its provenance.
+
+A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone writes, the index last, so
+that a notebook that fails half-way leaves the files of the last whole run. The paper reads nothing else.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from jahslib import paths
+from jahslib.analysis.text import pm
+from jahslib.core.trials import Configuration
+from jahslib.errors import UserError
+from jahslib.search import triallog
+
+if TYPE_CHECKING:
+    from jahslib.experiments.study import Study
+
+LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, such as some of its methods
+
+
+class Report:
+    """Records of one notebook in one profile.
+
+    Args:
+        notebook: such as "07_constrained_EA".
+        profile: smoke, cpu or paper.
+    """
+
+    def __init__(self, notebook: str, profile: str):
+        self.notebook, self.profile = notebook, profile
+        self.results = paths.results(profile, notebook)
+        self.figs = paths.figs(profile, notebook)
+        self._records: dict[str, dict[str, Any]] = {}
+        self._files: dict[Path, str | bytes] = {}
+
+    @classmethod
+    def of(cls, study: "Study") -> "Report":
+        """A study's records, begun with what its profile changes and which parts of the study this run leaves out."""
+        settings = study.settings
+        record = cls(study.notebook, settings.profile)
+        record.value("profile_note", settings.note, "What this profile changes against the original")
+        if missing := [f"{name} {', '.join(parts)}" for name, parts in settings.left_out.items()]:
+            record.value(LEFT_OUT, "; ".join(missing), "Parts of the study that this run leaves out")
+        return record
+
+    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
+        """A number or word that the paper quotes as `text` (default: four significant digits)."""
+        shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
+
+    def mean(self, name: str, values: Sequence[float], about: str) -> None:
+        """The mean over seeds; the paper quotes it with the sample's standard deviation."""
+        self.value(name, float(np.mean(values)), about, text=pm(values))
+
+    def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
+        """To be NAME.csv; returned for the notebook to show.
+
+        A table without rows keeps its header. One without columns gets one of the name `nothing`, since a file that
+        begins without a header is no table to any reader.
+        """
+        file = self.results / f"{name}.csv"
+        self._add(name, {"kind": "table", "file": file.name, "about": about})
+        written = table if len(table.columns) else pd.DataFrame(columns=["nothing"])
+        self._files[file] = written.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        return table
+
+    def figure(self, name: str, figure: Figure, about: str) -> None:
+        """To be NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
+        self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
+        with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
+            for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=suffix, metadata=metadata, dpi=150)
+                self._files[self.figs / f"{name}.{suffix}"] = drawn.getvalue()
+
+    def configuration(self, name: str, configuration: Configuration, about: str) -> None:
+        """To be NAME.json, which a notebook's `configuration` parameter takes."""
+        file = self.results / f"{name}.json"
+        self._add(name, {"kind": "configuration", "file": file.name, "about": about})
+        self._files[file] = json.dumps(configuration, indent=1, sort_keys=True) + "\n"
+
+    def save(self, logs: Iterable[Path]) -> Path:
+        """Write all files, and then records.json, the index that the paper is built from.
+
+        Args:
+            logs: the trial logs that the records rest on.
+        """
+        content = {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            **_provenance(sorted(logs)),
+            "records": dict(sorted(self._records.items())),
+        }
+        for written, text in self._files.items():
+            paths.write(written, text)
+        file = self.results / "records.json"
+        paths.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        return file
+
+    def _add(self, name: str, record: dict[str, Any]) -> None:
+        if name in self._records:
+            raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
+        self._records[name] = record
+
+
+def _provenance(logs: list[Path]) -> dict[str, Any]:
+    """What the logs' headers say of how they were made; all of them when they differ."""
+    headers = [triallog.read(log).header for log in logs]
+
+    def one_or_all(key: str) -> Any:
+        found = [json.loads(text) for text in sorted({json.dumps(h[key], sort_keys=True) for h in headers})]
+        return found[0] if len(found) == 1 else found
+
+    return {
+        "seeds": sorted({h["seed"] for h in headers}),
+        **{key: one_or_all(key) for key in ("device", "versions", "commit")},
+        "logs": {log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs},
+    }

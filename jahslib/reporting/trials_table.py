@@ -1,0 +1,129 @@
+"""All trial logs of the committed profiles as one tidy table, a row a trial: `python -m jahslib table --help`.
+
+    trials = released.load("results/trials.csv.gz")
+    trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
+
+It is a gzipped CSV, which needs no further package; the same logs give the same bytes. docs/data.md says what each
+column holds. Left out are the curves and outputs, which the logs themselves keep.
+"""
+
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jahslib import paths
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+
+PROFILES = ("cpu", "paper")  # smoke results are not kept
+FILE = "trials.csv.gz"
+
+_TEXT = ["profile", "study", "log", "problem", "data", "split", "method", "status", "reason", "configuration"]
+_WHOLE = ["seed", "trial", "fidelity", "parent", "bracket", "rung"]
+_REAL = ["epochs", "seconds", "elapsed"]
+
+COLUMNS = [
+    *["profile", "study", "log", "problem", "data", "split", "method", "seed"],
+    *["trial", "fidelity", "status", "reason", "epochs", "seconds", "elapsed"],
+    *["final", "parent", "bracket", "rung", "configuration"],
+]
+
+
+def table(results: Path | None = None) -> pd.DataFrame:
+    """One row a trial, in the order of profile, study, log and completion.
+
+    Args:
+        results: the folder that holds `cpu/` and `paper/`; default is this repository's or `$JAHSLIB_RESULTS`'.
+
+    Returns:
+        `COLUMNS`, then `metric_NAME` for each metric of any trial, by name; NaN where a trial has none of it.
+
+    Raises:
+        UserError: no such folder, no trial log in it, or a damaged one.
+    """
+    results = paths.outputs() / "results" if results is None else Path(results)
+    if not results.is_dir():
+        raise UserError(f"released: no folder {results}; give the one that holds {' and '.join(PROFILES)}")
+    logs = [log for profile in PROFILES for log in sorted(results.glob(f"{profile}/*/logs/*.jsonl"))]
+    rows = [row for log in logs for row in _rows(log, *log.relative_to(results).parts[:2])]
+    if not rows:
+        raise UserError(
+            f"released: no trials in {results}/{{{','.join(PROFILES)}}}/*/logs; run the notebooks in one of these "
+            "profiles, or give the folder that holds them"
+        )
+    metrics = sorted({name for row in rows for name in row if name.startswith("metric_")})
+    return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *metrics]))
+
+
+def write(table: pd.DataFrame, file: Path) -> Path:
+    """Write a table as gzipped CSV, whole or not at all, without a time or name in it."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as unpacked:
+        unpacked.write(table.to_csv(index=False, lineterminator="\n").encode())
+    paths.write(Path(file), packed.getvalue())
+    return Path(file)
+
+
+def load(file: Path | str) -> pd.DataFrame:
+    """Read a table that `write` wrote, every number exactly as it was; `json.loads` reads a configuration.
+
+    Raises:
+        UserError: no such file, or not a table of trials.
+    """
+    text = {name: str for name in _TEXT}
+    try:
+        content = gzip.decompress(Path(file).read_bytes())
+        header = pd.read_csv(io.BytesIO(content), nrows=0).columns
+        found = pd.read_csv(
+            io.BytesIO(content),
+            dtype=text,  # type: ignore[arg-type]
+            keep_default_na=False,  # a method may be called "none"
+            na_values={name: [""] for name in header if name not in text},
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"released: no file {file}; `python -m jahslib table` writes it") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"released: {file} is damaged ({error}); write it again") from error
+    missing = [name for name in COLUMNS if name not in found]
+    if missing:
+        raise UserError(f"released: {file} has no column {missing[0]!r}; it is not a table of trials")
+    return _typed(found)
+
+
+def _rows(log: Path, profile: str, study: str) -> list[dict[str, Any]]:
+    recorded = triallog.read(log)
+    problem = recorded.fingerprint["problem"]
+    of_the_log = {
+        "profile": profile,
+        "study": study,
+        "log": log.stem,
+        "problem": problem["name"],
+        "data": triallog.data_name(problem),
+        "split": problem["split"] if problem.get("split") in ("validation", "test") else "",
+        "method": recorded.header["method"],
+        "seed": recorded.header["seed"],
+    }
+    return [{**of_the_log, **_row(trial)} for trial in recorded.trials]
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {
+        "trial": trial.id,
+        **{name: getattr(trial, name) for name in ("fidelity", "status", "reason", "epochs")},
+        "seconds": round(trial.seconds, 3),
+        "elapsed": round(trial.elapsed, 3),
+        **{name: getattr(trial, name) for name in ("final", "parent", "bracket", "rung")},
+        "configuration": json.dumps(trial.configuration, sort_keys=True, separators=(",", ":")),
+        **{f"metric_{name}": value for name, value in trial.metrics.items()},
+    }
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    real = [*_REAL, *(name for name in table if str(name).startswith("metric_"))]
+    types = {name: "str" for name in _TEXT} | {name: "Int64" for name in _WHOLE} | {name: "float64" for name in real}
+    return table.astype({**types, "final": "bool"})

@@ -1,0 +1,97 @@
+"""The evaluation of one job where the executor runs it."""
+
+import errno
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from jahslib.core.problem import Job, Outcome, Problem
+from jahslib.errors import UserError
+
+# What a disk or a permission does, not the configuration that happened to be trained.
+UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@dataclass
+class Evaluated:
+    """What came of a job, whether it went well or not."""
+
+    status: str
+    outcome: Outcome = field(default_factory=lambda: Outcome({}, 0.0))
+    reason: str = ""
+    seconds: float = 0.0
+    started: float = 0.0
+    worker: str = ""
+
+
+def evaluate(problem: Problem, job: Job) -> Evaluated:
+    """Evaluate a job where the executor runs it; what goes wrong becomes a failed trial with its reason."""
+    started, clock = time.time(), time.perf_counter()
+    status, reason = "ok", ""
+    try:
+        # One BLAS thread: the matrices are small, other workers' threads are in the way of further ones (training that
+        # watches ranks took three times as long), and sums must not be ordered by how many cores there are.
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            outcome = _checked(problem, problem.evaluate(job))
+        bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
+        if bad:
+            status, reason = "failed", bad[0]
+            outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
+        elif outcome.cut:
+            status, reason = "cut", "time limit"
+    except UserError:  # a missing data set, say: every further trial would fail the same way
+        raise
+    except KeyboardInterrupt:
+        raise
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise UserError(
+                f"problem {problem.name}: {reason_of(error)}; mend that and run again, the trial was not logged"
+            ) from error
+        status, reason, outcome = "failed", reason_of(error), Outcome({}, getattr(error, "epochs", 0.0))
+    except BaseException as error:  # `sys.exit` in a training script must end that trial and no more
+        status, reason = "failed", reason_of(error)
+        outcome = Outcome({}, getattr(error, "epochs", 0.0))
+    return Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
+
+
+def _checked(problem: Problem, outcome: Any) -> Outcome:
+    """The outcome with Python's own numbers. Raises `UserError` where it is none, as every further one would be."""
+    place = f"problem {problem.name}: evaluate"
+    if not isinstance(outcome, Outcome):
+        raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")
+    for name, value in outcome.metrics.items():
+        outcome.metrics[name] = number = _plain(value)
+        if isinstance(number, Decimal | Fraction):
+            outcome.metrics[name] = float(number)
+        elif not isinstance(number, int | float):
+            raise UserError(f"{place} returned the metric {name}={value!r}; return a number")
+    outcome.epochs = charged = _plain(outcome.epochs)
+    if isinstance(charged, bool) or not isinstance(charged, int | float) or not 0 <= charged < math.inf:
+        raise UserError(f"{place} returned epochs={charged!r}; return the epochs charged, 0 or more")
+    return outcome
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Looking for them takes milliseconds, limiting those that were found microseconds."""
+    return ThreadpoolController()
+
+
+def _plain(number: Any) -> Any:
+    """A number of NumPy's or torch's as Python's own."""
+    return number.item() if hasattr(number, "item") else number
+
+
+def reason_of(error: BaseException) -> str:
+    """An error's kind and first line, as a trial log keeps it: text that every reader of it can write again."""
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    reason = f"{type(error).__name__}: {first_line}"[:300]
+    return reason.encode(errors="backslashreplace").decode()  # lone surrogates, of a foreign file name say

@@ -1,0 +1,342 @@
+"""The loop itself: from a log's history through proposals and evaluations to the end of the budget.
+
+`jahslib.search.search` opens what a `Loop` needs and closes it again.
+"""
+
+import contextlib
+import logging
+import math
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Job, Problem
+from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.errors import UserError
+from jahslib.search.evaluation import Evaluated, evaluate, reason_of
+from jahslib.search.triallog import TrialLog
+from jahslib.search.warm_start import is_copy
+
+log = logging.getLogger(__name__)
+
+# An optimizer that proposes this many untrainable configurations in a row will not find a trainable one, and a problem
+# that fails this often in a row is broken.
+MAX_REJECTED_IN_A_ROW = 1000
+MAX_FAILED_IN_A_ROW = 50
+
+# More than the widest rung of any Hyperband plan in use: a bound on disk space, not on what can be continued.
+KEPT_CHECKPOINTS = 40
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The search ends with whichever of these ends first.
+
+    `epochs` are summed over folds and never overspent, as far as `Problem.epochs` foretells what a trial is charged. A
+    log made under more trials or epochs is read as far as this budget goes, one made under more seconds as a whole.
+
+    Raises:
+        UserError: nothing is given, or what is given is no positive finite number, of trials a whole one.
+    """
+
+    trials: int | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self):
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        if not given:
+            raise UserError("budget: empty; give trials, epochs or seconds")
+        for name, value in given.items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value := value.item())
+            kinds = int if name == "trials" else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds) or not (value > 0 and math.isfinite(value)):
+                number = "whole number" if name == "trials" else "finite number"
+                raise UserError(f"budget: {name}={value!r}; give a positive {number}")
+
+
+@dataclass
+class Loop:
+    """The state of one call of `search`."""
+
+    problem: Problem
+    optimizer: Optimizer
+    budget: Budget
+    log: TrialLog
+    checkpoints: Path
+    seed: int
+    labels: dict[str, Any]
+    on_trial: Callable[[Trial, History], None] | None
+    history: History = field(default_factory=History)
+    end: str = ""
+
+    def __post_init__(self):
+        self._overcharged = self._was_worse = False
+        self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
+        self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
+        self._admitted: dict[int, bool] = {}
+        self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
+        self._run_again: set[int] = set()
+        self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
+        self._since = time.monotonic()
+
+    def begin_with(self, earlier: list[Trial]) -> None:
+        """Write the trials of an earlier search that this one begins with, those that are not in the log yet."""
+        for trial in earlier[len(self.log.trials) :]:
+            self.log.append(trial, **self.labels)
+            self.log.trials.append(trial)
+        self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
+
+    def elapsed(self) -> float:
+        """Seconds of search over all sessions; what a killed session did after its last trial is not known."""
+        return self._before + time.monotonic() - self._since
+
+    def already_complete(self) -> bool:
+        """True when the log says that this very budget, or the optimizer, was exhausted; then nothing is re-decided."""
+        end = self.log.end
+        same_budget = end is not None and end["budget"] == vars(self.budget)
+        if end is None or not (same_budget or end["reason"] == "optimizer"):
+            return False
+        self._recorded_events(ask=None, whole=same_budget)
+        self.end = end["reason"]
+        return True
+
+    def replay(self) -> None:
+        """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point."""
+        self._recorded_events(ask=self.optimizer.ask)
+
+    def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None, whole: bool = False) -> None:
+        recorded = {trial.id: trial for trial in self.log.trials}
+        for trial in self.log.trials:
+            if not whole and self._is_beyond(trial):
+                return
+            while len(self.history.suggestions) < trial.asked:
+                known = recorded.get(len(self.history.suggestions))
+                suggestion = known.suggestion() if known else ask and ask(self.history)
+                if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
+                    suggestion = Suggestion({}, self.problem.fidelity.low)
+                self.history.ask(suggestion)
+            self._finish(trial)
+
+    def _is_beyond(self, trial: Trial) -> bool:
+        """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
+        have decided, on what was foretold for this trial and what the others were charged."""
+        if trial.status == "rejected" or is_copy(trial):
+            return False
+        spent = self.history.spent + self._price_of(trial.suggestion())
+        trained = self._searched() + 1
+        if self.budget.epochs is not None and spent > self.budget.epochs:
+            self.end = "epochs"
+        elif self.budget.trials is not None and trained > self.budget.trials:
+            self.end = "trials"
+        return bool(self.end)
+
+    def live(self, executor: Executor, workers: int) -> None:
+        """Propose, evaluate and record until the budget or the optimizer ends the search.
+
+        An interrupt or an error leaves the log as far as it is, with what was running lost in flight.
+        """
+        running: dict[Future, int] = {}
+        try:
+            for id in list(self.history.pending):  # lost in flight by a kill
+                running[self._submit(executor, id)] = id
+            while True:
+                while len(running) < workers and not self.end:
+                    id = self._next(bool(running))
+                    if id is None:
+                        break
+                    running[self._submit(executor, id)] = id
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                # Futures that finish together are told in the order they were asked.
+                for future in sorted(done, key=running.__getitem__):
+                    id = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool) and id not in self._run_again:
+                        self._run_again.add(id)  # its worker was killed: by chance, as far as one can know
+                        running[self._submit(executor, id)] = id
+                    else:
+                        self._record(id, future)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+    def _next(self, others_running: bool) -> int | None:
+        """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
+        in_training = [id for id in self.history.pending if self._admits(id)]
+        trained = self._searched() + len(in_training)
+        if self.budget.trials is not None and trained >= self.budget.trials:
+            self.end = "trials"
+        elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
+            self.end = "seconds"
+        elif self._all_were_rejected():
+            self.end = f"none of {MAX_REJECTED_IN_A_ROW} suggestions in a row could be trained"
+        if self.end:
+            return None
+        suggestion = self.optimizer.ask(self.history)
+        if suggestion is None:
+            if not others_running:
+                self.end = "optimizer"
+            return None
+        if self.budget.epochs is not None:
+            committed = self.history.spent + sum(map(self._price, in_training))
+            if (
+                self.problem.admits(suggestion.configuration)
+                and committed + self._price_of(suggestion) > self.budget.epochs
+            ):
+                self.end = "epochs"
+                return None
+        return self.history.ask(suggestion)
+
+    def _searched(self) -> int:
+        """Trials that count towards the budget: neither rejected ones nor those that the search began with."""
+        return len(self.history.trained) - self._copied
+
+    def _all_were_rejected(self) -> bool:
+        return self.history.rejected_in_a_row >= MAX_REJECTED_IN_A_ROW
+
+    def _admits(self, id: int) -> bool:
+        if id not in self._admitted:
+            configuration = self.history.suggestions[id].configuration
+            self._known[id] = self.problem.facts(configuration)
+            self._admitted[id] = self.problem.admits(configuration)
+        return self._admitted[id]
+
+    def _price(self, id: int) -> float:
+        return self._price_of(self.history.suggestions[id])
+
+    def _price_of(self, suggestion: Suggestion) -> float:
+        return self.problem.epochs(self._stages(suggestion))
+
+    def _stages(self, suggestion: Suggestion) -> tuple[float, ...]:
+        ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
+        return (*(self.history.suggestions[i].fidelity for i in ancestors), suggestion.fidelity)
+
+    def _submit(self, executor: Executor, id: int) -> Future:
+        suggestion = self.history.suggestions[id]
+        if not self._admits(id):
+            rejected: Future = Future()
+            rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
+            return rejected
+        root = self.history.lineage(id)[0]
+        parent = suggestion.parent
+        deadline = None
+        if self.budget.seconds is not None:
+            deadline = time.time() + self.budget.seconds - self.elapsed()
+        job = Job(
+            configuration=dict(suggestion.configuration),  # its own: what it does to it must not reach the log
+            stages=self._stages(suggestion),
+            # A promoted trial keeps the seed of its first ancestor: it is the same training, continued.
+            seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
+            restore=None if parent is None else self._checkpoint(parent),
+            save=None if suggestion.final else self._checkpoint(id),
+            deadline=deadline,
+        )
+        return executor.submit(evaluate, self.problem, job)
+
+    def leave_no_checkpoints(self) -> None:
+        """Delete what a search left there, and its folder unless somebody keeps other files in it."""
+        for folder in self.checkpoints.glob("trial-[0-9]*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.checkpoints.rmdir()
+
+    def _checkpoint(self, id: int) -> Path:
+        return self.checkpoints / f"trial-{id:05d}"
+
+    def _record(self, id: int, future: Future) -> None:
+        """Turn a finished future into a trial, write it down, and tell it."""
+        suggestion = self.history.suggestions[id]
+        try:
+            result = future.result()
+        except UserError:
+            raise
+        except Exception as error:  # the worker died, or its result could not be sent back
+            result = Evaluated("failed", reason=reason_of(error))
+        trial = Trial(
+            **vars(suggestion),
+            id=id,
+            status=result.status,
+            reason=result.reason,
+            metrics={**self._known.pop(id), **result.outcome.metrics},
+            curve=result.outcome.curve,
+            outputs=result.outcome.outputs,
+            epochs=result.outcome.epochs,
+            seconds=result.seconds,
+            elapsed=self.elapsed(),
+            asked=len(self.history.suggestions),
+            worker=result.worker,
+            started=result.started,
+            finished=time.time(),
+        )
+        self.problem.refuse_undeclared(trial)
+        self._compare_charge(trial)
+        self._compare_worst(trial)
+        try:
+            self.log.append(trial, **self.labels)
+        except TypeError as error:
+            raise UserError(
+                f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "
+                "return numbers, texts, lists and dictionaries"
+            ) from error
+        self._finish(trial)
+        if self.on_trial:
+            self.on_trial(trial, self.history)
+        self._give_up_if_broken(trial)
+
+    def _compare_charge(self, trial: Trial) -> None:
+        foretold = self.problem.epochs(self._stages(trial))
+        if trial.epochs > foretold and self.budget.epochs is not None and not self._overcharged:
+            self._overcharged = True
+            told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
+            log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
+
+    def _compare_worst(self, trial: Trial) -> None:
+        objective = self.problem.objective
+        if trial.status == "ok" and not self._was_worse and objective.is_beyond_worst(trial.metrics[objective.metric]):
+            self._was_worse = True
+            log.warning(
+                "%s: trial %d has %s=%g, worse than the objective's worst=%g, and counts as that, like a failed trial; "
+                "declare a worst that is",
+                self.log.path.stem,
+                trial.id,
+                objective.metric,
+                trial.metrics[objective.metric],
+                objective.worst,
+            )
+
+    def _give_up_if_broken(self, trial: Trial) -> None:
+        if trial.status == "failed":
+            self._failed_in_a_row += 1
+            log.warning("%s trial %d failed: %s", self.log.path.stem, trial.id, trial.reason)
+        elif trial.status != "rejected":
+            self._failed_in_a_row = 0
+        if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
+            raise UserError(
+                f"{self.log.path.stem}: {MAX_FAILED_IN_A_ROW} trials in a row failed, the last with {trial.reason!r}; "
+                "mend that and run again to go on after them, or start over (fresh)"
+            )
+
+    def _finish(self, trial: Trial) -> None:
+        """Tell the history, and delete the continued parent's checkpoint and all but the newest of those that might
+        still be continued: one missed later costs time, as the problem trains through the earlier stages again."""
+        self.history.finish(trial)
+        self._admitted.pop(trial.id, None)
+        gone = [] if trial.parent is None else [trial.parent]
+        if not trial.final:
+            self._continuable.append(trial.id)
+            if len(self._continuable) > KEPT_CHECKPOINTS:
+                gone.append(self._continuable.popleft())
+        for id in gone:
+            shutil.rmtree(self._checkpoint(id), ignore_errors=True)

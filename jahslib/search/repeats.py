@@ -1,0 +1,81 @@
+"""Repeated trainings: one policy for all optimizers.
+
+No optimizer proposes a configuration twice. Where the objective is so noisy that one training does not tell, the
+problem asks for `repeats` by name: each configuration that reaches the highest fidelity is then trained that often from
+initial weights of its own, the optimizer hears of the mean, and the incumbent is judged by it (`Problem.judged`).
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from jahslib.core.optimizer import Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Asked, History, Suggestion, Trial, mean_of
+
+
+class Repeats:
+    """An optimizer around another one, which is shown all trainings of a configuration as a single trial.
+
+    Args:
+        inner: the optimizer that proposes.
+        problem: its problem, whose `repeats` says how often each full training is done.
+    """
+
+    def __init__(self, inner: Optimizer, problem: Problem):
+        self.inner, self.problem = inner, problem
+        self._outer: History | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The inner optimizer's settings: that trainings are repeated stands in the problem's description."""
+        return self.inner.describe()
+
+    def ask(self, history: History) -> Suggestion | None:
+        """See `Optimizer`."""
+        self._catch_up(history)
+        if self._due:
+            return replace(self._leader, parent=None, bracket=None, rung=None, origin="repeat")
+        proposed = self.inner.ask(self._shown)
+        if proposed is None or proposed.parent is None:
+            return proposed
+        return replace(proposed, parent=self._leaders[proposed.parent])
+
+    def _catch_up(self, history: History) -> None:
+        if history is not self._outer:
+            self._outer, self._read, self._shown = history, 0, History()
+            self._due = 0  # repetitions of the last leader still to be asked for
+            self._leaders: list[int] = []  # outer id by inner id
+            self._groups: dict[int, list[int]] = {}  # by inner id: its trainings' outer ids
+            self._inner_id: dict[int, int] = {}  # by outer id
+            self._done: dict[int, Trial] = {}
+        for event in history.events[self._read :]:
+            if isinstance(event, Asked):
+                self._asked(event)
+            else:
+                self._finished(event)
+        self._read = len(history.events)
+
+    def _asked(self, event: Asked) -> None:
+        if self._due:
+            self._due -= 1
+            inner = len(self._leaders) - 1
+        else:
+            self._leader = suggestion = event.suggestion
+            parent = suggestion.parent
+            inner = self._shown.ask(
+                suggestion if parent is None else replace(suggestion, parent=self._inner_id[parent])
+            )
+            self._leaders.append(event.id)
+            full = suggestion.fidelity >= self.problem.fidelity.high
+            if full and self.problem.admits(suggestion.configuration):
+                self._due = self.problem.repeats - 1
+        self._inner_id[event.id] = inner
+        self._groups.setdefault(inner, []).append(event.id)
+
+    def _finished(self, trial: Trial) -> None:
+        self._done[trial.id] = trial
+        inner = self._inner_id[trial.id]
+        group = self._groups[inner]
+        still_due = self._due if inner == len(self._leaders) - 1 else 0
+        if not still_due and all(id in self._done for id in group):
+            merged = mean_of([self._done[id] for id in group])
+            self._shown.finish(replace(merged, **vars(self._shown.suggestions[inner]), id=inner))

@@ -1,0 +1,89 @@
+"""Whether this machine would decide as a trial log has it: a check on demand, which nothing else rests on.
+
+Floating point differs between kinds of machines and versions of packages, and a model of many trials may turn a last
+digit into another proposal. A search resumes from its log all the same (`jahslib.search`); this says where the log's
+own decisions could not be repeated here.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.search import triallog
+from jahslib.search.warm_start import is_copy
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of deciding a log's search once more.
+
+    `decisions` were made, `trial` is the first that differs, None where none does; `differences` names each
+    hyperparameter and field with (the log's value, this machine's, their relative difference: NaN where they are no
+    numbers).
+    """
+
+    decisions: int
+    trial: int | None = None
+    differences: dict[str, tuple[Any, Any, float]] | None = None
+
+    def __str__(self) -> str:
+        if self.trial is None:
+            return f"all {self.decisions} decisions repeated"
+        told = [
+            f"{name} {found!r} in the log, {own!r} here" + ("" if math.isnan(apart) else f" ({apart:.2g} apart)")
+            for name, (found, own, apart) in (self.differences or {}).items()
+        ]
+        return f"trial {self.trial} is the first of {self.decisions} decisions to differ: {'; '.join(told)}"
+
+
+def replay(optimizer: Any, log: Path | str) -> Replay:
+    """Let a new optimizer decide at each point where the log's search decided.
+
+    Args:
+        optimizer: with the log's settings and seed, and not yet asked for anything.
+
+    Raises:
+        UserError: no such log, or a damaged one.
+    """
+    trials = [t for t in triallog.read(Path(log)).trials]
+    suggestions = {t.id: t.suggestion() for t in trials}
+    history, made = History(), 0
+    for trial in trials:
+        while len(history.suggestions) < trial.asked:
+            id = len(history.suggestions)
+            logged = suggestions.get(id)
+            if is_copy(trial):
+                history.ask(trial.suggestion())
+                continue
+            own = optimizer.ask(history)
+            if logged is not None:  # lost in flight otherwise: its place counts, its content is not known
+                made += 1
+                if own != logged:
+                    return Replay(made, id, dict(_differences(logged, own)))
+            history.ask(logged or own)
+        history.finish(trial)
+    return Replay(made)
+
+
+def _differences(logged: Suggestion, own: Suggestion | None) -> Iterator[tuple[str, tuple[Any, Any, float]]]:
+    if own is None:
+        yield "suggestion", (logged, None, math.nan)
+        return
+    for name in ("fidelity", "parent", "bracket", "rung", "final"):
+        if getattr(logged, name) != getattr(own, name):
+            yield name, _compared(getattr(logged, name), getattr(own, name))
+    yield from _changed(logged.configuration, own.configuration)
+
+
+def _changed(logged: Configuration, own: Configuration) -> Iterator[tuple[str, tuple[Any, Any, float]]]:
+    for name in sorted(set(logged) | set(own)):
+        if logged.get(name) != own.get(name):
+            yield name, _compared(logged.get(name), own.get(name))
+
+
+def _compared(found: Any, own: Any) -> tuple[Any, Any, float]:
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (found, own))
+    return found, own, abs(found - own) / (max(abs(found), abs(own)) or 1.0) if numbers else math.nan

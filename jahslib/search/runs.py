@@ -1,0 +1,319 @@
+"""Running a study's searches, one after another or side by side, with progress."""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tqdm import tqdm
+
+from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History, Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+from jahslib.search.loop import Budget
+from jahslib.search.search import fingerprint, search
+from jahslib.search.watch import Watch, best, duration
+from jahslib.search.workers import pool
+from jahslib.spaces import configurations as spaces
+
+log = logging.getLogger(__name__)
+
+BAR_EVERY, LINE_EVERY = 1.0, 30.0  # seconds
+MIN_TRIALS = 3  # before a time left is estimated
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search that is ready to be run: the arguments of `jahslib.search.search`, and what its result is joined to.
+
+    Args:
+        label: the method's name in tables and figures.
+        task: which of a study's tasks it is on, where there are several.
+        judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
+        tested: the problem of its incumbent's final trainings.
+    """
+
+    problem: Problem
+    optimizer: Optimizer
+    budget: Budget
+    log: Path
+    seed: int
+    method: str
+    study: str
+    profile: str
+    label: str = ""
+    task: str = ""
+    judged: Problem | None = None
+    tested: Problem | None = None
+
+    def check(self, *, fresh: bool = False) -> None:
+        """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
+        wanted = fingerprint(self.problem, self.optimizer, self.seed)
+        if self.log.exists() and not fresh:
+            triallog.refuse_other_search(self.log, wanted)
+
+    def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
+        return search(
+            self.problem,
+            self.optimizer,
+            self.budget,
+            self.log,
+            seed=self.seed,
+            study=self.study,
+            method=self.method,
+            profile=self.profile,
+            executor=executor,
+            workers=workers,
+            fresh=fresh,
+        )
+
+    def search(self, history: History) -> "AnySearch":
+        """The finished search that this run's history is.
+
+        Raises:
+            UserError: no trial was finished at the highest fidelity, so that there is no incumbent.
+        """
+        problem = self.judged or self.problem
+        if problem.incumbent(history) is None:
+            spent = sum(t.epochs for t in history)
+            raise UserError(
+                f"{self.log.stem}: no full training within {spent:g} epochs; give the search a larger budget"
+            )
+        names = {"task": self.task, "label": self.label or self.method, "name": self.log.stem}
+        return AnySearch(self.method, self.seed, history, problem, tested=self.tested, **names)
+
+
+def trainings(
+    problem: Problem,
+    configurations: list[Configuration],
+    log: Path,
+    *,
+    seed: int,
+    method: str,
+    study: str,
+    profile: str,
+) -> Run:
+    """A run that trains each of the configurations in turn, from initial weights of its own, at the full fidelity."""
+    budget = Budget(trials=len(configurations))
+    return Run(problem, Listed(problem, seed, configurations), budget, log, seed, method, study, profile)
+
+
+AnyProblem = TypeVar("AnyProblem", bound=Problem)
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class AnySearch(Generic[AnyProblem]):
+    """A finished search of a comparison.
+
+    Args:
+        problem: with the study's constraints, also where the search ignored one.
+        task, label, tested: see `Run`.
+        name: of its trial log, without the ending.
+        tests: the incumbent's final trainings, on the test split.
+    """
+
+    method: str
+    seed: int
+    history: History
+    problem: AnyProblem
+    task: str = ""
+    label: str = ""
+    name: str = ""
+    tested: AnyProblem | None = None
+    tests: Sequence[Trial] = ()
+
+    @property
+    def incumbent(self) -> Trial:
+        found = self.problem.incumbent(self.history)
+        assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
+        return found
+
+    @property
+    def full(self) -> list[Trial]:
+        """Trials that may be the incumbent, in completion order."""
+        return self.problem.full(self.history)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs charged."""
+        return sum(t.epochs for t in self.history)
+
+    def feasible(self, trial: Trial) -> bool:
+        return self.problem.violation(trial) == 0
+
+
+def retraining(
+    found: AnySearch,
+    problem: Problem,
+    count: int,
+    logs: Path,
+    *,
+    name: str = "",
+    prefix: str = "test",
+    seed: int | None = None,
+    study: str,
+    profile: str,
+) -> Run:
+    """A search's incumbent trained `count` times, on a problem that measures it on the test split.
+
+    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
+    `name`: that of the search in the log's name, where its method and seed are not enough. `prefix`: what the log's
+    name begins with.
+    `seed`: the search's, if not given. Where `problem` has the search's training images, give another: with the same
+    seed the k-th training here and the search's k-th trial draw the same random numbers.
+    """
+    c = found.incumbent.configuration
+    log = logs / f"{prefix}-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
+    seed = found.seed if seed is None else seed
+    return trainings(problem, [c] * count, log, seed=seed, method=found.method, study=study, profile=profile)
+
+
+def run_all(
+    runs: Iterable[Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
+) -> dict[str, History]:
+    """Run or resume searches; returns their histories by log name.
+
+    With several searches and several workers, whole searches go side by side, each proposing and training in its own
+    worker: its decisions then depend on nothing but its seed. A single search spreads its trials over the workers. What
+    was finished before is only read, without a worker and without a word.
+    """
+    runs = list(runs)
+    with _progress(runs, fresh) as finished:
+        histories = {run.log.stem: run() for run in runs if run.log in finished}
+        waiting = [run for run in runs if run.log not in finished]
+        if waiting:
+            with pool(workers, scheduler) as executor:
+                if len(runs) == 1:
+                    return {runs[0].log.stem: runs[0](fresh=fresh, executor=executor, workers=workers)}
+                histories |= _side_by_side(waiting, executor, workers, fresh)
+        return {run.log.stem: histories[run.log.stem] for run in runs}
+
+
+def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: bool) -> dict[str, History]:
+    histories: dict[str, History] = {}
+    running: dict[Future, Run] = {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            run = waiting.pop(0)
+            running[executor.submit(run, fresh=fresh)] = run
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            run = running.pop(future)
+            histories[run.log.stem] = future.result()
+            log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
+    return histories
+
+
+def run_trials(
+    runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
+) -> dict[Key, list[Trial]]:
+    """As `run_all`; returns the trials that succeeded, by the runs' keys.
+
+    They are in the order of their proposals: the one they finished in is chance where several train at once, and tables
+    and sums made in that order would differ from run to run.
+    """
+    if not runs:
+        return {}
+    histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
+    return {
+        key: sorted((t for t in histories[run.log.stem] if t.status == "ok"), key=lambda t: t.id)
+        for key, run in runs.items()
+    }
+
+
+class _Pace:
+    """When the last headless line was written: a notebook writes one in LINE_EVERY seconds at most, over all calls."""
+
+    last = -math.inf
+
+
+@contextmanager
+def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
+    """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run.
+
+    Yields the logs that are finished already.
+    """
+    headless = "JAHSLIB_RUN" in os.environ
+    begun, since = time.monotonic(), time.time() if fresh else 0.0
+    watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)) for run in runs]
+    for watch in watches:
+        watch.look()
+    before = sum(w.trials for w in watches), sum(w.epochs for w in watches)
+    total = sum(map(size, runs))
+    bar = tqdm(total=total if math.isfinite(total) else None, unit="epoch", disable=headless)
+    finished = threading.Event()
+
+    def look() -> None:
+        for watch in watches:
+            watch.look()
+        if headless:
+            _Pace.last = time.monotonic()
+            log.info("%s", _line(runs, watches, before, time.monotonic() - begun))
+        else:
+            bar.n = sum(w.epochs for w in watches)
+            said = filter(None, [f"{sum(w.trials for w in watches)} trials", best(watches)])
+            bar.set_postfix_str(", ".join(said), refresh=False)
+            bar.refresh()
+
+    def pause() -> float:
+        return max(begun, _Pace.last) + LINE_EVERY - time.monotonic() if headless else BAR_EVERY
+
+    def watch_on() -> None:
+        while not finished.wait(max(0.0, pause())):
+            look()
+
+    thread = threading.Thread(target=watch_on, daemon=True)
+    thread.start()
+    try:
+        yield set() if fresh else {run.log for run, watch in zip(runs, watches, strict=True) if is_done(run, watch)}
+    finally:
+        finished.set()
+        thread.join()
+        if not headless or time.monotonic() - _Pace.last >= LINE_EVERY:
+            look()
+        bar.close()
+
+
+def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seconds: float) -> str:
+    """What a headless run says of its searches; `before`: trials and epochs that had been spent `seconds` ago."""
+    trials, epochs = sum(w.trials for w in watches), sum(w.epochs for w in watches)
+    failed = sum(w.statuses["failed"] for w in watches)
+    open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not is_done(run, watch)]
+    total, found = sum(map(size, runs)), best(watches)
+    parts = [
+        f"{len(runs) - len(open_)} of {len(runs)} searches done" if len(runs) > 1 else "",
+        f"{trials} trials" + (f" ({failed} failed)" if failed else ""),
+        f"best {found}" if found else "",
+        f"{epochs:.0f} of at most {total:.0f} epochs" if math.isfinite(total) else f"{epochs:.0f} epochs",
+    ]
+    left = sum(max(0.0, size(run) - watch.epochs) for run, watch in open_)
+    limit = sum(run.budget.seconds or math.inf for run, _ in open_)
+    # The first few trials tell little of the rate: one in training counts for nothing until it is finished.
+    if open_ and trials - before[0] >= MIN_TRIALS and epochs > before[1]:
+        left_s = min(left / (epochs - before[1]) * seconds, limit)
+        parts.append(f"about {duration(left_s)} left" if math.isfinite(left_s) else "")
+    return ", ".join(filter(None, parts))
+
+
+def is_done(run: Run, watch: Watch) -> bool:
+    """Whether the log ends with this budget exhausted, or the optimizer."""
+    return watch.end is not None and (watch.end["reason"] == "optimizer" or watch.end["budget"] == vars(run.budget))
+
+
+def size(run: Run) -> float:
+    """Epochs a run may spend at most; infinite where only a time limit is set."""
+    if run.budget.epochs is not None:
+        return run.budget.epochs
+    if run.budget.trials is None:
+        return math.inf
+    return run.budget.trials * run.problem.epochs((run.problem.fidelity.high,))

@@ -1,0 +1,106 @@
+"""The one search loop that every method of every study runs through: `search` and its budget.
+
+It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then lets the optimizer
+hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from jahslib.core.optimizer import Optimizer, checked_seed
+from jahslib.core.problem import Problem, refuse_incomplete
+from jahslib.core.trials import History, Trial
+from jahslib.errors import UserError
+from jahslib.search import provenance
+from jahslib.search.loop import Budget, Loop
+from jahslib.search.repeats import Repeats
+from jahslib.search.triallog import TrialLog
+from jahslib.search.warm_start import described, renumbered
+from jahslib.search.workers import InProcess
+
+__all__ = ["Budget", "fingerprint", "search"]
+
+LONGEST_NAME = 255  # bytes, of a file or folder on Linux
+
+
+def search(
+    problem: Problem,
+    optimizer: Optimizer,
+    budget: Budget,
+    log_path: Path | str,
+    *,
+    seed: int,
+    study: str = "",
+    method: str = "",
+    profile: str = "",
+    executor: Executor | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+    warm_start: Iterable[Trial] = (),
+    on_trial: Callable[[Trial, History], None] | None = None,
+) -> History:
+    """Run or resume one search and return its history.
+
+    What the log holds is a fact: the optimizer is told it and goes on from there, on any machine. Whether this machine
+    would have decided the same is a question of its own (`jahslib.search.replay`).
+
+    Args:
+        log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
+        seed: seeds the training of every trial; the optimizer has its own from its constructor.
+        executor: any `concurrent.futures.Executor`; default is this process.
+        workers: how many trials may be pending at once; at least 1.
+        warm_start: trials of another search on the same problem (`jahslib.search.warm_start.trials_of` reads them from
+            its log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
+        on_trial: called after a trial is safe in the log.
+
+    Raises:
+        UserError: what is no problem, budget or seed, no worker, choices that are no text, number or truth value; the
+            log belongs to another search or is in use; 50 trials in a row failed; an outcome that is none, a trial
+            without the metrics that the problem names, or with a value beyond the objective's `best`.
+        LogWriteError: the log could not be extended; it is intact and the search can be resumed.
+    """
+    # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+    from jahslib.spaces import configurations as spaces
+
+    refuse_incomplete(problem)
+    spaces.refuse_unloggable(problem.space)
+    if not isinstance(budget, Budget):
+        raise UserError(
+            f"search: budget={budget!r}; give Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
+        )
+    if workers < 1:
+        raise UserError(f"search: workers={workers}; give 1 or more")
+    seed = checked_seed(seed, "search: seed")
+    earlier = renumbered(warm_start)
+    labels = {"study": study, "method": method, "seed": seed}
+    executor = executor or InProcess()
+    threads = getattr(executor, "threads", None)
+    header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
+    header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
+    path = Path(log_path).absolute()
+    checkpoints = path.with_name(f"{path.name}.checkpoints")
+    if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
+        raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
+    trial_log = TrialLog(path, header, fresh=fresh)
+    if problem.repeats > 1:
+        optimizer = Repeats(optimizer, problem)
+    run = Loop(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
+    try:
+        run.begin_with(earlier)
+        if not run.already_complete():
+            run.replay()
+            if not run.end:
+                run.live(executor, workers)
+            trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
+            run.leave_no_checkpoints()
+    finally:
+        trial_log.close()
+    return run.history
+
+
+def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
+    """What two searches must share for one to resume the other."""
+    return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}

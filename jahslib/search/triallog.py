@@ -1,0 +1,324 @@
+"""The trial log: a search's history on disk as append-only JSON lines.
+
+The first line is the header (what was searched, how, and on what); each further line is one trial, or an `end` line
+that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, get_args
+
+from jahslib.core.trials import Status, Trial
+from jahslib.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
+_TRIAL_FIELDS = {f.name for f in fields(Trial)}
+_REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
+_BIRTH = b'{"kind": "header"'  # what every log begins with
+
+
+class LogWriteError(OSError):
+    """The log could not be extended (a full disk, say). What it held before is intact, so the search can resume."""
+
+
+@dataclass
+class LoggedSearch:
+    """A search as its trial log has it; `end` says how it ended, None where it did not."""
+
+    header: dict[str, Any]
+    trials: list[Trial]
+    end: dict[str, Any] | None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return self.header["fingerprint"]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is no more than a header: of a search that was refused, say, before its first trial."""
+        return not self.trials and self.end is None
+
+
+def data_name(problem: Mapping[str, Any]) -> str:
+    """The data that a fingerprint's problem is about: of a regression its source, of a wrapped problem the inner one's;
+    empty where it names none."""
+    inner = problem.get("cells")
+    if isinstance(inner, dict):
+        return data_name(inner)
+    name = problem.get("source", problem.get("data"))
+    return name if isinstance(name, str) else ""
+
+
+class TrialLog:
+    """An open trial log, locked against a second writer.
+
+    Args:
+        path: created with its folders when absent.
+        header: everything beside `fingerprint` is provenance and may differ on resume.
+        fresh: start over, overwriting an existing log.
+
+    Raises:
+        UserError: the log belongs to another search (says what differs), is in use, is damaged before its last line, or
+            cannot be opened; or the file is no trial log. It is left as it is.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
+        self.path = Path(path)
+        self._file = self._locked()
+        try:
+            content = self._file.read()
+            if not fresh:
+                logged = _matching(self.path, content, header["fingerprint"])
+            else:
+                _refuse_foreign(self.path, content)
+                logged = None
+            if logged is None or logged.is_blank:
+                self._file.truncate(0)
+                self._append({"kind": "header", "format": FORMAT, **header})
+                logged = LoggedSearch(json.loads(json.dumps(_finite(header))), [], None)
+            else:
+                self._cut_torn_line(content)
+        except BaseException:
+            self._file.close()
+            raise
+        self.header, self.trials, self.end = logged.header, logged.trials, logged.end
+
+    def _locked(self) -> BinaryIO:
+        """The file, opened for appending and locked; for reading alone where it cannot be written, for a finished
+        search needs no more."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_device(self.path)
+            try:
+                file = open(self.path, "a+b", buffering=0)
+            except PermissionError:
+                file = open(self.path, "rb", buffering=0)
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+                file = open(self.path, "rb", buffering=0)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"trial log {self.path}: cannot be opened ({why}); give another place") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
+        file.seek(0)
+        return file
+
+    def append(self, trial: Trial, **labels: Any) -> None:
+        """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
+        self._append({"kind": "trial", **labels, **trial.to_json()})
+
+    def close(self, end: dict[str, Any] | None = None) -> None:
+        """Close the log, with an `end` line when the search is complete."""
+        if self._file.closed:
+            return
+        if end is not None:
+            self._append({"kind": "end", **end})
+        self._file.close()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
+        self._refuse_lost()
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            self._file.close()
+            raise LogWriteError(
+                error.errno,
+                f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume",
+            ) from error
+
+    def _refuse_lost(self) -> None:
+        """Notice that the file is gone from its place: what is written to a deleted file ends with the process."""
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:
+            there = False
+        if not there:
+            self._file.close()
+            raise LogWriteError(
+                errno.ENOENT,
+                f"trial log {self.path}: deleted or replaced while the search ran; put it back and run again to resume",
+            )
+
+    def _cut_torn_line(self, content: bytes) -> None:
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+            log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
+
+
+def read(path: Path) -> LoggedSearch:
+    """Read a log; a torn last line is ignored.
+
+    Raises:
+        UserError: no such log, one of another format, or a line before the last that is damaged or there twice.
+    """
+    return _parsed(Path(path), _content(Path(path)))
+
+
+def _parsed(path: Path, content: bytes) -> LoggedSearch:
+    header, trials, end, ids = None, [], None, set()
+    for number, record in _records(path, content):
+        match record.pop("kind", None):
+            case "header" if number == 1 and _describes_a_search(record.get("fingerprint")):
+                header = record
+                if record.get("format", FORMAT) != FORMAT:
+                    raise UserError(
+                        f"trial log {path}: has format {record['format']!r}, this version of jahslib reads {FORMAT}; "
+                        "read it with the version that wrote it"
+                    )
+            case "trial" if header is not None and _is_trial(record, len(trials)) and record["id"] not in ids:
+                trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
+                ids.add(record["id"])
+                end = None
+            case "end" if header is not None and isinstance(record.get("budget"), dict) and "reason" in record:
+                end = record
+            case _:
+                raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
+    if header is None:
+        raise UserError(f"trial log {path}: has no header; move the file away and run again")
+    return LoggedSearch(header, trials, end)
+
+
+def _describes_a_search(fingerprint: Any) -> bool:
+    """Whether a header's fingerprint has the two descriptions that readers look into."""
+    return isinstance(fingerprint, dict) and all(
+        isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
+    )
+
+
+def _is_trial(record: dict[str, Any], before: int) -> bool:
+    """Whether a line's fields are of the kinds and in the ranges that readers rely on; `before`: trials before it."""
+    if not (_REQUIRED <= set(record) and _is_count(record["id"])):
+        return False
+    id, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
+    if not (_is_count(asked) and id < asked <= before + MOST_PENDING):
+        return False
+    if not (parent is None or (_is_count(parent) and parent < id)):
+        return False
+    numbers = [record["fidelity"], *(record.get(name, 0.0) for name in ("epochs", "seconds", "elapsed"))]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf for v in numbers):
+        return False
+    mappings = [record["configuration"], record["metrics"], record.get("curve", {}), record.get("outputs", {})]
+    return record["status"] in get_args(Status) and all(isinstance(value, dict) for value in mappings)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _content(path: Path) -> bytes:
+    try:
+        _refuse_device(path)
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
+    except OSError as error:
+        raise UserError(f"trial log {path}: cannot be read ({error.strerror}); give a file that can") from error
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise where there is something that keeps no lines, such as /dev/null, or that opening would wait for."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
+
+
+def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    start = number = 0
+    while (end := content.find(b"\n", start)) >= 0:  # line by line: logs may have 100 MB, and copies are as large
+        number += 1
+        try:
+            record = json.loads(content[start:end])
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+        start = end + 1
+        yield number, record if isinstance(record, dict) else {}
+
+
+def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
+    """Raise unless a search of this fingerprint may go on with the file, or take it over; nothing is written.
+
+    A log that holds no trial may be taken over by any search.
+
+    Raises:
+        UserError: the file is no trial log, or one of another search; says what differs.
+    """
+    _matching(path, _content(path), fingerprint)
+
+
+def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> LoggedSearch | None:
+    """The search of this fingerprint in a file, None where there is none yet. Raises as `refuse_other_search`."""
+    if b"\n" not in content:  # not even a whole header: torn at birth, if a log at all
+        _refuse_foreign(path, content)
+        return None
+    logged = _parsed(path, content)
+    if not logged.is_blank:
+        refuse_difference(path, logged.fingerprint, fingerprint, "another search")
+    return logged
+
+
+def _refuse_foreign(path: Path, content: bytes) -> None:
+    if not (content.startswith(_BIRTH) or _BIRTH.startswith(content)):
+        raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
+
+
+def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    """Raise `UserError` where two descriptions in JSON types, one from a log, are not the same: `what` made the log."""
+    differing = list(_differences(found, json.loads(json.dumps(_finite(wanted)))))
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        other_data = all(difference.split(": ")[0].endswith("digest") for difference in differing)
+        mend = "find the data that it was made with (see data/README.md)" if other_data else "use the same settings"
+        raise UserError(
+            f"trial log {path}: made by {what}; differs in {'; '.join(differing[:3])}{more}; "
+            f"{mend}, use another folder, or start over (fresh)"
+        )
+
+
+def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted(set(found) | set(wanted)):
+            yield from _differences(found.get(name), wanted.get(name), f"{place}.{name}" if place else name)
+    elif found != wanted:
+        yield f"{place}: {_short(found)} in the log, {_short(wanted)} now"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _finite(value: Any) -> Any:
+    """In JSON types. JSON has no NaN or infinity: they become null, as pandas reads them back as NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if hasattr(value, "tolist"):  # a number or array of NumPy's or torch's
+        return _finite(value.tolist())
+    return value

@@ -1,0 +1,56 @@
+"""Warm start: a search that begins with the trials of another one on the same problem.
+
+Its log begins with copies of them, charged nothing, so that it stands alone: resumed, replayed and read like any other.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.search import triallog
+
+COPY = "copy of an earlier search"  # where a trial of the log ran
+
+
+def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
+    """The trials of a log, for `search(..., warm_start=...)`.
+
+    Raises:
+        UserError: no such log, a damaged one, or one of another problem, whose trials would be no results here.
+    """
+    logged = triallog.read(Path(path))
+    triallog.refuse_difference(Path(path), logged.fingerprint["problem"], problem.describe(), "another problem")
+    return logged.trials
+
+
+def renumbered(trials: Iterable[Trial]) -> list[Trial]:
+    """Copies that stand at the beginning of a log: numbered anew in the order of their completion, charged nothing."""
+    numbers: dict[int, int] = {}
+    copies = []
+    for trial in trials:
+        if trial.parent is not None and trial.parent not in numbers:
+            raise UserError(f"warm start: trial {trial.id} continues trial {trial.parent}, which is not among them")
+        number = numbers[trial.id] = len(numbers)
+        parent = None if trial.parent is None else numbers[trial.parent]
+        spared = {"epochs": 0.0, "seconds": 0.0, "elapsed": 0.0, "asked": number + 1, "worker": COPY}
+        copies.append(replace(trial, id=number, parent=parent, bracket=None, rung=None, **spared))
+    return copies
+
+
+def described(copies: list[Trial]) -> dict[str, Any]:
+    """What tells searches with different warm starts apart, for the fingerprint; empty without one."""
+    if not copies:
+        return {}
+    facts = json.dumps([[t.configuration, t.fidelity, t.status, t.metrics] for t in copies], sort_keys=True)
+    return {"warm_start": hashlib.sha256(facts.encode()).hexdigest()[:16]}
+
+
+def is_copy(trial: Trial) -> bool:
+    """Whether a log's trial was copied into it from an earlier search."""
+    return trial.worker == COPY

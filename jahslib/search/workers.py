@@ -1,0 +1,236 @@
+"""Executors for the search loop: this process, local processes, or a Dask cluster."""
+
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from jahslib.errors import UserError
+from jahslib.search.evaluation import reason_of
+
+ANSWER_SECONDS = 30.0  # for a cluster's workers to say whether they can load a job; the first import takes some
+
+
+class InProcess(Executor):
+    """Runs each job at once in the caller; the default, and the easiest to debug.
+
+    Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
+    other spin, and sums must not be ordered by how many cores there are.
+    """
+
+    threads = 1
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        """Run the job and return its finished future."""
+        future: Future = Future()
+        try:
+            with _one_torch_thread():
+                result = fn(*args, **kwargs)
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        return future
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    torch = sys.modules.get("torch")  # not imported for a problem that does without
+    before = torch.get_num_threads() if torch else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
+
+
+class LocalProcesses(Executor):
+    """`workers` processes of one torch thread each, as `threads` tells the search loop, which logs it.
+
+    Each process is a pool of its own, because a worker that is killed breaks its whole `ProcessPoolExecutor`: this way
+    only the trial that it ran is lost, and the next job gets a new process. The search loop never has more jobs pending
+    than there are workers; a caller that submits more has them queued round-robin.
+
+    The processes import what they run. What stands in a notebook cannot be imported, and a script that starts them
+    must do so under `if __name__ == "__main__":`, as its top level is run in each of them.
+
+    Raises:
+        UserError: no worker; from `submit`, what other processes cannot import, or processes that cannot start.
+    """
+
+    threads = 1
+
+    def __init__(self, workers: int):
+        if workers < 1:
+            raise UserError(f"workers: {workers} is no number of processes; give 1 or more")
+        self._pools = [self._new_pool() for _ in range(workers)]
+        self._last: list[Future | None] = [None] * workers
+        self._turn = 0
+        self._tried = False
+
+    @staticmethod
+    def _new_pool() -> ProcessPoolExecutor:
+        # "spawn": a forked child inherits torch's thread pools and CUDA context in a broken state.
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up)
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        if not self._tried:
+            self._try_out((fn, args, kwargs))
+        idle = [i for i, last in enumerate(self._last) if last is None or last.done()]
+        slot = idle[0] if idle else self._turn
+        self._turn = (slot + 1) % len(self._pools)
+        try:
+            future = self._pools[slot].submit(fn, *args, **kwargs)
+        except RuntimeError:  # BrokenProcessPool: its process was killed
+            self._pools[slot].shutdown(wait=False)
+            self._pools[slot] = self._new_pool()
+            future = self._pools[slot].submit(fn, *args, **kwargs)
+        self._last[slot] = future
+        return future
+
+    def _try_out(self, job: tuple) -> None:
+        """Once, before the first job: what no process can do is said here, and not by the failure of every job."""
+        try:
+            sent = pickle.dumps(job)  # as the queue to a process would
+        except Exception as error:
+            raise UserError(
+                f"workers: the problem cannot be sent to other processes ({error}); "
+                "define it, and the functions it holds, at the top of a module"
+            ) from error
+        if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
+            raise UserError(
+                "workers: other processes cannot import what is defined in a notebook; "
+                "move the problem, and the functions it holds, into a .py file beside it, or use one worker"
+            )
+        try:
+            for future in [pool.submit(os.getpid) for pool in self._pools]:
+                future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "workers: the processes ended before their first job; in a script, "
+                'start the search under `if __name__ == "__main__":`'
+            ) from error
+        self._tried = True
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+class OnCluster(Executor):
+    """A Dask cluster's workers, of which each is asked once, before the first job, whether it can load such a job.
+
+    Where one cannot, Dask itself fails every job or waits for ever, depending on who could not.
+
+    Raises:
+        UserError: from `submit`, a job that cannot be sent, or a worker that cannot load it or does not answer.
+    """
+
+    def __init__(self, client: Any):
+        self._client, self._executor, self._tried = client, client.get_executor(retries=0), False
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        """Have a worker run the job."""
+        if not self._tried:
+            self._try_out((fn, args, kwargs))
+        return self._executor.submit(fn, *args, **kwargs)
+
+    def _try_out(self, job: tuple) -> None:
+        from distributed.protocol.pickle import dumps
+
+        try:
+            sent = dumps(job)
+        except Exception as error:
+            raise UserError(f"scheduler: the problem cannot be sent to workers ({error})") from error
+        asking = ThreadPoolExecutor(1)
+        try:
+            answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)
+        except Exception as error:  # of Dask's own, or none in time
+            answers = {"the cluster": reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS} s"}
+        finally:
+            asking.shutdown(wait=False)
+        if wrong := {place: str(answer) for place, answer in answers.items() if answer}:
+            place, reason = next(iter(wrong.items()))
+            raise UserError(
+                f"scheduler: {place} cannot load the problem ({reason}); start scheduler and workers with the same "
+                "packages, and with the folder of its module in PYTHONPATH"
+            )
+        self._tried = True
+
+
+def _cannot_load(sent: bytes) -> str:
+    """Run by a worker: why it cannot load a job, empty where it can."""
+    from distributed.protocol.pickle import loads
+
+    try:
+        loads(sent)
+    except Exception as error:
+        return reason_of(error)
+    return ""
+
+
+def _set_up() -> None:
+    """One thread of torch's and of each BLAS; exit when the parent process dies."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # for the libraries that are loaded later
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    if torch := sys.modules.get("torch"):  # a problem that needs none does not wait for its import
+        torch.set_num_threads(1)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def pool(workers: int = 1, scheduler: str | None = None):
+    """An executor for `workers` jobs at once: this process for one, local processes for more, or a Dask scheduler.
+
+    Args:
+        scheduler: address of a running `dask.distributed` scheduler, such as `tcp://node1:8786`. Its workers must see
+            the same results folder, for the checkpoints.
+
+    Raises:
+        UserError: no scheduler answers at that address.
+    """
+    if scheduler:
+        client = _connect(scheduler)
+        try:
+            yield OnCluster(client)
+        finally:
+            client.close()
+    elif workers == 1:
+        yield InProcess()
+    else:
+        executor = LocalProcesses(workers)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        executor.shutdown()
+
+
+def _connect(scheduler: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout="5s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"scheduler: nothing answers at {scheduler!r}; start `dask scheduler` and give its address"
+        ) from error

@@ -1,0 +1,1 @@
+"""Search spaces: ConfigSpace's configurations as dictionaries, and grammars of architectures."""

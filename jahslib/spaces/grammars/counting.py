@@ -1,0 +1,154 @@
+"""Exact sizes of grammars, and enumeration of small ones.
+
+Terms are counted as they are sampled: only those with a path from source to sink in every topology, within the depth
+limit, and with equal subterms for a shared nonterminal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from jahslib.errors import UserError
+from jahslib.spaces.grammars.productions import Production, Rules
+from jahslib.spaces.grammars.terms import Term
+from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child
+
+# How many skeletons (terms in which shared nonterminals are left open) use exactly these shared nonterminals.
+Skeletons = Mapping[frozenset[str], int]
+ONE: Skeletons = {frozenset(): 1}
+
+
+MANY = 10**1000  # beyond it a message does not say how many
+
+
+def count(grammar: Rules, *, distinct: bool, cap: int | None = None) -> int:
+    """How many terms the grammar has, or `cap` if that is less; with `distinct` false a production listed twice counts
+    twice."""
+    counter = _Counter(grammar, distinct, cap)
+    for depth in range(grammar.max_depth):  # from below, so that a deep limit meets no recursion limit
+        for symbol in grammar.productions:
+            counter.inside(symbol, depth)
+            counter.inside(symbol, depth, BAN_ZERO)
+    skeletons = counter.inside(grammar.start, grammar.max_depth)
+    for symbol in grammar.shared:  # those that contain others come first
+        own = counter.inside(symbol, grammar.max_depth)
+        filled: Counter[frozenset[str]] = Counter()
+        for open_symbols, number in skeletons.items():
+            if symbol in open_symbols:
+                filled.update(_product({open_symbols - {symbol}: number}, own))
+            else:
+                filled[open_symbols] += number
+        skeletons = filled
+    size = sum(skeletons.values())
+    return size if cap is None else min(size, cap)
+
+
+class _Counter:
+    def __init__(self, grammar: Rules, distinct: bool, cap: int | None):
+        self.grammar, self.distinct, self.cap = grammar, distinct, cap
+        self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
+
+    def of(self, symbol: str, depth: int, banned: frozenset[str]) -> Skeletons:
+        """Skeletons of a subterm; a shared nonterminal is left open."""
+        return {frozenset({symbol}): 1} if symbol in self.grammar.shared else self.inside(symbol, depth, banned)
+
+    def inside(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> Skeletons:
+        key = (symbol, depth, banned)
+        if key not in self.known:
+            total: Counter[frozenset[str]] = Counter()
+            for production in self._listed(self.grammar.options(symbol, depth, banned)):
+                children = self.grammar.outline(production, depth)
+                total.update(self._fillings(production, depth, 0, children) if production.topology else ONE)
+            # Numbers are only added and multiplied, so that none that is cut to the cap ends below it.
+            self.known[key] = total if self.cap is None else {s: min(n, self.cap) for s, n in total.items()}
+        return self.known[key]
+
+    def _listed(self, productions: tuple[Production, ...]) -> list[Production]:
+        return list({str(p): p for p in productions}.values()) if self.distinct else list(productions)
+
+    def _fillings(self, production: Production, depth: int, i: int, children: list[Child | None]) -> Skeletons:
+        """Skeletons of a topology whose children before `i` are chosen as far as it matters to the others: whether they
+        are zero, or which tail they name."""
+        if i == len(children):
+            return ONE
+        topology, name = production.topology, production.children[i]
+        if production.literal[i]:
+            return self._fillings(production, depth, i + 1, children)
+        assert topology is not None
+        banned = topology.banned(i, children)
+        total: Counter[frozenset[str]] = Counter()
+        if topology.slots[i].is_tail:
+            for option in self._listed(self.grammar.options(name, depth - 1, banned)):
+                total.update(self._fillings(production, depth, i + 1, _put(children, i, option.head)))
+            return total
+        others = self.of(name, depth - 1, BAN_ZERO)
+        if others:
+            rest = self._fillings(production, depth, i + 1, _put(children, i, None))
+            total.update(_product(others, rest))
+        zeros = [p for p in self._listed(self.grammar.options(name, depth - 1, banned)) if p.head == ZERO]
+        if zeros:
+            rest = self._fillings(production, depth, i + 1, _put(children, i, ZERO))
+            total.update({symbols: len(zeros) * number for symbols, number in rest.items()})
+        return total
+
+
+def _product(a: Skeletons, b: Skeletons) -> Skeletons:
+    total: Counter[frozenset[str]] = Counter()
+    for symbols, number in a.items():
+        for more, factor in b.items():
+            total[symbols | more] += number * factor
+    return total
+
+
+def _put(children: list[Child | None], i: int, child: Child | None) -> list[Child | None]:
+    return [*children[:i], child, *children[i + 1 :]]
+
+
+def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
+    """All distinct terms, in the order of the productions.
+
+    Raises:
+        UserError: there are more than `limit`.
+    """
+    size = count(grammar, distinct=True, cap=max(limit + 1, MANY))
+    if size > limit:
+        about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}" if size < MANY else "over 10^1000"
+        raise UserError(f"grammar: it has {about} terms, more than limit={limit}; raise the limit or sample")
+    return (term for term, _ in _terms(grammar, grammar.start, grammar.max_depth, NO_BAN, {}))
+
+
+Bound = tuple[Term, dict[str, Term]]
+
+
+def _terms(
+    grammar: Rules, symbol: str, depth: int, banned: frozenset[str], bindings: dict[str, Term]
+) -> Iterator[Bound]:
+    """Subterms with the shared nonterminals bound after them."""
+    if symbol in bindings:
+        yield bindings[symbol], bindings
+        return
+    for production in {str(p): p for p in grammar.options(symbol, depth, banned)}.values():
+        for children, after in _children(grammar, production, depth, 0, grammar.outline(production, depth), bindings):
+            term = Term(symbol, production.head, tuple(children))  # type: ignore[arg-type]
+            yield term, {**after, symbol: term} if symbol in grammar.shared else after
+
+
+def _children(
+    grammar: Rules,
+    production: Production,
+    depth: int,
+    i: int,
+    children: list[Child | None],
+    bindings: dict[str, Term],
+) -> Iterator[tuple[list[Child | None], dict[str, Term]]]:
+    if i == len(production.children):
+        yield children, bindings
+    elif production.literal[i]:
+        yield from _children(grammar, production, depth, i + 1, children, bindings)
+    else:
+        assert production.topology is not None
+        banned = production.topology.banned(i, children)
+        for child, after in _terms(grammar, production.children[i], depth - 1, banned, bindings):
+            yield from _children(grammar, production, depth, i + 1, _put(children, i, child), after)

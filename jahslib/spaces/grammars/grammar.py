@@ -1,0 +1,259 @@
+"""Context-free grammars over architecture terms: definition, sampling and checking.
+
+    grammar = Grammar('''
+        Cell: 1-2 1-3 2-3 1-4 2-4 3-4
+        CELL -> Cell(OPS, OPS, OPS, OPS, OPS, OPS)
+        OPS -> id | zero | conv3x3 | conv1x1 | avg_pool
+    ''')
+    term = grammar.sample(np.random.default_rng(0))
+
+`jahslib.spaces.grammars.notation` explains the notation. Method: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
+"""
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+
+from jahslib.errors import UserError
+from jahslib.spaces.grammars import counting, notation, productions
+from jahslib.spaces.grammars.notation import Definition
+from jahslib.spaces.grammars.productions import Rules
+from jahslib.spaces.grammars.terms import Expression, Path, Term, parse_algebraic
+from jahslib.spaces.grammars.topology import NO_BAN
+
+
+class Grammar(Rules):
+    """A grammar, and what can be done with it: sampling, reading and checking its terms, and counting them.
+
+    Args:
+        text: the definition, see `jahslib.spaces.grammars.notation`.
+        max_depth: the most topologies that a term nests in one another (`Term.height`); a recursive grammar needs it.
+
+    Raises:
+        UserError: the text is malformed, a nonterminal or topology is undefined, an alternative has not the number of
+            children that its topology has edges, a recursion has no depth limit, or an alternative has no
+            architecture; with line and column.
+    """
+
+    def __init__(self, text: str, max_depth: int | None = None):
+        definition = notation.read(text)
+        self.text = text
+        self.topologies = definition.topologies
+        made = {
+            symbol: tuple(productions.production(definition, symbol, alternative) for alternative in alternatives)
+            for symbol, alternatives in definition.productions.items()
+        }
+        shared = productions.shared(definition, made)
+        super().__init__(made, shared, productions.depth_limit(definition, made, next(iter(made)), max_depth))
+        if self.shared and max_depth is not None:
+            raise UserError("grammar: shared nonterminals cannot be combined with max_depth; leave one out")
+        self._by_form = {(p.symbol, p.head, p.children, p.literal): p for ps in self.productions.values() for p in ps}
+        for depth in range(self.max_depth):  # from below, so that a deep limit meets no recursion limit
+            for symbol in self.productions:
+                self.options(symbol, depth)
+        self.swappable = frozenset(s for s, ps in self.productions.items() if len({str(p) for p in ps}) > 1)
+        self._check_satisfiable(definition)
+
+    def __repr__(self) -> str:
+        return f"<Grammar of {self.start}: {len(self.productions)} nonterminals, max_depth {self.max_depth}>"
+
+    # Sampling -----------------------------------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Term:
+        """A term drawn top-down, every production of a nonterminal being equally likely (one listed twice counts
+        twice).
+
+        Looking ahead, it leaves out `zero` where that would cut the last path from source to sink, and whatever cannot
+        be completed within `max_depth`, so that no draw is ever rejected.
+        """
+        return self.sample_symbol(self.start, self.max_depth, NO_BAN, rng, {})
+
+    def sample_symbol(
+        self, symbol: str, depth: int, banned: frozenset[str], rng: np.random.Generator, bindings: dict[str, Term]
+    ) -> Term:
+        """A subterm of `symbol` with at most `depth` nested topologies, not one of the terminals `banned`.
+
+        `bindings` holds the terms of shared nonterminals; newly drawn ones are added.
+        """
+        return self._draw(symbol, depth, banned, _Draws(rng), bindings)
+
+    def _draw(
+        self, symbol: str, depth: int, banned: frozenset[str], draws: "_Draws", bindings: dict[str, Term]
+    ) -> Term:
+        if symbol in bindings:
+            return bindings[symbol]
+        options = self.options(symbol, depth, banned)
+        production = options[draws.below(len(options))]
+        topology = production.topology
+        if topology is None:
+            term: Term = production.leaf  # type: ignore[assignment]
+        else:
+            children = self.outline(production, depth)
+            for i, name in enumerate(production.children):
+                if production.literal[i]:
+                    children[i] = name
+                else:
+                    children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
+            term = Term(symbol, production.head, tuple(children))
+        if symbol in self.shared:
+            bindings[symbol] = term
+        return term
+
+    # Reading and checking -----------------------------------------------------------------------------------------
+
+    def parse(self, text: str) -> Term:
+        """A term of this grammar from its LISP-like or its algebraic form.
+
+        Where several derivations have the same algebraic form, the grammar's first one is taken.
+
+        Raises:
+            UserError: the text is malformed, or no term of this grammar.
+        """
+        if text.lstrip().startswith("("):
+            return self.check(Term.parse(text))
+        expression = parse_algebraic(text)
+        term = self._derive(self.start, expression, {})
+        if term is None:
+            raise UserError(f"term: {_shorten(text)} is not derived by this grammar from {self.start}")
+        return self.check(term)
+
+    def _derive(self, symbol: str, expression: Expression, known: dict) -> Term | None:
+        key = (symbol, id(expression))
+        if key not in known:
+            known[key] = next(self._derivations(symbol, expression, known), None)
+        return known[key]
+
+    def _derivations(self, symbol: str, expression: Expression, known: dict) -> Iterator[Term]:
+        head, parts = expression
+        for p in self.productions[symbol]:
+            if p.head != head or len(p.children) != len(parts):
+                continue
+            children = [
+                (name if part == (name, ()) else None) if literal else self._derive(name, part, known)
+                for name, literal, part in zip(p.children, p.literal, parts, strict=True)
+            ]
+            if None not in children:
+                yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
+
+    def check(self, term: Term) -> Term:
+        """Return the term, having checked that it is one of this grammar.
+
+        Raises:
+            UserError: what in it is not of this grammar, and what would be.
+        """
+        if term.symbol != self.start:
+            raise UserError(f"term: it derives {term.symbol}, but this grammar starts at {self.start}")
+        self._check_subterm(term)
+        if term.height > self.max_depth:
+            raise UserError(f"term: it nests {term.height} topologies, but max_depth is {self.max_depth}")
+        self.shared_places(term)
+        return term
+
+    def shared_places(self, term: Term) -> dict[str, Path]:
+        """The path to the first occurrence of each shared nonterminal, those that contain others first.
+
+        Raises:
+            UserError: a shared nonterminal stands for unequal terms.
+        """
+        key = (self, "shared")
+        if not self.shared:
+            return {}
+        if key not in term.memo:
+            places: dict[str, Path] = {}
+            self._note_shared(term, term, (), places)
+            term.memo[key] = places
+        return term.memo[key]
+
+    def _note_shared(self, root: Term, term: Term, path: Path, places: dict[str, Path]) -> None:
+        if term.symbol in self.shared:
+            if term.symbol in places:
+                first = root.at(places[term.symbol])
+                if first != term:
+                    raise UserError(
+                        f"term: {term.symbol} is shared, but stands both for {_shorten(str(first))} and for "
+                        f"{_shorten(str(term))}; make them equal"
+                    )
+                return
+            places[term.symbol] = path
+        for i, child in enumerate(term.children):
+            if isinstance(child, Term):
+                self._note_shared(root, child, (*path, i), places)
+
+    def _check_subterm(self, term: Term) -> None:
+        if self in term.memo:
+            return
+        children = tuple(c if isinstance(c, str) else c.symbol for c in term.children)
+        literal = tuple(isinstance(c, str) for c in term.children)
+        production = self._by_form.get((term.symbol, term.head, children, literal))
+        if production is None:
+            self._fail_on(term, children)
+        for child in term.children:
+            if isinstance(child, Term):
+                self._check_subterm(child)
+        if production.topology is not None and not production.topology.admits(term.children):
+            reason = "enters a node twice from the same tail" if production.topology.chooses_tails else "has no path"
+            raise UserError(f"term: {_shorten(str(term))} {reason}; choose other children")
+        term.memo[self] = True
+
+    def _fail_on(self, term: Term, children: tuple[str, ...]) -> NoReturn:
+        if term.symbol not in self.productions:
+            known = ", ".join(self.productions)
+            raise UserError(
+                f"term: {term.symbol} in {_shorten(str(term))} is no nonterminal of this grammar; has {known}"
+            )
+        form = f"{term.head}({', '.join(children)})" if children else term.head
+        listed = " | ".join(dict.fromkeys(p.form for p in self.productions[term.symbol]))
+        raise UserError(f"term: this grammar has no {term.symbol} -> {form}; it has {term.symbol} -> {listed}")
+
+    def _check_satisfiable(self, definition: Definition) -> None:
+        # A shallowest derivation meets a nonterminal at most twice on a branch: where zero is allowed and where not.
+        enough = 2 * len(self.productions) + 1
+        if not self.options(self.start, self.max_depth):
+            depth = next((d for d in range(enough + 1) if self.options(self.start, d)), None)
+            mend = "no depth suffices" if depth is None else f"the shallowest term needs {depth}"
+            raise UserError(f"grammar: {self.start} has no term within max_depth={self.max_depth}; {mend}")
+        for symbol, alternatives in definition.productions.items():
+            for production, alternative in zip(self.productions[symbol], alternatives, strict=True):
+                if production.topology and not self.completable(production, enough):
+                    notation.fail(alternative.head.place, f"{production} leaves no path from source to sink")
+
+    # Size ---------------------------------------------------------------------------------------------------------
+
+    def count(self, cap: int | None = None) -> int:
+        """How many distinct terms this grammar has (those with a path from source to sink), or `cap` if that is less.
+
+        Exact; where a production nests its own nonterminal twice, the number's digits double with each level of depth,
+        which a cap cuts short.
+        """
+        return counting.count(self, distinct=True, cap=cap)
+
+    def derivations(self) -> int:
+        """As `count`, but a production that is listed twice counts twice."""
+        return counting.count(self, distinct=False)
+
+    def enumerate(self, limit: int = 100_000) -> Iterator[Term]:
+        """All distinct terms.
+
+        Raises:
+            UserError: there are more than `limit`.
+        """
+        return counting.enumerate_terms(self, limit)
+
+
+class _Draws:
+    """Uniform choices, drawn from the generator in blocks: one call for each would take most of a sample's time."""
+
+    def __init__(self, rng: np.random.Generator, block: int = 64):
+        self.rng, self.block, self.left = rng, block, []
+
+    def below(self, n: int) -> int:
+        if n == 1:
+            return 0
+        if not self.left:
+            self.left = self.rng.random(self.block).tolist()
+        return int(self.left.pop() * n)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."

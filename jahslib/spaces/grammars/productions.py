@@ -1,0 +1,204 @@
+"""The productions of a grammar, made from its notation; here its names are checked against one another.
+
+`Rules` adds the look-ahead: which productions can be completed within a depth.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from jahslib.errors import UserError
+from jahslib.spaces.grammars import notation
+from jahslib.spaces.grammars.notation import Alternative, Definition, Word
+from jahslib.spaces.grammars.terms import Term
+from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
+
+# Terms are handled recursively; this is well within Python's own limit.
+DEEPEST = 100
+
+
+@dataclass(frozen=True)
+class Production:
+    """`symbol` -> a terminal (`topology` is None, `leaf` the term) or a topology with children.
+
+    `children` are names of nonterminals, or terminals where `literal` says so.
+    """
+
+    symbol: str
+    head: str
+    topology: Topology | None = None
+    children: tuple[str, ...] = ()
+    literal: tuple[bool, ...] = ()
+    leaf: Term | None = None
+
+    @property
+    def form(self) -> str:
+        """The right-hand side as it is written, terminals with a capital letter in quotes."""
+        names = (_quoted(c) if lit else c for c, lit in zip(self.children, self.literal, strict=True))
+        return f"{self.head}({', '.join(names)})" if self.topology else _quoted(self.head)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} -> {self.form}"
+
+
+class Rules:
+    """The productions of every nonterminal, and which of them can be completed.
+
+    Args:
+        productions: of each nonterminal; the first is where terms start.
+        shared: nonterminals whose occurrences are equal, those that contain others first.
+        max_depth: the most topologies that a term nests in one another.
+    """
+
+    def __init__(self, productions: dict[str, tuple[Production, ...]], shared: tuple[str, ...], max_depth: int):
+        self.productions, self.shared, self.max_depth = productions, shared, max_depth
+        self.start = next(iter(productions))
+        self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
+
+    def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
+        """The productions of `symbol` that can be completed with `depth` nested topologies, without `banned`."""
+        key = (symbol, depth, banned)
+        known = self._options.get(key)
+        if known is None:
+            known = self._options[key] = tuple(
+                p
+                for p in self.productions[symbol]
+                if (p.head not in banned if p.topology is None else depth > 0 and self.completable(p, depth))
+            )
+        return known
+
+    def completable(self, production: Production, depth: int) -> bool:
+        """Whether a production with a topology has a term with `depth` nested topologies."""
+        topology: Topology = production.topology  # type: ignore[assignment]
+        filled = self.outline(production, depth)
+        if not topology.connected(sum(1 << topology.slots[i].edge for i, c in enumerate(filled) if c == ZERO)):
+            return False
+        return all(
+            literal or self.options(name, depth - 1, topology.banned(i, filled))
+            for i, (name, literal) in enumerate(zip(production.children, production.literal, strict=True))
+        )
+
+    def outline(self, production: Production, depth: int) -> list[Child | None]:
+        """The children of a production before any is chosen: terminals that stand in it, and `zero` for those that can
+        be nothing else within `depth`."""
+        return [
+            name if literal else (None if self.options(name, depth - 1, BAN_ZERO) else ZERO)
+            for name, literal in zip(production.children, production.literal, strict=True)
+        ]
+
+
+def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:
+    """The production of `symbol` that an alternative says.
+
+    Raises:
+        UserError: an undeclared topology, another number of children than it takes, an undefined nonterminal, or a
+            tail that cannot be; with line and column.
+    """
+    head = alternative.head
+    if not alternative.children:
+        return Production(symbol, head.text, leaf=Term(symbol, head.text))
+    topology = definition.topologies.get(head.text)
+    if topology is None:
+        notation.fail(head.place, f"topology {head.text} is not declared; declare its edges: {head.text}: 1-2 2-3 ...")
+    children = alternative.children
+    if len(children) != len(topology.slots):
+        notation.fail(
+            head.place,
+            f"{head.text} has {len(topology.edges)} edges and takes {len(topology.slots)} children, "
+            f"but {len(children)} are given",
+        )
+    for child, slot in zip(children, topology.slots, strict=True):
+        if child.kind == "symbol" and child.text not in definition.productions:
+            notation.fail(
+                child.place,
+                f"nonterminal {child.text} is not defined; define it with '{child.text} -> ...' "
+                "(a terminal begins with a small letter or stands in quotes)",
+            )
+        if slot.is_tail:
+            _check_tail(definition, topology, child, slot.edge)
+    literal = tuple(child.kind == "terminal" for child in children)
+    return Production(symbol, head.text, topology, tuple(child.text for child in children), literal)
+
+
+def _check_tail(definition: Definition, topology: Topology, child: Word, edge: int) -> None:
+    """A chosen tail must be a node, must close no cycle, and must remain to be chosen for the last edge of a node."""
+    if child.text in {word.text for word in definition.shared}:
+        notation.fail(child.place, f"{child.text} cannot be shared: two edges into one node need different tails")
+    possible = topology.may_begin(edge)
+    named = [child] if child.kind == "terminal" else [a.head for a in definition.productions[child.text]]
+    for name in named:
+        if name.kind != "terminal" or name.text not in possible:
+            notation.fail(
+                name.place,
+                f"{name.text} cannot be where an edge of {topology.name} into "
+                f"{topology.edges[edge].head} begins; nodes that can: {', '.join(sorted(possible))}",
+            )
+    head = topology.edges[edge].head
+    rivals = sum(e.head == head and e.tail is None for e in topology.edges)
+    if len({name.text for name in named}) < rivals:
+        notation.fail(
+            child.place,
+            f"{child.text} names fewer nodes than the {rivals} edges into {head} need",
+        )
+
+
+def shared(definition: Definition, productions: dict[str, tuple[Production, ...]]) -> tuple[str, ...]:
+    """Shared nonterminals, those that others contain before those they contain."""
+    for word in definition.shared:
+        if word.text not in productions:
+            notation.fail(word.place, f"shared nonterminal {word.text} is not defined")
+        if any(p.head == ZERO for p in productions[word.text]):
+            notation.fail(word.place, f"{word.text} cannot be shared: zero fits in some of its places only")
+    names = list(dict.fromkeys(word.text for word in definition.shared))
+    below = {name: _below(productions, name) for name in names}
+    return tuple(sorted(names, key=lambda name: -sum(other in below[name] for other in names)))
+
+
+def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[str]:
+    """The nonterminals that a term of `symbol` may contain."""
+    found: set[str] = set()
+    waiting = [symbol]
+    while waiting:
+        for p in productions[waiting.pop()]:
+            fresh = {c for c, literal in zip(p.children, p.literal, strict=True) if not literal} - found
+            found |= fresh
+            waiting += sorted(fresh)
+    return found
+
+
+def depth_limit(
+    definition: Definition, productions: dict[str, tuple[Production, ...]], start: str, max_depth: int | None
+) -> int:
+    """The given depth limit; without one, the height of the highest term, which a recursive grammar does not have."""
+    if max_depth is not None:
+        if not 0 <= max_depth <= DEEPEST:
+            raise UserError(f"grammar: max_depth={max_depth}; give the most topologies to nest, from 0 to {DEEPEST}")
+        return max_depth
+    for symbol in productions:
+        if symbol in _below(productions, symbol):
+            _fail_on_recursion(definition, productions, symbol)
+    heights: dict[str, int] = {}
+
+    def height(symbol: str) -> int:
+        if symbol not in heights:
+            heights[symbol] = max(
+                1 + max((height(c) for c, lit in zip(p.children, p.literal, strict=True) if not lit), default=0)
+                if p.topology
+                else 0
+                for p in productions[symbol]
+            )
+        return heights[symbol]
+
+    return height(start)
+
+
+def _fail_on_recursion(definition: Definition, productions: dict[str, tuple[Production, ...]], symbol: str) -> NoReturn:
+    for alternative, production in zip(definition.productions[symbol], productions[symbol], strict=True):
+        for i, child in enumerate(alternative.children):
+            if child.kind == "symbol" and (child.text == symbol or symbol in _below(productions, child.text)):
+                side = "left-recursive" if i == 0 else "recursive"
+                notation.fail(child.place, f"{symbol} is {side} ({production}) without a depth limit; give max_depth")
+    raise AssertionError("no recursion")
+
+
+def _quoted(terminal: str) -> str:
+    return f'"{terminal}"' if terminal[0].isupper() else terminal

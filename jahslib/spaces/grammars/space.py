@@ -1,0 +1,156 @@
+"""A grammar as a search space: configurations whose `architecture` is a term, beside ordinary hyperparameters.
+
+    space = GrammarSpace(examples.grammar("hierarchical"), ConfigurationSpace({"rate": (1e-4, 0.1)}), "hierarchical")
+    space.sample(rng)  # {"architecture": "(D2 Linear3 ...)", "rate": 0.05}
+
+Configurations hold the LISP-like form, so that they go to the trial log and to other processes as they are. A `Point`
+is the same with the term itself, which optimizers work on.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from ConfigSpace.exceptions import ForbiddenValueError
+
+from jahslib.core.trials import Configuration
+from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars import evolve
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.terms import Term
+
+ARCHITECTURE = "architecture"
+ATTEMPTS = 100  # to find a neighbour that is not forbidden
+
+
+class Point(NamedTuple):
+    """A term, and the active hyperparameters as (name, value), by name."""
+
+    term: Term
+    numeric: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class GrammarSpace:
+    """A grammar's terms, and ordinary hyperparameters beside them.
+
+    Args:
+        grammar: of the architectures.
+        hyperparameters: searched together with the architecture; None for the architecture alone.
+        name: of the grammar, in tables and messages.
+
+    Raises:
+        UserError: one of the hyperparameters is named `architecture`.
+    """
+
+    grammar: Grammar
+    hyperparameters: ConfigurationSpace | None = None
+    name: str = "grammar"
+
+    def __post_init__(self):
+        if self.hyperparameters is not None and ARCHITECTURE in self.hyperparameters:
+            raise UserError(f"grammar space: {ARCHITECTURE!r} is the term's own name; rename that hyperparameter")
+
+    def __str__(self) -> str:
+        beside = f" beside {', '.join(self.hyperparameters)}" if self.hyperparameters is not None else ""
+        return f"grammar space {self.name}{beside}"
+
+    def to_serialized_dict(self) -> dict[str, Any]:
+        """What tells this space from another, in JSON types."""
+        return {
+            "grammar": self.grammar.text,
+            "max_depth": self.grammar.max_depth,
+            "name": self.name,
+            "hyperparameters": None if self.hyperparameters is None else self.hyperparameters.to_serialized_dict(),
+        }
+
+    # Configurations -----------------------------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Configuration:
+        """A term as the grammar draws it, and hyperparameters from their priors."""
+        point = self.draw(rng)
+        return self.configuration(point.term, dict(point.numeric))
+
+    def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
+        """As `vary`, on configurations."""
+        child = self.vary(self.point(configuration), rng)
+        return self.configuration(child.term, dict(child.numeric))
+
+    def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
+        """Of a term and the hyperparameters beside it."""
+        return {ARCHITECTURE: str(term), **(numeric or {})}
+
+    def term(self, configuration: Configuration) -> Term:
+        """The configuration's architecture, parsed and checked.
+
+        Raises:
+            UserError: the configuration has none, or it is no term of this grammar.
+        """
+        if ARCHITECTURE not in configuration:
+            raise UserError(
+                f"configuration: no {ARCHITECTURE!r} in {sorted(configuration)}; give a term of {self.name}"
+            )
+        return _parse(self.grammar, configuration[ARCHITECTURE])
+
+    def numeric(self, configuration: Configuration) -> Configuration:
+        """All but the architecture."""
+        return {name: value for name, value in configuration.items() if name != ARCHITECTURE}
+
+    def point(self, configuration: Configuration) -> Point:
+        """The configuration with its term parsed. Raises `UserError` as `term` does."""
+        return Point(self.term(configuration), _sorted(self.numeric(configuration)))
+
+    # Points -------------------------------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.Generator) -> Point:
+        """As `sample`."""
+        term = self.grammar.sample(rng)
+        return Point(term, () if self.hyperparameters is None else _sorted(spaces.sample(self.hyperparameters, rng)))
+
+    def vary(self, point: Point, rng: np.random.Generator) -> Point:
+        """A mutation of the term or, as likely where there are hyperparameters, one of them moved to a neighbour that
+        no clause forbids; the point itself where nothing could be changed."""
+        if self.hyperparameters is not None and rng.random() < 0.5:
+            for _ in range(ATTEMPTS):
+                with suppress(ForbiddenValueError):
+                    return Point(point.term, _sorted(spaces.nudge(self.hyperparameters, dict(point.numeric), rng)))
+            return point
+        return Point(evolve.mutate(self.grammar, point.term, rng) or point.term, point.numeric)
+
+    def cross(self, a: Point, b: Point, rng: np.random.Generator) -> tuple[Point, Point] | None:
+        """Crossover of the terms (self-crossover where they are one), each hyperparameter active in both being swapped
+        with probability 1/2, none where a clause forbids what comes out; None where no crossover of the terms was
+        found."""
+        terms = evolve.crossover(self.grammar, a.term, b.term, rng)
+        if terms is None:
+            return None
+        first, second = dict(a.numeric), dict(b.numeric)
+        if self.hyperparameters is not None:
+            for name in sorted(set(first) & set(second)):
+                if rng.random() < 0.5:
+                    first[name], second[name] = second[name], first[name]
+            try:
+                first, second = (spaces.complete(self.hyperparameters, values) for values in (first, second))
+            except ForbiddenValueError:
+                first, second = dict(a.numeric), dict(b.numeric)
+        return Point(terms[0], _sorted(first)), Point(terms[1], _sorted(second))
+
+    def columns(self, points: list[Point]) -> np.ndarray | None:
+        """The hyperparameters in the unit cube (`points x columns`), for kernels; None where the space has none."""
+        if self.hyperparameters is None:
+            return None
+        return np.array([spaces.encoded(self.hyperparameters, dict(p.numeric)) for p in points])
+
+
+def _sorted(numeric: Configuration) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(numeric.items()))
+
+
+# A search asks for the terms of all its trials at each proposal, and terms keep what was computed of them.
+@lru_cache(maxsize=10_000)
+def _parse(grammar: Grammar, text: str) -> Term:
+    return grammar.parse(text)

@@ -1,0 +1,96 @@
+"""The WL kernel and the hierarchical WL kernel (hWL) as GPyTorch kernels.
+
+Inputs are ids of a `TermTable`, as floats in the first of the columns a kernel sees; give `active_dims` to combine them
+with kernels over ordinary hyperparameters in other columns:
+
+    HierarchicalWLKernel(table, active_dims=(0,)) * MaternKernel(nu=2.5, active_dims=(1, 2))
+
+No gradient flows to the ids. Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), section 4; Ru et al., ICLR 2021
+(arXiv 2006.07556) for WL in architecture search.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gpytorch.kernels import Kernel, MaternKernel
+from torch import Tensor
+
+from jahslib.errors import UserError
+from jahslib.surrogates.wl import TermTable
+
+
+class WLKernel(Kernel):
+    """The cosine-normalised WL kernel of the full graphs; it has no parameters but `h`, the number of iterations, which
+    a fit may choose."""
+
+    def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.table = table
+        self.h = h
+
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
+    ) -> Tensor:
+        """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
+        return _similarities(self.table, [0], [self.h], x1, x2, diag)[0]
+
+
+class HierarchicalWLKernel(Kernel):
+    """A convex combination of normalised WL kernels: of the full graphs and of the table's folding levels.
+
+    The weights are the softmax of `raw_weights`, equal at first. `h` is the number of iterations on the full graphs,
+    which a fit may choose; at the folding levels it is the table's.
+    """
+
+    def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.table = table
+        self.h = h
+        self.register_parameter("raw_weights", torch.nn.Parameter(torch.zeros(len(table.levels))))
+
+    @property
+    def weights(self) -> Tensor:
+        """Shape `1 + number of folding levels`, the full graph's first; they sum to 1."""
+        return self.raw_weights.softmax(-1)
+
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
+    ) -> Tensor:
+        """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
+        stack = _similarities(self.table, range(len(self.table.levels)), (self.h, *self.table.h[1:]), x1, x2, diag)
+        return torch.tensordot(self.weights.to(stack), stack, dims=1)
+
+
+def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:
+    """Over `[id, hyperparameters ...]`: hWL (or WL) of the terms, times a Matérn 5/2 kernel where there are
+    hyperparameters, `columns` of them."""
+    kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
+    if columns:
+        kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
+    return kernel
+
+
+def _similarities(
+    table: TermTable, numbers: Sequence[int], h: Sequence[int], x1: Tensor, x2: Tensor, diag: bool
+) -> Tensor:
+    """The similarities at each level number, stacked in front: `levels x batch x n x m`, or without m for `diag`."""
+    single = diag or x1.shape[-2] == x2.shape[-2] == 1
+    if single and torch.equal(x1, x2):
+        shape = x1.shape[:-1] if diag else (*x1.shape[:-1], 1)
+        return x1.new_ones(len(numbers), *shape)
+    (a, in_a), (b, in_b) = _distinct(x1), _distinct(x2)
+    if not diag:
+        in_a, in_b = in_a.unsqueeze(-1), in_b.unsqueeze(-2)
+    matrices = [table.similarity(number, k, a, b) for number, k in zip(numbers, h, strict=True)]
+    return torch.stack([torch.as_tensor(m, dtype=x1.dtype, device=x1.device)[in_a, in_b] for m in matrices])
+
+
+def _distinct(x: Tensor) -> tuple[np.ndarray, Tensor]:
+    """The distinct ids of `batch x n x 1` ascending, and where among them each one is (`batch x n`)."""
+    ids, inverse = x[..., 0].detach().unique(return_inverse=True)
+    whole = ids.round()
+    if not torch.equal(ids, whole):
+        raise UserError(f"kernel: {ids[ids != whole][0].item()} is no id of a term; take ids from TermTable.index")
+    return whole.to(torch.int64).cpu().numpy(), inverse

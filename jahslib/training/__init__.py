@@ -1,0 +1,1 @@
+"""One training loop, its schedules, losses, augmentation, metrics and checkpoints."""

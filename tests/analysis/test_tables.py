@@ -1,0 +1,80 @@
+"""What the tables and claims of several studies share."""
+
+from dataclasses import replace
+
+import pytest
+
+from jahslib.analysis import tables
+from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.search.runs import AnySearch
+from jahslib.studies import claims
+from tests.conftest import PRECISION, Toy
+
+
+class Split(Toy):
+    data, split = "toys", "validation"
+
+
+def search(*trials):
+    """A search of trials given as (accuracy, precision, whether whole) or a status; each takes 2 epochs, 30 seconds."""
+    history = History()
+    for i, given in enumerate(trials):
+        ok = not isinstance(given, str)
+        suggestion = Suggestion({"kernel": i}, 9 if not ok or given[2] else 3)
+        id = history.ask(suggestion)
+        metrics = {"accuracy": given[0], "precision": given[1]} if ok else {}
+        status = "ok" if ok else given
+        history.finish(
+            Trial(**vars(suggestion), id=id, status=status, metrics=metrics, epochs=2.0, elapsed=30.0 * (i + 1))
+        )
+    return AnySearch("rs", 0, history, Split([PRECISION]))
+
+
+def test_the_course_follows_the_incumbent_from_the_first_on():
+    s = search("failed", (0.9, 0.9, False), (0.9, 0.1, True), (0.3, 0.6, True), "failed", (0.5, 0.6, True))
+    found = [(at.trials, at.trial.id, at.epochs, at.minutes, at.incumbent.id) for at in tables.course(s)]
+    # What was not trained to the end never leads; a feasible trial displaces a better one that is not.
+    assert found == [(3, 2, 6.0, 1.5, 2), (4, 3, 8.0, 2.0, 3), (5, 4, 10.0, 2.5, 3), (6, 5, 12.0, 3.0, 5)]
+    assert tables.incumbent_curves([s], "accuracy").feasible.tolist() == [False, True, True]
+
+
+def test_methods_are_ranked_in_words():
+    means, labels = {"a": 0.25, "b": 0.5, "c": 0.5}, {"a": "A", "b": "B", "c": "C"}
+    assert tables.ranked(means, labels) == "B (0.500), C (0.500), A (0.250)"
+    assert tables.ranked(means, labels, digits=1, lowest=True) == "A (0.2), B (0.5), C (0.5)"
+
+
+def test_means_are_over_trials_and_over_searches():
+    one, other = search((0.2, 0.6, True), (0.4, 0.6, True)), search((0.6, 0.6, True))
+    assert tables.mean_of(one.full, "accuracy") == pytest.approx(0.3)
+    assert tables.mean_epochs([one, other]) == 3
+    assert tables.pm([0.25, 0.75], 2) == "0.50 ± 0.35" and tables.pm([0.25]) == "0.250"
+
+
+def test_the_feasible_share_is_of_full_trainings_that_succeeded():
+    share = tables.feasible_share
+    assert share(search((0.9, 0.1, True), (0.5, 0.6, True), (0.7, 0.6, False), "failed")) == 0.5
+
+
+def test_claims_of_searches_hold_or_name_the_search():
+    s = search((0.3, 0.6, True), (0.5, 0.6, True))
+    claims.check_searches([s], epochs=4)
+    with pytest.raises(AssertionError, match=r"rs on toys with seed 0 overspent: 4\.0 epochs"):
+        claims.check_searches([s], epochs=3)
+    s.problem.split = "test"
+    with pytest.raises(AssertionError, match="saw the test split"):
+        claims.check_searches([s], epochs=4)
+
+    class Wrong(AnySearch):
+        incumbent = s.history.trials[0]
+
+    wrong = Wrong(**vars(replace(s, problem=Split([PRECISION]))))
+    with pytest.raises(AssertionError, match="1 trials are better than its incumbent"):
+        claims.check_searches([wrong], epochs=4)
+
+
+def test_claims_of_final_trainings_name_the_one_that_lacks_some():
+    trials = search((0.3, 0.6, True), (0.5, 0.6, True)).full
+    claims.check_finals({("rs", 0): trials}, 2)
+    with pytest.raises(AssertionError, match="rs, digits, 0: 2 final trainings"):
+        claims.check_finals({("rs", "digits", 0): trials}, 3)

@@ -1,0 +1,114 @@
+"""A study's runs: what its methods share, how their results are joined to them, and final trainings."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from jahslib.core.optimizer import Listed
+from jahslib.errors import UserError
+from jahslib.experiments.study import Method, Study
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.sobol import Sobol
+from jahslib.search import Budget, triallog
+from jahslib.search.search import fingerprint
+from tests.conftest import PRECISION, Toy, tiny_space
+
+METHODS = {"rs": Method("random", Toy(high=3), RandomSearch), "sobol": Method("Sobol", Toy(high=3), Sobol)}
+BUDGET = Budget(trials=2)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    plain = {"working_dir": None, "profile": "smoke", "workers": 1, "scheduler": None, "fresh": False}
+    return Study("90_toy", SimpleNamespace(**plain))
+
+
+def test_every_method_runs_with_every_seed_under_one_budget(study, tmp_path):
+    plan = study.plan(METHODS, [0, 1], BUDGET)
+    assert [r.log.name for r in plan] == ["rs-seed0.jsonl", "sobol-seed0.jsonl", "rs-seed1.jsonl", "sobol-seed1.jsonl"]
+    assert {r.budget for r in plan} == {BUDGET} and plan == study.planned
+    assert all(r.log.parent == tmp_path / "results/smoke/90_toy/logs" for r in plan)
+    assert not list(tmp_path.iterdir())
+
+
+def test_searches_are_joined_to_their_runs_and_their_incumbents_trained(study):
+    plan = study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2), task="toy", log="{task}-{method}-{seed}")
+    searches = study.retrain(study.run(plan), 3)
+    assert [(s.task, s.method, s.label, s.seed) for s in searches][:2] == [
+        ("toy", "rs", "random", 0),
+        ("toy", "sobol", "Sobol", 0),
+    ]
+    for s in searches:
+        assert s.epochs == 6 and [t.configuration for t in s.tests] == [s.incumbent.configuration] * 3
+        (log,) = study.folder.glob(f"logs/test-{s.name}-*.jsonl")
+        assert triallog.read(log).fingerprint["problem"]["fidelity"] == [1, 2]
+    assert len(study.log_files) == 8
+
+
+def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study):
+    """Once each, from other weights; a second call trains nothing."""
+    found = study.run(study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2)))
+    again = study.evaluate_again(found)
+    logs = {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
+    assert len(logs) == 4
+    for s in again:
+        (trial,) = s.tests
+        (log,) = study.folder.glob(f"logs/again-{s.method}-seed{s.seed}-*.jsonl")
+        assert trial.configuration == s.incumbent.configuration and trial.fidelity == 3
+        assert triallog.read(log).fingerprint == fingerprint_of(s)
+    assert study.evaluate_again(found) == again
+    assert logs == {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
+
+
+def fingerprint_of(s):
+    seed = 1_000_000 + s.seed
+    return fingerprint(s.problem, Listed(s.problem, seed, [s.incumbent.configuration]), seed)
+
+
+def test_a_problem_may_be_made_for_each_seed_and_judged_by_another(study):
+    def of_seed(seed, constraints=()):
+        return Toy(constraints, high=3 + seed)
+
+    method = Method("blind", of_seed, RandomSearch, judged=lambda seed: of_seed(seed, [PRECISION]))
+    plan = study.plan({"rs": method}, [0, 1], BUDGET, tested=lambda p: p)
+    assert [r.problem.fidelity.high for r in plan] == [3, 4] and not plan[0].problem.constraints
+    found = study.run(plan)
+    assert all(s.problem.constraints == s.tested.constraints == (PRECISION,) for s in found)
+
+
+def test_given_configurations_are_trained_in_turn(study):
+    given = {"norm": True, "kernel": 5}
+    runs = {"five": study.trainings(Toy(space=tiny_space()), [given] * 2, "five", method="given", seed=3)}
+    assert [t.configuration for t in study.train(runs)["five"]] == [given] * 2
+    assert runs["five"] in study.planned and triallog.read(runs["five"].log).header["method"] == "given"
+
+
+def test_a_search_without_a_full_training_is_named(study):
+    plan = study.plan({"rs": Method("random", Toy(space=tiny_space()), RandomSearch)}, [0], BUDGET)
+    plan[0].problem.evaluate = lambda job: 1 / 0
+    with pytest.raises(UserError, match=r"rs-seed0: no full training within .* epochs"):
+        study.run(plan)
+
+
+class TestCheck:
+    def test_asks_every_problem_once(self, study):
+        asked = []
+
+        class Asked(Toy):
+            def check(self):
+                asked.append(self)
+
+        problem, tested = Asked(), Asked()
+        study.plan({"rs": Method("random", problem, RandomSearch)}, [0, 1, 2], BUDGET, tested=lambda p: tested)
+        study.check()
+        assert asked == [problem, tested]
+
+    def test_refuses_the_log_of_another_search(self, study):
+        study.run(study.plan(METHODS, [0], BUDGET))
+        study.planned.clear()
+        study.plan({"rs": Method("random", Toy(high=9), RandomSearch)}, [0], BUDGET)
+        with pytest.raises(UserError, match="another search"):
+            study.check()
+        study.settings.fresh = True
+        study.check()

@@ -1,0 +1,277 @@
+"""The conformance class that every optimizer must pass."""
+
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from ConfigSpace import ConfigurationSpace, ForbiddenEqualsClause
+
+from jahslib.core.trials import History
+from jahslib.errors import UserError
+from jahslib.optimizers.ax.optimizer import AxBO
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.optuna import OptunaSampler
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.regularized_evolution import RegularizedEvolution
+from jahslib.optimizers.smac_bohb import SmacBohb
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
+from jahslib.paths import ROOT
+from jahslib.search import Budget, search, triallog
+from jahslib.search.workers import InProcess
+from jahslib.spaces import configurations as spaces
+from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, tiny_space
+
+OPTIMIZERS = {
+    "random search": lambda p, seed: RandomSearch(p, seed),
+    "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
+    "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
+    "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "Hyperband": lambda p, seed: Hyperband(p, seed),
+    "ASHA": lambda p, seed: ASHA(p, seed),
+    "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
+    "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
+    "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
+    "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
+    "Optuna TPE": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5}),
+    "Optuna TPE group": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5, "group": True}),
+    "Optuna GP": lambda p, seed: OptunaSampler(p, seed, "GPSampler", {"n_startup_trials": 4}),
+    "Optuna CMA-ES": lambda p, seed: OptunaSampler(p, seed, "CmaEsSampler"),
+    "Optuna random": lambda p, seed: OptunaSampler(p, seed, "RandomSampler"),
+}
+
+
+class Shuffled(InProcess):
+    """Pretends to have workers: jobs finish in a scrambled order that depends on `seed` alone."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.waiting = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        from concurrent.futures import Future
+
+        future = Future()
+        self.waiting.append((future, fn, args))
+        return future
+
+    def finish_one(self):
+        future, fn, args = self.waiting.pop(self.rng.integers(len(self.waiting)))
+        future.set_result(fn(*args))
+
+
+@pytest.fixture(params=OPTIMIZERS, ids=lambda name: name.replace(" ", "-"))
+def make(request):
+    return OPTIMIZERS[request.param]
+
+
+@pytest.fixture
+def toy():
+    return RichToy([SIZE, PRECISION])
+
+
+@pytest.fixture
+def budget(make):
+    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few.
+    few = {OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15, OPTIMIZERS["Optuna GP"]: 10}
+    return Budget(trials=few.get(make, 25))
+
+
+class TestConformance:
+    """On a ConfigurationSpace of every kind; a subclass has the same tests on spaces of another kind."""
+
+    Toy = RichToy
+    tiny_space = staticmethod(tiny_space)
+
+    def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, tmp_path):
+        """Also of a pickled problem, and of one that spoils the configurations it is given."""
+        histories = []
+        for run in range(2):
+            random.seed(run)
+            np.random.seed(run)  # noqa: NPY002 (perturbs what must not be used)
+            torch.manual_seed(run)
+            toy = self.Toy([SIZE, PRECISION])
+            if run == 1:
+                toy.spoils = True
+                toy = pickle.loads(pickle.dumps(toy))
+            before = torch.get_rng_state()
+            histories.append(search(toy, make(toy, 3), budget, tmp_path / f"{run}.jsonl", seed=3))
+            assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
+        assert decisions(histories[0]) == decisions(histories[1])
+
+    def test_seeds_differ(self, make, budget, toy, tmp_path):
+        first, second = (search(toy, make(toy, s), budget, tmp_path / f"{s}.jsonl", seed=0) for s in (1, 2))
+        assert [t.configuration for t in first] != [t.configuration for t in second]
+
+    @pytest.mark.parametrize("how", ["raise", "nan"])
+    def test_a_failed_trial_is_survived(self, make, budget, how, tmp_path):
+        toy = self.Toy([SIZE, PRECISION], fail=how)
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        failed = [t for t in history if t.status == "failed"]
+        assert failed and all(not t.configuration["norm"] and t.reason for t in failed)
+        assert len([t for t in history if t.status != "rejected"]) == budget.trials
+        assert toy.incumbent(history).configuration["norm"]
+
+    def test_constraints_are_honoured(self, make, budget, toy, tmp_path):
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        trained = [t for t in history if t.status == "ok"]
+        assert trained and all(t.metrics["size"] <= 600 for t in trained)
+        best = toy.incumbent(history)
+        assert best.metrics["precision"] >= 0.5
+        feasible = [t for t in trained if t.final and t.metrics["precision"] >= 0.5]
+        assert best.metrics["accuracy"] == max(t.metrics["accuracy"] for t in feasible)
+
+    def test_configurations_are_valid_in_the_conditional_space(self, make, budget, toy, tmp_path):
+        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        for trial in history:
+            assert ("width" in trial.configuration) == (trial.configuration["layers"] > 1)
+            if isinstance(toy.space, ConfigurationSpace):
+                assert spaces.complete(toy.space, trial.configuration) == trial.configuration
+            assert all(type(v) in (int, float, bool, str, type(None)) for v in trial.configuration.values())
+        if len(history) > 15:  # a model-based search of few trials may rightly stay with deep networks
+            assert {t.configuration["layers"] > 1 for t in history} == {True, False}
+            if "mixed" in history.trials[0].configuration:
+                assert len({type(t.configuration["mixed"]) for t in history}) > 1
+
+    def test_a_log_of_another_machine_is_extended(self, make, budget, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        history = search(toy, make(toy, 6), budget, path, seed=6)
+        lines = [json.loads(line) for line in path.read_text().splitlines()[:-1]]
+        changed = lines[1 + len(history) // 2]["configuration"]
+        changed["rate"] = float(np.nextafter(changed["rate"], 1))
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        longer = search(toy, make(toy, 6), Budget(trials=budget.trials + 2), path, seed=6)
+        assert [t.configuration for t in longer][: len(history)] == [line["configuration"] for line in lines[1:]]
+        assert len([t for t in longer if t.status != "rejected"]) == budget.trials + 2
+
+    def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
+        toy = self.Toy(space=self.tiny_space())
+        history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)
+        assert 4 <= len(history) <= 12
+        assert len({str(t.configuration) for t in history}) >= 3
+
+    def test_resume_after_a_kill_gives_the_uninterrupted_run(self, make, budget, toy, tmp_path):
+        path = tmp_path / "log.jsonl"
+        whole = search(toy, make(toy, 5), budget, path, seed=5)
+        lines = path.read_bytes().splitlines(keepends=True)
+        for kept in (1, len(lines) // 2, len(lines) - 2):
+            path.write_bytes(b"".join(lines[:kept]) + lines[kept][:17])  # killed while writing a line
+            resumed = search(toy, make(toy, 5), budget, path, seed=5)
+            assert decisions(resumed) == decisions(whole)
+            assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept], "a finished trial was repeated"
+
+    @pytest.mark.parametrize("workers", [2, 4])
+    def test_a_parallel_log_replays_to_the_same_decisions(self, make, budget, toy, workers, tmp_path, monkeypatch):
+        executor = Shuffled(seed=workers)
+
+        def wait(futures, return_when):
+            executor.finish_one()
+            return {f for f in futures if f.done()}, None
+
+        monkeypatch.setattr("jahslib.search.loop.wait", wait)
+        path = tmp_path / "log.jsonl"
+        parallel = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
+        assert any(a.id > b.id for a, b in zip(parallel.trials, parallel.trials[1:], strict=False)), "nothing overtook"
+
+        # A fresh optimizer that is given the recorded events must make the recorded suggestion at each of them.
+        recorded, optimizer, replayed = triallog.read(path).trials, make(toy, 1), History()
+        suggestions = {t.id: t.suggestion() for t in recorded}
+        for trial in recorded:
+            while len(replayed.suggestions) < trial.asked:
+                suggestion = optimizer.ask(replayed)
+                assert suggestion == suggestions[len(replayed.suggestions)]
+                replayed.ask(suggestion)
+            replayed.finish(trial)
+
+        # And a kill with trials in flight loses those only.
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: len(lines) // 2]))
+        resumed = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
+        assert sorted(t.id for t in resumed) == list(range(len(resumed)))
+        assert len([t for t in resumed if t.status != "rejected"]) == budget.trials
+        assert path.read_bytes().splitlines(keepends=True)[: len(lines) // 2] == lines[: len(lines) // 2]
+
+    def test_asking_twice_proposes_the_same(self, make, toy):
+        optimizer, history = make(toy, 0), History()
+        assert optimizer.ask(history) == optimizer.ask(history)
+        assert make(toy, 0).ask(history) == optimizer.ask(history)
+
+    def test_describes_its_settings_in_json_types(self, make, toy):
+        description = make(toy, 7).describe()
+        assert json.loads(json.dumps(description))["seed"] == 7
+
+
+DECISIONS = """
+import sys
+from pathlib import Path
+from tests.optimizers.test_optimizers import *
+
+toy = Toy([SIZE, PRECISION])
+for name, make in OPTIMIZERS.items():
+    # SMAC's local search starts from several points only once its model knows some tens of trials.
+    budget = Budget(trials=30 if name == "SMAC BOHB" else 10)
+    print(name, decisions(search(toy, make(toy, 3), budget, Path(sys.argv[1]) / f"{name}.jsonl", seed=3)))
+"""
+
+
+def printed_under_two_hashings(program, folder):
+    """The lines that a program prints in each of two processes, which hash strings differently."""
+    running = []
+    for hashing in ("0", "1"):
+        (folder / hashing).mkdir()
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", program, str(folder / hashing)],
+                env=os.environ | {"PYTHONHASHSEED": hashing, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return [process.communicate()[0].splitlines() for process in running]
+
+
+FORBIDDEN = ConfigurationSpace({"kernel": [3, 5], "norm": [True, False]})
+FORBIDDEN.add(ForbiddenEqualsClause(FORBIDDEN["kernel"], 5))
+
+
+class TestSpacesThatAMethodCannotSearch:
+    @pytest.mark.parametrize("name", ["EA", "regularized evolution", "Ax"])
+    def test_forbidden_clauses_are_refused_at_the_door(self, name):
+        with pytest.raises(UserError, match=r"minds no forbidden clauses, such as .*kernel"):
+            OPTIMIZERS[name](Toy(space=FORBIDDEN), 0)
+
+    @pytest.mark.parametrize("name", ["random search", "SMAC BOHB"])
+    def test_forbidden_clauses_are_minded(self, name, tmp_path):
+        toy = Toy(space=FORBIDDEN)
+        history = search(toy, OPTIMIZERS[name](toy, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0)
+        assert {t.configuration["kernel"] for t in history} == {3} and len(history) == 2
+
+    @pytest.mark.parametrize("bad", [{"eta": 1}, {"min_fidelity": 0}, {"min_fidelity": 20}])
+    def test_no_hyperband_plan_is_refused_at_the_door(self, bad):
+        for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True)):
+            with pytest.raises(UserError, match=r"eta=1 halves nothing|epochs (0|20)\.\.9 are no range"):
+                optimizer(Toy(high=9), 0, **bad)
+
+    def test_the_lowest_rung_is_the_problems_least_fidelity_unless_another_is_asked_for(self, tmp_path):
+        for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True, pop_size=1)):
+            for asked, lowest in ((None, 1), (3, 3)):
+                toy = Toy(high=9)
+                log = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+                history = search(toy, optimizer(toy, 0, eta=3, min_fidelity=asked), Budget(trials=12), log, seed=0)
+                assert min(t.fidelity for t in history) == lowest
+
+    def test_no_probability_is_refused(self):
+        with pytest.raises(UserError, match="p_mutation=7"):
+            Evolution(Toy(), 0, p_mutation=7)
+
+
+def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
+    first, second = printed_under_two_hashings(DECISIONS, tmp_path)
+    assert len(first) == len(OPTIMIZERS) and first == second

@@ -1,0 +1,59 @@
+"""A search goes on from any log; whether its decisions are repeated here is told on demand."""
+
+import json
+
+import pytest
+
+from jahslib.cli.replay import main
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.search import Budget, search
+from jahslib.search.replay import replay
+from tests.conftest import Toy, decisions
+
+
+def nudged(path, id):
+    """Rewrite a log as another machine might have made it: one rate differs in its sixth digit."""
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        record = json.loads(line)
+        if record.get("id") == id:
+            record["configuration"]["rate"] *= 1 + 1e-6
+            lines[number] = json.dumps(record)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("make", [RandomSearch, lambda p, s: Evolution(p, s, pop_size=4, hyperband=True)])
+def test_a_log_of_another_machine_is_extended_as_it_is_and_the_difference_is_told(make, tmp_path):
+    toy, path = Toy(), tmp_path / "log.jsonl"
+    search(toy, make(toy, 0), Budget(trials=12), path, seed=0)
+    assert str(replay(make(toy, 0), path)) == "all 12 decisions repeated"
+    nudged(path, 5)
+    before = path.read_bytes()
+    history = search(toy, make(toy, 0), Budget(trials=20), path, seed=0)
+    assert len(history) == 20 and path.read_bytes().startswith(before)
+    assert len({(str(t.configuration), t.fidelity) for t in history}) == 20, "something was trained twice"
+
+    report = replay(make(toy, 0), path)
+    assert report.trial == 5 and report.differences.keys() == {"rate"}
+    assert report.differences["rate"][2] == pytest.approx(1e-6, rel=1e-3)
+    assert "trial 5 is the first" in str(report) and "1e-06 apart" in str(report)
+
+
+def test_a_log_that_was_extended_elsewhere_is_resumed_to_the_same_search(tmp_path):
+    """Once it holds another machine's decisions, they are as much a fact as its own."""
+    toy, path = Toy(), tmp_path / "log.jsonl"
+    make = lambda: Evolution(toy, 0, pop_size=4, num_children=3)  # noqa: E731
+    search(toy, make(), Budget(trials=9), path, seed=0)
+    nudged(path, 6)
+    whole = search(toy, make(), Budget(trials=20), path, seed=0)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:13]))
+    assert decisions(search(toy, make(), Budget(trials=20), path, seed=0)) == decisions(whole)
+
+
+def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
+    monkeypatch.setattr("jahslib.studies.searches", lambda *_: [])
+    assert main(["03_grammar_search", "--profile", "smoke"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "03_grammar_search" in err

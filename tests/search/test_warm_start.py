@@ -1,0 +1,67 @@
+"""A search that begins with the trials of another one."""
+
+import pytest
+
+from jahslib.core.trials import key
+from jahslib.errors import UserError
+from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.regularized_evolution import RegularizedEvolution
+from jahslib.optimizers.sobol import Sobol
+from jahslib.search import Budget, search, triallog
+from jahslib.search.warm_start import is_copy, trials_of
+from tests.conftest import PRECISION, SIZE, Toy, decisions
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    toy, path = Toy([SIZE, PRECISION]), tmp_path / "earlier.jsonl"
+    search(toy, Evolution(toy, 1, pop_size=4, hyperband=True), Budget(trials=30), path, seed=1)
+    return path
+
+
+OPTIMIZERS = {
+    "random search": RandomSearch,
+    "Sobol": Sobol,
+    "EA": lambda p, s: Evolution(p, s, pop_size=4),
+    "EA-HB": lambda p, s: Evolution(p, s, pop_size=4, hyperband=True),
+    "regularized evolution": lambda p, s: RegularizedEvolution(p, s, pop_size=5, tournament_size=3),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_copies_begin_the_log_are_charged_nothing_and_known_to_the_optimizer(name, earlier, tmp_path, toy):
+    given = trials_of(earlier, toy)
+    go = lambda path: search(  # noqa: E731
+        toy, OPTIMIZERS[name](toy, 0), Budget(trials=12, epochs=108), path, seed=0, warm_start=given
+    )
+    history = go(tmp_path / "log.jsonl")
+    copies, own = history.trials[:30], history.trials[30:]
+    assert all(map(is_copy, copies)) and not any(map(is_copy, own))
+    assert sum(t.epochs for t in copies) == 0 and sum(t.status != "rejected" for t in own) <= 12 and own
+    assert [t.metrics for t in copies] == [t.metrics for t in given]
+    tried = {key(t.configuration) for t in copies}
+    assert not any(key(t.configuration) in tried and t.parent is None for t in own), "trained again"
+    assert toy.rank(toy.incumbent(history)) <= toy.rank(toy.incumbent(given))
+
+    path = tmp_path / "log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for kept in (1, 17, 34):
+        path.write_bytes(b"".join(lines[:kept]))
+        assert decisions(go(path)) == decisions(history)
+
+
+def test_another_start_is_another_search(earlier, tmp_path, toy):
+    path, go = (
+        tmp_path / "log.jsonl",
+        lambda **o: search(toy, RandomSearch(toy, 0), Budget(trials=3), path, seed=0, **o),
+    )
+    go(warm_start=trials_of(earlier, toy))
+    with pytest.raises(UserError, match="warm_start"):
+        go()
+    assert len(triallog.read(path).trials) == 33
+
+
+def test_trials_of_another_problem_are_no_start(earlier):
+    with pytest.raises(UserError, match=r"another problem.*constraints"):
+        trials_of(earlier, Toy())

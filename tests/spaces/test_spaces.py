@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from ConfigSpace import (
+    AndConjunction,
+    Categorical,
+    Configuration,
+    ConfigurationSpace,
+    EqualsCondition,
+    GreaterThanCondition,
+    LessThanCondition,
+    NotEqualsCondition,
+    OrConjunction,
+    OrdinalHyperparameter,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
+from tests.conftest import conditional_space
+
+SPACE = conditional_space()
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seeds)
+def test_samples_are_plain_valid_and_reproducible(seed):
+    one, two = (spaces.sample(SPACE, np.random.default_rng(seed)) for _ in range(2))
+    assert one == two == spaces.complete(SPACE, one)
+    assert ("width" in one) == (one["layers"] > 1)
+    assert {type(v) for v in one.values()} <= {int, float, bool, str}
+
+
+@given(seeds, st.sampled_from(["layers", "rate", "kernel", "norm", "width"]))
+def test_resampled_values_are_legal(seed, name):
+    assert SPACE[name].legal_value(spaces.resample(SPACE, name, np.random.default_rng(seed)))
+
+
+def test_completing_drops_inactive_and_activates_with_the_default():
+    values = {"layers": 1, "width": 7, "rate": 0.01, "kernel": 5, "norm": False}
+    assert "width" not in spaces.complete(SPACE, values)
+    grown = spaces.complete(SPACE, {k: v for k, v in values.items() if k != "width"} | {"layers": 2})
+    assert grown["width"] == 256
+
+
+@given(seeds)
+def test_drawing_what_becomes_active_gives_valid_configurations_and_keeps_the_rest(seed):
+    rng = np.random.default_rng(seed)
+    values = {"layers": int(rng.integers(1, 4)), "kernel": 5, "norm": False, "rate": spaces.drawn(SPACE, "rate", rng)}
+    drawn = spaces.activated(SPACE, values, rng)
+    assert drawn == spaces.complete(SPACE, drawn) and ("width" in drawn) == (values["layers"] > 1)
+    assert drawn["rate"] == pytest.approx(values["rate"], abs=1e-12) and list(drawn) == sorted(drawn)
+    assert spaces.activated(SPACE, {**values, "width": 7}, rng).get("width", 7) == 7
+
+
+def test_what_becomes_active_is_drawn_from_its_prior_or_at_its_default():
+    rng, shallow = np.random.default_rng(0), {"layers": 1, "rate": 0.01, "kernel": 5, "norm": False}
+    widths = {"drawn": set(), "default": set()}
+    for newly_active, found in widths.items():
+        children = (spaces.mutate(SPACE, shallow, rng, newly_active) for _ in range(200))
+        found |= {child["width"] for child in children if "width" in child}
+    assert widths["default"] == {256} and len(widths["drawn"]) > 15
+
+
+def test_conjunctions_are_followed_as_configspace_follows_them():
+    """Nested conditions with and, or, and comparisons of ordinals, from 300 points of the box of all values."""
+    space = ConfigurationSpace(
+        {"a": (1, 4), "b": ["x", "y"], "c": (0.0, 1.0), "d": (0.0, 1.0), "e": [True, False], "f": (1, 3)}
+    )
+    ordinal = OrdinalHyperparameter("o", ["low", "mid", "high"])
+    space.add(ordinal)
+    a, b, c, d, e, f = (space[name] for name in "abcdef")
+    space.add(
+        EqualsCondition(c, b, "x"),
+        AndConjunction(GreaterThanCondition(d, a, 1), EqualsCondition(d, b, "y")),
+        OrConjunction(NotEqualsCondition(e, b, "x"), LessThanCondition(e, a, 3)),
+        AndConjunction(EqualsCondition(f, e, True), GreaterThanCondition(f, ordinal, "low")),
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        box = {name: spaces.drawn(space, name, rng) for name in space}
+        assert spaces.activated(space, box, rng) == spaces.complete(space, box)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [({"layers": 9}, "layers=9 is outside"), ({"depth": 1}, "unknown hyperparameter 'depth'")]
+)
+def test_completing_names_what_is_wrong(values, said):
+    with pytest.raises(UserError, match=said):
+        spaces.complete(SPACE, values)
+
+
+def test_rejection_sampling_gives_up():
+    assert spaces.sample_where(SPACE, np.random.default_rng(0), lambda c: False, attempts=5) is None
+
+
+def test_keys_ignore_order_and_tell_values_apart():
+    assert spaces.key({"a": 1, "b": 0.5}) == spaces.key({"b": 0.5, "a": 1}) != spaces.key({"a": 1, "b": 0.25})
+
+
+@pytest.mark.parametrize("choices", [[0.1, float("inf")], [(1, 2), (3,)]])
+def test_choices_that_a_log_cannot_hold_are_refused(choices):
+    with pytest.raises(UserError, match="name it by a text"):
+        spaces.refuse_unloggable(ConfigurationSpace({"a": Categorical("a", choices)}))
+
+
+def test_a_choice_that_is_never_drawn_is_refused():
+    with pytest.raises(UserError, match="'b' of a has weight 0"):
+        spaces.refuse_unloggable(ConfigurationSpace({"a": Categorical("a", ["a", "b"], weights=[1, 0])}))
+
+
+@given(seeds)
+def test_what_is_drawn_by_itself_is_what_configspace_gives_back(seed):
+    drawn = spaces.activated(SPACE, {}, np.random.default_rng(seed))
+    assert spaces.plain(Configuration(SPACE, values=drawn)) == drawn

@@ -1,0 +1,92 @@
+"""What trainings will take, foretold from logged trials."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from jahslib import studies
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.search import Budget, triallog
+from jahslib.search.runs import Run
+from jahslib.studies import cost
+from tests.conftest import Toy
+
+NAME = "90_toy"
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """Two searches of ten full trainings of nine epochs each in a study of their own."""
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+
+    def made(profile):
+        logs = tmp_path / "results" / profile / NAME / "logs"
+        budget, problem = Budget(trials=10), Toy()
+        return [
+            Run(problem, RandomSearch(problem, s), budget, logs / f"{s}.jsonl", s, "rs", NAME, profile) for s in (0, 1)
+        ]
+
+    module = SimpleNamespace(options=lambda **p: p["profile"], planned=made)
+    monkeypatch.setitem(studies.MODULES, NAME, "toy")
+    monkeypatch.setattr(cost, "import_module", lambda name: module)
+    return made
+
+
+def left():
+    return cost.left(NAME, {"profile": "paper"})
+
+
+def train(run, trials, seconds, device="cpu (1 threads)"):
+    """Run the search as far as this, and let its trials have taken that many seconds an epoch."""
+    replace(run, budget=Budget(trials=trials))()
+    records = [json.loads(line) for line in run.log.read_text().splitlines()]
+    for record in records:
+        if record["kind"] == "trial":
+            record["seconds"] = seconds * record["epochs"]
+        elif record["kind"] == "header":
+            record["device"] = device
+    run.log.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_nothing_is_known_before_the_first_trial(planned):
+    assert left() == cost.Cost(0.0, 180.0)
+    assert cost.left("01_unknown", {}) == cost.Cost()
+
+
+def test_the_rate_is_the_cpu_profiles_and_then_its_own(planned):
+    train(planned("cpu")[0], 2, seconds=3.0)
+    assert left() == cost.Cost(540.0)
+    train(planned("paper")[0], 4, seconds=5.0)
+    assert len(triallog.read(planned("paper")[0].log).trials) == 4
+    assert left() == cost.Cost((180 - 36) * 5.0)
+    for run in planned("paper"):
+        run()
+    assert left() == cost.Cost()
+
+
+def test_what_a_gpu_took_says_nothing_of_a_cpu(planned):
+    train(planned("cpu")[0], 2, seconds=3.0, device="NVIDIA H200")
+    assert left() == cost.Cost(0.0, 180.0)
+
+
+def test_a_time_limit_bounds_what_a_search_takes(planned, monkeypatch):
+    runs = [replace(run, budget=Budget(trials=10, seconds=60.0)) for run in planned("paper")]
+    monkeypatch.setattr(cost, "_planned", lambda *_: runs)
+    assert left() == cost.Cost(120.0)
+    train(planned("cpu")[0], 2, seconds=3.0)
+    assert left() == cost.Cost(120.0)
+
+
+def test_a_study_whose_notebook_says_what_is_run_has_its_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    found = cost.left("01_growing_bohb", {"profile": "smoke", "device": "cpu"})
+    assert found == cost.Cost(0.0, 5 * 12)
+
+
+def test_every_study_has_a_plan_or_trains_nothing_of_its_own():
+    for name in studies.MODULES.values():
+        module = cost.import_module(f"jahslib.studies.{name}")
+        plans = {"cell_searches", "planned", *cost.PLANS} & set(vars(module))
+        assert bool(plans) == (name != "surrogate_regression")
