@@ -93,10 +93,10 @@ class Tabular(Problem):
 class NasBench201Full(Tabular):
     """Minimise the validation error (0..1) after 200 epochs; see `Tabular`.
 
-    `jahslib.problems.cells.nasbench201` has the same cells after 12 epochs, with the test errors, from another table. Here
-    each cell has 2 or 3 trainings, there are no test errors, and `val_error` on CIFAR-10 comes from training on half of
-    the training images. `latency` is seconds a batch, `model_size` millions of parameters: the larger one where the
-    trainings of a cell disagree, as in 204 cells, which is that of the cell as it is written.
+    `jahslib.problems.cells.nasbench201` has the same cells after 12 epochs, with the test errors, from another table.
+    Here each cell has 2 or 3 trainings, there are no test errors, and `val_error` on CIFAR-10 comes from training on
+    half of the training images. `latency` is seconds a batch, `model_size` millions of parameters: the larger one where
+    the trainings of a cell disagree, as in 204 cells, which is that of the cell as it is written.
     """
 
     name = "nasbench201_full"
