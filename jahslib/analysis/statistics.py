@@ -114,15 +114,16 @@ def mcnemar_table(
     for name, b in others:
         pair = f"{first} vs {name}"
         counts = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
-        result = mcnemar(counts, exact=False, correction=True)
+        alone = int(counts[0][1]), int(counts[1][0])
+        result = mcnemar(counts, exact=False, correction=True) if any(alone) else None  # else 0 / 0
         rows.append(
             {
                 "pair": pair,
-                "only_first_right": int(counts[0][1]),
-                "only_second_right": int(counts[1][0]),
-                "statistic": result.statistic,
-                "p": result.pvalue,
-                "significant": bool(result.pvalue < 0.05),
+                "only_first_right": alone[0],
+                "only_second_right": alone[1],
+                "statistic": result.statistic if result else 0.0,
+                "p": result.pvalue if result else 1.0,
+                "significant": bool(result and result.pvalue < 0.05),
                 "reported_statistic": reported.get(pair),
             }
         )
