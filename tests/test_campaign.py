@@ -15,7 +15,6 @@ from benchmarks.campaign.running import Entry
 from jahslib.experiments.notebook import experiment
 from jahslib.paths import ROOT
 from jahslib.search import triallog
-from jahslib.studies import constrained_ea
 from tests.conftest import decisions
 
 
@@ -94,8 +93,8 @@ class TestList:
         for run in runs:
             assert len(run.optimizer.configurations) == run.budget.trials == 5
             assert (run.problem.split, run.problem.max_epochs, run.problem.optimizer) == ("test", 50, "adamw")
-            paper = constrained_ea.options(profile="paper", device="cpu", retrain={_name(run): 5})
-            (same,) = constrained_ea.retrainings(paper)
+            given = {"profile": "paper", "device": "cpu", "retrain": {_name(run): 5}}
+            (same,) = experiment("07_constrained_EA", given).retrainings.values()
             assert same.problem.describe() == run.problem.describe()
             assert same.optimizer.describe() == run.optimizer.describe()
 

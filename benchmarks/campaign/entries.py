@@ -10,7 +10,6 @@ from jahslib.core.trials import Configuration
 from jahslib.experiments.notebook import experiment
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
 from jahslib.search.runs import Run
-from jahslib.studies import constrained_ea
 
 # Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md).
 SWEEP_HOURS = {
@@ -53,8 +52,8 @@ def published(repeats: int = 5) -> Iterator[Entry]:
     Rows 2 and 3 are one configuration, which is trained once.
     """
     names = ("published 7", "published 1", "published 5", "published 6", "published 4", "published 2")
-    o = constrained_ea.options(profile="cpu", device="cpu", retrain=dict.fromkeys(names, repeats))
-    for run in constrained_ea.retrainings(o):
+    given = {"profile": "cpu", "device": "cpu", "retrain": dict.fromkeys(names, repeats)}
+    for run in experiment("07_constrained_EA", given).retrainings.values():
         (configuration, *_) = run.optimizer.configurations  # type: ignore[attr-defined]
         yield _entry(run, repeats * _training_hours(configuration))
 

@@ -69,8 +69,8 @@ class Described:
             value = getattr(self, name)
             if value is None and getattr(type(self), name, 0) is None:
                 continue
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not number or not abs(value) < math.inf or value != int(value) or value < least:
+            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not (number and least <= value < math.inf and value == int(value)):
                 raise UserError(f"{method}: {name}={value!r}; give a whole number, {least} or more")
             setattr(self, name, int(value))
 

@@ -118,6 +118,19 @@ def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_o
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 
+def test_mcnemar_by_hand():
+    """b = 9, c = 1: (|9 - 1| - 1)^2 / 10 = 4.9, beyond 3.841."""
+    labels = np.zeros(20, int)
+    one, other = labels.copy(), labels.copy()
+    other[:9], one[9] = 1, 1
+    found = {"EA-HB": one, "RS": other, "same": one.tolist()}
+    row, same = statistics.mcnemar_table(labels, found, {"EA-HB vs RS": 6.56}).itertuples()
+    assert row.statistic == pytest.approx(4.9) and row.significant and row.pair == "EA-HB vs RS"
+    assert (row.only_first_right, row.only_second_right, row.reported_statistic) == (9, 1, 6.56)
+    assert (same.only_first_right, same.only_second_right, same.significant) == (0, 0, False)
+    assert statistics.mcnemar_table(labels, {"EA-HB": one}, {}).empty
+
+
 class TestRanking:
     costs = pd.DataFrame({"a": [0.1] * 12, "b": [0.2] * 12, "c": [0.3, 0.4] * 6})
 

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from jahslib.core.trials import History
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
@@ -19,7 +20,6 @@ from jahslib.problems.function import Function
 from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import run_all
 from jahslib.search.workers import InProcess, OnCluster, pool
-from jahslib.studies import constrained_ea
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 
@@ -68,8 +68,8 @@ def test_a_dask_cluster_gives_the_same_trials(tmp_path, dask):
 
 def searches_of_study_07(place, monkeypatch, *methods):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(place))
-    o = constrained_ea.options(profile="smoke", device="cpu", methods=list(methods), epoch_budget=48)
-    return list(constrained_ea.searches(o))
+    given = {"profile": "smoke", "device": "cpu", "methods": list(methods), "epoch_budget": 48}
+    return experiment("07_constrained_EA", given).plan
 
 
 def test_a_studys_searches_on_a_cluster_are_those_in_this_process(tmp_path, dask, monkeypatch):
