@@ -67,7 +67,7 @@ class Described:
         """
         for name in names:
             value = getattr(self, name)
-            if value is None and getattr(type(self), name, 0) is None:
+            if getattr(type(self), name, 0) is None and value is None:
                 continue
             number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
             if not (number and least <= value < math.inf and value == int(value)):
