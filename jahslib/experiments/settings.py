@@ -130,7 +130,7 @@ class Settings:
         Raises:
             UserError: it lists none, or one that is not known.
         """
-        chosen = getattr(self, name)
+        chosen = self._values.get(name)
         if chosen is None:
             return dict(known)
         if not chosen:
