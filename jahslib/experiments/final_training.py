@@ -124,12 +124,12 @@ class FinalTraining:
         problem, seed, start = self.problem, self.seed, self.pre_trained_epoch
         if self.pre_trained_id is None:
             place = self._folder(configuration, f"{spaces.digest(configuration)}-seed{seed}")
-            if self.fresh:
-                shutil.rmtree(place, ignore_errors=True)
         else:
             place, made = self._pre_trained
             configuration, seed = made["configuration"], made["seed"]
         wanted = self._made_of(configuration, seed)
+        if self.fresh and self.pre_trained_id is None:
+            shutil.rmtree(place, ignore_errors=True)
         if (place / "made_of.json").exists():
             snapshots.check(place, wanted)
         with _tensorboard(place if self.tensorboard else None) as write:
