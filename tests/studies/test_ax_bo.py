@@ -83,7 +83,7 @@ class TestSettings:
     def test_snapshots_are_switched_off_or_counted(self):
         assert of(set="SNAPSHOT False", methods=["rs"]).final.every == 2  # the last epoch
         assert of(set="SNAPSHOT 3", methods=["rs"]).final.every == 3
-        with pytest.raises(UserError, match="snapshot_every: 0; give .* at least 1"):
+        with pytest.raises(UserError, match="snapshot_every: 0"):
             of(set="SNAPSHOT 0", methods=["rs"])
 
     def test_another_data_set_brings_its_number_of_classes(self):
@@ -263,9 +263,7 @@ class TestFinalTraining:
         found = of(**QUICK, methods=["rs"])
         name = found.final.train(found.DEFAULT).place.name
         assert (results_folder / "results/smoke" / NOTEBOOK / "experiment/snapshot_digits_lenet300" / name).is_dir()
-        with pytest.raises(
-            UserError, match=f"no training '{name}' in snapshot_mnist5k_lenet300: it is one of lenet300"
-        ):
+        with pytest.raises(UserError, match=f"no training '{name}' in snapshot_mnist5k_lenet300: it is one of"):
             of(pre_trained_id=name)
         with pytest.raises(UserError, match=f"{name} has no snapshot after epoch 7; there are: 1, 2"):
             of(**QUICK, set=f"PRE_TRAINED_ID {name} PRE_TRAINED_EPOCH 7")
