@@ -64,7 +64,7 @@ class Settings:
         profiles: values by profile and setting; `note` says what the profile changes against the original.
         users: classes or functions (problems, optimizers), whose parameters give types and defaults.
         layers: a cfg file and the like, between the profile and the parameters.
-        types: of settings that are no user's parameter, such as `pydantic.PositiveInt`.
+        types: of settings that are no user's parameter, such as `pydantic.PositiveInt`, also where one has that name.
 
     Raises:
         UserError: an unknown profile or parameter, a value of the wrong type or out of bounds, a device that is not
@@ -85,7 +85,9 @@ class Settings:
         own = [parameters(user) for user in users]
         used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
         self._types = used | COMMON | types
-        self._defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
+        defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
+        self._defaults = {name: default for name, default in defaults.items() if name not in types}
+        self._own = frozenset(types)
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
         cell, injected = _cells(namespace.get("In", []))
@@ -115,7 +117,7 @@ class Settings:
 
     def of(self, user: Callable[..., Any]) -> dict[str, Any]:
         """Those that are parameters of `user`, to call it with; what nobody set is left to its defaults."""
-        names = parameters(user)
+        names = parameters(user).keys() - self._own
         return {name: value for name, value in self._values.items() if name in names}
 
     def merged(self, name: str) -> dict[str, Any]:
@@ -124,20 +126,24 @@ class Settings:
         layers = (self._profile, self._layers, self._given)
         return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
 
-    def pick(self, name: str, known: Mapping[str, Value]) -> dict[str, Value]:
+    def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
         """Those of `known` that the setting `name` lists, in its order; all where it is not set.
+
+        Args:
+            without: what another setting leaves out.
 
         Raises:
             UserError: it lists none, or one that is not known.
         """
-        chosen = self._values.get(name)
-        if chosen is None:
-            return dict(known)
-        if not chosen:
-            raise UserError(f"{name}: none given; give at least one of {', '.join(known)}")
-        for part in chosen:
+        given = self._values.get(name)
+        for part in given or ():
             if part not in known:
                 raise UserError(f"{name}: {part!r} is unknown; choose from {', '.join(known)}")
+        chosen = [part for part in (known if given is None else given) if part not in without]
+        if not chosen:
+            raise UserError(
+                f"{name}: none given; give at least one of {', '.join(p for p in known if p not in without)}"
+            )
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
 

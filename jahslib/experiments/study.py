@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from jahslib import paths
-from jahslib.core.optimizer import Optimizer
+from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Trial
 from jahslib.experiments.settings import Settings
@@ -106,11 +106,14 @@ class Study:
         """Refuse what cannot be run as planned, before anything is written.
 
         Raises:
-            UserError: see `Problem.check`; a trial log of another search; data that are missing.
+            UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
+                are missing.
         """
         for problem in {id(p): p for run in self.planned for p in (run.problem, run.tested) if p is not None}.values():
             problem.check()
         for run in self.planned:
+            for configuration in run.optimizer.configurations if isinstance(run.optimizer, Listed) else ():
+                run.problem.check_configuration(configuration)
             run.check(fresh=self.settings.fresh)
 
     def run(self, plan: Sequence[Run]) -> list[AnySearch]:

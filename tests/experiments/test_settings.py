@@ -54,6 +54,14 @@ def test_of_gives_each_user_its_own_parameters_that_somebody_set():
     assert Task(0, **settings("smoke").of(Task)) == Task(0, epochs=1)
 
 
+def test_a_type_given_by_name_is_no_users_whatever_its_name():
+    """Such as a switch between two methods that is also an option of one."""
+    namespace = {"profile": "smoke", "device": "cpu", "eta": 2}
+    made = Settings(namespace, PROFILES, Task, method, eta=int | None, parts=tuple[str, ...])
+    assert made.eta == 2 and made.of(method) == {}
+    assert Settings(namespace | {"eta": None}, PROFILES, Task, method, eta=int, parts=tuple[str, ...]).eta is None
+
+
 def test_none_in_words_is_none_and_none_is_the_profiles():
     for value, limit in ((None, 3.0), ("none", None), ("None", None), (2, 2.0), ("1e-3", 1e-3)):
         assert settings(limit=value).limit == limit
@@ -126,6 +134,12 @@ class TestPick:
         assert settings().pick("methods", METHODS) == METHODS and settings().left_out == {}
         made = settings(methods=["c", "a"])
         assert list(made.pick("methods", METHODS)) == ["c", "a"] and made.left_out == {"methods": ["b"]}
+
+    def test_what_another_setting_leaves_out_is_left_out_and_named(self):
+        made = settings()
+        assert list(made.pick("methods", METHODS, without=("b",))) == ["a", "c"] and made.left_out == {"methods": ["b"]}
+        with pytest.raises(UserError, match="methods: none given; give at least one of a, c"):
+            settings(methods=["b"]).pick("methods", METHODS, without=("b",))
 
     @pytest.mark.parametrize(
         ("bad", "said"), [(["d"], "methods: 'd' is unknown; choose from a, b, c"), ([], "methods: none given")]
