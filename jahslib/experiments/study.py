@@ -132,18 +132,25 @@ class Study:
         return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
 
     def retrain(
-        self, searches: Sequence[AnySearch], count: int, *, seed: int = 0, prefix: str = "test"
+        self,
+        searches: Sequence[AnySearch],
+        count: int,
+        *,
+        seed: int = 0,
+        prefix: str = "test",
+        name: str = "{name}",
     ) -> list[AnySearch]:
         """The searches with `tests`: their incumbents trained `count` times on the problems that are `tested`.
 
         Args:
             seed: added to a search's own; see `retraining`.
             prefix: what the trial logs' names begin with.
+            name: what follows it, a format of a search's `name`, `task`, `method`, `seed` and `problem`.
         """
         runs, logs = {}, self.folder / "logs"
         for s in searches:
             if s.tested is not None:
-                names = {"name": s.name, "prefix": prefix, **self._names}
+                names = {"name": name.format(**vars(s)), "prefix": prefix, **self._names}
                 runs[s.name] = retraining(s, s.tested, count, logs, seed=s.seed + seed, **names)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]

@@ -24,6 +24,7 @@ class Task:
     kind: Literal["plain", "fancy"] = "plain"
     inner: dict[str, Any] = field(default_factory=dict)
     trace_every: int = 0
+    extras: tuple[str, ...] = ()
     device: str = "cpu"
 
 
@@ -123,6 +124,12 @@ METHODS = {"a": 1, "b": 2, "c": 3}
 
 
 class TestPick:
+    def test_all_where_only_the_user_of_the_setting_has_a_default(self):
+        made = settings(cell=("extras",))
+        assert made.pick("extras", METHODS) == METHODS and settings(cell=("extras",), extras=["b"]).pick(
+            "extras", METHODS
+        ) == {"b": 2}
+
     def test_all_or_those_asked_for_in_that_order(self):
         assert settings().pick("methods", METHODS) == METHODS and settings().left_out == {}
         made = settings(methods=["c", "a"])

@@ -46,6 +46,14 @@ def test_searches_are_joined_to_their_runs_and_their_incumbents_trained(study):
     assert len(study.log_files) == 8
 
 
+def test_final_trainings_may_be_named_otherwise_than_the_searches(study):
+    found = study.run(study.plan(METHODS, [0], BUDGET, tested=lambda p: Toy(high=2), log="{method}-{seed}-9points"))
+    study.retrain(found, 1, name="{method}-{problem.name}-{seed}")
+    assert [log.name.rpartition("-")[0] for log in sorted(study.folder.glob("logs/test-*"))] == [
+        f"test-{method}-{Toy.name}-0" for method in METHODS
+    ]
+
+
 def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study):
     """Once each, from other weights; a second call trains nothing."""
     found = study.run(study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2)))

@@ -1,12 +1,11 @@
 """What studies say of their own runs; the claims themselves are tested with each study."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from jahslib.reporting.report import Report
-from jahslib.studies import ax_bo
+from jahslib.studies import surrogate_regression
 from jahslib.studies.claims import check_searches, record_left_out
 from tests.analysis.conftest import search
 
@@ -25,13 +24,7 @@ def test_a_claim_that_does_not_hold_stops_the_notebook():
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-@pytest.mark.parametrize("study", [ax_bo])
+@pytest.mark.parametrize("study", [surrogate_regression])
 def test_a_whole_run_leaves_nothing_out(study, profile, tmp_path, monkeypatch):
     o = study.options(profile=profile, device="cpu", seeds=(5,))
     assert left_out(o, study, tmp_path, monkeypatch) is None
-
-
-def test_what_a_run_leaves_out_is_named(tmp_path, monkeypatch):
-    o = replace(ax_bo.options(profile="cpu", device="cpu"), methods=("rs", "sobol", "ax", "grid"), networks=("lenet",))
-    named = left_out(o, ax_bo, tmp_path, monkeypatch, "extra_seeds")
-    assert named == "extra_seeds; methods smac, ax_stop, joint; networks lenet300"
