@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jahslib.spaces.grammars.garbage import collector_paused
 from jahslib.spaces.grammars.space import GrammarSpace, Point
 
 TOURNAMENT = 0.2
@@ -39,6 +40,7 @@ class Scored:
         return np.array([self._known[p] for p in points])
 
 
+@collector_paused()
 def evolved(
     space: GrammarSpace,
     parents: Sequence[Point],

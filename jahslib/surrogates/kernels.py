@@ -49,6 +49,7 @@ class HierarchicalWLKernel(Kernel):
         self.table = table
         self.h = h
         self.register_parameter("raw_weights", torch.nn.Parameter(torch.zeros(len(table.levels))))
+        self._kept: tuple[object, Tensor] = (None, torch.empty(0))
 
     @property
     def weights(self) -> Tensor:
@@ -59,8 +60,19 @@ class HierarchicalWLKernel(Kernel):
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
         """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
-        stack = _similarities(self.table, range(len(self.table.levels)), (self.h, *self.table.h[1:]), x1, x2, diag)
+        stack = self._similarities(x1, x2, diag)
         return torch.tensordot(self.weights.to(stack), stack, dims=1)
+
+    def _similarities(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
+        """Those of the observations with themselves are kept, as each step of a fit asks for them and moves only the
+        weights."""
+        h = (self.h, *self.table.h[1:])
+        if diag or x1.dim() != 2 or not torch.equal(x1, x2):
+            return _similarities(self.table, range(len(h)), h, x1, x2, diag)
+        key = (h, x1.dtype, x1.device, x1.detach().cpu().numpy().tobytes())
+        if key != self._kept[0]:
+            self._kept = key, _similarities(self.table, range(len(h)), h, x1, x2, diag)
+        return self._kept[1]
 
 
 def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:

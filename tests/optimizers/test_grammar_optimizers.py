@@ -1,5 +1,7 @@
 """Optimizers over grammar spaces: the conformance class on architectures beside hyperparameters, and their methods."""
 
+import gc
+
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
@@ -248,6 +250,17 @@ def test_the_best_new_point_is_never_a_seen_one():
     scored = acquisition_pool.Scored(lambda points: np.array([share(p.term) for p in points]), seen)
     acquisition_pool.evolved(CELLS, [Point(BEST)], scored, np.random.default_rng(0), size=30, generations=(5, 5))
     assert scored.best not in seen and scored.best_value == pytest.approx(5 / 6)
+
+
+def test_an_evolution_pauses_the_cyclic_garbage_collector_and_leaves_it_as_it_was():
+    def failing(points):
+        assert not gc.isenabled()
+        raise ArithmeticError
+
+    scored = acquisition_pool.Scored(failing, set())
+    with pytest.raises(ArithmeticError):
+        acquisition_pool.evolved(CELLS, [], scored, np.random.default_rng(0), size=4)
+    assert gc.isenabled()
 
 
 def test_evolution_ends_when_nothing_better_is_found():

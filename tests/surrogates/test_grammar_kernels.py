@@ -23,7 +23,8 @@ from jahslib.spaces.grammars.evolve import mutate
 from jahslib.spaces.grammars.graphs import Graph, graph
 from jahslib.surrogates import gp
 from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel
-from jahslib.surrogates.wl import TermTable, folding_levels, relabel
+from jahslib.surrogates.labels import relabel
+from jahslib.surrogates.wl import TermTable, folding_levels
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=15, deadline=None)
@@ -65,7 +66,8 @@ def test_the_cut_folding_has_the_originals_gram_matrices_where_no_zero_is_in_sig
 def test_a_diamond_against_a_line():
     """input->{a,b}->output against input->a->b->output."""
     names = ["input", "a", "b", "output"]
-    labels, of_graph = relabel([Graph(names, [0, 0, 1, 2], [1, 2, 3, 3]), Graph(names, [0, 1, 2], [1, 2, 3])], 3)
+    diamond, line = Graph.of_arcs(names, [0, 0, 1, 2], [1, 2, 3, 3]), Graph.of_arcs(names, [0, 1, 2], [1, 2, 3])
+    labels, of_graph = relabel([diamond, line], 3)
     assert of_graph.tolist() == [0] * 4 + [1] * 4
     shared = [len(set(x[:4]) & set(x[4:])) for x in labels]
     assert np.cumsum(shared).tolist() == [4, 6, 8, 10]
@@ -108,12 +110,14 @@ def test_ids_of_borrowed_terms_end_with_their_block_and_are_not_used_again():
     with table.borrowed(terms[2:8]) as ids:
         assert ids[:2].tolist() == kept[2:].tolist() and len(table) == 8
         before = table.gram(0, 2, kept, ids)
+        mixed = table.gram(0, 2, ids, np.append(ids, kept))
     assert len(table) == 4
     with pytest.raises(UserError, match="no term with id"):
         table.gram(0, 2, kept, ids)
     again = table.index(terms[2:8])
     assert not set(again[2:]) & set(ids[2:])
     np.testing.assert_array_equal(table.gram(0, 2, kept, again), before)
+    np.testing.assert_array_equal(table.gram(0, 2, again, np.append(again, kept)), mixed)
 
 
 def test_what_a_table_refuses():
@@ -171,6 +175,24 @@ def test_the_hierarchical_kernel_is_the_softmax_weighted_sum_of_its_levels():
     np.testing.assert_allclose(kernel(X[:3], X[3:], diag=True).detach(), expected[range(3), range(3, 6)], atol=1e-12)
     batch = kernel(X[:4].view(2, 2, 1), X.expand(2, 6, 1)).to_dense().detach()
     np.testing.assert_allclose(batch, expected[:4].reshape(2, 2, 6), atol=1e-12)
+
+
+def test_a_fit_looks_up_the_similarities_of_its_observations_once_for_each_h(monkeypatch):
+    """Its steps move the weights alone."""
+    asked, similarity = Counter(), TermTable.similarity
+
+    def counted(self, number, h, *ids):
+        asked[number, h] += 1
+        return similarity(self, number, h, *ids)
+
+    monkeypatch.setattr(TermTable, "similarity", counted)
+    surrogate = gp.fit(TermTable(HIERARCHICAL), sampled(HIERARCHICAL, 6), np.arange(6.0))
+    assert {h for number, h in asked if number == 0} == set(range(5))
+    assert sum(n for (number, _), n in asked.items() if number == 0) <= 6  # the h that was chosen comes again
+    kernel = surrogate.model.covar_module
+    before = kernel(surrogate.model.train_inputs[0]).to_dense().detach()
+    kernel.raw_weights.data += torch.arange(6.0)
+    assert not torch.allclose(before, kernel(surrogate.model.train_inputs[0]).to_dense())
 
 
 def test_what_is_no_id_is_refused():

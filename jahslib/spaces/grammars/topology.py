@@ -65,6 +65,7 @@ class Topology:
             for slot in ([Slot(i), Slot(i, True)] if edge.tail is None else [Slot(i)])
         )
         self.chooses_tails = any(slot.is_tail for slot in self.slots)
+        self._bits = tuple(1 << slot.edge for slot in self.slots)
         self.source, self.sink = self._ends()
         self._connected: dict[int, bool] = {}
         self._wirings: dict[tuple, Wiring] = {}
@@ -125,11 +126,15 @@ class Topology:
         """
         if self.chooses_tails:
             return self._taken(slot, children) if self.slots[slot].is_tail else BAN_ZERO
-        absent = 1 << self.slots[slot].edge
-        for (i, child), at in zip(enumerate(children), self.slots, strict=True):
-            if child is not None and i != slot and is_zero(child):
-                absent |= 1 << at.edge
-        return NO_BAN if self.connected(absent) else BAN_ZERO
+        return NO_BAN if self.connected(self._absent(children) | self._bits[slot]) else BAN_ZERO
+
+    def _absent(self, children: Sequence[Child | None]) -> int:
+        """The bit mask of the edges that are `zero`."""
+        absent = 0
+        for bit, child in zip(self._bits, children, strict=True):
+            if child is not None and is_zero(child):
+                absent |= bit
+        return absent
 
     def _taken(self, slot: int, children: Sequence[Child | None]) -> frozenset[str]:
         head = self.edges[self.slots[slot].edge].head
@@ -141,6 +146,8 @@ class Topology:
 
     def admits(self, children: Sequence[Child]) -> bool:
         """Whether these children leave a path from source to sink and no node is entered twice from the same tail."""
+        if not self.chooses_tails:  # one look, for what `banned` would say of every child that is `zero`
+            return self.connected(self._absent(children))
         return all(_terminal(c) not in self.banned(i, children) for i, c in enumerate(children) if is_leaf(c))
 
     # From children to a graph --------------------------------------------------------------------------------------

@@ -281,6 +281,18 @@ def test_terms_beyond_the_depth_limit_or_with_unequal_shared_parts_are_refused()
         Grammar(SHARED).parse("T(a, x, b)")
 
 
+@pytest.mark.parametrize("name", ["cell-based", "DARTS cell"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_children_are_admissible_where_none_is_banned_beside_the_others(name, data):
+    """`admits` takes one look at all children where it can; `banned` asks for each."""
+    for topology in examples.grammar(name).topologies.values():
+        tails = st.sampled_from(["previous2", "previous1", "2", "3"])
+        children = [data.draw(tails if slot.is_tail else st.sampled_from(["zero", "id"])) for slot in topology.slots]
+        banned = [child in topology.banned(i, children) for i, child in enumerate(children)]
+        assert topology.admits(children) == (not any(banned))
+
+
 def test_two_edges_into_one_node_have_different_tails():
     grammar = examples.grammar("DARTS cell")
     term = grammar.sample(np.random.default_rng(0))
