@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
@@ -32,6 +32,9 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
+
+# One name or number stands for a tuple of one: `Several[str]`.
+Several = Annotated[tuple[Value, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str | float | int) else v)]
 
 # What every study may have, beside the settings of its problem and optimizers.
 COMMON: dict[str, Any] = {
@@ -127,6 +130,12 @@ class Settings:
                 raise UserError(f"{name}: {part!r} is unknown; choose from {', '.join(known)}")
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
+
+    def stand_in(self, name: str, value: Any, why: str) -> None:
+        """Let `value` stand for a profile's that cannot be had here; `note` then says why. What a parameter gives
+        stays."""
+        if name not in self._given and getattr(self, name) != value:
+            self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:

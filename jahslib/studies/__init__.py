@@ -8,7 +8,6 @@ from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
     "02_growing_thresholds": "growing_thresholds",
-    "03_grammar_search": "grammar_search",
     "04_surrogate_regression": "surrogate_regression",
     "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",

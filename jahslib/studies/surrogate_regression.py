@@ -12,14 +12,15 @@ from jahslib import paths
 from jahslib.core.optimizer import Listed, checked_seed
 from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import experiment
 from jahslib.experiments.profiles import RunOptions, refuse_empty, refuse_unknown, resolve
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems import grammar_networks
 from jahslib.problems.cells import nasbench201
+from jahslib.problems.grammar_objectives import SOURCE_SPACES
 from jahslib.problems.surrogate_regression import MODELS, Regression, digest
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run
-from jahslib.studies import grammar_search
 
 NOTEBOOK = "04_surrogate_regression"
 
@@ -119,7 +120,7 @@ def options(**given: Any) -> Options:
     given = {k: (v,) if k in several and isinstance(v, str | int) else v for k, v in given.items()}
     if isinstance(given.get("search_space"), str):
         name = given["search_space"]
-        given["search_space"] = grammar_search.ORIGINAL_SPACES.get(name.removeprefix("nb201_"), name)
+        given["search_space"] = SOURCE_SPACES.get(name.removeprefix("nb201_"), name)
     o = resolve(Options, PROFILES, given)
     if given.get("tables") is None and o.tables and not nasbench201.at_hand():
         return replace(o, tables=(), note=f"{o.note}; the NAS-Bench-201 table was not at hand and is left out")
@@ -135,17 +136,16 @@ def check(o: Options) -> None:
         nasbench201.digest()  # reads the table
 
 
-def searched(o: Options) -> grammar_search.Options:
-    """Study 03's options, in the same profile, for one objective and space."""
-    shared = ("objective", "search_space", "max_epochs", "batch_size", "device", "working_directory")
-    given = {name: getattr(o, name) for name in shared}
-    searchers = {"searcher": ("random_search",)} if o.rs_only else {}
-    return grammar_search.options(profile=o.profile, **searchers, **given, training=o.training or None)
+def searched(o: Options) -> list[Run]:
+    """Study 03's searches by training, in the same profile, for one objective and space."""
+    shared = ("profile", "objective", "search_space", "max_epochs", "batch_size", "device", "working_directory")
+    given = {name: getattr(o, name) for name in shared} | {"training": o.training or None}
+    return experiment("03_grammar_search", given | ({"searcher": "random_search"} if o.rs_only else {})).training_plan
 
 
 def problem(o: Options) -> grammar_networks.NB201:
     """What the networks that are learnt from were trained on: study 03's problem."""
-    return grammar_search.problem(searched(o), o.objective, o.search_space)
+    return searched(o)[0].problem  # type: ignore[return-value]
 
 
 def folder(o: Options) -> Path:
@@ -158,7 +158,7 @@ def folder(o: Options) -> Path:
 def training_runs(o: Options) -> Iterator[Run]:
     """Study 03's searches by training, which are read from their logs where they are finished, and random trials."""
     if o.search_logs:
-        yield from grammar_search.training_searches(searched(o))
+        yield from searched(o)
     if o.random_trials:
         task = problem(o)
         yield Run(
