@@ -8,7 +8,6 @@ from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
     "02_growing_thresholds": "growing_thresholds",
-    "04_surrogate_regression": "surrogate_regression",
     "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",
