@@ -10,9 +10,8 @@ begun anew. After its kills the same command runs to its end. Held against an un
 - no finished trial is lost or run again: what a log held when its run was killed is what the finished log begins with;
 - the tables are the same, but for columns of times; with two workers decisions rest on which trial ended first, which
   no run repeats, so that there tables may differ;
-- each logged decision is made once more from what was logged before it (`jahslib.search.replay`), as an undisturbed run
-would
-  have made it.
+- each logged decision is made once more from what was logged before it (`jahslib.search.replay`), as an undisturbed
+  run would have made it.
 
 FOLDER keeps the notebooks that are finished, which are not done again; so calls may share the work.
 """

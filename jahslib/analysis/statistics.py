@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import friedmanchisquare, wilcoxon
+from scipy.stats import friedmanchisquare, ttest_ind, wilcoxon
 
 from jahslib.errors import UserError
 
@@ -49,6 +49,19 @@ def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
     equal."""
     differences = np.asarray(first, float) - np.asarray(second, float)
     return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+
+
+def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
+    """p that the mean of `values` is not above the baseline's: by a one-sample z-test, and by Welch's t-test.
+
+    The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947) does not and, with few values, is the
+    safer reading.
+    """
+    from statsmodels.stats.weightstats import ztest
+
+    z_p = ztest(values, value=float(np.mean(baseline)), alternative="larger")[1]
+    welch = ttest_ind(values, baseline, equal_var=False, alternative="greater")
+    return float(z_p), float(welch.pvalue)  # type: ignore[union-attr]
 
 
 def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:

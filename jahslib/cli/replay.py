@@ -18,13 +18,16 @@ from jahslib.search.replay import replay
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data."""
     parser = Parser("python -m jahslib replay", description=__doc__)
-    parser.add_argument("notebook", choices=notebooks())
+    parser.add_argument("notebook", help="its name, such as 07_constrained_EA")
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
     parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     replayed = differing = 0
     try:
         options = parser.parse_args(arguments)
+        if options.notebook not in notebooks():
+            mend = f"choose from {', '.join(notebooks())}" if notebooks() else "run this in a copy of the project"
+            raise UserError(f"no notebook {options.notebook!r}; {mend}")
         given = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.given)}
         for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
             if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):

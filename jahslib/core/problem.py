@@ -236,6 +236,9 @@ class Problem(ABC):
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
         """Refuse what would fail every trial, before a search begins. Raises `UserError`."""
 
+    def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
+        """Refuse one that is given, not drawn from the space, and cannot be trained. Raises `UserError`."""
+
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Metrics that need no training (a parameter count); constraints on them are checked before training."""
         return {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from jahslib import paths
-from jahslib.core.optimizer import Optimizer
+from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Trial
 from jahslib.experiments.settings import Settings
@@ -111,7 +111,8 @@ class Study:
         """Refuse what cannot be run as planned, before anything is written.
 
         Raises:
-            UserError: see `Problem.check`; a trial log of another search; data that are missing.
+            UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
+                are missing.
         """
         runs = [*self.reads, *self.planned]
         for problem in {id(p): p for run in runs for p in (run.problem, run.tested) if p is not None}.values():
@@ -119,6 +120,8 @@ class Study:
         for run in self.reads:
             run.check()
         for run in self.planned:
+            for configuration in run.optimizer.configurations if isinstance(run.optimizer, Listed) else ():
+                run.problem.check_configuration(configuration)
             run.check(fresh=self.settings.fresh)
 
     def run(self, plan: Sequence[Run]) -> list[AnySearch]:

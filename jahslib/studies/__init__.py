@@ -7,7 +7,6 @@ from typing import Any
 from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
-    "02_growing_thresholds": "growing_thresholds",
     "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",

@@ -14,7 +14,7 @@ from jahslib.search.watch import Watch
 from jahslib.studies import MODULES
 
 # What studies call the runs that they know before anything was trained; each takes the options alone.
-PLANS = ("searches", "sweep", "full", "ablation", "tests")
+PLANS = ("searches",)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,14 @@ class TestSignedRank:
         assert statistics.signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0
 
 
+def test_one_sided_tests_are_of_being_above_the_baseline():
+    baseline = [0.90, 0.91, 0.92]
+    assert statistics.one_sided(baseline, baseline) == pytest.approx((0.5, 0.5))
+    z_p, t_p = statistics.one_sided([0.92, 0.93, 0.94], baseline)
+    assert z_p < t_p < 0.05
+    assert min(statistics.one_sided([0.80, 0.81, 0.82], baseline)) > 0.95
+
+
 def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_once():
     own = table()
     own = own[(own.method == "a") | (own.data == "two")]  # B is missing from the first panel

@@ -57,3 +57,11 @@ def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
     assert main(["03_grammar_search", "--profile", "smoke"]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and "03_grammar_search" in err
+
+
+@pytest.mark.parametrize(("known", "mend"), [(["03_grammar_search"], "03_grammar_search"), ([], "copy of the project")])
+def test_an_unknown_notebook_is_one_line_with_a_mend(known, mend, monkeypatch, capsys):
+    monkeypatch.setattr("jahslib.cli.replay.notebooks", lambda: known)
+    assert main(["3"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "'3'" in err and mend in err

@@ -56,7 +56,7 @@ class TestWatch:
         run(tmp_path / "whole.jsonl", Toy())
         content = (tmp_path / "whole.jsonl").read_bytes()
         path, watch, read = tmp_path / "growing.jsonl", Watch(tmp_path / "growing.jsonl"), []
-        monkeypatch.setattr(module.json, "loads", lambda line, loads=json.loads: read.append(1) or loads(line))
+        monkeypatch.setattr(json, "loads", lambda line, loads=json.loads: read.append(1) or loads(line))
         watch.look()
         assert (watch.trials, watch.header, watch.trouble) == (0, {}, "")
         for size in range(0, len(content) + 1, 97):  # most looks see a torn last line
