@@ -16,6 +16,13 @@ def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:
     return {m: [s for s in searches if s.method == m] for m in dict.fromkeys(s.method for s in searches)}
 
 
+def by_task(searches: Sequence[AnySearch]) -> dict[str, dict[str, list[AnySearch]]]:
+    """The searches of each task by their method, in the order of their first."""
+    return {
+        task: by_method([s for s in searches if s.task == task]) for task in dict.fromkeys(s.task for s in searches)
+    }
+
+
 def test_means(searches: Sequence[AnySearch], metric: str) -> list[float]:
     """A metric of each search's final trainings, averaged within the search."""
     return [mean_of(s.tests, metric) for s in searches]

@@ -36,6 +36,9 @@ Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
 # One name may stand for a tuple of one.
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 
+# One name or number stands for a tuple of one: `Several[str]`.
+Several = Annotated[tuple[Value, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str | float | int) else v)]
+
 # What every study may have, beside the settings of its problem and optimizers.
 COMMON: dict[str, Any] = {
     "profile": str,
@@ -146,6 +149,12 @@ class Settings:
             )
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
+
+    def stand_in(self, name: str, value: Any, why: str) -> None:
+        """Let `value` stand for a profile's that cannot be had here; `note` then says why. What a parameter gives
+        stays."""
+        if name not in self._given and getattr(self, name) != value:
+            self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:

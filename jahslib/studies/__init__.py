@@ -7,8 +7,6 @@ from typing import Any
 from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
-    "03_grammar_search": "grammar_search",
-    "04_surrogate_regression": "surrogate_regression",
     "05_darts_bohb": "darts_bohb",
     "08_head_to_head": "head_to_head",
 }

@@ -25,10 +25,10 @@ from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.cell_edges import CellEdges
+from jahslib.problems.cells.synthetic_cells import NAME as SYNTHETIC
 from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run, retraining, run_trials
-from jahslib.studies.grammar_search import SYNTHETIC, table_problem
 
 NOTEBOOK = "08_head_to_head"
 
@@ -180,7 +180,8 @@ def problem(o: Options, task: str, method: str, seed: int) -> Problem:
         return _constrained(o).constrained(seed=seed)
     if task == "growing_convnet":
         return _growing(o)
-    return table_problem(task) if method == "grammar" else CellEdges(table_problem(task))
+    cells = nasbench201.TABLES[task]
+    return cells if method == "grammar" else CellEdges(cells)
 
 
 def test_problem(o: Options, task: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import PositiveInt
 
 from jahslib.errors import UserError
-from jahslib.experiments.settings import Seeds, Settings, assigned
+from jahslib.experiments.settings import Seeds, Settings, Several, assigned, checked
 
 PROFILES = {
     "smoke": {"note": "tiny", "epochs": 1, "seeds": (0,), "parts": ("a", "b")},
@@ -151,6 +151,27 @@ class TestPick:
 
 def test_parts_of_a_profile_that_a_run_leaves_out_are_named():
     assert settings(parts=["b"], seeds=[0]).left_out == {"parts": ["a"]}
+
+
+def test_what_stands_in_for_a_profiles_value_is_noted_and_left_out():
+    made = settings()
+    made.stand_in("parts", ("c",), "a and b were not at hand")
+    assert made.parts == ("c",) and made.note == "small; a and b were not at hand"
+    assert made.left_out == {"parts": ["a", "b"]}
+    given = settings(cell=("parts",), parts=("a",))
+    given.stand_in("parts", ("c",), "no")
+    assert given.parts == ("a",) and given.note == "small"
+    same = settings()
+    same.stand_in("parts", ("a", "b"), "no")
+    assert same.note == "small"
+
+
+def test_one_stands_for_several():
+    for value, found in (("a", ("a",)), (["a", "b"], ("a", "b")), ((), ())):
+        assert checked("parts", value, Several[str]) == found
+    assert checked("sizes", 3, Several[int]) == (3,)
+    with pytest.raises(UserError, match="sizes: 'a'"):
+        checked("sizes", "a", Several[int])
 
 
 def test_assigned_names_of_a_cell():

@@ -85,6 +85,13 @@ def test_a_problem_may_be_made_for_each_seed_and_judged_by_another(study):
     assert all(s.problem.constraints == s.tested.constraints == (PRECISION,) for s in found)
 
 
+def test_a_plan_may_say_what_all_its_methods_search(study):
+    problem = Toy(high=2)
+    methods = {"rs": Method("random", None, RandomSearch), "sobol": METHODS["sobol"]}
+    plan = study.plan(methods, [0], BUDGET, problem=problem)
+    assert all(run.problem is problem is run.optimizer.problem for run in plan)
+
+
 def test_given_configurations_are_trained_in_turn(study):
     given = {"norm": True, "kernel": 5}
     runs = {"five": study.trainings(Toy(space=tiny_space()), [given] * 2, "five", method="given", seed=3)}
@@ -120,3 +127,17 @@ class TestCheck:
             study.check()
         study.settings.fresh = True
         study.check()
+
+    def test_what_it_reads_of_other_studies_is_never_begun_anew(self, tmp_path):
+        plain = {"working_dir": None, "profile": "smoke", "workers": 1, "scheduler": None, "fresh": True}
+        other = Study("89_other", SimpleNamespace(**plain), folder=tmp_path)
+        (run,) = other.plan({"rs": METHODS["rs"]}, [0], BUDGET)
+        assert run.log.parent == tmp_path / "logs"
+        run()
+        other.check()
+        Study("90_toy", SimpleNamespace(**plain), reads=[run]).check()
+        text = run.log.read_text().replace('"seed": 0', '"seed": 1')
+        run.log.write_text(text)
+        other.check()  # a fresh one replaces it
+        with pytest.raises(UserError):
+            Study("90_toy", SimpleNamespace(**plain), reads=[run]).check()
