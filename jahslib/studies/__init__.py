@@ -10,7 +10,6 @@ MODULES = {
     "02_growing_thresholds": "growing_thresholds",
     "03_grammar_search": "grammar_search",
     "04_surrogate_regression": "surrogate_regression",
-    "05_darts_bohb": "darts_bohb",
     "06_ax_bo": "ax_bo",
     "07_constrained_EA": "constrained_ea",
     "08_head_to_head": "head_to_head",
