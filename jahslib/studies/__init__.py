@@ -48,13 +48,5 @@ def searches(notebook: str, parameters: dict[str, Any]) -> list[Any]:
     options = module.options(**parameters)
     if not hasattr(module, "searches"):
         return []
-    if hasattr(module, "cell_searches"):
-        earlier = module.cell_searches(options)
-        for run in earlier.values():
-            run.check()
-        if not all(run.log.exists() for run in earlier.values()):
-            return []
-        cells = module.run_cells(options, earlier)
-        return sorted(module.searches(options, cells), key=lambda run: run.log.name)
     every = getattr(module, "planned", module.searches)(options)
     return sorted(every, key=lambda run: run.log.name)
