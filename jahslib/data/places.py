@@ -60,11 +60,14 @@ def located(name: str, files: Sequence[str], mend: str) -> tuple[str, Path]:
     return hit
 
 
-def obtain(name: str, files: Sequence[str], published: Callable[[], tuple[Sequence[str], str]]) -> tuple[str, Path]:
+def obtain(
+    name: str, files: Sequence[str], published: Callable[[], tuple[Sequence[str], str]], mend: str = ""
+) -> tuple[str, Path]:
     """(word, path) of a file at hand, else the last of `files`, downloaded now into data/.
 
     `published` gives addresses and digest; it is asked only before a download, as it may have to import torchvision.
-    Raises `UserError` when it can be neither found nor downloaded.
+    Raises `UserError` when it can be neither found nor downloaded, with `mend` or else the command that fetches a set
+    of images.
     """
     if hit := find(files):
         return hit
@@ -72,7 +75,7 @@ def obtain(name: str, files: Sequence[str], published: Callable[[], tuple[Sequen
     try:
         archives.download(*published(), target)
     except UserError as error:
-        raise _missing(name, files, f"with a network: {fetch_command(name)}", error) from error
+        raise _missing(name, files, mend or f"with a network: {fetch_command(name)}", error) from error
     return "download", target
 
 

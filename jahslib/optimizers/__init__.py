@@ -1,1 +1,55 @@
-"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.core.optimizer.Optimizer`)."""
+"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.core.optimizer.Optimizer`).
+
+    from jahslib.optimizers import Evolution
+
+A class is imported when it is asked for: those that rest on SMAC, Ax, Optuna or torch take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jahslib.optimizers.ax.optimizer import AxBO
+    from jahslib.optimizers.evolution import Evolution
+    from jahslib.optimizers.grammar_bo import GrammarBO
+    from jahslib.optimizers.optuna import OptunaSampler
+    from jahslib.optimizers.random_search import RandomSearch
+    from jahslib.optimizers.regularized_evolution import RegularizedEvolution
+    from jahslib.optimizers.smac_bohb import SmacBohb
+    from jahslib.optimizers.sobol import Sobol
+    from jahslib.optimizers.successive_halving import ASHA, Hyperband
+
+_HOMES = {
+    "ASHA": "successive_halving",
+    "AxBO": "ax.optimizer",
+    "Evolution": "evolution",
+    "GrammarBO": "grammar_bo",
+    "Hyperband": "successive_halving",
+    "OptunaSampler": "optuna",
+    "RandomSearch": "random_search",
+    "RegularizedEvolution": "regularized_evolution",
+    "SmacBohb": "smac_bohb",
+    "Sobol": "sobol",
+}
+__all__ = [
+    "ASHA",
+    "AxBO",
+    "Evolution",
+    "GrammarBO",
+    "Hyperband",
+    "OptunaSampler",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "SmacBohb",
+    "Sobol",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"jahslib.optimizers.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,9 +2,10 @@
 Gym (Pfisterer et al., AutoML 2022, arXiv 2109.03670) fits it.
 
 Seven hyperparameters of a multilayer perceptron on 34 OpenML tasks; a network predicts what LCBench recorded after each
-of up to 52 epochs, so an evaluation takes less than a millisecond and has no noise. The files are those of version
-1.0.2 of slds-lmu/yahpo_data on GitHub, folder lcbench, under the Apache License 2.0; nothing of them is distributed
-with this package.
+of up to 52 epochs, so an evaluation takes less than a millisecond and has no noise. The network is the file
+lcbench/model.onnx of version 1.0.2 of slds-lmu/yahpo_data on GitHub; LCBench's data (figshare 13286105) are under the
+Apache License 2.0. Nothing of them is distributed with this package: the file is looked for where data sets are, else
+downloaded into data/, and opened only if it has the known digest.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from jahslib.data import archives, places
 from jahslib.errors import UserError
 
 FILE = "lcbench/model.onnx"
+URL = f"https://raw.githubusercontent.com/slds-lmu/yahpo_data/v1.0.2/{FILE}"
 SHA256 = "b45c0d85ae39abf8820c8bea5ac82f415763afcbaf3b725e36af452b09cb6dcd"
 
 # A task's place here, counted from 1, is what the network takes it by; it knows 167083, which LCBench has no data for.
@@ -53,7 +55,8 @@ class LCBench(Problem):
     Predictions are kept within the range of their metric (accuracies within 0..100 and 0..1, the others at 0 or more).
 
     Raises:
-        UserError: an unknown task, metric or constrained metric; from `evaluate`, no onnxruntime or no whole model.
+        UserError: an unknown task, metric or constrained metric; from `evaluate`, no onnxruntime, or a model that is
+            neither found nor downloaded, or is another file.
     """
 
     task: str = "3945"
@@ -116,16 +119,18 @@ def at_hand() -> bool:
 
 
 def _session():
+    try:
+        import onnxruntime  # noqa: F401  # asked for before anything is downloaded
+    except ImportError as error:
+        raise UserError("lcbench: needs onnxruntime; install jahslib[lcbench], or onnxruntime itself") from error
     mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"
-    return _opened(places.locate("lcbench", FILE, mend))
+    return _opened(places.obtain("lcbench", [FILE], lambda: ([URL], f"sha256:{SHA256}"), mend)[1])
 
 
 @lru_cache(maxsize=2)
 def _opened(path: Path):
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError("lcbench: needs onnxruntime; install jahslib[lcbench], or onnxruntime itself") from error
+    import onnxruntime
+
     archives.verify(path, f"sha256:{SHA256}", "replace it by that of version 1.0.2")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a row is too little to share

@@ -28,7 +28,7 @@ LONGEST_NAME = 255  # bytes, of a file or folder on Linux
 
 def search(
     problem: Problem,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Callable[[Problem, int], Optimizer],
     budget: Budget,
     log_path: Path | str,
     *,
@@ -48,8 +48,10 @@ def search(
     would have decided the same is a question of its own (`jahslib.search.replay`).
 
     Args:
+        optimizer: one that was made for this problem, or what makes one from problem and seed: an optimizer's class,
+            or a `functools.partial` of it with its settings.
         log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
-        seed: seeds the training of every trial; the optimizer has its own from its constructor.
+        seed: seeds the training of every trial, and the optimizer where it is made here.
         executor: any `concurrent.futures.Executor`; default is this process.
         workers: how many trials may be pending at once; at least 1.
         warm_start: trials of another search on the same problem (`jahslib.search.warm_start.trials_of` reads them from
@@ -74,6 +76,8 @@ def search(
     if workers < 1:
         raise UserError(f"search: workers={workers}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
+        optimizer = _made(optimizer, problem, seed)
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
     executor = executor or InProcess()
@@ -99,6 +103,15 @@ def search(
     finally:
         trial_log.close()
     return run.history
+
+
+def _made(make: Any, problem: Problem, seed: int) -> Optimizer:
+    made = make(problem, seed) if callable(make) else make
+    if not hasattr(made, "ask"):
+        raise UserError(
+            f"search: optimizer={make!r} is none; give one, or its class: search(problem, RandomSearch, ...)"
+        )
+    return made
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jahslib.core.problem import Constraint, Job
+from jahslib.data import archives
 from jahslib.errors import UserError
 from jahslib.problems import lcbench
 from jahslib.problems.lcbench import LCBench
@@ -73,6 +74,23 @@ class TestEvaluation:
             LCBench().measure([], 1)
 
 
+@pytest.mark.usefixtures("runtime")
+def test_a_missing_file_is_downloaded_to_be_compared_with_its_checksum(offline, monkeypatch):
+    asked = []
+
+    def download(urls, expected, target):
+        asked.append((*urls, expected))
+        target.parent.mkdir()
+        target.write_bytes(b"no model")
+
+    monkeypatch.setattr(archives, "download", download)
+    with pytest.raises(UserError, match=r"model\.onnx .*expected sha256 b45c"):
+        LCBench().measure([], 1)
+    assert asked == [(lcbench.URL, f"sha256:{lcbench.SHA256}")] and "v1.0.2/lcbench" in lcbench.URL
+    assert (offline / "data" / lcbench.FILE).exists()
+
+
+@pytest.mark.usefixtures("runtime")
 def test_a_missing_file_is_named_with_the_places(offline):
     with pytest.raises(UserError, match=r"found no lcbench/model\.onnx in .*; to get it, put the folder lcbench of"):
         LCBench().measure([], 1)

@@ -159,6 +159,13 @@ class TestBudget:
         assert decisions(run(toy, path, optimizer=Untouchable(toy, 0))) == decisions(first)
 
 
+@pytest.mark.parametrize("make", [RandomSearch, lambda problem, seed: RandomSearch(problem, seed)])
+def test_an_optimizer_may_be_made_by_the_search(toy, make, tmp_path):
+    made = search(toy, make, Budget(trials=4), tmp_path / "a.jsonl", seed=3)
+    given = search(toy, RandomSearch(toy, 3), Budget(trials=4), tmp_path / "a.jsonl", seed=3)  # resumes the same log
+    assert decisions(made) == decisions(given) and len(made) == 4
+
+
 class TestDoors:
     """What is wrong is named in one line, and nothing is written."""
 
@@ -168,6 +175,12 @@ class TestDoors:
         own = seed if where == "optimizer" else 0
         with pytest.raises(UserError, match=r"seed: .*whole number from 0 to 4294967295"):
             run(toy, tmp_path / "log.jsonl", seed=seed, optimizer=RandomSearch(toy, own))
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("optimizer", [None, "evolution", lambda problem, seed: seed])
+    def test_what_is_no_optimizer(self, toy, optimizer, tmp_path):
+        with pytest.raises(UserError, match=r"search: optimizer=.* is none"):
+            search(toy, optimizer, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
         assert not list(tmp_path.iterdir())
 
     def test_numpys_whole_numbers_are_seeds_and_budgets(self, toy, tmp_path):

@@ -14,6 +14,7 @@ from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, 
 from jahslib.core.trials import Configuration
 from jahslib.problems.cells.nasbench201 import OPERATIONS, NasBench201
 from jahslib.problems.cells.synthetic_cells import EDGES, SyntheticCells
+from jahslib.problems.tabular import NasBench201Full
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import ARCHITECTURE
 from jahslib.spaces.grammars.terms import Term
@@ -21,12 +22,16 @@ from jahslib.spaces.grammars.terms import Term
 
 @dataclass
 class CellEdges(Problem):
-    """Evaluations are those of `cells`; the metric `connected` is 1 where a cell's output depends on its input."""
+    """Evaluations and constraints are those of `cells`; the metric `connected`, which must be 1, is that where a cell's
+    output depends on its input."""
 
-    cells: NasBench201 | SyntheticCells
+    cells: NasBench201 | NasBench201Full | SyntheticCells
 
     name = "cell_edges"
-    constraints = (Constraint("connected", ">=", 1.0),)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        return Constraint("connected", ">=", 1.0), *self.cells.constraints
 
     @property
     def data(self) -> str:
