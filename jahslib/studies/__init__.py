@@ -7,7 +7,6 @@ from typing import Any
 from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
-    "05_darts_bohb": "darts_bohb",
     "08_head_to_head": "head_to_head",
 }
 
@@ -44,13 +43,5 @@ def searches(notebook: str, parameters: dict[str, Any]) -> list[Any]:
     options = module.options(**parameters)
     if not hasattr(module, "searches"):
         return []
-    if hasattr(module, "cell_searches"):
-        earlier = module.cell_searches(options)
-        for run in earlier.values():
-            run.check()
-        if not all(run.log.exists() for run in earlier.values()):
-            return []
-        cells = module.run_cells(options, earlier)
-        return sorted(module.searches(options, cells), key=lambda run: run.log.name)
     every = getattr(module, "planned", module.searches)(options)
     return sorted(every, key=lambda run: run.log.name)
