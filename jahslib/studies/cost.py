@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from jahslib import paths
@@ -25,8 +26,11 @@ class Cost:
     epochs: float = 0.0
 
 
-def left(notebook: str, parameters: Mapping[str, Any]) -> Cost:
+def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
     """What the runs that are known in advance have left; later steps (final trainings, say) come on top of it.
+
+    Args:
+        notebook: its path, or its name in the project's folder.
 
     A rate is that of the same problem's trials in this profile or, before there are any, in the cpu profile: trainings
     of fewer images there, so that it is too low rather than too high.
@@ -34,9 +38,10 @@ def left(notebook: str, parameters: Mapping[str, Any]) -> Cost:
     Raises:
         UserError: as `jahslib.studies.check`.
     """
-    if notebook not in MODULES and not is_described(notebook):
+    name = Path(notebook).stem
+    if name not in MODULES and not is_described(notebook):
         return Cost()
-    found = rates("cpu", notebook) | rates(parameters["profile"], notebook)
+    found = rates("cpu", name) | rates(parameters["profile"], name)
     seconds = epochs = 0.0
     for run in _planned(notebook, parameters):
         watch = Watch(run.log)
@@ -69,10 +74,11 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
     return {name: seconds[name] / epochs[name] for name in epochs if epochs[name] > 0}
 
 
-def _planned(notebook: str, parameters: Mapping[str, Any]) -> Iterable[Run]:
-    if notebook not in MODULES:
+def _planned(notebook: str | Path, parameters: Mapping[str, Any]) -> Iterable[Run]:
+    name = Path(notebook).stem
+    if name not in MODULES:
         return experiment(notebook, parameters).study.planned
-    module = import_module(f"jahslib.studies.{MODULES[notebook]}")
+    module = import_module(f"jahslib.studies.{MODULES[name]}")
     options = module.options(**parameters)
     if hasattr(module, "planned"):
         return module.planned(options)

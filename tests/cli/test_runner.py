@@ -222,7 +222,7 @@ def test_a_failing_paper_is_a_failed_row(place, monkeypatch, capsys):
 def dear(place, monkeypatch):
     """Notebook 01 has 30 days of trainings left, 07 some of unknown length, 02 none."""
     costs = {"01_first": cost.Cost(30 * 86400.0), "07_last": cost.Cost(0.0, 5000.0)}
-    monkeypatch.setattr(cost, "left", lambda notebook, parameters: costs.get(notebook, cost.Cost()))
+    monkeypatch.setattr(cost, "left", lambda notebook, parameters: costs.get(notebook.stem, cost.Cost()))
     monkeypatch.setattr(runner, "_execute", lambda notebook, *_: runner.Row(notebook.stem, "ok", "0.0"))
     return ["--profile", "paper", "--device", "cpu", "--workers", "2"]
 

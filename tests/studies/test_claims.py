@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jahslib.reporting.report import Report
-from jahslib.studies import surrogate_regression
+from jahslib.studies import head_to_head
 from jahslib.studies.claims import check_searches, record_left_out
 from tests.analysis.conftest import search
 
@@ -24,7 +24,7 @@ def test_a_claim_that_does_not_hold_stops_the_notebook():
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-@pytest.mark.parametrize("study", [surrogate_regression])
+@pytest.mark.parametrize("study", [head_to_head])
 def test_a_whole_run_leaves_nothing_out(study, profile, tmp_path, monkeypatch):
     o = study.options(profile=profile, device="cpu", seeds=(5,))
     assert left_out(o, study, tmp_path, monkeypatch) is None

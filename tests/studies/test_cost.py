@@ -8,6 +8,7 @@ import pytest
 
 from jahslib import studies
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.paths import ROOT
 from jahslib.search import Budget, triallog
 from jahslib.search.runs import Run
 from jahslib.studies import cost
@@ -90,3 +91,11 @@ def test_every_study_has_a_plan_or_trains_nothing_of_its_own():
         module = cost.import_module(f"jahslib.studies.{name}")
         plans = {"planned", *cost.PLANS} & set(vars(module))
         assert bool(plans) == (name != "surrogate_regression")
+
+
+def test_a_notebook_may_be_named_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    parameters = {"profile": "smoke", "device": "cpu"}
+    for name in ("01_growing_bohb", "08_head_to_head"):
+        whole = cost.left(ROOT / "notebooks" / f"{name}.ipynb", parameters)
+        assert whole == cost.left(name, parameters) != cost.Cost()
