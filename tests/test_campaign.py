@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.campaign import entries, running
 from benchmarks.campaign.running import Entry
+from jahslib.experiments.notebook import experiment
 from jahslib.paths import ROOT
 from jahslib.search import triallog
-from jahslib.studies import constrained_ea, growing_thresholds
 from tests.conftest import decisions
 
 
@@ -24,16 +24,20 @@ def results(tmp_path, monkeypatch):
     return tmp_path
 
 
+def thresholds(**given):
+    return experiment("02_growing_thresholds", {"device": "cpu"} | given)
+
+
 def smoke_entries():
     """Two points of study 02's sweep, its growing network and what that grew to: seconds each."""
-    o = growing_thresholds.options(profile="smoke", device="cpu", test_runs=3, max_epochs=1)
-    sweep, grown = growing_thresholds.sweep(o), growing_thresholds.tests(o)["BOHB growing", 0]
+    of = thresholds(profile="smoke", test_runs=3, max_epochs=1)
+    grown = of.tests["BOHB growing", 0]
 
     def of_what_grew():
         trials = running.finished(grown)
-        return next(iter(growing_thresholds.test_of_what_grew(o, trials).values())) if trials else None
+        return next(iter(of.of_what_grew(trials).values())) if trials else None
 
-    runs = [sweep["q = 0.8", 0], sweep["baseline", 0], grown]
+    runs = [of.sweep["q = 0.8", 0], of.sweep["baseline", 0], grown]
     return [*(Entry(run.log.stem, 0.01, lambda run=run: run) for run in runs), Entry("grown", 0.01, of_what_grew)]
 
 
@@ -72,8 +76,8 @@ class TestList:
 
     def test_a_notebook_in_the_same_profile_reads_the_same_logs(self, results):
         made = {run.log: run for entry in entries.campaign() if (run := entry.make()) is not None}
-        o = growing_thresholds.options(profile="paper", device="cpu")
-        notebooks = [*growing_thresholds.sweep(o).values(), *growing_thresholds.tests(o).values()]
+        of = thresholds(profile="paper")
+        notebooks = [*of.sweep.values(), *of.tests.values()]
         assert len(notebooks) == 13
         for run in notebooks:
             ours = made[run.log]
@@ -89,14 +93,14 @@ class TestList:
         for run in runs:
             assert len(run.optimizer.configurations) == run.budget.trials == 5
             assert (run.problem.split, run.problem.max_epochs, run.problem.optimizer) == ("test", 50, "adamw")
-            paper = constrained_ea.options(profile="paper", device="cpu", retrain={_name(run): 5})
-            (same,) = constrained_ea.retrainings(paper)
+            given = {"profile": "paper", "device": "cpu", "retrain": {_name(run): 5}}
+            (same,) = experiment("07_constrained_EA", given).retrainings.values()
             assert same.problem.describe() == run.problem.describe()
             assert same.optimizer.describe() == run.optimizer.describe()
 
     def test_reported_networks_are_trained_on_all_images(self, results):
         runs = [entry.make() for entry in entries.reported_networks()]
-        tests = growing_thresholds.tests(growing_thresholds.options(profile="paper", device="cpu"))
+        tests = thresholds(profile="paper").tests
         others = [tests["baseline", 0], tests["BOHB growing", 0]]
         for run, other in zip(runs, others, strict=True):
             assert run.study == "01_growing_bohb" and run.problem.per_class is None

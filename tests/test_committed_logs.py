@@ -22,7 +22,8 @@ from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import Run
 
-SEARCHED = ["01_growing_bohb", "03_grammar_search", "05_darts_bohb", "06_ax_bo", "07_constrained_EA", "08_head_to_head"]
+SEARCHED = ["01_growing_bohb", "02_growing_thresholds", "03_grammar_search", "05_darts_bohb", "06_ax_bo"]
+SEARCHED += ["07_constrained_EA", "08_head_to_head"]
 
 GIVEN = {"05_darts_bohb": {"dataset": "retinadigits"}}  # what its logs are of, also where RetinaMNIST is at hand
 

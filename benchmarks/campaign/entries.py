@@ -10,7 +10,6 @@ from jahslib.core.trials import Configuration
 from jahslib.experiments.notebook import experiment
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
 from jahslib.search.runs import Run
-from jahslib.studies import constrained_ea, growing_thresholds
 
 # Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md).
 SWEEP_HOURS = {
@@ -30,19 +29,19 @@ TEST_HOURS = {"baseline": 0.25, "BOHB static": 0.25, "BOHB growing": 0.5, "grown
 
 def thresholds() -> Iterator[Entry]:
     """Study 02 at the original's scale: its sweep, two points with two more seeds, then its test comparison."""
-    o = growing_thresholds.options(profile="paper", device="cpu")
-    sweep = growing_thresholds.sweep(o)
-    yield from (_entry(sweep[name, 0], hours) for name, hours in SWEEP_HOURS.items())
-    again = growing_thresholds.sweep(growing_thresholds.options(profile="paper", device="cpu", seeds=[1, 2]))
+    of, again = (
+        experiment("02_growing_thresholds", {"profile": "paper", "device": "cpu", "seeds": seeds})
+        for seeds in ([0], [1, 2])
+    )
+    yield from (_entry(of.sweep[name, 0], hours) for name, hours in SWEEP_HOURS.items())
     points = [(name, seed) for seed in (1, 2) for name in ("baseline", "q = 0.8")]
-    yield from (_entry(again[name, seed], SWEEP_HOURS[name]) for name, seed in points)
-    tests = growing_thresholds.tests(o)
-    yield from (_entry(run, TEST_HOURS[name]) for (name, _), run in tests.items())
-    grown, name = tests["BOHB growing", 0], growing_thresholds.TEST_TYPES[-1]
+    yield from (_entry(again.sweep[name, seed], SWEEP_HOURS[name]) for name, seed in points)
+    yield from (_entry(run, TEST_HOURS[name]) for (name, _), run in of.tests.items())
+    grown, name = of.tests["BOHB growing", 0], "grown, retrained statically"
 
     def of_what_grew() -> Run | None:
         trials = finished(grown)
-        return growing_thresholds.test_of_what_grew(o, trials)[name, 0] if trials else None
+        return of.of_what_grew(trials)[name, 0] if trials else None
 
     yield Entry(f"{grown.study[:2]} test: {name}", TEST_HOURS[name], of_what_grew)
 
@@ -53,8 +52,8 @@ def published(repeats: int = 5) -> Iterator[Entry]:
     Rows 2 and 3 are one configuration, which is trained once.
     """
     names = ("published 7", "published 1", "published 5", "published 6", "published 4", "published 2")
-    o = constrained_ea.options(profile="cpu", device="cpu", retrain=dict.fromkeys(names, repeats))
-    for run in constrained_ea.retrainings(o):
+    given = {"profile": "cpu", "device": "cpu", "retrain": dict.fromkeys(names, repeats)}
+    for run in experiment("07_constrained_EA", given).retrainings.values():
         (configuration, *_) = run.optimizer.configurations  # type: ignore[attr-defined]
         yield _entry(run, repeats * _training_hours(configuration))
 

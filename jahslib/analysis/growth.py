@@ -39,11 +39,16 @@ def space_table(searches: Searches, reported: Sequence[Mapping[str, Any]]) -> pd
     return pd.DataFrame(rows)
 
 
+def folds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """What every training noted, over folds and trials."""
+    return [fold for t in trials for fold in t.outputs["folds"]]
+
+
 def shape(trials: Sequence[Trial]) -> str:
     """Mean widths of the trained networks, such as 30-34-36 or 30-34-36/20 with fully connected layers."""
-    folds = [fold for t in trials for fold in t.outputs["folds"]]
-    mean = np.rint(np.mean([f["widths"] for f in folds], axis=0)).astype(int)
-    n_conv = folds[0]["n_conv"]
+    noted = folds(trials)
+    mean = np.rint(np.mean([f["widths"] for f in noted], axis=0)).astype(int)
+    n_conv = noted[0]["n_conv"]
     conv, fc = "-".join(map(str, mean[:n_conv])), "-".join(map(str, mean[n_conv:]))
     return f"{conv}/{fc}" if fc else conv
 
@@ -103,10 +108,10 @@ def growth_table(searches: Searches) -> pd.DataFrame:
     first = next((s for s in searches if grows(s.incumbent.configuration)), None)
     if first is None:
         return pd.DataFrame()
-    folds = [f for t in first.tests for f in t.outputs["folds"]]
-    table = layer_traces([f["trace"] for f in folds], folds[0]["n_conv"])
+    noted = folds(first.tests)
+    table = layer_traces([f["trace"] for f in noted], noted[0]["n_conv"])
     params = pd.concat(
         pd.DataFrame({"step": f["trace"]["step"], "params": f["trace"]["params"], "training": i})
-        for i, f in enumerate(folds)
+        for i, f in enumerate(noted)
     )
     return table.merge(params, on=["step", "training"])

@@ -16,9 +16,27 @@ def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:
     return {m: [s for s in searches if s.method == m] for m in dict.fromkeys(s.method for s in searches)}
 
 
+def by_task(searches: Sequence[AnySearch]) -> dict[str, dict[str, list[AnySearch]]]:
+    """The searches of each task by their method, in the order of their first."""
+    return {
+        task: by_method([s for s in searches if s.task == task]) for task in dict.fromkeys(s.task for s in searches)
+    }
+
+
 def test_means(searches: Sequence[AnySearch], metric: str) -> list[float]:
     """A metric of each search's final trainings, averaged within the search."""
     return [mean_of(s.tests, metric) for s in searches]
+
+
+def costs(searches: Sequence[AnySearch]) -> dict[str, Any]:
+    """What the searches of one method took: epochs charged and minutes of one (with proposing, in `minutes_search`),
+    and the epochs of all their final trainings."""
+    return {
+        "epochs_search": mean_epochs(searches),
+        "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in searches])), 1),
+        "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in searches])), 1),
+        "epochs_final": sum(round(t.epochs) for s in searches for t in s.tests),
+    }
 
 
 def methods_table(searches: Sequence[AnySearch], reported: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -41,10 +59,7 @@ def methods_table(searches: Sequence[AnySearch], reported: Mapping[str, Mapping[
                 "configurations": pm([len({str(t.configuration) for t in trials}) for trials in trained], 0),
                 "from_model": model_share(own),
                 "rejected": round(float(np.mean([sum(t.status == "rejected" for t in s.history) for s in own]))),
-                "epochs_search": mean_epochs(own),
-                "minutes_training": round(sum(t.seconds for trials in trained for t in trials) / 60 / len(own), 1),
-                "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in own])), 1),
-                "epochs_final": sum(round(t.epochs) for s in own for t in s.tests),
+                **costs(own),
                 "reported_test_top1": original.get("accuracy"),
                 "reported_sd": original.get("accuracy_sd"),
                 "reported_params": None if not original else 1000 * original["params_thousands"],

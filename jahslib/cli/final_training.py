@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
-from jahslib.studies.ax_bo import options
-from jahslib.studies.ax_bo_final import test, train
+from jahslib.experiments.notebook import experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,8 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(f"python -m {command}", description="Train a network with snapshots, or test one by id and epoch.")
     add = parser.add_argument
     add("task", choices=("train", "test"))
-    add("-c", "--cfg", metavar="FILE", help="a YAML file of options, such as an ID_cfg.yml or one of the original's")
-    add("-s", "--set", nargs="+", metavar="KEY VALUE", help="single options, above the file: --set LR 0.01 NUM_EPOCH 5")
+    add("-c", "--cfg", metavar="FILE", help="a YAML file of settings, such as an ID_cfg.yml or one of the original's")
+    add("-s", "--set", nargs="+", metavar="KEY VALUE", help="single ones, above the file: --set LR 0.01 NUM_EPOCH 5")
     add("-d", "--dataset-dir", metavar="FOLDER", help="holds the data sets")
     add("-e", "--experiment-dir", metavar="FOLDER", help="receives snapshots (default: in the profile's results)")
     add("-i", "--pre-trained-id", metavar="ID", help="continue, or test, this training")
@@ -25,13 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--profile", default="smoke", help="smoke, cpu or paper, for what is not given (default: smoke)")
     try:
         given = vars(parser.parse_args(argv))
-        task, o = given.pop("task"), options(**given)
-        if task == "test" and o.pre_trained_id is None:
-            raise UserError("test: no --pre-trained-id; give that of a training, the name of its folder")
-        final = train(o) if task == "train" else test(o)
+        task = given.pop("task")
+        found = experiment("06_ax_bo", given | {"methods": ["rs"]})  # none is run; to plan Ax would import it
+        trained = found.final.train(found.DEFAULT | found.setting) if task == "train" else found.final.test()
     except (UserError, OSError) as error:
         return refuse(command, error)
-    print(final.place)
-    for epoch, measured in final.tested.items():
+    print(trained.place)
+    for epoch, measured in trained.tested.items():
         print(f"epoch {epoch}: test accuracy {measured['top1']:.4f}")
     return 0

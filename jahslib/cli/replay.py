@@ -5,6 +5,7 @@ from its log whatever this says (see `jahslib.search.replay`).
 """
 
 import time
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,16 @@ from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import notebooks
 from jahslib.search.replay import replay
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals:
+            return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise UserError(f"--with: {text!r} is not of the form NAME=VALUE, the value in YAML")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.notebook not in notebooks():
             mend = f"choose from {', '.join(notebooks())}" if notebooks() else "run this in a copy of the project"
             raise UserError(f"no notebook {options.notebook!r}; {mend}")
-        given = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.given)}
+        given = dict(map(_parameter, options.given))
         for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
             if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
                 continue

@@ -6,6 +6,7 @@ optimizer is told the logged one and goes on from there.
 """
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -57,6 +58,21 @@ class Described:
 
     def __post_init__(self):
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
+
+    def _refuse_no_count(self, method: str, *names: str, least: int = 1) -> None:
+        """Make settings Python's own whole numbers; None stays where it is the default.
+
+        Raises:
+            UserError: one is no whole number, or below `least`.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if getattr(type(self), name, 0) is None and value is None:
+                continue
+            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not (number and least <= value < math.inf and value == int(value)):
+                raise UserError(f"{method}: {name}={value!r}; give a whole number, {least} or more")
+            setattr(self, name, int(value))
 
     def describe(self) -> dict[str, Any]:
         """The class's name and every field but the problem; see `Optimizer`."""

@@ -101,7 +101,7 @@ class Constraint:
     """`metric <= bound` or `metric >= bound`; equality is feasible.
 
     Raises:
-        UserError: another relation, or a bound that is not finite.
+        UserError: another relation, or a bound that is no finite number.
     """
 
     metric: str
@@ -111,8 +111,9 @@ class Constraint:
     def __post_init__(self):
         if self.relation not in ("<=", ">="):
             raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
-        if not math.isfinite(self.bound):
-            raise UserError(f"constraint {self.metric}: bound {self.bound} is not finite; leave the constraint out")
+        if isinstance(self.bound, str) or not math.isfinite(self.bound):
+            raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
+        object.__setattr__(self, "bound", float(self.bound))  # as the log gives it back: of 2**53 + 1, say, or float32
 
     def excess(self, metrics: Mapping[str, float]) -> float:
         """How far outside the bound, in the metric's own unit: at most 0 when feasible, NaN for a missing metric."""
@@ -236,6 +237,9 @@ class Problem(ABC):
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
         """Refuse what would fail every trial, before a search begins. Raises `UserError`."""
 
+    def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
+        """Refuse one that is given, not drawn from the space, and cannot be trained. Raises `UserError`."""
+
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Metrics that need no training (a parameter count); constraints on them are checked before training."""
         return {}
@@ -280,16 +284,20 @@ class Problem(ABC):
         """
         if trial.status != "ok":
             return
-        for metric in self._shown():
-            if metric not in trial.metrics:
-                returned = ", ".join(trial.metrics) or "none"
-                raise UserError(f"problem {self.name}: no metric {metric!r} among those it gave: {returned}")
+        if metric := self.lacking(trial):
+            returned = ", ".join(trial.metrics) or "none"
+            raise UserError(f"problem {self.name}: no metric {metric!r} among those it gave: {returned}")
         value = trial.metrics[self.objective.metric]
         if self.objective.is_beyond_best(value):
             raise UserError(
                 f"problem {self.name}: {self.objective.metric} is {value}, beyond the objective's "
                 f"best={self.objective.best}; declare one that no trial passes"
             )
+
+    def lacking(self, trial: Trial) -> str:
+        """The first metric of objective and constraints that a successful trial does not have; empty where none is."""
+        missing = (metric for metric in self._shown() if trial.metrics.get(metric) is None)
+        return next(missing, "") if trial.status == "ok" else ""
 
     def cost(self, trial: Trial) -> float:
         """The objective's cost, whether the trial is feasible or not; of one that did not succeed the worst."""

@@ -1,11 +1,11 @@
-"""Options from a cfg file and from a list of keys and values, under the notebook's own parameters.
+"""Settings from a cfg file and from a list of keys and values, under the notebook's own parameters.
 
-Precedence: a profile's defaults < the cfg file (YAML) < `set` < named parameters. Keys are an options dataclass's field
-names, in either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs
-to the original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are
-checked against the dataclass, so that a wrong one is refused by its name and not met somewhere inside a run.
+Precedence: a profile's values < the cfg file (YAML) < `set` < named parameters. Keys are names of settings, in either
+case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs to the original's
+name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are checked, so that a wrong one is refused by
+its name and not met somewhere inside a run.
 
-None says "not given" at every layer. The text "none" says None itself, for each option that may be None: `max_params:
+None says "not given" at every layer. The text "none" says None itself, for each setting that may be None: `max_params:
 none` is no limit, whatever the profile has.
 """
 
@@ -15,53 +15,73 @@ import logging
 import math
 import shlex
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jahslib.errors import UserError
 
 log = logging.getLogger(__name__)
 
+Given = TypeVar("Given")
 
-def merge(
-    options: type,
-    named: Mapping[str, Any],
-    *,
-    cfg: str | Path | None = None,
-    set: str | Sequence[Any] | Mapping[str, Any] | None = None,
-    aliases: Mapping[str, str | None] | None = None,
-) -> dict[str, Any]:
-    """What is given, by field name, for `jahslib.experiments.profiles.resolve`.
+
+@dataclass(frozen=True)
+class Layers:
+    """A cfg file and a list of keys and values; what the list says goes before the file.
 
     Args:
-        options: the dataclass whose fields and types count.
-        named: the notebook's parameters; None means not given. They pass through, `resolve` checks them.
         cfg: a YAML file, a mapping of keys to values.
         set: "KEY VALUE KEY VALUE ...", the same as a list, or a mapping.
-        aliases: the original's keys, in lower case -> field names; None for one that changes nothing here, of which a
-            warning tells.
-
-    Raises:
-        UserError: no such file or mapping, an unknown key, or a value of another type (names key and expected type).
+        aliases: the original's keys, in lower case -> names of settings; None for one that changes nothing here, of
+            which a warning tells.
     """
+
+    cfg: str | Path | None = None
+    set: str | Sequence[Any] | Mapping[str, Any] | None = None
+    aliases: Mapping[str, str | None] = field(default_factory=dict)
+
+    def read(self, types: Mapping[str, Any], check: Callable[[str, Any, str], Any]) -> dict[str, Any]:
+        """What they give, by setting.
+
+        Args:
+            types: of the settings that there are.
+            check: makes a setting's value of what is given, called with its name, that, and the place it stands at.
+
+        Raises:
+            UserError: no such file or mapping, an unknown key, or what `check` raises.
+        """
+        found: dict[str, Any] = {}
+        for place, pairs in ((f"cfg {self.cfg}", _read(file(self.cfg))), ("set", _pairs(file(self.set)))):
+            for key, value in _flat(pairs, self.aliases):
+                if self.aliases.get(str(key).lower(), key) is None:
+                    log.warning("%s: %s changes nothing here", place, key)
+                    continue
+                name, *inner = _field(key, types, self.aliases, place).split(".", 1)
+                if inner:
+                    value = {**found.get(name, {}), inner[0]: value}
+                if value is not None:
+                    found[name] = check(name, value, f"{place}: {key}")
+        return found
+
+
+def merge(options: type, named: Mapping[str, Any], **layers: Any) -> dict[str, Any]:
+    """What `Layers` and the notebook's parameters give, for `jahslib.experiments.profiles.resolve`, by the fields of
+    the dataclass `options`. Named parameters that are None are not given; the others pass through, `resolve` checks
+    them."""
     hints = get_type_hints(options)
-    merged: dict[str, Any] = {}
-    for place, pairs in ((f"cfg {cfg}", _read(cfg) if cfg else []), ("set", _pairs(set))):
-        for key, value in _flat(pairs, aliases or {}):
-            if aliases and aliases.get(str(key).lower(), key) is None:
-                log.warning("%s: %s changes nothing here", place, key)
-                continue
-            name, *inner = _field(key, hints, aliases or {}, place).split(".", 1)
-            if inner:
-                merged[name] = {**merged.get(name, {}), inner[0]: value}
-            else:
-                none = says_none(value, hints[name])
-                merged[name] = value if none else checked(value, hints[name], f"{place}: {key}")
-    return merged | {name: value for name, value in named.items() if value is not None}
+
+    def check(name: str, value: Any, place: str) -> Any:
+        return value if says_none(value, hints[name]) else checked(value, hints[name], place)
+
+    given = {name: value for name, value in named.items() if value is not None}
+    return Layers(**layers).read(hints, check) | given
 
 
-def _read(file: str | Path) -> Iterator[tuple[str, Any]]:
+def _read(file: str | Path | None) -> Iterator[tuple[str, Any]]:
+    if file is None:
+        return
     import yaml
 
     try:
@@ -119,8 +139,8 @@ def says_none(value: Any, hint: Any) -> bool:
     return isinstance(value, str) and value.lower() == "none" and type(None) in get_args(hint)
 
 
-def file(value: str | None) -> str | None:
-    """The path that an option such as `cfg` names, if any."""
+def file(value: Given) -> Given | None:
+    """What a parameter such as `cfg` gives, if anything."""
     return None if says_none(value, str | None) else value
 
 

@@ -1,19 +1,14 @@
 """Final trainings of study 06: one network, snapshots every few epochs, resume from the newest, test by id and epoch.
 
-    EXPERIMENT_DIR/snapshot_DATA_NETWORK/ID/made_of.json    what is trained, how, on what
-                                            ID_cfg.yml      every option, to be given as `cfg` again
-                                            scalars.json    losses and accuracies of every epoch
-                                            005.pt, 010.pt  snapshots, named by the epochs trained
-    EXPERIMENT_DIR/logger_DATA_NETWORK/ID/                  TensorBoard events, if asked for
-
-An id belongs to one training: by default it is made of the configuration and the seed, so no two trainings share it.
-Snapshots hold tensors only and are loaded as such (`weights_only`): opening one runs none of its contents.
+An id belongs to one training: it is made of the configuration and the seed, so no two trainings share it.
+`jahslib.experiments.snapshots` says what stands where.
 """
 
-import json
-import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,201 +21,185 @@ from jahslib.core.problem import Job
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.experiments import snapshots
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
-from jahslib.training import checkpoints
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Training
 
-Scalars = list[dict[str, float]]
+
+@dataclass(frozen=True)
+class Trained:
+    """A training with snapshots: its folder, what was trained, and the test metrics of its snapshots by epoch."""
+
+    place: Path
+    configuration: Configuration
+    tested: dict[int, dict[str, float]]
+
+    @property
+    def scalars(self) -> dict[int, dict[str, float]]:
+        """Losses and accuracies on the way, by epoch."""
+        return {int(row["epoch"]): row for row in snapshots.read_scalars(self.place)}
 
 
-def identity(configuration: Configuration, seed: int) -> str:
-    """The default id of a training, such as 5feceb66-seed0."""
-    return f"{spaces.digest(configuration)}-seed{seed}"
-
-
-def folder(experiment_dir: str | Path, problem: TunedNetwork, configuration: Configuration, id: str) -> Path:
-    """Where the snapshots of a training stand.
-
-    Raises:
-        UserError: an id that is no plain name.
-    """
-    if not isinstance(id, str) or not re.fullmatch(r"\w[\w.-]*", id):
-        raise UserError(f"pre_trained_id: {id!r} is no id; give letters, digits, '-', '_' and '.' only")
-    return Path(experiment_dir) / f"snapshot_{problem.data}_{problem.network_of(configuration)}" / id
-
-
-def made_of(problem: TunedNetwork, configuration: Configuration, seed: int) -> dict[str, Any]:
-    """What two trainings must share for one to continue the other, in JSON types."""
-    own = {"data": problem.data, "digest": registry.load(problem.data).digest()}
-    own |= {"network": problem.network_of(configuration), **problem.shape}
-    recipe = vars(problem.recipe(configuration))
-    images = {"split": problem.split, "per_class": problem.per_class, "folds": problem.folds, "fold_seed": problem.seed}
-    return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
-
-
-def train(
-    problem: TunedNetwork,
-    configuration: Configuration,
-    *,
-    experiment_dir: str | Path,
-    epochs: int,
-    every: int = 5,
-    seed: int = 0,
-    id: str | None = None,
-    from_epoch: int | str | None = None,
-    validate_every: int = 1,
-    tensorboard: bool = False,
-    cfg: Mapping[str, Any] | None = None,
-) -> Path:
-    """Train to `epochs` with a snapshot after every `every` of them and the last, and return the training's folder.
-
-    An id that has snapshots is continued, bit for bit on the same device, from `from_epoch` or its newest one. Of a
-    problem with the split "validation" the held-out images are measured every `validate_every` epochs (0: never); with
-    "test" all training images are used and nothing is measured along the way. `cfg` is kept beside them, as YAML.
-
-    Raises:
-        UserError: the id belongs to another training, a snapshot is missing or damaged, or a number makes no sense.
-    """
-    for name, value, least in (("num_epoch", epochs, 1), ("snapshot", every, 1), ("valid_interval", validate_every, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"{name}: {value!r}; give a whole number of at least {least}")
-    id = identity(configuration, seed) if id is None else id
-    place = folder(experiment_dir, problem, configuration, id)
-    wanted = made_of(problem, configuration, seed)
-    if (place / "made_of.json").exists():
-        _refuse_other(place, wanted)
-    elif from_epoch is not None:
-        raise UserError(_missing(place))
-    with _tensorboard(place if tensorboard else None) as write:
-        (images, labels), held_out = problem.images()
-        training = problem.training(Job(configuration, (epochs,), seed), (images, labels))
-        start = _newest(place, epochs) if from_epoch is None else _epoch(from_epoch)
-        scalars: Scalars = []
-        if start:
-            training.restore(path(place, start))
-            scalars = [row for row in read_scalars(place) if row["epoch"] <= start]
-        place.mkdir(parents=True, exist_ok=True)
-        _write(place / "made_of.json", wanted)
-        if cfg is not None:
-            paths.write(place / f"{id}_cfg.yml", yaml.safe_dump(dict(cfg)))
-
-        def after(epoch: int, loss: float) -> None:
-            row = {"epoch": epoch, "train/loss": loss}
-            if held_out is not None and validate_every and epoch % validate_every == 0:
-                row |= _measured(training, *held_out)
-            write(row)
-            scalars.append(row)
-            if epoch % every == 0 or epoch == epochs:
-                _write(place / "scalars.json", scalars)
-                training.save(place / f"{epoch:03d}.pt")
-
-        training.run(epochs, on_epoch=after)
-    return place
-
-
-def test(
-    problem: TunedNetwork, *, experiment_dir: str | Path, configuration: Configuration, id: str, epoch: int | str
-) -> dict[str, float]:
-    """Metrics of a snapshot on the whole test split, whatever device it was made on.
-
-    `configuration` says which network the snapshot should be of.
-
-    Raises:
-        UserError: no such id or epoch, a damaged file, or a snapshot of another network or number of classes.
-    """
-    place = folder(experiment_dir, problem, configuration, id)
-    state = load(place, epoch, network=problem.network_of(configuration), **problem.shape)
-    images, labels = problem.test_images
-    training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
-    try:
-        training.model.load_state_dict(state["model"])
-    except (RuntimeError, KeyError) as error:
-        raise UserError(f"{path(place, epoch)} holds another network: give the id of a training of this one") from error
-    return scores(training.predict(images).cpu(), labels, problem.classes)
-
-
-def load(place: Path, epoch: int | str, **wanted: Any) -> dict[str, Any]:
-    """The contents of a snapshot: tensors, numbers and text, loaded without running anything.
+@dataclass(frozen=True)
+class FinalTraining:
+    """How a configuration is trained with snapshots, and which of them are tested.
 
     Args:
-        place: the training's folder.
-        wanted: entries of `made_of` that must be these: network, channels, classes, size.
+        problem: with the split "test" all training images are used and nothing is measured on the way; with
+            "validation" a part is held back and measured.
+        experiment_dir: where the folders of trainings stand.
+        final_epochs: the problem's `max_epochs`, if not given.
+        snapshot_every: epochs between snapshots; the last epoch has one in any case.
+        snapshot: False keeps the last epoch's alone; a number is another way to give `snapshot_every`.
+        valid_interval: epochs between measurements of the images held back; 0: never.
+        pre_trained_id: the training to be continued or tested, with its own configuration and seed.
+        pre_trained_epoch: from, or at, this snapshot.
+        fresh: start over where the training exists, unless it is named by its id.
+        tensorboard: write losses and accuracies for TensorBoard as well.
 
     Raises:
-        UserError: no such id or epoch, a damaged file, or a snapshot of something else.
+        UserError: a number that makes no sense; no such training or epoch, or one of another network or shape.
     """
-    check(place, **wanted)
-    return checkpoints.read(path(place, epoch))
 
+    problem: TunedNetwork
+    experiment_dir: str | Path
+    seed: int = 0
+    final_epochs: int | None = None
+    snapshot_every: int = 5
+    snapshot: bool | int = True
+    valid_interval: int = 1
+    pre_trained_id: str | None = None
+    pre_trained_epoch: int | None = None
+    fresh: bool = False
+    tensorboard: bool = False
 
-def check(place: Path, **wanted: Any) -> None:
-    """Raises `UserError` where there is no training at `place`, or one whose `made_of` has other entries than these."""
-    if not (place / "made_of.json").exists():
-        raise UserError(_missing(place))
-    _refuse_other(place, wanted)
+    def __post_init__(self):
+        for name, value, least in (
+            ("final_epochs", self.epochs, 1),
+            ("snapshot_every", self.every, 1),
+            ("valid_interval", self.valid_interval, 0),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UserError(f"{name}: {value!r}; give a whole number of at least {least}")
+        if self.pre_trained_id is not None:
+            place, _ = self._pre_trained
+            if self.pre_trained_epoch is not None:
+                snapshots.path(place, self.pre_trained_epoch)
 
+    @property
+    def epochs(self) -> int:
+        """Of the whole training."""
+        return self.problem.max_epochs if self.final_epochs is None else self.final_epochs
 
-def path(place: Path, epoch: int | str) -> Path:
-    """The file of one snapshot.
+    @property
+    def every(self) -> int:
+        """Epochs between snapshots."""
+        if isinstance(self.snapshot, bool):
+            return self.snapshot_every if self.snapshot else self.epochs
+        return self.snapshot
 
-    Raises:
-        UserError: not a whole number, or no snapshot of that epoch; says which there are.
-    """
-    file = place / f"{_epoch(epoch):03d}.pt"
-    if not file.exists():
-        there = ", ".join(map(str, epochs(place))) or "none"
-        raise UserError(f"pre_trained_epoch: {place.name} has no snapshot after epoch {epoch}; there are: {there}")
-    return file
+    @cached_property
+    def _pre_trained(self) -> tuple[Path, dict[str, Any]]:
+        """Folder of the training that is named, and what it is made of."""
+        if self.pre_trained_id is None:
+            raise UserError("pre_trained_id: none; give that of a training, the name of its folder")
+        place = self._folder({}, self.pre_trained_id)
+        return place, snapshots.check(place, {"network": self.problem.network, **self.problem.shape})
 
+    def _folder(self, configuration: Configuration, id: str) -> Path:
+        return snapshots.folder(self.experiment_dir, self.problem.data, self.problem.network_of(configuration), id)
 
-def epochs(place: Path) -> list[int]:
-    """The epochs after which there are snapshots, ascending."""
-    return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
+    def train(self, configuration: Configuration) -> Trained:
+        """Train a configuration, or go on with the training that is named, and test all its snapshots.
 
+        A training that has snapshots is continued, bit for bit on the same device, from `pre_trained_epoch` or its
+        newest one.
 
-def read_scalars(place: Path) -> Scalars:
-    """Losses and accuracies of every epoch, as far as they are written."""
-    file = place / "scalars.json"
-    return _read(file) if file.exists() else []
+        Raises:
+            UserError: the named training has other settings than these; a snapshot is damaged; a configuration with
+                which SGD cannot work.
+        """
+        problem, seed, start = self.problem, self.seed, self.pre_trained_epoch
+        if self.pre_trained_id is None:
+            place = self._folder(configuration, f"{spaces.digest(configuration)}-seed{seed}")
+        else:
+            place, made = self._pre_trained
+            configuration, seed = made["configuration"], made["seed"]
+        wanted = self._made_of(configuration, seed)
+        if self.fresh and self.pre_trained_id is None:
+            shutil.rmtree(place, ignore_errors=True)
+        if (place / "made_of.json").exists():
+            snapshots.check(place, wanted)
+        with _tensorboard(place if self.tensorboard else None) as write:
+            (images, labels), held_out = problem.images()
+            training = problem.training(Job(configuration, (self.epochs,), seed), (images, labels))
+            if start is None:
+                start = max((epoch for epoch in snapshots.epochs(place) if epoch <= self.epochs), default=0)
+            scalars: snapshots.Scalars = []
+            if start:
+                training.restore(snapshots.path(place, start))
+                scalars = [row for row in snapshots.read_scalars(place) if row["epoch"] <= start]
+            place.mkdir(parents=True, exist_ok=True)
+            snapshots.write(place / "made_of.json", wanted)
+            paths.write(place / f"{place.name}_cfg.yml", yaml.safe_dump(self._cfg(configuration, seed)))
 
+            def after(epoch: int, loss: float) -> None:
+                row = {"epoch": epoch, "train/loss": loss}
+                if held_out is not None and self.valid_interval and epoch % self.valid_interval == 0:
+                    row |= _measured(training, *held_out)
+                write(row)
+                scalars.append(row)
+                if epoch % self.every == 0 or epoch == self.epochs:
+                    snapshots.write(place / "scalars.json", scalars)
+                    training.save(place / f"{epoch:03d}.pt")
 
-def _epoch(given: int | str) -> int:
-    if isinstance(given, bool) or not re.fullmatch(r"\d+", str(given)) or int(given) < 1:
-        raise UserError(f"pre_trained_epoch: {given!r} is no epoch; give a whole number of at least 1")
-    return int(given)
+            training.run(self.epochs, on_epoch=after)
+        return self._tested(place, configuration, snapshots.epochs(place))
 
+    def test(self) -> Trained:
+        """Test the training that is named at `pre_trained_epoch`, or at all its snapshots without one.
 
-def _newest(place: Path, most: int) -> int:
-    return max((epoch for epoch in epochs(place) if epoch <= most), default=0)
+        Raises:
+            UserError: none is named; a damaged snapshot, or one of another network.
+        """
+        place, made = self._pre_trained
+        epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
+        return self._tested(place, made["configuration"], epochs)
 
+    def _tested(self, place: Path, configuration: Configuration, epochs: Iterable[int]) -> Trained:
+        """Measured on the whole test split, whatever device the snapshots were made on."""
+        problem, (images, labels) = self.problem, self.problem.test_images
+        wanted = {"network": problem.network_of(configuration), **problem.shape}
+        training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
+        tested = {}
+        for epoch in epochs:
+            state = snapshots.load(place, epoch, wanted)
+            try:
+                training.model.load_state_dict(state["model"])
+            except (RuntimeError, KeyError) as error:
+                file = snapshots.path(place, epoch)
+                raise UserError(f"{file} holds another network: give the id of a training of this one") from error
+            tested[epoch] = scores(training.predict(images).cpu(), labels, problem.classes)
+        return Trained(place, configuration, tested)
 
-def _missing(place: Path) -> str:
-    """There may be a training of that id, but of another network or data set."""
-    said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
-    for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
-        found = _read(other)
-        return f"{said}: it is one of {found['network']} on {found['data']}; choose that network and data set"
-    there = ", ".join(sorted(p.name for p in place.parent.glob("*") if (p / "made_of.json").exists()))
-    return f"{said}; there are: {there or 'none'}"
+    def _made_of(self, configuration: Configuration, seed: int) -> dict[str, Any]:
+        """What two trainings must share for one to continue the other, in JSON types."""
+        p = self.problem
+        own = {"data": p.data, "digest": registry.load(p.data).digest()}
+        own |= {"network": p.network_of(configuration), **p.shape}
+        images = {"split": p.split, "per_class": p.per_class, "folds": p.folds, "fold_seed": p.seed}
+        recipe = vars(p.recipe(configuration))
+        return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
 
-
-def _refuse_other(place: Path, wanted: dict[str, Any]) -> None:
-    found, wanted = _read(place / "made_of.json"), json.loads(json.dumps(wanted))
-    for key in wanted:
-        if found.get(key) != wanted[key]:
-            raise UserError(
-                f"pre_trained_id: {place.name!r} is a training with {key} {found.get(key)!r}, not {wanted[key]!r}; "
-                "give another id, or the settings it was made with"
-            )
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged: remove its folder and train again") from error
+    def _cfg(self, configuration: Configuration, seed: int) -> dict[str, Any]:
+        """What the training depends on, by notebook 06's settings."""
+        own = {name: getattr(self.problem, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
+        per_class = "none" if self.problem.per_class is None else self.problem.per_class
+        own |= {"data": [self.problem.data], "per_class": per_class, "final_split": self.problem.split}
+        own |= {"seeds": [seed], "final_epochs": self.epochs, "snapshot_every": self.every}
+        return own | {"valid_interval": self.valid_interval, "tensorboard": self.tensorboard, **configuration}
 
 
 def _measured(training: Training, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -250,7 +229,3 @@ def _tensorboard(place: Path | None):
         yield write
     finally:
         writer.close()
-
-
-def _write(file: Path, content: Any) -> None:
-    paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")

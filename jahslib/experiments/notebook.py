@@ -34,7 +34,8 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
         code = [cell for cell in found if cell["cell_type"] == "code"]
         return ["".join(c["source"]) for c in code if not tag or tag in c["metadata"].get("tags", [])]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: its cells cannot be read ({error})") from None
+        mend = "" if FOLDER.exists() else "; run this in a copy of the project"
+        raise UserError(f"{path}: its cells cannot be read ({error}){mend}") from None
 
 
 def is_described(notebook: str | Path) -> bool:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError
+from jahslib.experiments.cfg import Layers
 
 Value = TypeVar("Value")
 
@@ -32,6 +33,11 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
+# One name may stand for a tuple of one.
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+
+# One name or number stands for a tuple of one: `Several[str]`.
+Several = Annotated[tuple[Value, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str | float | int) else v)]
 
 # What every study may have, beside the settings of its problem and optimizers.
 COMMON: dict[str, Any] = {
@@ -52,15 +58,16 @@ COMMON: dict[str, Any] = {
 class Settings:
     """The settings of one run of a notebook, as attributes.
 
-    A parameter that is None has the profile's value, or else the default of its user. The text "none" stands for None
-    itself in every setting that may be None: `max_params="none"` is no limit, whatever the profile has. The device
-    "auto" becomes "cuda" where there is one, else "cpu".
+    A parameter that is None has the value of `layers`, or the profile's, or else the default of its user. The text
+    "none" stands for None itself in every setting that may be None: `max_params="none"` is no limit, whatever the
+    profile has. The device "auto" becomes "cuda" where there is one, else "cpu".
 
     Args:
         namespace: the notebook's `globals()`, after its parameters cell.
         profiles: values by profile and setting; `note` says what the profile changes against the original.
         users: classes or functions (problems, optimizers), whose parameters give types and defaults.
-        types: of settings that are no user's parameter, such as `pydantic.PositiveInt`.
+        layers: a cfg file and the like, between the profile and the parameters.
+        types: of settings that are no user's parameter, such as `pydantic.PositiveInt`, also where one has that name.
 
     Raises:
         UserError: an unknown profile or parameter, a value of the wrong type or out of bounds, a device that is not
@@ -72,6 +79,7 @@ class Settings:
         namespace: Mapping[str, Any],
         profiles: Mapping[str, Mapping[str, Any]],
         *users: Callable[..., Any],
+        layers: Layers | None = None,
         **types: Any,
     ):
         profile = namespace["profile"]
@@ -80,7 +88,9 @@ class Settings:
         own = [parameters(user) for user in users]
         used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
         self._types = used | COMMON | types
-        self._defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
+        defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
+        self._defaults = {name: default for name, default in defaults.items() if name not in types}
+        self._own = frozenset(types)
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
         cell, injected = _cells(namespace.get("In", []))
@@ -89,9 +99,11 @@ class Settings:
         _refuse_unknown(injected, known if cell else self._types)
         for name, value in self._profile.items():
             self._checked(name, value)
-        mine = self._types if not cell else known
+        mine = {name: hint for name, hint in self._types.items() if name in known or not cell}
+        self._layers = layers.read(mine, self._checked) if layers else {}
         given = {name: self._checked(name, namespace[name]) for name in mine if namespace.get(name) is not None}
-        self._given = given | {"device": found_device(given.get("device", "auto"))}
+        self._given = self._layers | given
+        self._given["device"] = found_device(self._given.get("device", "auto"))
         places.look_in(self.data_dir, "data_dir")
 
     def __getattr__(self, name: str) -> Any:
@@ -108,25 +120,41 @@ class Settings:
 
     def of(self, user: Callable[..., Any]) -> dict[str, Any]:
         """Those that are parameters of `user`, to call it with; what nobody set is left to its defaults."""
-        names = parameters(user)
+        names = parameters(user).keys() - self._own
         return {name: value for name, value in self._values.items() if name in names}
 
-    def pick(self, name: str, known: Mapping[str, Value]) -> dict[str, Value]:
+    def merged(self, name: str) -> dict[str, Any]:
+        """A setting that is a mapping, entry by entry as the highest layer has it, where `getattr` has that layer's
+        mapping alone."""
+        layers = (self._profile, self._layers, self._given)
+        return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
+
+    def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
         """Those of `known` that the setting `name` lists, in its order; all where it is not set.
+
+        Args:
+            without: what another setting leaves out.
 
         Raises:
             UserError: it lists none, or one that is not known.
         """
-        chosen = getattr(self, name)
-        if chosen is None:
-            return dict(known)
-        if not chosen:
-            raise UserError(f"{name}: none given; give at least one of {', '.join(known)}")
-        for part in chosen:
+        given = self._values.get(name)
+        for part in given or ():
             if part not in known:
                 raise UserError(f"{name}: {part!r} is unknown; choose from {', '.join(known)}")
+        chosen = [part for part in (known if given is None else given) if part not in without]
+        if not chosen:
+            raise UserError(
+                f"{name}: none given; give at least one of {', '.join(p for p in known if p not in without)}"
+            )
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
+
+    def stand_in(self, name: str, value: Any, why: str) -> None:
+        """Let `value` stand for a profile's that cannot be had here; `note` then says why. What a parameter gives
+        stays."""
+        if name not in self._given and getattr(self, name) != value:
+            self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:
@@ -139,12 +167,12 @@ class Settings:
                 found[name] = [str(p) for p in whole if isinstance(p, str | float) and p not in chosen]
         return {name: parts for name, parts in found.items() if parts}
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, value: Any, place: str = "") -> Any:
         hint = self._types[name]
         optional = type(None) in get_args(hint)
         if optional and isinstance(value, str) and value.lower() == "none":
             return None
-        return checked(name, value, hint, mend=' (or "none" for no limit)' if optional else "")
+        return checked(place or name, value, hint, mend=' (or "none" for no limit)' if optional else "")
 
 
 def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:

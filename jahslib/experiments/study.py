@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from jahslib import paths
-from jahslib.core.optimizer import Optimizer
+from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Trial
 from jahslib.experiments.settings import Settings
@@ -25,14 +25,14 @@ class Method(Generic[P]):
 
     Args:
         label: its name in tables and figures.
-        problem: what it searches, or what makes the problem of a seed, called with `seed`.
+        problem: what it searches, or what makes the problem of a seed, called with `seed`; None where the plan says it.
         optimizer: makes the optimizer of a search, called with the problem and the seed: an optimizer's class, or a
             `functools.partial` of one with settings.
         judged: as `problem`, where its trials are compared by another one (with constraints that it is not told of).
     """
 
     label: str
-    problem: P | Callable[..., P]
+    problem: P | Callable[..., P] | None
     optimizer: Callable[[P, int], Optimizer]
     judged: P | Callable[..., P] | None = None
 
@@ -41,14 +41,17 @@ class Study:
     """The runs of one notebook in one profile.
 
     Args:
-        notebook: its name, such as "01_growing_bohb"; trial logs stand in its folder of `results/`, or in the setting
-            `working_dir`.
+        notebook: its name, such as "01_growing_bohb"; trial logs stand in its folder of `results/`.
         settings: workers, scheduler and the like, with which everything is run.
+        folder: where trial logs stand instead, by default the setting `working_dir`.
+        reads: runs of other studies whose trials this one rests on.
     """
 
-    def __init__(self, notebook: str, settings: Settings):
-        self.notebook, self.settings = notebook, settings
-        place = settings.working_dir
+    def __init__(
+        self, notebook: str, settings: Settings, *, folder: str | Path | None = None, reads: Sequence[Run] = ()
+    ):
+        self.notebook, self.settings, self.reads = notebook, settings, list(reads)
+        place = folder or settings.working_dir
         self.folder = Path(place).absolute() if place else paths.results(settings.profile, notebook)
         self.planned: list[Run] = []
         self._names = {"study": notebook, "profile": settings.profile}
@@ -59,6 +62,7 @@ class Study:
         seeds: Sequence[int],
         budget: Budget,
         *,
+        problem: P | None = None,
         tested: Callable[[P], Problem] | None = None,
         task: str = "",
         log: str = "{method}-seed{seed}",
@@ -66,6 +70,7 @@ class Study:
         """Every method with every seed under one budget; nothing is run.
 
         Args:
+            problem: what all of them search, instead of each method's own.
             tested: the problem of an incumbent's final trainings, from the problem that is searched.
             task: what the searches are on, where a study has several plans.
             log: names of the trial logs, a format of `task`, `method`, `seed` and `problem`.
@@ -73,12 +78,12 @@ class Study:
         runs = []
         for seed in seeds:
             for name, method in methods.items():
-                problem = _of_seed(method.problem, seed)
-                judged = problem if method.judged is None else _of_seed(method.judged, seed)
-                stem = log.format(task=task, method=name, seed=seed, problem=problem)
+                own = _of_seed(problem or method.problem, seed)
+                judged = own if method.judged is None else _of_seed(method.judged, seed)
+                stem = log.format(task=task, method=name, seed=seed, problem=own)
                 run = Run(
-                    problem=problem,
-                    optimizer=method.optimizer(problem, seed),
+                    problem=own,
+                    optimizer=method.optimizer(own, seed),
                     budget=budget,
                     log=self.folder / "logs" / f"{stem}.jsonl",
                     seed=seed,
@@ -106,11 +111,17 @@ class Study:
         """Refuse what cannot be run as planned, before anything is written.
 
         Raises:
-            UserError: see `Problem.check`; a trial log of another search; data that are missing.
+            UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
+                are missing.
         """
-        for problem in {id(p): p for run in self.planned for p in (run.problem, run.tested) if p is not None}.values():
+        runs = [*self.reads, *self.planned]
+        for problem in {id(p): p for run in runs for p in (run.problem, run.tested) if p is not None}.values():
             problem.check()
+        for run in self.reads:
+            run.check()
         for run in self.planned:
+            for configuration in run.optimizer.configurations if isinstance(run.optimizer, Listed) else ():
+                run.problem.check_configuration(configuration)
             run.check(fresh=self.settings.fresh)
 
     def run(self, plan: Sequence[Run]) -> list[AnySearch]:
@@ -129,18 +140,25 @@ class Study:
         return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
 
     def retrain(
-        self, searches: Sequence[AnySearch], count: int, *, seed: int = 0, prefix: str = "test"
+        self,
+        searches: Sequence[AnySearch],
+        count: int,
+        *,
+        seed: int = 0,
+        prefix: str = "test",
+        name: str = "{name}",
     ) -> list[AnySearch]:
         """The searches with `tests`: their incumbents trained `count` times on the problems that are `tested`.
 
         Args:
             seed: added to a search's own; see `retraining`.
             prefix: what the trial logs' names begin with.
+            name: what follows it, a format of a search's `name`, `task`, `method`, `seed` and `problem`.
         """
         runs, logs = {}, self.folder / "logs"
         for s in searches:
             if s.tested is not None:
-                names = {"name": s.name, "prefix": prefix, **self._names}
+                names = {"name": name.format(**vars(s)), "prefix": prefix, **self._names}
                 runs[s.name] = retraining(s, s.tested, count, logs, seed=s.seed + seed, **names)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
@@ -159,5 +177,6 @@ class Study:
         return sorted((self.folder / "logs").glob("*.jsonl"))
 
 
-def _of_seed(problem: P | Callable[..., P], seed: int) -> P:
+def _of_seed(problem: P | Callable[..., P] | None, seed: int) -> P:
+    assert problem is not None, "neither the method nor its plan says what is searched"
     return problem if isinstance(problem, Problem) else problem(seed=seed)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from jahslib.analysis.statistics import Ranking, band
-from jahslib.figures.panels import COLOURS, WIDTH, traces
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH, traces
 
 
 def anytime(
@@ -111,3 +111,51 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
         unused.set_visible(False)
     _legend(figure, axes.flat, parts.values(), size[1])
     return figure
+
+
+def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Mapping[str, str]) -> Figure:
+    """Scores (column -> axis label) of models against the number of architectures learnt from, mean and 95 % band over
+    splits.
+
+    `table` has the columns source, model, n_train, split and the scores; a source gets a row.
+    """
+    rng = np.random.default_rng(0)
+    sources = list(dict.fromkeys(table.source))
+    size = (WIDTH, 2.3 * len(sources) + 0.4)
+    figure, axes = plt.subplots(len(sources), len(metrics), figsize=size, squeeze=False)
+    for row, source in zip(axes, sources, strict=True):
+        for axis, metric in zip(row, metrics, strict=True):
+            for colour, dashes, (model, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
+                own = table[(table.source == source) & (table.model == model)]
+                if len(own):
+                    _curve(axis, own, metric, rng, color=colour, linestyle=dashes, label=label)
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(FixedLocator(_apart(table[table.source == source].n_train)))
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            if metric == "nll":  # one fit that is too sure of itself is worth hundreds
+                axis.set_yscale("symlog", linthresh=1)
+            axis.set_xlabel("architectures learnt from")
+            axis.set_ylabel(metrics[metric])
+        row[0].set_title(source, loc="left")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=len(names))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    return figure
+
+
+def _apart(sizes: Iterable[int]) -> list[int]:
+    """Sizes whose labels do not touch on a logarithmic axis."""
+    chosen: list[int] = []
+    for n in sorted(set(sizes)):
+        if not chosen or n >= 1.6 * chosen[-1]:
+            chosen.append(n)
+    return chosen
+
+
+def _curve(axis, own: pd.DataFrame, metric: str, rng: np.random.Generator, **look) -> None:
+    values = own.pivot(index="split", columns="n_train", values=metric)
+    sizes, rows = values.columns.to_numpy(), values.to_numpy()
+    axis.plot(sizes, rows.mean(axis=0), marker="o", markersize=3, linewidth=1.6, **look)
+    if len(rows) > 1:
+        axis.fill_between(sizes, *band(rows, rng), color=look["color"], alpha=0.15, linewidth=0)

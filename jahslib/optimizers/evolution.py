@@ -63,9 +63,7 @@ class Evolution(Replayed):
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        for name in ("pop_size", "founders", "num_children"):
-            if getattr(self, name) < 1:
-                raise UserError(f"evolution: {name}={getattr(self, name)}; give 1 or more")
+        self._refuse_no_count("evolution", "pop_size", "founders", "num_children")
         if self.parent_selection not in ("neutral", "tournament"):
             raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
         if not 0 <= self.p_mutation <= 1:

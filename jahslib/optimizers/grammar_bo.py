@@ -82,11 +82,10 @@ class GrammarBO(Described):
             if getattr(self, name) not in choices:
                 raise UserError(f"grammar BO: {name}={getattr(self, name)!r}; choose {' or '.join(choices)}")
         low, high = self.generations
-        if self.n_init < 1 or self.pool_size < 2 or not 0 <= low <= high:
-            raise UserError(
-                f"grammar BO: n_init={self.n_init}, pool_size={self.pool_size}, generations={low} to {high}; "
-                "give at least 1, at least 2, and 0 <= the least <= the most"
-            )
+        self._refuse_no_count("grammar BO", "n_init")
+        self._refuse_no_count("grammar BO", "pool_size", least=2)
+        if not 0 <= low <= high:
+            raise UserError(f"grammar BO: generations={low} to {high}; give 0 <= the least <= the most")
         for name in ("p_self_crossover", "random_interleave_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"grammar BO: {name}={getattr(self, name)}; give a probability")

@@ -61,8 +61,7 @@ class PublishedEvolution(Replayed):
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        if self.pop_size < 1 or self.num_children < 1:
-            raise UserError(f"evolution: pop_size={self.pop_size}, num_children={self.num_children}; both must be >= 1")
+        self._refuse_no_count("evolution", "pop_size", "num_children")
         if self.parent_selection not in ("neutral", "tournament"):
             raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
         if not 0 <= self.p_mutation <= 1:

@@ -46,11 +46,7 @@ class RegularizedEvolution(Described):
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_forbidden_clauses(self.problem.space, "regularized evolution")
-        if self.pop_size < 1 or self.tournament_size < 1:
-            raise UserError(
-                f"regularized evolution: pop_size={self.pop_size}, tournament_size={self.tournament_size}; "
-                "both must be at least 1"
-            )
+        self._refuse_no_count("regularized evolution", "pop_size", "tournament_size")
         if self.newly_active not in ("drawn", "default"):
             raise UserError(f"regularized evolution: newly_active={self.newly_active!r}; choose drawn or default")
 

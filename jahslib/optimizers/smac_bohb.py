@@ -72,9 +72,7 @@ class SmacBohb(Replayed):
         spaces.refuse_others(space, "BOHB", forbidden=True)
         self._fidelity()
         self.eta = checked_eta(self.eta)
-        for name in ("n_init", "retrain_after", "min_trials"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"BOHB: {name}={value}; give 1 or more")
+        self._refuse_no_count("BOHB", "n_init", "retrain_after", "min_trials")
         for hp in space.conditional_hyperparameters:
             if (kind := type(space[hp]).__name__).startswith(("Normal", "Beta")):
                 raise UserError(f"BOHB: SMAC takes no condition on {hp}, a {kind}; make it uniform")

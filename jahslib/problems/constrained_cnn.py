@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from ConfigSpace import ConfigurationSpace
 
@@ -17,6 +18,7 @@ from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.models import flower_cnn
 from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.spaces import configurations as spaces
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
@@ -57,6 +59,17 @@ class ConstrainedCNN(CrossValidated):
         if self.min_precision is not None and not 0 <= self.min_precision <= 1:
             raise UserError(f"constraint_min_precision: {self.min_precision} is no precision; give 0..1")
         Recipe(1, 1.0, self.optimizer, self.loss)  # refuses unknown names here, at the door
+
+    def check(self) -> None:
+        """Load the data. Raises `UserError` where they are missing, or where no configuration is small enough."""
+        super().check()
+        if self.max_model_size is None:
+            return
+        if spaces.sample_where(self.space, np.random.default_rng(0), self.admits) is None:
+            raise UserError(
+                f"constraint_max_model_size: none of 10,000 random configurations has at most {self.max_model_size:g} "
+                "parameters; raise it"
+            )
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:

@@ -170,7 +170,7 @@ class GrowingConvNets(CrossValidated):
                 f"max_params: {self.max_params} is below the {smallest:g} of the smallest network; raise it"
             )
 
-    def check_depth(self, configuration: Configuration) -> None:
+    def check_configuration(self, configuration: Configuration) -> None:
         """Raises `UserError` when the images are too small for a configuration's network. Loads the data."""
         conv, _ = widths(configuration, self.initial_width)
         if len(conv) > self.most_conv:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jahslib.core.problem import Job, Outcome
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.training import checkpoints
@@ -65,3 +66,17 @@ def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
     logits = training.predict(images).cpu()
     measured = problem.known(job.configuration) | problem.measure(training, logits, labels, job)
     return Outcome(measured, 0.0, outputs=problem.outputs([problem.note(training, logits, measured)]))
+
+
+def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
+    """Measure the weights in a file, which are trained first where it is not there, or `fresh`.
+
+    Raises:
+        UserError, Diverged: see `train` and `check`.
+    """
+    epochs = 0.0
+    if fresh or not path.exists():
+        train(problem, job, path)
+        epochs = job.fidelity
+    outcome = test(problem, job, path)
+    return Trial(job.configuration, job.fidelity, metrics=outcome.metrics, outputs=outcome.outputs, epochs=epochs)

@@ -1,6 +1,6 @@
 """Search again without training: evaluations are looked up in trial logs.
 
-    original = ax_bo.problem(ax_bo.options(profile="cpu"), "fashion_mnist", seed=0)
+    original = experiment("06_ax_bo", {"profile": "cpu"}).METHODS["rs"].problem(seed=0)
     logs = paths.results("cpu", "06_ax_bo").glob("logs/rs-*.jsonl")
     problem = Recorded(original, logs, unknown="nearest")
     search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)

@@ -8,17 +8,19 @@ training and test architectures never overlap.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.problems.cells import nasbench201
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
@@ -29,6 +31,50 @@ from jahslib.surrogates.wl import TermTable, folding_levels
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
 METRICS = ("kendall", "spearman", "pearson", "nll")
+
+
+class Source(NamedTuple):
+    """What is learnt from: see the arguments of `Regression`."""
+
+    source: str
+    grammar: str
+    architectures: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def points(self, models: Iterable[str], sizes: Iterable[int], n_test: int) -> list[dict[str, Any]]:
+        """Every model with every number of architectures that leaves room for `n_test` to be predicted. A cell alone
+        has no folding levels: hWL is WL there and is left out."""
+        folds = self.grammar != "cell-based"
+        admitted = [model for model in models if folds or model != "gp_hierarchical"]
+        fitting = [n for n in sizes if n + n_test <= len(self.values)]
+        return [{"model": model, "n_train": n} for n in fitting for model in admitted]
+
+
+def unique(trials: Iterable[Trial]) -> list[Trial]:
+    """Those that succeeded, each architecture once."""
+    return list({t.configuration["architecture"]: t for t in trials if t.status == "ok"}.values())
+
+
+def of_trials(name: str, grammar: str, trials: Sequence[Trial], *, log: bool) -> Source:
+    """The validation errors of trained networks, or their logarithms."""
+    architectures = tuple(t.configuration["architecture"] for t in trials)
+    return Source(name, grammar, architectures, _observed([t.metrics["val_error"] for t in trials], log))
+
+
+def of_table(data: str, count: int, *, log: bool) -> Source:
+    """A fixed random part of the NAS-Bench-201 table, of at most `count` cells.
+
+    Raises:
+        UserError: the table is not there, or is not whole.
+    """
+    table = nasbench201.errors(data)
+    chosen = np.random.default_rng(0).permutation(len(table))[:count]
+    return Source(data, "cell-based", tuple(table.index[chosen]), _observed(table.val_error.iloc[chosen], log))
+
+
+def _observed(errors: Iterable[float], log: bool) -> tuple[float, ...]:
+    values = np.array([float(error) for error in errors])
+    return tuple(float(v) for v in (np.log(values + 1e-8) if log else values))
 
 
 @dataclass

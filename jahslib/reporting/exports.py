@@ -44,7 +44,8 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
     configuration trained again at the same budget counts its seed up from the search's.
 
     Raises:
-        UserError: no log, two of one name, or one with a trial outside a ConfigurationSpace; nothing is then written.
+        UserError: no log, two of one name, one with a trial outside a ConfigurationSpace, or a folder that holds
+            a run of other trials; nothing is then written.
     """
     runs: dict[str, dict[str, str]] = {}
     for name, (recorded, log) in _read(logs).items():
@@ -52,6 +53,9 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
         if folder in runs:
             raise UserError(f"exports: {log} would be written to {folder}, as another log is; rename one of them")
         runs[folder] = _deepcave_files(recorded, log)
+        there = Path(out) / folder / "history.jsonl"
+        if there.is_file() and not runs[folder]["history.jsonl"].startswith(there.read_text(errors="replace")):
+            raise UserError(f"exports: {there.parent} holds another run than {log}; remove it or give another folder")
     for name, files in runs.items():
         for file, text in files.items():
             paths.write(Path(out) / name / file, text)

@@ -58,9 +58,9 @@ class Report:
         shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
         self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
 
-    def mean(self, name: str, values: Sequence[float], about: str) -> None:
-        """The mean over seeds; the paper quotes it with the sample's standard deviation."""
-        self.value(name, float(np.mean(values)), about, text=pm(values))
+    def mean(self, name: str, values: Sequence[float], about: str, *, population: bool = False) -> None:
+        """The mean over seeds or folds; the paper quotes it with the standard deviation of the sample or population."""
+        self.value(name, float(np.mean(values)), about, text=pm(values, population=population))
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """To be NAME.csv; returned for the notebook to show.

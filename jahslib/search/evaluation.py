@@ -15,8 +15,12 @@ from threadpoolctl import ThreadpoolController
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.errors import UserError
 
-# What a disk or a permission does, not the configuration that happened to be trained.
-UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+# What a disk, a mount, a permission or a limit of the system does, not the configuration that happened to be trained.
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE),
+}
+_TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk tells no reason
 
 
 @dataclass
@@ -50,16 +54,25 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
         raise
     except KeyboardInterrupt:
         raise
-    except OSError as error:
-        if error.errno in UNWRITABLE:
-            raise UserError(
-                f"problem {problem.name}: {reason_of(error)}; mend that and run again, the trial was not logged"
-            ) from error
-        status, reason, outcome = "failed", reason_of(error), Outcome({}, getattr(error, "epochs", 0.0))
     except BaseException as error:  # `sys.exit` in a training script must end that trial and no more
+        if (cause := _of_the_system(error)) is not None:
+            raise UserError(
+                f"problem {problem.name}: {reason_of(cause)}; mend that and run again, the trial was not logged"
+            ) from error
         status, reason = "failed", reason_of(error)
         outcome = Outcome({}, getattr(error, "epochs", 0.0))
     return Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
+
+
+def _of_the_system(error: BaseException | None) -> BaseException | None:
+    """The error in a chain of them that no configuration is to blame for."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            return error
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORN_BY_TORCH):
+            return OSError(f"a file could not be written whole ({error})")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
 
 
 def _checked(problem: Problem, outcome: Any) -> Outcome:

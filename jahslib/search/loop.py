@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +126,13 @@ class Loop:
                 if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
                     suggestion = Suggestion({}, self.problem.fidelity.low)
                 self.history.ask(suggestion)
+            self._refuse_lacking(trial)
             self._finish(trial)
+
+    def _refuse_lacking(self, trial: Trial) -> None:
+        lacking = self.problem.lacking(trial)
+        if lacking:
+            raise UserError(f"trial log {self.log.path}: trial {trial.id} has no {lacking}; move the file away")
 
     def _is_beyond(self, trial: Trial) -> bool:
         """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
@@ -243,7 +249,13 @@ class Loop:
             save=None if suggestion.final else self._checkpoint(id),
             deadline=deadline,
         )
-        return executor.submit(evaluate, self.problem, job)
+        try:
+            return executor.submit(evaluate, self.problem, job)
+        except BrokenExecutor as error:
+            raise UserError(
+                f"executor: takes no more jobs ({error}); run again to resume, or give `pool` of "
+                "jahslib.search.workers, which replaces workers that were killed"
+            ) from error
 
     def leave_no_checkpoints(self) -> None:
         """Delete what a search left there, and its folder unless somebody keeps other files in it."""

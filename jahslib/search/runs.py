@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,7 @@ def run_all(
 def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: bool) -> dict[str, History]:
     histories: dict[str, History] = {}
     running: dict[Future, Run] = {}
+    began, again = time.time(), set()
     while waiting or running:
         while waiting and len(running) < workers:
             run = waiting.pop(0)
@@ -209,6 +211,16 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             run = running.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):  # its worker was killed: once by chance, say
+                if run.log in again:
+                    raise UserError(
+                        f"{run.log.stem}: two workers in turn were killed in it, for want of memory perhaps; "
+                        "mend that and run again to resume"
+                    )
+                again.add(run.log)
+                begun = run.log.exists() and run.log.stat().st_mtime >= began
+                running[executor.submit(run, fresh=fresh and not begun)] = run
+                continue
             histories[run.log.stem] = future.result()
             log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
     return histories

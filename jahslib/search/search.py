@@ -97,6 +97,7 @@ def search(
         if not run.already_complete():
             run.replay()
             if not run.end:
+                trial_log.refuse_read_only()  # before hours of training rather than after them
                 run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             run.leave_no_checkpoints()

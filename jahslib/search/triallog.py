@@ -14,17 +14,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
-from jahslib.core.trials import Status, Trial
+from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.search.loglines import FORMAT, is_line, other_format
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
-_REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _BIRTH = b'{"kind": "header"'  # what every log begins with
 
 
@@ -75,16 +73,19 @@ class TrialLog:
 
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
         self.path = Path(path)
+        self._read_only = ""  # why it can be read and not written
         self._file = self._locked()
         try:
             content = self._file.read()
+            self._size = len(content)
             if not fresh:
                 logged = _matching(self.path, content, header["fingerprint"])
             else:
                 _refuse_foreign(self.path, content)
                 logged = None
             if logged is None or logged.is_blank:
-                self._file.truncate(0)
+                self.refuse_read_only()
+                self._truncate(0)
                 self._append({"kind": "header", "format": FORMAT, **header})
                 logged = LoggedSearch(json.loads(json.dumps(_finite(header))), [], None)
             else:
@@ -102,12 +103,11 @@ class TrialLog:
             _refuse_device(self.path)
             try:
                 file = open(self.path, "a+b", buffering=0)
-            except PermissionError:
-                file = open(self.path, "rb", buffering=0)
             except OSError as error:
-                if error.errno != errno.EROFS:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self.path.exists():
                     raise
                 file = open(self.path, "rb", buffering=0)
+                self._read_only = os.strerror(error.errno)
         except UserError:
             raise
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
@@ -125,22 +125,32 @@ class TrialLog:
         """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
         self._append({"kind": "trial", **labels, **trial.to_json()})
 
+    def refuse_read_only(self) -> None:
+        """Raise `LogWriteError` where the log can be read and not be extended."""
+        if self._read_only:
+            raise LogWriteError(
+                errno.EROFS,
+                f"trial log {self.path}: cannot be extended ({self._read_only}); mend that or copy it to another place",
+            )
+
     def close(self, end: dict[str, Any] | None = None) -> None:
-        """Close the log, with an `end` line when the search is complete."""
+        """Close the log, with an `end` line when the search is complete; one that can only be read gets none."""
         if self._file.closed:
             return
-        if end is not None:
+        if end is not None and not self._read_only:
             self._append({"kind": "end", **end})
         self._file.close()
 
     def _append(self, record: dict[str, Any]) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
+        self.refuse_read_only()
         self._refuse_lost()
-        start = self._file.seek(0, os.SEEK_END)
+        start = self._size
         try:
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
             os.fsync(self._file.fileno())
+            self._size = self._file.tell()
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
@@ -151,23 +161,29 @@ class TrialLog:
             ) from error
 
     def _refuse_lost(self) -> None:
-        """Notice that the file is gone from its place: what is written to a deleted file ends with the process."""
+        """Notice that the file is gone from its place, as what is written to a deleted one ends with the process, or
+        is no longer as it was left."""
         try:
-            there = os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+            there = os.stat(self.path)
+            ours = os.path.samestat(there, os.fstat(self._file.fileno())) and there.st_size == self._size
         except OSError:
-            there = False
-        if not there:
+            ours = False
+        if not ours:
             self._file.close()
             raise LogWriteError(
                 errno.ENOENT,
-                f"trial log {self.path}: deleted or replaced while the search ran; put it back and run again to resume",
+                f"trial log {self.path}: deleted, replaced or changed while the search ran; "
+                "put it back and run again to resume",
             )
 
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            self._file.truncate(whole)
+        if whole < len(content) and not self._read_only:
+            self._truncate(whole)
             log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
+
+    def _truncate(self, size: int) -> None:
+        self._size = self._file.truncate(size)
 
 
 def read(path: Path) -> LoggedSearch:
@@ -182,52 +198,22 @@ def read(path: Path) -> LoggedSearch:
 def _parsed(path: Path, content: bytes) -> LoggedSearch:
     header, trials, end, ids = None, [], None, set()
     for number, record in _records(path, content):
-        match record.pop("kind", None):
-            case "header" if number == 1 and _describes_a_search(record.get("fingerprint")):
+        if not is_line(record, number, len(trials)) or record.get("id") in ids:
+            raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
+        match record.pop("kind"):
+            case "header":
                 header = record
-                if record.get("format", FORMAT) != FORMAT:
-                    raise UserError(
-                        f"trial log {path}: has format {record['format']!r}, this version of jahslib reads {FORMAT}; "
-                        "read it with the version that wrote it"
-                    )
-            case "trial" if header is not None and _is_trial(record, len(trials)) and record["id"] not in ids:
+                if other := other_format(header):
+                    raise UserError(f"trial log {path}: {other}; read it with the version that wrote it")
+            case "trial":
                 trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
                 ids.add(record["id"])
                 end = None
-            case "end" if header is not None and isinstance(record.get("budget"), dict) and "reason" in record:
+            case "end":
                 end = record
-            case _:
-                raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
     if header is None:
         raise UserError(f"trial log {path}: has no header; move the file away and run again")
     return LoggedSearch(header, trials, end)
-
-
-def _describes_a_search(fingerprint: Any) -> bool:
-    """Whether a header's fingerprint has the two descriptions that readers look into."""
-    return isinstance(fingerprint, dict) and all(
-        isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
-    )
-
-
-def _is_trial(record: dict[str, Any], before: int) -> bool:
-    """Whether a line's fields are of the kinds and in the ranges that readers rely on; `before`: trials before it."""
-    if not (_REQUIRED <= set(record) and _is_count(record["id"])):
-        return False
-    id, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
-    if not (_is_count(asked) and id < asked <= before + MOST_PENDING):
-        return False
-    if not (parent is None or (_is_count(parent) and parent < id)):
-        return False
-    numbers = [record["fidelity"], *(record.get(name, 0.0) for name in ("epochs", "seconds", "elapsed"))]
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf for v in numbers):
-        return False
-    mappings = [record["configuration"], record["metrics"], record.get("curve", {}), record.get("outputs", {})]
-    return record["status"] in get_args(Status) and all(isinstance(value, dict) for value in mappings)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _content(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.problem import Constraint, Objective
+from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
 
 FOREIGN = "is no trial log"
@@ -91,32 +92,32 @@ class Watch:
                 if self._lines == 1 and not (isinstance(record, dict) and record.get("kind") == "header"):
                     self.trouble = FOREIGN
                     return
+                if not is_line(record, self._lines, self._lines):
+                    raise ValueError("not part of a trial log")
                 self._take(record)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.trouble = f"line {self._lines} is damaged"
 
     def _take(self, record: dict[str, Any]) -> None:
         match record["kind"]:
-            case "header" if not self.header:
-                self.header = record
+            case "header":
+                self.header, self.trouble = record, other_format(record)
                 self.objective = self.objective or Objective.parse(self.problem["objective"])
                 if self.constraints is None:
                     self.constraints = tuple(map(Constraint.parse, self.problem["constraints"]))
-            case "trial" if self.header:
+            case "trial":
                 self.end = None
-                if record["finished"] >= self.since:
+                if record.get("finished", 0.0) >= self.since:
                     self._count(record)
-            case "end" if self.header:
+            case "end":
                 # an end without a trial since then is that of the log about to be overwritten
                 self.end = record if self.trials or not self.since else None
-            case _:
-                raise ValueError("not part of a trial log")
 
     def _count(self, trial: dict[str, Any]) -> None:
         self.statuses[trial["status"]] += 1
         self.epochs += trial.get("epochs", 0.0)
         self.seconds += trial.get("seconds", 0.0)
-        self.last = trial["finished"]
+        self.last = trial.get("finished", math.nan)
         metrics = trial["metrics"]
         assert self.objective is not None and self.constraints is not None
         highest = self.problem.get("fidelity", [0, math.inf])[1]

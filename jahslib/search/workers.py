@@ -14,6 +14,7 @@ from typing import Any
 from jahslib.errors import UserError
 from jahslib.search.evaluation import reason_of
 
+COMING_SECONDS = 10.0  # for a cluster's first worker to be there
 ANSWER_SECONDS = 30.0  # for a cluster's workers to say whether they can load a job; the first import takes some
 
 
@@ -131,7 +132,7 @@ class OnCluster(Executor):
     Where one cannot, Dask itself fails every job or waits for ever, depending on who could not.
 
     Raises:
-        UserError: from `submit`, a job that cannot be sent, or a worker that cannot load it or does not answer.
+        UserError: from `submit`, a job that cannot be sent, no worker, or one that cannot load it or does not answer.
     """
 
     def __init__(self, client: Any):
@@ -150,6 +151,11 @@ class OnCluster(Executor):
             sent = dumps(job)
         except Exception as error:
             raise UserError(f"scheduler: the problem cannot be sent to workers ({error})") from error
+        try:
+            self._client.wait_for_workers(1, timeout=COMING_SECONDS)
+        except TimeoutError as error:
+            address = self._client.scheduler.address
+            raise UserError(f"scheduler: {address} has no worker; start `dask worker {address}`") from error
         asking = ThreadPoolExecutor(1)
         try:
             answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)

@@ -92,12 +92,19 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
         UserError: a hyperparameter has values that JSON would not give back as they are.
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
-        for value in getattr(hp, "choices", getattr(hp, "sequence", ())):
-            if not isinstance(own := python(value), str | bool | int | float | None) or own in (math.inf, -math.inf):
-                raise UserError(f"space: {value!r} of {name} is no text, number or truth value; name it by a text")
+        values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))
+        for value in (name, *values):
+            if not _is_loggable(python(value)):
+                raise UserError(f"space: {value!r} of {name!r} is no text, number or truth value; name it by a text")
         for value, share in zip(getattr(hp, "choices", ()), getattr(hp, "probabilities", ()), strict=False):
             if share == 0:
                 raise UserError(f"space: the choice {value!r} of {name} has weight 0; leave it out of the choices")
+
+
+def _is_loggable(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode() == value  # a lone surrogate is no text in any file
+    return value is None or (isinstance(value, int | float) and abs(value) < math.inf)
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:

@@ -7,12 +7,6 @@ from typing import Any
 from jahslib.experiments.notebook import experiment, is_described, path_of
 
 MODULES = {
-    "02_growing_thresholds": "growing_thresholds",
-    "03_grammar_search": "grammar_search",
-    "04_surrogate_regression": "surrogate_regression",
-    "05_darts_bohb": "darts_bohb",
-    "06_ax_bo": "ax_bo",
-    "07_constrained_EA": "constrained_ea",
     "08_head_to_head": "head_to_head",
 }
 
@@ -49,13 +43,5 @@ def searches(notebook: str, parameters: dict[str, Any]) -> list[Any]:
     options = module.options(**parameters)
     if not hasattr(module, "searches"):
         return []
-    if hasattr(module, "cell_searches"):
-        earlier = module.cell_searches(options)
-        for run in earlier.values():
-            run.check()
-        if not all(run.log.exists() for run in earlier.values()):
-            return []
-        cells = module.run_cells(options, earlier)
-        return sorted(module.searches(options, cells), key=lambda run: run.log.name)
     every = getattr(module, "planned", module.searches)(options)
     return sorted(every, key=lambda run: run.log.name)

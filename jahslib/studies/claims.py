@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from jahslib.core.trials import Trial
+from jahslib.core.trials import Trial, key
 from jahslib.experiments.profiles import RunOptions
 from jahslib.reporting.report import LEFT_OUT, Report
 from jahslib.search.runs import AnySearch
@@ -21,10 +21,17 @@ def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
         assert not better, f"{name}: {len(better)} trials are better than its incumbent"
 
 
+def check_no_repeats(searches: Sequence[AnySearch]) -> None:
+    """None proposed a configuration twice."""
+    for s in searches:
+        proposed = [key(t.configuration) for t in s.history]
+        assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
+
+
 def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
     """Each incumbent was trained so many times for the test."""
-    for key, trials in finals.items():
-        assert len(trials) == count, f"{', '.join(map(str, key))}: {len(trials)} final trainings"
+    for search, trials in finals.items():
+        assert len(trials) == count, f"{', '.join(map(str, search))}: {len(trials)} final trainings"
 
 
 def record_left_out(record: Report, o: RunOptions, profiles: Mapping[str, Mapping[str, Any]], *others: str) -> None:

@@ -14,7 +14,7 @@ from jahslib.search.watch import Watch
 from jahslib.studies import MODULES
 
 # What studies call the runs that they know before anything was trained; each takes the options alone.
-PLANS = ("searches", "sweep", "full", "ablation", "tests")
+PLANS = ("searches",)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,6 @@ def _planned(notebook: str, parameters: Mapping[str, Any]) -> Iterable[Run]:
         return experiment(notebook, parameters).study.planned
     module = import_module(f"jahslib.studies.{MODULES[notebook]}")
     options = module.options(**parameters)
-    if hasattr(module, "cell_searches"):  # its searches rest on what these find
-        return module.cell_searches(options).values()
     if hasattr(module, "planned"):
         return module.planned(options)
     made = [getattr(module, plan)(options) for plan in PLANS if hasattr(module, plan)]

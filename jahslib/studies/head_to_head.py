@@ -25,11 +25,10 @@ from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.cell_edges import CellEdges
+from jahslib.problems.cells.synthetic_cells import NAME as SYNTHETIC
 from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search import Budget
 from jahslib.search.runs import AnySearch, Run, retraining, run_trials
-from jahslib.studies import constrained_ea
-from jahslib.studies.grammar_search import SYNTHETIC, table_problem
 
 NOTEBOOK = "08_head_to_head"
 
@@ -160,33 +159,35 @@ def label(o: Options, task: str) -> str:
 
 
 def _constrained(o: Options) -> Any:
-    """Study 07's options in this profile."""
-    return constrained_ea.options(profile=o.profile, device=o.device, **o.constrained_cnn)
+    """Study 07's experiment in this profile."""
+    return _experiment("07_constrained_EA", json.dumps({"profile": o.profile, "device": o.device, **o.constrained_cnn}))
 
 
 def _growing(o: Options) -> GrowingConvNets:
     """The problem of study 01's growing networks in this profile."""
-    return _growing_as(json.dumps({"profile": o.profile, "device": o.device, **o.growing_convnet}))
+    parameters = json.dumps({"profile": o.profile, "device": o.device, **o.growing_convnet})
+    return _experiment("01_growing_bohb", parameters).METHODS["bohb"].problem
 
 
 @lru_cache(maxsize=8)
-def _growing_as(parameters: str) -> GrowingConvNets:
-    return experiment("01_growing_bohb", json.loads(parameters)).METHODS["bohb"].problem
+def _experiment(notebook: str, parameters: str) -> Any:
+    return experiment(notebook, json.loads(parameters))
 
 
 def problem(o: Options, task: str, method: str, seed: int) -> Problem:
     """What a method searches. On a seed all methods have the same folds and the same constraints."""
     if task == "constrained_cnn":
-        return constrained_ea.problem(_constrained(o), seed)
+        return _constrained(o).constrained(seed=seed)
     if task == "growing_convnet":
         return _growing(o)
-    return table_problem(task) if method == "grammar" else CellEdges(table_problem(task))
+    cells = nasbench201.TABLES[task]
+    return cells if method == "grammar" else CellEdges(cells)
 
 
 def test_problem(o: Options, task: str) -> Any:
     """Train on the whole training split, measure on the test split; the search never sees it."""
     if task == "constrained_cnn":
-        return constrained_ea.test_problem(_constrained(o))
+        return _constrained(o).tested(_constrained(o).constrained())
     return replace(_growing(o), split="test")
 
 

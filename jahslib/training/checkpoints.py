@@ -56,13 +56,16 @@ def read(path: str | os.PathLike, device: torch.device | None = None, *, again: 
     """
     unreadable = f"{path} is not a readable checkpoint: remove it and {again}"
     try:
+        if not Path(path).is_file():  # reading a pipe would wait for ever
+            raise UserError(unreadable)
         content = Path(path).read_bytes()
         if not _is_whole(content):
             raise UserError(unreadable)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (*_UNREADABLE, OSError) as error:
         raise UserError(unreadable) from error
-    if not (isinstance(state, dict) and isinstance(state.get("device"), str) and "generators" in state):
+    parts = (("device", str), ("generators", dict))
+    if not (isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in parts)):
         raise UserError(f"{path} was not written as a checkpoint here: remove it and {again}")
     if device is not None and state["device"] != device.type:
         raise UserError(f"{path} was saved on {state['device']}: restore it there, not on {device.type}")

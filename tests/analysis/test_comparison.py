@@ -101,6 +101,14 @@ class TestSignedRank:
         assert statistics.signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0
 
 
+def test_one_sided_tests_are_of_being_above_the_baseline():
+    baseline = [0.90, 0.91, 0.92]
+    assert statistics.one_sided(baseline, baseline) == pytest.approx((0.5, 0.5))
+    z_p, t_p = statistics.one_sided([0.92, 0.93, 0.94], baseline)
+    assert z_p < t_p < 0.05
+    assert min(statistics.one_sided([0.80, 0.81, 0.82], baseline)) > 0.95
+
+
 def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_once():
     own = table()
     own = own[(own.method == "a") | (own.data == "two")]  # B is missing from the first panel
@@ -108,6 +116,19 @@ def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_o
     assert [len(axis.lines) for axis in figure.axes] == [1, 2]
     assert figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
+
+
+def test_mcnemar_by_hand():
+    """b = 9, c = 1: (|9 - 1| - 1)^2 / 10 = 4.9, beyond 3.841."""
+    labels = np.zeros(20, int)
+    one, other = labels.copy(), labels.copy()
+    other[:9], one[9] = 1, 1
+    found = {"EA-HB": one, "RS": other, "same": one.tolist()}
+    row, same = statistics.mcnemar_table(labels, found, {"EA-HB vs RS": 6.56}).itertuples()
+    assert row.statistic == pytest.approx(4.9) and row.significant and row.pair == "EA-HB vs RS"
+    assert (row.only_first_right, row.only_second_right, row.reported_statistic) == (9, 1, 6.56)
+    assert (same.only_first_right, same.only_second_right, same.significant) == (0, 0, False)
+    assert statistics.mcnemar_table(labels, {"EA-HB": one}, {}).empty
 
 
 class TestRanking:

@@ -38,7 +38,7 @@ def test_rounding_does_not_pass_the_best(best, worst):
     assert objective.is_beyond_best(best + (best - worst) * 0.01)
 
 
-@pytest.mark.parametrize(("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf)])
+@pytest.mark.parametrize(("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf), ("<=", "1")])
 def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
     with pytest.raises(UserError, match="constraint params"):
         Constraint("params", relation, bound)
@@ -69,10 +69,13 @@ def test_the_penalty_puts_every_infeasible_trial_behind_every_feasible_one():
     assert best < worst < nearly < far <= cost("failed") == worst + 1
 
 
-@pytest.mark.parametrize("bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001, 1 / 3, 1234567890123, 1e-17])
+@pytest.mark.parametrize(
+    "bound", [0.39, 2e7, 1234567.0, 1234568.0, -0.001, 1 / 3, 1234567890123, 1e-17, 2**53 + 1, np.float32(1 / 3)]
+)
 def test_a_constraint_is_read_back_from_its_text(bound):
     constraint = Constraint("params", "<=", bound)
     assert Constraint.parse(str(constraint)) == constraint
+    assert Constraint.parse(str(constraint)).violation({"params": float(bound)}) == 0
 
 
 @pytest.mark.parametrize("text", ["", "params", "params < 3", "params <= many"])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import PositiveInt
 
 from jahslib.errors import UserError
-from jahslib.experiments.settings import Seeds, Settings, assigned
+from jahslib.experiments.settings import Seeds, Settings, Several, assigned, checked
 
 PROFILES = {
     "smoke": {"note": "tiny", "epochs": 1, "seeds": (0,), "parts": ("a", "b")},
@@ -24,6 +24,7 @@ class Task:
     kind: Literal["plain", "fancy"] = "plain"
     inner: dict[str, Any] = field(default_factory=dict)
     trace_every: int = 0
+    extras: tuple[str, ...] = ()
     device: str = "cpu"
 
 
@@ -51,6 +52,14 @@ def test_of_gives_each_user_its_own_parameters_that_somebody_set():
     assert made.of(Task) == {"epochs": 10, "limit": 3.0, "inner": {"a": 1}, "device": "cpu"}
     assert made.of(method) == {"limit": 3.0, "eta": 2}
     assert Task(0, **settings("smoke").of(Task)) == Task(0, epochs=1)
+
+
+def test_a_type_given_by_name_is_no_users_whatever_its_name():
+    """Such as a switch between two methods that is also an option of one."""
+    namespace = {"profile": "smoke", "device": "cpu", "eta": 2}
+    made = Settings(namespace, PROFILES, Task, method, eta=int | None, parts=tuple[str, ...])
+    assert made.eta == 2 and made.of(method) == {}
+    assert Settings(namespace | {"eta": None}, PROFILES, Task, method, eta=int, parts=tuple[str, ...]).eta is None
 
 
 def test_none_in_words_is_none_and_none_is_the_profiles():
@@ -115,10 +124,22 @@ METHODS = {"a": 1, "b": 2, "c": 3}
 
 
 class TestPick:
+    def test_all_where_only_the_user_of_the_setting_has_a_default(self):
+        made = settings(cell=("extras",))
+        assert made.pick("extras", METHODS) == METHODS and settings(cell=("extras",), extras=["b"]).pick(
+            "extras", METHODS
+        ) == {"b": 2}
+
     def test_all_or_those_asked_for_in_that_order(self):
         assert settings().pick("methods", METHODS) == METHODS and settings().left_out == {}
         made = settings(methods=["c", "a"])
         assert list(made.pick("methods", METHODS)) == ["c", "a"] and made.left_out == {"methods": ["b"]}
+
+    def test_what_another_setting_leaves_out_is_left_out_and_named(self):
+        made = settings()
+        assert list(made.pick("methods", METHODS, without=("b",))) == ["a", "c"] and made.left_out == {"methods": ["b"]}
+        with pytest.raises(UserError, match="methods: none given; give at least one of a, c"):
+            settings(methods=["b"]).pick("methods", METHODS, without=("b",))
 
     @pytest.mark.parametrize(
         ("bad", "said"), [(["d"], "methods: 'd' is unknown; choose from a, b, c"), ([], "methods: none given")]
@@ -130,6 +151,27 @@ class TestPick:
 
 def test_parts_of_a_profile_that_a_run_leaves_out_are_named():
     assert settings(parts=["b"], seeds=[0]).left_out == {"parts": ["a"]}
+
+
+def test_what_stands_in_for_a_profiles_value_is_noted_and_left_out():
+    made = settings()
+    made.stand_in("parts", ("c",), "a and b were not at hand")
+    assert made.parts == ("c",) and made.note == "small; a and b were not at hand"
+    assert made.left_out == {"parts": ["a", "b"]}
+    given = settings(cell=("parts",), parts=("a",))
+    given.stand_in("parts", ("c",), "no")
+    assert given.parts == ("a",) and given.note == "small"
+    same = settings()
+    same.stand_in("parts", ("a", "b"), "no")
+    assert same.note == "small"
+
+
+def test_one_stands_for_several():
+    for value, found in (("a", ("a",)), (["a", "b"], ("a", "b")), ((), ())):
+        assert checked("parts", value, Several[str]) == found
+    assert checked("sizes", 3, Several[int]) == (3,)
+    with pytest.raises(UserError, match="sizes: 'a'"):
+        checked("sizes", "a", Several[int])
 
 
 def test_assigned_names_of_a_cell():

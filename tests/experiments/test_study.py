@@ -46,6 +46,14 @@ def test_searches_are_joined_to_their_runs_and_their_incumbents_trained(study):
     assert len(study.log_files) == 8
 
 
+def test_final_trainings_may_be_named_otherwise_than_the_searches(study):
+    found = study.run(study.plan(METHODS, [0], BUDGET, tested=lambda p: Toy(high=2), log="{method}-{seed}-9points"))
+    study.retrain(found, 1, name="{method}-{problem.name}-{seed}")
+    assert [log.name.rpartition("-")[0] for log in sorted(study.folder.glob("logs/test-*"))] == [
+        f"test-{method}-{Toy.name}-0" for method in METHODS
+    ]
+
+
 def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study):
     """Once each, from other weights; a second call trains nothing."""
     found = study.run(study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2)))
@@ -75,6 +83,13 @@ def test_a_problem_may_be_made_for_each_seed_and_judged_by_another(study):
     assert [r.problem.fidelity.high for r in plan] == [3, 4] and not plan[0].problem.constraints
     found = study.run(plan)
     assert all(s.problem.constraints == s.tested.constraints == (PRECISION,) for s in found)
+
+
+def test_a_plan_may_say_what_all_its_methods_search(study):
+    problem = Toy(high=2)
+    methods = {"rs": Method("random", None, RandomSearch), "sobol": METHODS["sobol"]}
+    plan = study.plan(methods, [0], BUDGET, problem=problem)
+    assert all(run.problem is problem is run.optimizer.problem for run in plan)
 
 
 def test_given_configurations_are_trained_in_turn(study):
@@ -112,3 +127,17 @@ class TestCheck:
             study.check()
         study.settings.fresh = True
         study.check()
+
+    def test_what_it_reads_of_other_studies_is_never_begun_anew(self, tmp_path):
+        plain = {"working_dir": None, "profile": "smoke", "workers": 1, "scheduler": None, "fresh": True}
+        other = Study("89_other", SimpleNamespace(**plain), folder=tmp_path)
+        (run,) = other.plan({"rs": METHODS["rs"]}, [0], BUDGET)
+        assert run.log.parent == tmp_path / "logs"
+        run()
+        other.check()
+        Study("90_toy", SimpleNamespace(**plain), reads=[run]).check()
+        text = run.log.read_text().replace('"seed": 0', '"seed": 1')
+        run.log.write_text(text)
+        other.check()  # a fresh one replaces it
+        with pytest.raises(UserError):
+            Study("90_toy", SimpleNamespace(**plain), reads=[run]).check()

@@ -135,3 +135,13 @@ def test_clouds_have_every_trial_on_a_logarithmic_axis():
 @pytest.mark.parametrize(("value", "text"), [(3000, "3000"), (1e5, "1e5"), (0.01, "0.01"), (3e6, "3e6")])
 def test_ticks_of_logarithmic_axes_are_short(value, text):
     assert panels._short(value, 0) == text
+
+
+def test_ellipses_and_boxes_show_every_point():
+    points = [("q = 1", 1978, 0.88), ("q = 1", 1978, 0.89), ("q = 0.3", 6e5, 0.9), ("q = 0.3", 5e5, 0.91)]
+    rows = [(*point, source) for point in points for source in ("ours", "reported")]
+    table = pd.DataFrame(rows, columns=["type", "params", "accuracy", "source"])
+    figure = panels.ellipses(table, "params", "accuracy", x_label="x", y_label="y", panel="source")
+    assert [len(axis.patches) for axis in figure.axes] == [2, 2]
+    figure = panels.boxes(table, "accuracy", label="accuracy", panel="source")
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 4

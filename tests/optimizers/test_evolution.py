@@ -158,7 +158,15 @@ def test_newly_active_hyperparameters_are_drawn_or_inherited():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"pop_size": 0}, {"founders": 0}, {"num_children": -1}, {"parent_selection": "roulette"}, {"p_mutation": 7}],
+    [
+        {"pop_size": 0},
+        {"pop_size": 2.5},
+        {"pop_size": "4"},
+        {"founders": 0},
+        {"num_children": -1},
+        {"parent_selection": "roulette"},
+        {"p_mutation": 7},
+    ],
 )
 def test_refuses_bad_settings(bad):
     with pytest.raises(UserError, match="evolution"):

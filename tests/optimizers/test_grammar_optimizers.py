@@ -296,7 +296,7 @@ def test_refuses_bad_settings(bad, said):
 def test_refuses_a_space_without_a_grammar_and_bad_populations():
     with pytest.raises(UserError, match="the problem's space is no GrammarSpace"):
         GrammarBO(conftest.Toy(), 0)
-    with pytest.raises(UserError, match="tournament_size=0; both must be at least 1"):
+    with pytest.raises(UserError, match="tournament_size=0; give a whole number, 1 or more"):
         RegularizedEvolution(Matching(), 0, tournament_size=0)
 
 

@@ -419,7 +419,8 @@ def test_committed_logs_can_be_extended(log, workers, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_init": 0}, "BOHB: n_init=0; give 1 or more"),
+        ({"n_init": 0}, "BOHB: n_init=0; give a whole number, 1 or more"),
+        ({"n_init": 2.5}, "BOHB: n_init=2.5"),
         ({"retrain_after": 0}, "BOHB: retrain_after=0"),
         ({"min_trials": -1}, "BOHB: min_trials=-1"),
     ],

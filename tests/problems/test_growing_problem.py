@@ -95,10 +95,10 @@ class TestSmallImages:
         p.check()
 
     def test_a_configuration_that_is_too_deep_is_named(self):
-        problem().check_depth(INCUMBENT)
-        problem(data="digits").check_depth(BASELINE)
+        problem().check_configuration(INCUMBENT)
+        problem(data="digits").check_configuration(BASELINE)
         with pytest.raises(UserError, match="data: 4 convolutions halve the 8-pixel images of digits to nothing"):
-            problem(data="digits").check_depth(INCUMBENT)
+            problem(data="digits").check_configuration(INCUMBENT)
 
 
 class TestEvaluation:

@@ -230,3 +230,17 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
         assert len(lines) == 1
         assert exports.re.search(said, lines[0])
     assert not out.exists()
+
+
+def test_a_run_of_another_log_is_not_overwritten(tmp_path):
+    """`q0.5` and `q0-5` are one name to DeepCAVE, also where they are exported one after another."""
+    for seed, name in enumerate(("q0.5", "q0-5")):
+        search(Toy(), RandomSearch(Toy(), seed), Budget(trials=2), tmp_path / f"{name}.jsonl", seed=seed)
+    first = tmp_path / "q0.5.jsonl"
+    (written,) = exports.to_deepcave([first], tmp_path / "out")
+    before = (written / "history.jsonl").read_text()
+    search(Toy(), RandomSearch(Toy(), 0), Budget(trials=3), first, seed=0)
+    exports.to_deepcave([first], tmp_path / "out")  # the same log, which went on
+    with pytest.raises(UserError, match="holds another run than"):
+        exports.to_deepcave([tmp_path / "q0-5.jsonl"], tmp_path / "out")
+    assert (written / "history.jsonl").read_text().startswith(before)

@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from jahslib.analysis.trainings import sweep_table
 from jahslib.errors import UserError
 from jahslib.reporting.report import Report
-from jahslib.studies import growing_thresholds_results
 from tests.conftest import Toy
 from tests.search.test_search import run
 
@@ -67,7 +67,7 @@ def test_a_notebook_that_fails_half_way_leaves_the_files_of_the_last_whole_run(l
     [
         (pd.DataFrame(columns=["x", "y"]), ["x", "y"]),
         (pd.DataFrame(), ["nothing"]),
-        (growing_thresholds_results.sweep_table({}).iloc[:, :3], ["type", "n", "channels"]),
+        (sweep_table({}, {}).iloc[:, :3], ["type", "n", "channels"]),
     ],
 )
 def test_a_table_without_rows_is_one_that_pandas_reads(log, table, header):

@@ -65,3 +65,12 @@ def test_an_unknown_notebook_is_one_line_with_a_mend(known, mend, monkeypatch, c
     assert main(["3"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "'3'" in err and mend in err
+
+
+@pytest.mark.parametrize("given", ["a=[", "abc"])
+def test_a_parameter_that_is_none_is_one_line(given, capsys):
+    assert main(["03_grammar_search", "--with", given]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"jahslib replay: --with: {given!r} is not of the form NAME=VALUE, the value in YAML\n"
+    )

@@ -2,7 +2,9 @@
 
 import logging
 import math
+import os
 import re
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from jahslib.core.problem import Constraint
+from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, runs
 from jahslib.search.runs import Run, run_all, run_trials
@@ -124,6 +127,34 @@ def test_only_what_is_left_of_several_is_run(tmp_path, headless, caplog):
     assert list(found) == ["rs-seed0", "rs-seed1", "rs-seed2"] and all(len(h) == 3 for h in found.values())
     told = [r.getMessage().partition(":")[0] for r in caplog.records if "best feasible" in r.getMessage()]
     assert told == ["rs-seed0", "rs-seed2"]
+
+
+class Fragile(Toy):
+    """Kills the process that trains it, as often as is said, and only then does as Toy."""
+
+    def __init__(self, notes, times):
+        super().__init__()
+        self.notes, self.times = notes, times
+
+    def evaluate(self, job):
+        with self.notes.open("a+") as file:
+            file.seek(0)
+            killed = file.read().count("killed")
+            if killed < self.times:
+                file.write("killed\n")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().evaluate(job)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_search_whose_worker_was_killed_is_gone_on_with_once(times, tmp_path):
+    searches = [a_run(tmp_path, seed=0, trials=2), a_run(tmp_path, "f", Fragile(tmp_path / "notes", times), trials=2)]
+    if times == 1:
+        assert [len(h) for h in run_all(searches, workers=2).values()] == [2, 2]
+    else:
+        with pytest.raises(UserError, match=r"f-seed0: two workers in turn were killed .* run again to resume"):
+            run_all(searches, workers=2)
 
 
 def test_trainings_come_in_the_order_of_their_proposals(tmp_path):

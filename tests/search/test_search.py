@@ -1,11 +1,13 @@
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ConfigSpace import ConfigurationSpace
+from ConfigSpace import ConfigurationSpace, Constant
 
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Constraint, Objective, Outcome
@@ -265,7 +267,7 @@ class TestFailures:
             run(Leaving(KeyboardInterrupt()), tmp_path / "log.jsonl")
         assert triallog.read(tmp_path / "log.jsonl").trials == []
 
-    @pytest.mark.parametrize("kind", ["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EIO"])
+    @pytest.mark.parametrize("kind", ["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EIO", "EFBIG", "ESTALE", "EMFILE"])
     def test_a_disk_that_takes_nothing_ends_the_search_and_no_trial_is_to_blame(self, kind, tmp_path):
         toy, path = Leaving(OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))), tmp_path / "log.jsonl"
         with pytest.raises(UserError, match="run again"):
@@ -273,6 +275,24 @@ class TestFailures:
         assert triallog.read(path).trials == []
         toy.raised = None
         assert len(run(toy, path)) == 6
+
+    @pytest.mark.parametrize("kind", ["chained", "torch"])
+    def test_a_full_disk_is_known_behind_another_error(self, kind, tmp_path):
+        """`torch.save` tells a full disk by an error of its own, which names no reason."""
+        error = RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534")
+        if kind == "chained":
+            error = RuntimeError("could not save")
+            error.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with pytest.raises(UserError, match=r"No space left|written whole"):
+            run(Leaving(error), tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    def test_an_executor_that_broke_is_one_line(self, tmp_path):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+            with pytest.raises(BrokenProcessPool):
+                executor.submit(os._exit, 1).result()
+            with pytest.raises(UserError, match=r"takes no more jobs .* run again to resume"):
+                run(Toy(), tmp_path / "log.jsonl", executor=executor)
 
     def test_a_file_that_one_configuration_lacks_fails_its_trial(self, tmp_path):
         toy = Leaving(FileNotFoundError(errno.ENOENT, "No such file"))
@@ -288,8 +308,15 @@ class TestFailures:
 
     def test_a_log_deleted_under_a_running_search_is_noticed(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"
-        with pytest.raises(LogWriteError, match="deleted or replaced"):
+        with pytest.raises(LogWriteError, match="deleted"):
             run(toy, path, on_trial=lambda trial, history: path.unlink(missing_ok=True))
+
+    @pytest.mark.parametrize("change", [lambda p: os.truncate(p, 0), lambda p: p.write_bytes(p.read_bytes() + b"x")])
+    def test_a_log_changed_under_a_running_search_is_noticed(self, toy, change, tmp_path):
+        path = tmp_path / "log.jsonl"
+        with pytest.raises(LogWriteError, match="changed while the search ran"):
+            run(toy, path, on_trial=lambda trial, history: change(path))
+        assert len(run(toy, path)) == 6
 
     def test_a_reason_begins_with_the_first_words(self, tmp_path):
         history = run(Leaving(ValueError("\n  first\nsecond")), tmp_path / "log.jsonl", budget=Budget(trials=1))
@@ -371,10 +398,20 @@ class TestFailures:
             run(toy, tmp_path / "log.jsonl", workers=workers)
         assert not (tmp_path / "log.jsonl").exists()
 
-    def test_choices_that_json_would_change_are_refused(self, tmp_path):
-        toy = Toy(space=ConfigurationSpace({"kernel": [(3, 3), (5, 5)]}))
-        with pytest.raises(UserError, match=r"\(3, 3\) of kernel is no text"):
-            run(toy, tmp_path / "log.jsonl")
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ([(3, 3), (5, 5)], r"\(3, 3\) of 'kernel' is no text"),
+            ([1.0, np.inf], "inf of 'kernel' is no text"),
+            ([1.0, np.nan], "nan of 'kernel' is no text"),
+            (["\ud800", "b"], "of 'kernel' is no text"),
+            (Constant("kernel", (3, 3)), r"\(3, 3\) of 'kernel' is no text"),
+            (Constant("kernel", np.inf), "inf of 'kernel' is no text"),
+        ],
+    )
+    def test_choices_that_json_would_change_are_refused(self, values, said, tmp_path):
+        with pytest.raises(UserError, match=said):
+            run(Toy(space=ConfigurationSpace({"kernel": values})), tmp_path / "log.jsonl")
 
     def test_a_killed_worker_fails_its_trial_only(self, tmp_path):
         with pool(2) as executor:
@@ -504,6 +541,10 @@ class TestLog:
             {"epochs": None},
             {"fidelity": None},
             {"metrics": [1]},
+            {"metrics": {"accuracy": "high"}},
+            {"final": "no"},
+            {"reason": 3},
+            {"finished": "yesterday"},
             {"configuration": None},
             {"kind": "end"},
             {"kind": "header"},
@@ -518,6 +559,16 @@ class TestLog:
         with pytest.raises(UserError, match="line 4 is not part of a trial log"):
             run(toy, path)
 
+    @pytest.mark.parametrize("metrics", [{}, {"accuracy": None, "precision": 0.5, "size": 3}])
+    def test_a_trial_without_the_problems_metrics_is_refused(self, toy, metrics, tmp_path):
+        path = tmp_path / "log.jsonl"
+        run(toy, path)
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        next(r for r in records if r.get("status") == "ok")["metrics"] = metrics
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        with pytest.raises(UserError, match="has no accuracy; move the file away"):
+            run(toy, path)
+
     def test_deep_nesting_and_another_format_are_refused(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"
         run(toy, path)
@@ -525,9 +576,9 @@ class TestLog:
         path.write_text("\n".join([lines[0], "[" * 100_000, *lines[1:]]) + "\n")
         with pytest.raises(UserError, match="line 2 is damaged"):
             run(toy, path)
-        for other in (0, 2, 99):
+        for other, said in ((0, 0), (2, 2), (99, 99), ("1.0", 1.0), ("true", True)):
             path.write_text("\n".join([lines[0].replace('"format": 1', f'"format": {other}'), *lines[1:]]) + "\n")
-            with pytest.raises(UserError, match=f"format {other}"):
+            with pytest.raises(UserError, match=f"format {said}"):
                 run(toy, path)
 
     def test_a_finished_log_is_read_where_nothing_can_be_written(self, toy, tmp_path, monkeypatch):
@@ -541,8 +592,11 @@ class TestLog:
 
         monkeypatch.setattr(triallog, "open", read_only, raising=False)
         assert decisions(run(toy, path)) == decisions(first)
-        with pytest.raises(LogWriteError):
-            run(toy, path, budget=Budget(trials=9))
+        assert decisions(run(toy, path, budget=Budget(trials=3))) == decisions(first)[:3]
+        for more in ({"budget": Budget(trials=9)}, {"fresh": True}):
+            with pytest.raises(LogWriteError, match=r"cannot be extended \(Read-only file system\)"):
+                run(toy, path, **more)
+        assert decisions(run(toy, path)) == decisions(first)
 
     def test_starting_over_spares_what_is_no_log_and_no_checkpoint(self, toy, tmp_path):
         table, notes = tmp_path / "data.csv", tmp_path / "log.jsonl.checkpoints" / "notes"

@@ -154,6 +154,22 @@ class TestStatus:
         assert dict(table.state) == {"a": "damaged", "b": "finished"} and table.trials["a"] == 2
         assert "a.jsonl: line 4 is damaged" in caplog.text
 
+    @pytest.mark.parametrize(
+        ("old", "new", "said"),
+        [
+            (b'"format": 1', b'"format": 99', "has format 99"),
+            (b'"status": "ok"', b'"status": "done"', "line 2 is damaged"),
+            (b'"epochs": ', b'"epochs": -1, "was": ', "line 2 is damaged"),
+        ],
+    )
+    def test_what_a_search_would_refuse_is_damaged_here_too(self, old, new, said, tmp_path, caplog):
+        path = folder(tmp_path) / "a.jsonl"
+        run(path, Toy())
+        header, *trials = path.read_bytes().splitlines(True)
+        place = header if old in header else trials[0]
+        path.write_bytes(path.read_bytes().replace(place, place.replace(old, new, 1)))
+        assert list(status(tmp_path, logs=True).state) == ["damaged"] and said in caplog.text
+
     def test_a_run_and_a_search_under_way_are_seen_without_their_locks(self, tmp_path):
         path = folder(tmp_path) / "a.jsonl"
         run(path, Toy())

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,14 +12,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from jahslib.core.trials import History
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
 from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import run_all
-from jahslib.search.workers import InProcess, pool
-from jahslib.studies import constrained_ea
+from jahslib.search.workers import InProcess, OnCluster, pool
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 
@@ -67,8 +68,8 @@ def test_a_dask_cluster_gives_the_same_trials(tmp_path, dask):
 
 def searches_of_study_07(place, monkeypatch, *methods):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(place))
-    o = constrained_ea.options(profile="smoke", device="cpu", methods=list(methods), epoch_budget=48)
-    return list(constrained_ea.searches(o))
+    given = {"profile": "smoke", "device": "cpu", "methods": list(methods), "epoch_budget": 48}
+    return experiment("07_constrained_EA", given).plan
 
 
 def test_a_studys_searches_on_a_cluster_are_those_in_this_process(tmp_path, dask, monkeypatch):
@@ -110,6 +111,20 @@ def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, das
     with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
         search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
     assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+
+def test_a_cluster_without_a_worker_is_told_of(monkeypatch):
+    class Empty:
+        scheduler = SimpleNamespace(address="tcp://here:1")
+
+        def get_executor(self, retries):
+            return None
+
+        def wait_for_workers(self, count, timeout):
+            raise TimeoutError
+
+    with pytest.raises(UserError, match="tcp://here:1 has no worker; start"):
+        OnCluster(Empty()).submit(abs, -1)
 
 
 def test_an_absent_scheduler_is_named():

@@ -1,13 +1,13 @@
 """What studies say of their own runs; the claims themselves are tested with each study."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from jahslib.reporting.report import Report
-from jahslib.studies import ax_bo, constrained_ea
-from jahslib.studies.claims import record_left_out
+from jahslib.studies import surrogate_regression
+from jahslib.studies.claims import check_searches, record_left_out
+from tests.analysis.conftest import search
 
 
 def left_out(o, study, tmp_path, monkeypatch, *others):
@@ -17,14 +17,14 @@ def left_out(o, study, tmp_path, monkeypatch, *others):
     return json.loads(record.save([]).read_text())["records"].get("left_out", {}).get("value")
 
 
+def test_a_claim_that_does_not_hold_stops_the_notebook():
+    check_searches([search([(3, 0.5, 10)] * 3)], 9)
+    with pytest.raises(AssertionError, match="overspent: 9"):
+        check_searches([search([(3, 0.5, 10)] * 3)], 8)
+
+
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-@pytest.mark.parametrize("study", [ax_bo, constrained_ea])
+@pytest.mark.parametrize("study", [surrogate_regression])
 def test_a_whole_run_leaves_nothing_out(study, profile, tmp_path, monkeypatch):
     o = study.options(profile=profile, device="cpu", seeds=(5,))
     assert left_out(o, study, tmp_path, monkeypatch) is None
-
-
-def test_what_a_run_leaves_out_is_named(tmp_path, monkeypatch):
-    o = replace(ax_bo.options(profile="cpu", device="cpu"), methods=("rs", "sobol", "ax", "grid"), networks=("lenet",))
-    named = left_out(o, ax_bo, tmp_path, monkeypatch, "extra_seeds")
-    assert named == "extra_seeds; methods smac, ax_stop, joint; networks lenet300"

@@ -1,198 +1,156 @@
-from dataclasses import replace
+"""Notebook 07: what its cells plan and refuse."""
 
-import numpy as np
+import json
+
 import pandas as pd
 import pytest
 
 from jahslib import studies
-from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import cells, experiment
+from jahslib.reporting.report import Report
 from jahslib.search import triallog
-from jahslib.search.runs import run_all
-from jahslib.studies import constrained_ea as study
-from jahslib.studies import constrained_ea_results as results
+from tests.studies.test_growing_bohb import execute
+
+NOTEBOOK = "07_constrained_EA"
 
 
-def options(**given):
-    return study.options(**{"profile": "smoke", "device": "cpu"} | given)
+def of(**given):
+    return experiment(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | given)
 
 
-def search(rows, method="ea_hb", seed=0):
-    """A search of (top3, precision) full evaluations, each of four epochs."""
-    history = History()
-    for top3, precision in rows:
-        suggestion = Suggestion({"batch_size": 200}, 4)
-        id = history.ask(suggestion)
-        metrics = {"top3": top3, "batchwise_precision": precision, "macro_precision": precision, "params": 10}
-        history.finish(Trial(**vars(suggestion), id=id, metrics=metrics, epochs=4, elapsed=id + 1.0, asked=id + 1))
-    return study.Search(method, seed, history, study.problem(options(), seed))
+class TestPlan:
+    @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
+    def test_every_profile_resolves(self, profile):
+        made = of(profile=profile)
+        assert made.settings.profile == profile and made.settings.left_out == {}
 
-
-class TestOptions:
-    def test_every_profile_resolves(self):
-        for profile in ("smoke", "cpu", "paper"):
-            assert options(profile=profile).profile == profile
-
-    def test_hyperband_chooses_between_the_two_evolutions(self):
-        def methods(hyperband):
-            return {run.method for run in study.searches(options(hyperband=hyperband))}
-
-        assert methods(None) - methods(True) == {"ea"} and methods(None) - methods(False) == {"ea_hb"}
+    def test_hyperband_chooses_between_the_two_evolutions_and_says_what_it_leaves_out(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+        for hyperband, wanted in ((True, {"ea_hb": True}), (False, {"ea": False})):
+            made = of(hyperband=hyperband)
+            evolutions = {run.method: run.optimizer.hyperband for run in made.plan if run.method.startswith("ea")}
+            assert evolutions == wanted and {run.method for run in made.plan} >= {"rs", "bohb", "ax"}
+            records = json.loads(Report.of(made.study).save([]).read_text())["records"]
+            assert records["left_out"]["value"] == f"methods {'ea' if hyperband else 'ea_hb'}"
 
     def test_all_searches_have_the_same_budget_and_their_own_log(self):
-        runs = [*study.searches(options(seeds=[1, 2])), *study.constraint_searches(options(seeds=[1, 2]))]
-        assert len({run.budget for run in runs}) == 1 and len({run.log for run in runs}) == len(runs)
+        made = of(seeds=[1, 2], course_bohb=True)
+        runs = [*made.plan, *made.other_plan, *made.course_plan]
+        assert len(runs) == 10 + 1 + 2
+        assert len({run.budget for run in runs}) == 1 and len({run.log for run in made.study.planned}) == len(runs)
 
     def test_bohb_is_not_told_of_the_precision_floor_and_the_others_are(self):
-        for run in study.searches(options()):
+        for run in of().plan:
             named = {c.metric for c in run.problem.constraints}
             assert named == ({"params"} if run.method == "bohb" else {"params", "batchwise_precision"})
+            assert {c.metric for c in run.judged.constraints} == {"params", "batchwise_precision"}
 
+    def test_folds_follow_the_seed_and_are_those_of_all_methods(self):
+        for run in of(seeds=[1, 2]).plan:
+            assert run.problem.seed == run.judged.seed == run.seed
+
+    def test_incumbents_are_tested_with_the_final_optimizer_under_their_own_constraints(self):
+        made = of(other_constraints=[[0.3, 1e4]])
+        (other,) = made.other_plan
+        assert (other.tested.min_precision, other.tested.max_model_size, other.seed) == (0.3, 1e4, 0)
+        for run in [*made.plan, other]:
+            assert (run.problem.split, run.problem.optimizer) == ("validation", "adam")
+            assert (run.tested.split, run.tested.optimizer, run.tested.seed) == ("test", "adamw", 0)
+            assert run.tested.constraints == run.judged.constraints
+
+    def test_the_courses_example_has_its_own_space_and_rungs(self):
+        made = of(profile="paper", data="digits", course_bohb=True, seeds=[7])
+        (run,) = made.course_plan
+        space = run.problem.space
+        assert {n: (space[n].lower, space[n].upper) for n in space if n != "batch_size"} == {
+            "learning_rate_init": (1e-5, 1.0),
+            "n_conv_layers": (1, 3),
+            **{f"n_channels_conv_{i}": (512, 2048) for i in range(3)},
+        }
+        assert space["learning_rate_init"].log and not space["n_channels_conv_0"].log
+        assert space["batch_size"].value == 200
+        assert (run.problem.fidelity.low, run.problem.fidelity.high, run.optimizer.eta) == (5, 50, 3)
+        assert run.problem.constraints == () and run.problem.seed == run.seed == 7
+        assert not of(profile="paper", data="digits").course_plan
+
+    def test_reported_configurations_are_trained_in_the_whole_space_for_the_test(self):
+        runs = of(retrain={"default": 2, "published 3": 1}).retrainings
+        assert [(len(r.optimizer.configurations), r.problem.split) for r in runs.values()] == [(2, "test"), (1, "test")]
+        assert all(run.problem.admits(c) for run in runs.values() for c in run.optimizer.configurations)
+        assert [(r.problem.min_epochs, r.problem.folds_used) for r in runs.values()] == [(1, 1), (2, 3)]
+
+
+class TestRefuses:
     @pytest.mark.parametrize(
         ("bad", "said"),
         [
             ({"methods": ["eahb"]}, "methods: 'eahb'"),
-            ({"seeds": []}, "seeds: none"),
+            ({"seeds": []}, "seeds: .*give at least one"),
             ({"methods": []}, "methods: none given"),
-            ({"settings": []}, "settings: none given"),
-            ({"retrain_epochs": 0}, "retrain_epochs: 0; give at least 1"),
-            ({"retrain": {"default": 0}}, "retrain: 0 trainings of default"),
+            ({"methods": ["ea"], "hyperband": True}, "methods: none given; give at least one of ea_hb, rs, bohb, ax"),
+            ({"retrain_epochs": 0}, "retrain_epochs: 0"),
+            ({"retrain": {"default": 0}}, "retrain: {'default': 0}"),
+            ({"retrain": {"row 2": 1}}, "retrain: {'row 2': 1}"),
+            ({"final_seeds": 0}, "final_seeds: 0"),
             ({"pop_sizes": 3}, "did you mean 'pop_size'"),
+            ({"split": "test"}, "parameter 'split' is unknown"),
             ({"profile": "gpu"}, "profile: 'gpu'"),
-        ],
-    )
-    def test_refuses_bad_options(self, bad, said):
-        with pytest.raises(UserError, match=said):
-            options(**bad)
-
-    @pytest.mark.parametrize(
-        ("bad", "said"),
-        [
-            ({"epoch_budget": -5}, "budget: epochs=-5"),
+            ({"epoch_budget": -5}, "epoch_budget: -5"),
             ({"max_time": 0}, "budget: seconds=0"),
             ({"max_epochs": 0}, "fidelity: epochs 1..0"),
             ({"constraint_min_precision": 1.5}, "constraint_min_precision: 1.5"),
             ({"constraint_max_model_size": 10}, "none of 10,000 random configurations has at most 10 parameters"),
+            ({"other_constraints": [[0.2, 10]]}, "none of 10,000 random configurations has at most 10 parameters"),
             ({"pop_size": 0}, "pop_size=0"),
+            ({"precision": "recall"}, "precision: 'recall'"),
+            ({"final_optimizer": "adan"}, "adan"),
             ({"data": "flowers"}, "no data set is called 'flowers'"),
             ({"course_bohb": True, "course_channels": [64, 16]}, r"course_channels: \[64, 16\] is no range"),
             ({"course_bohb": True, "course_epochs": [4, 1]}, r"fidelity: epochs 4\.\.1"),
+            ({"model_path": "model.pt"}, "model_path: keeps the weights of one configuration"),
         ],
     )
-    def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
+    def test_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         with pytest.raises(UserError, match=said):
-            studies.check(study.NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(tmp_path.iterdir())
 
-    def test_refuses_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):
+    def test_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
-        run = next(r for r in study.searches(options()) if r.method == "rs")
+        run = next(r for r in of().plan if r.method == "rs")
         triallog.TrialLog(run.log, {"fingerprint": {"seed": 99}}).close({"reason": "optimizer", "budget": {}})
         with pytest.raises(UserError, match="seed: 99 in the log, 0 now"):
-            study.check(options())
-        study.check(options(fresh=True))
+            of().study.check()
+        of(fresh=True).study.check()
 
-    def test_admits_the_study_as_it_is_and_writes_nothing(self, tmp_path, monkeypatch):
+    def test_nothing_of_the_study_as_it_is_and_writes_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
-        study.check(options())
+        of().study.check()
         assert not list(tmp_path.iterdir())
 
 
-class TestResults:
-    def test_precision_caps_are_the_originals(self):
-        table = results.caps([4, 16, 64, 128, 160, 200, 240, 280, 290, 300, 340]).round(3)
-        assert list(table.highest_batchwise_precision) == [
-            *[0.059, 0.092, 0.225, 0.383, 0.446, 0.516, 0.585, 0.709, 0.779, 0.792, 1.0]
-        ]
-
-    def test_the_trajectory_follows_the_feasible_first_order(self):
-        course = results.trajectory(search([(0.9, 0.0), (0.5, 0.3), (0.7, 0.25), (0.6, 0.1)]), pop_size=2)
-        assert list(course.best_acc) == [0.9, 0.5, 0.7, 0.7]
-        assert list(course.avg_acc) == pytest.approx([0.9, 0.7, 0.6, 0.6])
-        assert list(course.epochs) == [4, 8, 12, 16] and list(course.time) == [1, 2, 3, 4]
-        assert list(course.columns[:6]) == ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"]
-
-    def test_mcnemar_by_hand(self):
-        """b = 9, c = 1: (|9 - 1| - 1)^2 / 10 = 4.9, beyond 3.841."""
-        labels = np.zeros(20, int)
-        one, other = labels.copy(), labels.copy()
-        other[:9], one[9] = 1, 1
-        row = results.mcnemar_table(labels, {"ea_hb": one, "rs": other}).iloc[0]
-        assert row.statistic == pytest.approx(4.9) and row.significant and row.pair == "EA-HB vs RS"
-        assert (row.only_first_right, row.only_second_right, row.reported_statistic) == (9, 1, 6.56)
-
-    def test_methods_are_averaged_over_seeds_and_final_trainings_within_one(self):
-        searches = [search([(0.5, 0.3)], seed=0), search([(0.7, 0.3)], seed=1)]
-        names = ("top3", "top3_without_leaked", "batchwise_precision", "macro_precision")
-        tests = {
-            ("ea_hb", s): [Trial({}, 4, epochs=4, metrics=dict.fromkeys(names, v)) for v in values]
-            for s, values in ((0, (0.4, 0.6)), (1, (0.8, 0.8)))
-        }
-        row = results.methods_table(searches, tests).iloc[0]
-        assert row.val_top3 == "0.600 ± 0.141" and row.test_top3 == "0.650 ± 0.212" and row.epochs_final == 16
-        assert row.reported_test_top3 == 0.891
-
-    @pytest.mark.parametrize("with_main", [True, False])
-    def test_a_row_has_the_constraints_of_its_own_search(self, with_main):
-        """Also where the main comparison had no EA-HB, whose search is the first row's."""
-        o = options(profile="cpu", max_epochs=4)
-        wanted = o.settings if with_main else o.settings[1:]
-        winners = [
-            replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
-            for floor, size in wanted
-        ]
-        tests = [[Trial({}, 4, metrics={"batchwise_precision": 0.5, "top3": 0.5})] for _ in wanted]
-        table = results.constraints_table(o, winners, tests)
-        assert list(zip(table.min_precision, table.max_size, strict=True)) == list(wanted)
-        assert table.reported_max_size.iloc[0] == (2e7 if with_main else 5e7)
-
-    def test_a_reported_row_stands_beside_its_own_constraint_alone(self):
-        """Whatever the order: of the same limits, or of those that the profile scaled down to these."""
-        wanted = {(0.42, 2e7): 1897658, (0.31, 2e5): 2251076, (0.30, 4e4): 2021579, (0.35, 2e5): None}
-        o = options(profile="cpu", max_epochs=4, settings=tuple(wanted))
-        winners = [
-            replace(search([(0.5, 0.3)]), problem=study.problem(o, 0, min_precision=floor, max_model_size=size))
-            for floor, size in wanted
-        ]
-        tests = [[Trial({}, 4, metrics={"batchwise_precision": 0.5, "top3": 0.5})] for _ in wanted]
-        table = results.constraints_table(o, winners, tests)
-        found = [None if pd.isna(value) else int(value) for value in table.reported_params]
-        assert found == list(wanted.values())
-
-    def test_a_claim_that_does_not_hold_stops_the_notebook(self):
-        with pytest.raises(AssertionError, match="overspent"):
-            results.check_claims(options(epoch_budget=10), [search([(0.5, 0.3)] * 3)], {}, {})
+def test_an_incumbent_is_judged_by_constraints_that_its_search_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    made = of(methods=["bohb"], epoch_budget=16)
+    (found,) = made.study.run(made.plan)
+    assert found.problem.min_precision == 0.2
+    assert found.incumbent == min(found.full, key=found.problem.rank)
 
 
-class TestFresh:
-    def test_what_planned_has_started_over_is_not_started_over_again(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
-        o = options(fresh=True, methods=("ea_hb",), epoch_budget=16, retrain={})
-        for _ in range(2):
-            before = {file.name: file.read_bytes() for file in study.log_files(o)}
-            histories = run_all(study.planned(o), fresh=True)
-            planned = {file.name: file.read_bytes() for file in study.log_files(o)}
-            assert len(planned) == len(o.settings) and not set(before.values()) & set(planned.values())
-        swept, _ = study.run_constraint_sweep(o, study.finished(o, histories))
-        assert len(swept) == len(o.settings)
-        assert planned.items() <= {file.name: file.read_bytes() for file in study.log_files(o)}.items()
-
-
-class TestConfigurationFile:
-    @pytest.mark.parametrize(("content", "said"), [(None, "no file"), ("{", "not JSON"), ('{"depth": 3}', "'depth'")])
-    def test_refuses_what_is_no_configuration_before_anything_is_trained(self, content, said, tmp_path):
-        path = tmp_path / "opt_cfg.json"
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(UserError, match=said):
-            study.check(options(configuration=str(path)))
-
-    @pytest.mark.parametrize("given", [{}, {"configuration": "opt_cfg.json", "test": False}])
-    def test_weights_are_of_one_configuration_on_the_test_split(self, given):
-        with pytest.raises(UserError, match="model_path: keeps the weights of one configuration on the test split"):
-            options(model_path="model.pt", **given)
-
-    def test_no_final_training_is_refused(self):
-        with pytest.raises(UserError, match="final_seeds: 0; give at least 1"):
-            options(final_seeds=0)
+def test_the_originals_scripts_leave_their_files(tmp_path, monkeypatch):
+    """The whole notebook with one method, where there is nothing for some of its tables."""
+    monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
+    monkeypatch.setenv("JAHSLIB_RUN", "test")
+    (tmp_path / "small.json").write_text(json.dumps({"n_conv_layers": 1, "n_channels_conv_0": 16, "batch_size": 64}))
+    given = {"device": "cpu", "methods": ["rs"], "epoch_budget": 8, "max_epochs": 2, "run_files": True}
+    given |= {"course_bohb": True, "course_channels": [4, 8], "course_epochs": [1, 2]}
+    execute(cells(NOTEBOOK), given | {"configuration": str(tmp_path / "small.json"), "test": False})
+    results = tmp_path / "results" / "smoke" / NOTEBOOK
+    assert sorted(path.name[:8] for path in (results / "runs").iterdir()) == ["automl_r", "opt_cfg_", "rs_minPr"]
+    assert set(json.loads((results / "result_cv.json").read_text())) == {"model_size", "precision", "top3_accuracy"}
+    (row,) = pd.read_csv(results / "course_bohb.csv").itertuples()
+    assert row.epochs <= 8 and all(4 <= int(width) <= 8 for width in str(row.widths).split("-"))
+    (row,) = pd.read_csv(results / "constraints.csv").itertuples()
+    assert (row.min_precision, row.max_size) == (0.25, 2e4)  # the main comparison's first row needs its EA-HB

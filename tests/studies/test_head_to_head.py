@@ -13,7 +13,6 @@ from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.cell_edges import CellEdges
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
 from jahslib.reporting.report import Report
-from jahslib.studies import constrained_ea
 from jahslib.studies import head_to_head as study
 from jahslib.studies import head_to_head_results as results
 
@@ -62,8 +61,11 @@ class TestOptions:
 
     def test_problems_are_those_of_their_studies(self):
         o = options()
-        own = constrained_ea.problem(constrained_ea.options(profile="smoke", device="cpu"), 1)
-        assert study.problem(o, "constrained_cnn", "bohb", 1).describe() == own.describe()
+        run = next(
+            r for r in experiment("07_constrained_EA", {"profile": "smoke", "seeds": [1]}).plan if r.method == "ax"
+        )
+        assert study.problem(o, "constrained_cnn", "bohb", 1).describe() == run.problem.describe()
+        assert study.test_problem(o, "constrained_cnn").describe() == run.tested.describe()
         own = experiment("01_growing_bohb", {"profile": "smoke", "device": "cpu"}).METHODS["bohb"].problem
         assert study.problem(o, "growing_convnet", "ax", 1).describe() == own.describe()
 

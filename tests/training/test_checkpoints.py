@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, loaded without running anything, random numbers continued."""
 
+import os
 import pickle
 import random
 from pathlib import Path
@@ -92,6 +93,12 @@ def test_a_missing_or_damaged_file_is_refused_with_what_to_do(tmp_path, content)
         path.write_bytes(content)
     with pytest.raises(UserError, match="not a readable checkpoint: remove it and search again"):
         checkpoints.read(path, CPU, again="search again")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoints.read(tmp_path / "a.pt")
 
 
 def test_one_flipped_bit_or_a_missing_end_is_noticed_anywhere(tmp_path, generators):

@@ -87,8 +87,7 @@ class AxBO(Replayed):
                 raise UserError(f"acquisition: {name!r} is unknown; choose from {', '.join(ACQUISITION)}")
         if self.method not in ("fast", "random_search"):
             raise UserError(f"method: {self.method!r} is unknown to us; choose fast or random_search")
-        if self.n_init < 1:
-            raise UserError(f"n_init: {self.n_init} trials before the model; give at least 1")
+        self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
             refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
             _percentile_rule(**self.early_stopping)

@@ -21,6 +21,7 @@ import pandas as pd
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.problems.cells import synthetic_cells
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
@@ -78,6 +79,13 @@ class NasBench201(Problem):
     def errors(self) -> pd.DataFrame:
         """`val_error` and `test_error` of every cell."""
         return errors(self.data)
+
+
+# What is searched by looking values up, by name: the table's data sets, and what stands in for them.
+TABLES: dict[str, NasBench201 | synthetic_cells.SyntheticCells] = {
+    **{name: NasBench201(name) for name in DATA},
+    synthetic_cells.NAME: synthetic_cells.SyntheticCells(),
+}
 
 
 def at_hand() -> bool:

@@ -18,13 +18,14 @@ from jahslib.spaces.grammars.terms import Term
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CONVOLUTIONS = {"conv3x3": 1.0, "conv1x1": 0.6}
 NOISE = 0.02
+NAME = "synthetic-cells"
 
 
 @dataclass
 class SyntheticCells(Problem):
     """Minimise `val_error`, a `test_error` with noise; both lie in 0..1."""
 
-    data: str = "synthetic-cells"
+    data: str = NAME
 
     name = "synthetic_cells"
     objective = Objective("val_error", best=0.0, worst=1.0)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -182,19 +182,36 @@ def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
 # Reading a finished search ------------------------------------------------------------------------------------------
 
 
-def epochs_until_stop(trial: Trial, settings: Settings) -> int:
-    """After how many epochs of a search that did not stop early the rule of `settings` would have stopped it.
+@dataclass(frozen=True)
+class CellsFound:
+    """A DARTS search that has ended, also one cut off by its limit of time.
 
-    Up to there both searches are the same, bit for bit: the rule looks, it does not touch.
+    `task`: which of a study's searches of this seed it is.
     """
-    for epoch, alphas in enumerate(trial.outputs["alphas"], start=1):
-        skips = count_skips(node_probabilities(torch.tensor(alphas)), settings.early_stopping_threshold)
-        if skips >= settings.stopping_after_n_skips:
-            return epoch
-    return len(trial.outputs["alphas"])
 
+    task: str
+    seed: int
+    problem: CellSearch
+    trial: Trial
 
-def probabilities(outputs: Mapping[str, Any], epoch: int | None = None) -> Tensor:
-    """`6 x 5`: what cells are sampled with after `epoch` (from 1; None: the last one; uniform before the first)."""
-    alphas = outputs["alphas"][:epoch]
-    return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()
+    @property
+    def seconds(self) -> float:
+        """Wall time, with what a killed session had spent."""
+        return self.trial.outputs["seconds"]
+
+    def probabilities(self, epoch: int | None = None) -> Tensor:
+        """`6 x 5`: what cells are sampled with after `epoch` (from 1; None: the last one; uniform before the first)."""
+        alphas = self.trial.outputs["alphas"][:epoch]
+        return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()
+
+    def epochs_until_stop(self) -> int:
+        """After how many epochs of a search that did not stop early the rule of its settings would have stopped it.
+
+        Up to there both searches are the same, bit for bit: the rule looks, it does not touch.
+        """
+        settings, alphas = self.problem.settings, self.trial.outputs["alphas"]
+        for epoch, weights in enumerate(alphas, start=1):
+            skips = count_skips(node_probabilities(torch.tensor(weights)), settings.early_stopping_threshold)
+            if skips >= settings.stopping_after_n_skips:
+                return epoch
+        return len(alphas)

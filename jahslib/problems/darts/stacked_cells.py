@@ -178,6 +178,12 @@ class StackedCells(Problem):
         if self.max_mflops is not None and not self.max_mflops > 0:
             raise UserError(f"max_mflops: {self.max_mflops} must be positive")
 
+    def check(self) -> None:
+        """Load the data and make the space. Raises `UserError` where data are missing or too few, or it is empty."""
+        self.images(0)
+        registry.load(self.data, "test" if self.split == "test" else "train")
+        assert len(self.space)
+
     @property
     def fidelity(self) -> Fidelity:
         return Fidelity(self.min_epochs, self.max_epochs)

@@ -109,7 +109,8 @@ class TestOptions:
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0; give a whole number of epochs"),
             ({"acquisition": {"restarts": 4}}, "acquisition: 'restarts' is unknown; choose from num_restarts"),
             ({"method": "quality"}, "method: 'quality' is unknown"),
-            ({"n_init": 0}, "n_init: 0 trials before the model"),
+            ({"n_init": 0}, "Ax: n_init=0; give a whole number"),
+            ({"n_init": "3"}, "Ax: n_init='3'; give a whole number"),
         ],
     )
     def test_refuses_bad_ones(self, bad, said):

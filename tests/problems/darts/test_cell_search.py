@@ -12,7 +12,7 @@ from jahslib.core.problem import Job
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.models.darts.stacking import uniform_probabilities
-from jahslib.problems.darts.cell_search import CellSearch, epochs_until_stop, probabilities
+from jahslib.problems.darts.cell_search import CellSearch, CellsFound
 from jahslib.problems.darts.search import Darts, Settings
 from jahslib.search import Budget, search
 from jahslib.search.evaluation import evaluate
@@ -129,7 +129,7 @@ def test_a_search_that_was_cut_can_still_be_sampled_from(tmp_path):
     history = search(problem, Listed(problem, 0, [{}]), Budget(trials=1, seconds=60), tmp_path / "log.jsonl", seed=0)
     (trial,) = history
     assert trial.status == "cut"
-    torch.testing.assert_close(probabilities(trial.outputs), uniform_probabilities())
+    torch.testing.assert_close(CellsFound("", 0, problem, trial).probabilities(), uniform_probabilities())
 
 
 def test_stopping_early_is_a_search_that_is_read_less_far():
@@ -137,13 +137,12 @@ def test_stopping_early_is_a_search_that_is_read_less_far():
     until_end = run(task(keen))
     trial = Trial({}, 4, outputs=until_end.outputs)
     for skips in (1, 2, 3, 6):
-        stopping = replace(keen, apply_early_stopping=True, stopping_after_n_skips=skips)
-        stopped = run(task(stopping))
-        assert stopped.epochs == epochs_until_stop(trial, stopping)
+        stopping = task(replace(keen, apply_early_stopping=True, stopping_after_n_skips=skips))
+        stopped, whole = run(stopping), CellsFound("", 0, stopping, trial)
+        assert stopped.epochs == whole.epochs_until_stop()
         assert stopped.outputs["alphas"] == until_end.outputs["alphas"][: int(stopped.epochs)]
-        torch.testing.assert_close(
-            probabilities(stopped.outputs), probabilities(until_end.outputs, int(stopped.epochs))
-        )
+        early = CellsFound("", 0, stopping, replace(trial, outputs=stopped.outputs))
+        torch.testing.assert_close(early.probabilities(), whole.probabilities(int(stopped.epochs)))
 
 
 def test_half_of_the_training_images_can_teach_the_architecture():

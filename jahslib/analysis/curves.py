@@ -1,0 +1,33 @@
+"""The course of searches: the incumbent against what was spent."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from jahslib.analysis.tables import course
+from jahslib.search.runs import AnySearch
+
+
+def task_curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a trial, from the first that succeeded: the incumbent's metrics, and evaluations, epochs and minutes so
+    far; `panel` is the task."""
+    return pd.DataFrame(
+        {
+            "panel": s.task,
+            "method": s.method,
+            "seed": s.seed,
+            "evaluations": at.trials,
+            "epochs": at.epochs,
+            "minutes": at.minutes,
+            **{metric: at.incumbent.metrics.get(metric) for metric in metrics},
+        }
+        for s in searches
+        for at in course(s)
+    )
+
+
+def mean_course(search: AnySearch) -> float:
+    """The incumbent's cost by then, mean over all trials; failed ones count as the worst."""
+    costs = [search.problem.cost(t) for t in search.history]
+    return float(np.minimum.accumulate(costs).mean())

@@ -1,0 +1,112 @@
+"""Study 05's options under its class project's names: its YAML files, its DARTS search, its supernet.
+
+Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024).
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.experiments import cfg
+from jahslib.experiments.notebook import FOLDER
+from jahslib.experiments.settings import checked
+from jahslib.problems.darts.search import Settings
+
+CONFIGS = FOLDER / "configs" / "05"
+
+# Keys of the class project's YAML files -> settings of notebook 05; None: taken and without effect.
+ORIGINAL_KEYS: dict[str, str | None] = {
+    "data": "datasetpath",
+    "out_dir": "working_dir",
+    "save": None,  # its script put it together from the rest
+    "dataset_meta.num_classes": "num_classes",
+    "dataset_meta.num_img_channels": "num_img_channels",
+    "arch_search": "search",
+    "arch_search.checkpoint_freq": "checkpoint_freq",
+    "arch_search.seed": "seed",
+}
+FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of the search with the one value that there is
+SEARCH_KEYS = {"gamma": "focal_loss_gamma", "smoothing": "class_weight_smoothing"}
+MODEL_KEYS = ("n_cells", "n_fc_layers", "dropout_rate", "fc_out_features", "cell_out_channels", "use_max_pooling")
+DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation is always on
+
+log = logging.getLogger(__name__)
+
+
+def config_file(given: str | None) -> str | None:
+    """The path given, or else the file of that name among the study's own.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if cfg.file(given) is None or Path(str(given)).exists():
+        return given
+    own = CONFIGS / f"{str(given).removesuffix('.yaml')}.yaml"
+    if own.exists():
+        return str(own)
+    names = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+    raise UserError(f"config_file: no file {given}; give the path of a YAML file or one of {names}")
+
+
+def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
+    """Settings of a DARTS search from options that stand at `place`, also under the class project's names.
+
+    Raises:
+        UserError: an unknown option, or a value out of its range.
+    """
+    hints = get_type_hints(Settings)
+    chosen = {}
+    for key, value in given.items():
+        if key in FIXED:
+            if value != FIXED[key]:
+                raise UserError(f"{place}: {key} is {value!r}; there is {FIXED[key]} alone, leave it out")
+            continue
+        name = SEARCH_KEYS.get(key, key)
+        if name not in hints:
+            raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")
+        none = cfg.says_none(value, hints[name])
+        typed = None if none else checked(f"{place}: {key}", value, hints[name])
+        chosen[name] = typed if isinstance(value, str) else value  # 5 stays 5, not 5.0: checkpoints are named by it
+    return Settings(**chosen)
+
+
+def network(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
+
+    Raises:
+        UserError: an unknown key, or a list that is too short.
+    """
+    for name in model:
+        if name not in (*MODEL_KEYS, *DEAD_KEYS):
+            raise UserError(f"model: unknown option {name!r}; known: {', '.join(MODEL_KEYS)}")
+    if dead := [name for name in DEAD_KEYS if name in model]:
+        log.warning("model: %s changes nothing, here as in the original: batch normalisation is always on", dead[0])
+    channels, pooling, fc = (list(model[name]) for name in ("cell_out_channels", "use_max_pooling", "fc_out_features"))
+    n_cells, n_fc = model.get("n_cells", 3), model.get("n_fc_layers", 1)
+    for name, values, n in (
+        ("cell_out_channels", channels, n_cells),
+        ("use_max_pooling", pooling, n_cells),
+        ("fc_out_features", fc, n_fc),
+    ):
+        if len(values) < n or n < 1:
+            raise UserError(f"model: {name} has {len(values)} values for {n} layers; give one a layer")
+    return {
+        "out_channels": tuple(channels[:n_cells]),
+        "pooling": tuple(pooling[:n_cells]),
+        "fc": tuple(fc[:n_fc]),
+        "dropout": model.get("dropout_rate", 0.0),
+    }
+
+
+def refuse_other_data(data: str, *, num_classes: int | None, num_img_channels: int | None) -> None:
+    """Raise `UserError` for a number of classes or channels that is given and not the data set's."""
+    shape = registry.load(data).shape
+    for name, given, found in (
+        ("num_classes", num_classes, shape["classes"]),
+        ("num_img_channels", num_img_channels, shape["channels"]),
+    ):
+        if given not in (None, found):
+            raise UserError(f"{name}: {given}, but {data} has {found}; leave it out")

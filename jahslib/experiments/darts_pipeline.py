@@ -1,0 +1,184 @@
+"""DARTS, then a search for stacks of what it found: the steps between the two, and from there to networks kept.
+
+DARTS finds how probable each operation is at each node, cells are sampled from that, and another optimizer finds how to
+stack and train them in the time that is left; its incumbent is trained anew, tested and kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.experiments.study import Study
+from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text
+from jahslib.optimizers.hyperband import checked_eta
+from jahslib.problems.darts import ablation
+from jahslib.problems.darts.ablation import ARMS, Arm
+from jahslib.problems.darts.cell_search import CellSearch, CellsFound
+from jahslib.problems.darts.stacked_cells import Levels, StackedCells
+from jahslib.search import triallog
+from jahslib.search.runs import AnySearch, Run, run_all
+from jahslib.spaces import configurations as spaces
+
+FINAL_SEED = 1000  # added to a search's seed for its final trainings, which see the same images
+
+Stacks = AnySearch[StackedCells]
+
+
+# Cells --------------------------------------------------------------------------------------------------------------
+
+
+def once(problem: Problem, seed: int) -> Listed:
+    """The optimizer of a problem in which there is nothing to choose."""
+    return Listed(problem, seed, [{}])
+
+
+def with_and_without(search: CellSearch) -> dict[str, CellSearch]:
+    """A DARTS search never stopped early: `prevented` with its skip prevention, and `plain` without."""
+    whole = replace(search.settings, apply_early_stopping=False, stable_epochs=None)
+    plain = replace(whole, surrogate_schedule="none")
+    return {"prevented": replace(search, settings=whole), "plain": replace(search, settings=plain)}
+
+
+def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
+    """Run or resume DARTS searches; one cut off by a smaller limit of time goes on from its checkpoint.
+
+    Raises:
+        UserError: a search failed, or left no time for the one after it.
+    """
+    s = study.settings
+    if s.fresh:
+        for run in plan:
+            for old in left_behind(run):
+                old.unlink(missing_ok=True)
+    longer = [run for run in plan if not s.fresh and _may_go_on(run)]
+    if longer:
+        run_all(longer, workers=s.workers, scheduler=s.scheduler, fresh=True)
+    histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+    for run in plan:
+        (trial,), limit = histories[run.log.stem], run.budget.seconds
+        if trial.status == "failed":
+            raise UserError(f"{run.log.stem}: {trial.reason}; change `search` (a smaller rate?) and start over")
+        if limit is not None and trial.outputs["seconds"] >= limit:
+            raise UserError(f"runtime: DARTS took all of its {limit:g} s; give more, or fewer epochs in `search`")
+    return logged_cells(plan)
+
+
+def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
+    """Those of planned DARTS searches that have ended, and left time for another search, by their trial logs."""
+    found = []
+    for run in plan:
+        assert isinstance(run.problem, CellSearch)
+        for trial in triallog.read(run.log).trials if run.log.exists() else ():
+            spent = trial.outputs.get("seconds", 0.0)
+            if trial.status in ("ok", "cut") and (run.budget.seconds is None or spent < run.budget.seconds):
+                found.append(CellsFound(run.task, run.seed, run.problem, trial))
+    return found
+
+
+def _may_go_on(run: Run) -> bool:
+    """Whether a search was cut off by a smaller limit of time: for its log it has had its one trial."""
+    if not run.log.exists():
+        return False
+    logged = triallog.read(run.log)
+    if not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
+        return False
+    had, has = logged.end["budget"]["seconds"], run.budget.seconds
+    return had is not None and (has is None or has > had)
+
+
+def left_behind(run: Run) -> list[Path]:
+    """Checkpoint and table of an earlier search, which starting over must not continue."""
+    assert isinstance(run.problem, CellSearch)
+    seed = int(np.random.SeedSequence([run.seed, 0]).generate_state(1)[0])  # the search loop's, of its first trial
+    path = run.problem.checkpoint(seed)
+    return [] if path is None else [path, path.with_suffix(".csv")]
+
+
+def levels(p: Tensor, seed: int, *, max_cells: int, candidates: int, how: str = "sampled") -> Levels:
+    """Cells for each of `max_cells` levels of a stack, from `6 x 5` probabilities.
+
+    Args:
+        candidates: different cells to choose from at a level. They are drawn with the same random numbers whatever the
+            probabilities, so that cells differ where these do.
+        how: "argmax" for the most probable cell at every level; anything else samples.
+    """
+    if how == "argmax":
+        return ((to_text(most_probable_cell(p)),),) * max_cells
+    sampled = sample_cells(p, np.random.default_rng([seed, 5]), levels=max_cells, candidates=candidates)
+    return tuple(tuple(map(to_text, level)) for level in sampled)
+
+
+# Stacks -------------------------------------------------------------------------------------------------------------
+
+
+def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
+    """Trials that Hyperband can pay with `total` epochs at `low` to `high` epochs each, as SMAC counts them.
+
+    Raises:
+        UserError: not 1 <= low <= high <= total; see `checked_eta`.
+    """
+    from smac.intensifier.hyperband_utils import get_n_trials_for_hyperband_multifidelity as count
+
+    if not 1 <= low <= high <= total:
+        raise UserError(
+            f"budgets: min_budget {low:g}, max_budget {high:g}, total_budget {total:g}; "
+            "give 1 <= min_budget <= max_budget <= total_budget epochs"
+        )
+    return count(total, low, high, eta=checked_eta(eta), print_summary=False)
+
+
+def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:
+    """Train each incumbent anew on the training images and measure it on the test split: the searches with `tests`.
+
+    What is trained is kept in the study's folder `models`, a folder for each incumbent, to be loaded by
+    `jahslib.problems.darts.stack_training.load_stack`.
+    """
+    place = study.folder / "models"
+    kept = [place / f"{s.name}-{spaces.digest(s.incumbent.configuration)}" for s in searches]
+    tested = [
+        replace(s, tested=replace(s.problem, split="test", keep=folder))
+        for s, folder in zip(searches, kept, strict=True)
+    ]
+    return study.retrain(tested, count, seed=FINAL_SEED)
+
+
+# Ablation -----------------------------------------------------------------------------------------------------------
+
+
+def run_ablation(
+    study: Study,
+    variants: Sequence[CellsFound],
+    stacked: Callable[..., StackedCells],
+    network: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    count: int,
+) -> dict[tuple[Arm, int], list[Trial]]:
+    """Train and test `count` networks of each arm and seed. Arms whose cells agree share their trainings.
+
+    Args:
+        stacked: makes the problem that trains and tests them, called with `cells`.
+        network, recipe: see `jahslib.problems.darts.ablation.configurations`.
+    """
+    searched = {(found.task, found.seed): found for found in variants}
+    names: dict[tuple[Arm, int], str] = {}
+    runs: dict[str, Run] = {}
+    for seed in dict.fromkeys(found.seed for found in variants):
+        for arm in ARMS:
+            p = arm.probabilities(searched.get((arm.variant, seed)))
+            depth = len(network["out_channels"])
+            cells = levels(p, seed, max_cells=depth, candidates=count, how=arm.source)
+            problem, wanted = stacked(cells=cells), ablation.configurations(network, recipe, cells, count)
+            name = f"probe-{problem.data}-seed{seed}-{spaces.digest({'all': wanted})}"
+            names[arm, seed] = name
+            if name not in runs:
+                runs[name] = study.trainings(problem, wanted, name, method="probe", seed=seed)
+    trials = study.train(runs)
+    return {key: trials[name] for key, name in names.items()}

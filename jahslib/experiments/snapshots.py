@@ -1,0 +1,109 @@
+"""The folder of a training with snapshots: where it is, whose it is, and what it holds.
+
+    EXPERIMENT_DIR/snapshot_DATA_NETWORK/ID/made_of.json    what is trained, how, on what
+                                            ID_cfg.yml      what that depends on, to be given as `cfg` again
+                                            scalars.json    losses and accuracies of every epoch
+                                            005.pt, 010.pt  snapshots, named by the epochs trained
+    EXPERIMENT_DIR/logger_DATA_NETWORK/ID/                  TensorBoard events, if asked for
+
+Snapshots hold tensors only and are loaded as such (`weights_only`): opening one runs none of its contents.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jahslib import paths
+from jahslib.errors import UserError
+from jahslib.training import checkpoints
+
+Scalars = list[dict[str, float]]
+
+
+def folder(experiment_dir: str | Path, data: str, network: str, id: str) -> Path:
+    """Where the snapshots of a training stand.
+
+    Raises:
+        UserError: an id that is no plain name.
+    """
+    if not isinstance(id, str) or not re.fullmatch(r"\w[\w.-]*", id):
+        raise UserError(f"pre_trained_id: {id!r} is no id; give letters, digits, '-', '_' and '.' only")
+    return Path(experiment_dir).absolute() / f"snapshot_{data}_{network}" / id
+
+
+def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training at `place` is made of.
+
+    Raises:
+        UserError: there is none, or one that is made of something else than `wanted`.
+    """
+    if not (place / "made_of.json").exists():
+        raise UserError(_missing(place))
+    found = _read(place / "made_of.json")
+    for key, value in json.loads(json.dumps(wanted)).items():
+        if found.get(key) != value:
+            raise UserError(
+                f"pre_trained_id: {place.name!r} is a training with {key} {found.get(key)!r}, not {value!r}; "
+                "give another id, or the settings it was made with"
+            )
+    return found
+
+
+def path(place: Path, epoch: int | str) -> Path:
+    """The file of one snapshot.
+
+    Raises:
+        UserError: not a whole number, or no snapshot of that epoch; says which there are.
+    """
+    if isinstance(epoch, bool) or not re.fullmatch(r"\d+", str(epoch)) or int(epoch) < 1:
+        raise UserError(f"pre_trained_epoch: {epoch!r} is no epoch; give a whole number of at least 1")
+    file = place / f"{int(epoch):03d}.pt"
+    if not file.exists():
+        there = ", ".join(map(str, epochs(place))) or "none"
+        raise UserError(f"pre_trained_epoch: {place.name} has no snapshot after epoch {epoch}; there are: {there}")
+    return file
+
+
+def epochs(place: Path) -> list[int]:
+    """The epochs after which there are snapshots, ascending."""
+    return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
+
+
+def load(place: Path, epoch: int | str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of a snapshot: tensors, numbers and text, loaded without running anything.
+
+    Raises:
+        UserError: see `check` and `path`; a damaged file.
+    """
+    check(place, wanted)
+    return checkpoints.read(path(place, epoch))
+
+
+def read_scalars(place: Path) -> Scalars:
+    """Losses and accuracies of every epoch, as far as they are written."""
+    file = place / "scalars.json"
+    return _read(file) if file.exists() else []
+
+
+def write(file: Path, content: Any) -> None:
+    """As JSON."""
+    paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def _missing(place: Path) -> str:
+    """There may be a training of that id, but of another network or data set."""
+    said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
+    for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
+        found = _read(other)
+        return f"{said}: it is one of {found['network']} on {found['data']}; choose that network and data set"
+    there = ", ".join(sorted(p.name for p in place.parent.glob("*") if (p / "made_of.json").exists()))
+    return f"{said}; there are: {there or 'none'}"
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: remove its folder and train again") from error

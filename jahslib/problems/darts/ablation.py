@@ -1,0 +1,73 @@
+"""Study 05's ablation: networks that differ in their cells alone, of cells that were found in different ways."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+from ConfigSpace import ConfigurationSpace
+from torch import Tensor
+
+from jahslib.core.trials import Configuration
+from jahslib.errors import UserError
+from jahslib.models.darts.stacking import uniform_probabilities
+from jahslib.problems.darts.cell_search import CellsFound
+from jahslib.problems.darts.stacked_cells import Levels
+
+
+class Arm(NamedTuple):
+    """How the cells of some networks were found.
+
+    `variant`: of DARTS, "none" for cells without a search; `stopped`: whether its rule to stop early ended it;
+    `source`: whether cells are "sampled", or the most probable one ("argmax"), or "uniform" without a search.
+    """
+
+    variant: str
+    stopped: bool
+    source: str
+
+    def epochs(self, found: CellsFound | None) -> int:
+        """The epoch of DARTS whose architecture weights the arm uses; 0 without a search."""
+        if found is None:
+            return 0
+        return found.epochs_until_stop() if self.stopped else len(found.trial.outputs["alphas"])
+
+    def probabilities(self, found: CellsFound | None) -> Tensor:
+        """`6 x 5`: what its cells are drawn with."""
+        return uniform_probabilities() if found is None else found.probabilities(self.epochs(found))
+
+
+# Skip prevention on and off, early stopping on and off, cells sampled and the most probable; and no search.
+ARMS = [
+    *(Arm(*arm) for arm in product(("prevented", "plain"), (True, False), ("sampled", "argmax"))),
+    Arm("none", False, "uniform"),
+]
+
+
+def configurations(
+    network: Mapping[str, Any], recipe: Mapping[str, Any], candidates: Levels, count: int
+) -> list[Configuration]:
+    """Stacks of the supernet's shape, the i-th with the i-th candidate at each level; trained all in one way.
+
+    Args:
+        network: options of the supernet, see `jahslib.models.darts.supernet.Supernet`.
+        recipe: hyperparameters of the training.
+    """
+    fixed: Configuration = {**recipe, "dropout": network["dropout"], "n_fc_layers": len(network["fc"])}
+    fixed |= {f"n_out_features_fc_{i}": width for i, width in enumerate(network["fc"], start=1)}
+    fixed["n_cells"] = len(network["out_channels"])
+    found = []
+    for i in range(count):
+        own = dict(fixed)
+        layers = zip(network["out_channels"], network["pooling"], candidates, strict=False)
+        for level, (width, pool, choices) in enumerate(layers, start=1):
+            own[f"cell_{level}"] = choices[i % len(choices)]
+            own |= {f"out_channels_{level}": width, f"use_max_pooling_{level}": pool}
+        found.append(own)
+    return found
+
+
+def refuse_illegal(option: str, values: Mapping[str, Any], space: ConfigurationSpace) -> None:
+    """Raise `UserError` for the first of these hyperparameters that the space lacks, or has not with that value."""
+    for name, value in values.items():
+        if name not in space or not space[name].legal_value(value):
+            raise UserError(f"{option}: {name}={value!r} is no setting of a stack of cells")

@@ -1,0 +1,86 @@
+"""The objectives of study 03 by the source's names: what networks of a grammar are trained on, and over which spaces.
+
+Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from jahslib.data import registry
+from jahslib.errors import UserError
+from jahslib.problems import activation_functions, grammar_networks
+from jahslib.problems.cells import darts_cells
+from jahslib.problems.grammar_networks import NB201
+
+# Objective -> the spaces that it can be searched over.
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(grammar_networks.PROTOCOLS, grammar_networks.SPACES),
+    activation_functions.NAME: activation_functions.ActivationFunctions.spaces,
+    darts_cells.NAME: darts_cells.DartsCells.spaces,
+}
+
+# The source's names of spaces -> ours.
+SOURCE_SPACES = {
+    "variable_multi_multi": "hierarchical",
+    "fixed_1_none": "cell-based",
+    "act_cifar10": "activation",
+    "darts_cifar10": "darts-cells",
+}
+
+# A setting that is the name of a space, the source's or ours, and becomes ours.
+Space = Annotated[str, AfterValidator(lambda name: SOURCE_SPACES.get(name.removeprefix("nb201_"), name))]
+
+
+def tasks(objectives: Iterable[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
+    """Pair objectives with spaces; an objective that has a single space is searched over that, whatever is given.
+
+    Args:
+        all_used: refuse a space over which none of the objectives is searched.
+
+    Raises:
+        UserError: an objective without one of these spaces.
+    """
+    found = []
+    for objective in objectives:
+        own = OBJECTIVES[objective]
+        fitting = [space for space in spaces if space in own] if len(own) > 1 else own
+        if not fitting:
+            known = ", ".join(own)
+            raise UserError(f"search_space: none of {objective}'s is among those given; choose from {known}")
+        found += [(objective, space) for space in fitting]
+    for space in spaces:
+        if all_used and space not in {used for _, used in found}:
+            known = ", ".join(dict.fromkeys(s for objective in objectives for s in OBJECTIVES[objective]))
+            raise UserError(f"search_space: {space!r} is unknown; choose from {known}")
+    return found
+
+
+def problem(objective: str, *, data: Mapping[str, str] | str | None = None, **options: Any) -> NB201:
+    """The problem of one of `OBJECTIVES`, some options of `NB201` being changed.
+
+    Args:
+        data: images instead of the objective's, which is then called by their name (act_digits) and has their channels
+            standardised alike; or such by objective.
+
+    Raises:
+        UserError: an objective, an option or a data set that is unknown, or an impossible value.
+    """
+    images = data
+    if isinstance(data, Mapping):
+        for name in data:
+            if name not in OBJECTIVES:
+                raise UserError(f"data: {name!r} is unknown; choose from {', '.join(OBJECTIVES)}")
+        images = data.get(objective)
+    if images is not None:
+        channels = registry.load(images).shape["channels"]
+        own = {"name": f"{objective.partition('_')[0]}_{images}", "data": images}
+        options = own | {"mean": (127.5,) * channels, "std": (63.75,) * channels} | options
+    match objective:
+        case activation_functions.NAME:
+            return activation_functions.problem(**options)
+        case darts_cells.NAME:
+            return darts_cells.problem(**options)
+        case _:
+            return grammar_networks.problem(objective, **options)
