@@ -28,14 +28,14 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
     """Labels (uint64) of all nodes of all graphs at iterations 0 to `iterations`, and each node's graph number."""
     sizes = np.array([g.n_nodes for g in batch])
     of_graph = np.repeat(np.arange(len(batch)), sizes)
-    n = int(sizes.sum())
-    every = [after for g in batch for after in g.successors]
-    first = np.concatenate([[0], np.cumsum(np.fromiter(map(len, every), np.int64, n))])
-    heads = np.fromiter(chain.from_iterable(every), np.int64, first[-1]) + np.repeat(np.arange(n), np.diff(first))
-    successors = csr_matrix((np.ones(len(heads), np.uint64), heads, first), shape=(n, n))
-    names = [name for g in batch for name in g.labels]
-    code = {label: _code(label) for label in set(names)}
-    labels = [np.fromiter(map(code.__getitem__, names), np.uint64, n)]
+    arcs = np.array([g.n_edges for g in batch])
+    offset = np.repeat(np.cumsum(sizes) - sizes, arcs)
+    tails = np.fromiter(chain.from_iterable(g.tails for g in batch), np.int64, arcs.sum()) + offset
+    heads = np.fromiter(chain.from_iterable(g.heads for g in batch), np.int64, arcs.sum()) + offset
+    successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(sizes.sum(), sizes.sum()))
+    code = {label: _code(label) for label in set(chain.from_iterable(g.labels for g in batch))}
+    names = chain.from_iterable(g.labels for g in batch)
+    labels = [np.fromiter((code[name] for name in names), np.uint64, sizes.sum())]
     for _ in range(iterations):
         below = successors @ _mix(labels[-1] + _EVEN)
         labels.append(_mix(_mix(labels[-1]) * _ODD + below))

@@ -8,7 +8,6 @@ Folding level l shows the term cut at depth l: a nonterminal below it is one nod
 topology ("CELL Cell"). Level 0 is the root topology's graph; a level beyond the term's depth is the full graph.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -20,28 +19,17 @@ from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology
 
 INPUT, OUTPUT = "input", "output"
 
-Successors = list[tuple[int, ...]]
-"""For each node, how many places after it in the list its successors stand. These distances hold wherever the nodes are
-put in a longer list, so that parts are joined by copying."""
-
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """Node labels, the input's first and the output's last, and each node's successors.
+    """Node labels, the input's first and the output's last, and arcs from `tails[k]` to `heads[k]`.
 
     Terms that look alike at a folding level share one object there.
     """
 
     labels: list[str]
-    successors: Successors
-
-    @staticmethod
-    def of_arcs(labels: list[str], tails: Sequence[int], heads: Sequence[int]) -> "Graph":
-        """The graph with arcs from `tails[k]` to `heads[k]`."""
-        successors: Successors = [()] * len(labels)
-        for tail, head in zip(tails, heads, strict=True):
-            successors[tail] += (head - tail,)
-        return Graph(labels, successors)
+    tails: list[int]
+    heads: list[int]
 
     @property
     def n_nodes(self) -> int:
@@ -50,33 +38,23 @@ class Graph:
 
     @property
     def n_edges(self) -> int:
-        return sum(map(len, self.successors))
-
-    @property
-    def tails(self) -> list[int]:
-        """The tail of each arc, in the order of `heads`."""
-        return [node for node, distances in enumerate(self.successors) for _ in distances]
-
-    @property
-    def heads(self) -> list[int]:
-        """The head of each arc, in the order of `tails`."""
-        return [node + distance for node, distances in enumerate(self.successors) for distance in distances]
+        return len(self.tails)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Fragment:
-    """What fills an edge, before its surroundings are known: nodes, their successors among them, the nodes that follow
-    the edge's tail and that precede its head, and whether the two can be reached from one another without meeting a
-    node."""
+    """What fills an edge, before its surroundings are known: nodes, arcs among them, the nodes that follow the edge's
+    tail and that precede its head, and whether the two can be reached from one another without meeting a node."""
 
     labels: list[str]
-    successors: Successors
+    tails: list[int]
+    heads: list[int]
     entries: list[int]
     exits: list[int]
     through: bool = False
 
 
-_BYPASS = Fragment([], [], [], [], through=True)
+_BYPASS = Fragment([], [], [], [], [], through=True)
 
 # Fragments by their topology and parts, graphs by their fragment, for as long as some term uses them. A mutation deep
 # in a term changes none of its shallow levels, which are found here.
@@ -93,7 +71,7 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
     grammar.check(term)
     whole = _fragment(grammar, term, level)
     if whole is None:  # a lone `zero`
-        return Graph([INPUT, OUTPUT], [(), ()])
+        return Graph([INPUT, OUTPUT], [], [])
     found = _closed.get(whole)
     if found is None:
         found = _closed[whole] = _close(whole)
@@ -103,18 +81,21 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
 def _close(whole: Fragment) -> Graph:
     """Put the input and the output around a fragment."""
     output = len(whole.labels) + 1
-    of_input = [i + 1 for i in whole.entries] + [output] * whole.through
-    successors = [tuple(of_input), *whole.successors, ()]
-    for i in whole.exits:
-        successors[i + 1] += (output - i - 1,)
-    return Graph([INPUT, *whole.labels, OUTPUT], successors)
+    through = [0] if whole.through else []
+    return Graph(
+        [INPUT, *whole.labels, OUTPUT],
+        [0] * len(whole.entries) + [tail + 1 for tail in whole.tails] + [i + 1 for i in whole.exits] + through,
+        [i + 1 for i in whole.entries]
+        + [head + 1 for head in whole.heads]
+        + [output] * (len(whole.exits) + len(through)),
+    )
 
 
 @cache
 def _leaf(label: str) -> Fragment | None:
     if label == ZERO:
         return None
-    return _BYPASS if label == ID else Fragment([label], [()], [0], [0])
+    return _BYPASS if label == ID else Fragment([label], [], [], [0], [0])
 
 
 def _fragment(grammar: Grammar, child: Child, level: int | None) -> Fragment | None:
@@ -155,7 +136,8 @@ def _compose(topology: Topology, tails: tuple[str, ...], parts: list[Fragment | 
             through |= 1 << i
     wiring = topology.wiring(absent, through, tails)
     labels: list[str] = []
-    successors: Successors = []
+    arc_tails: list[int] = []
+    arc_heads: list[int] = []
     entries: dict[int, list[int]] = {}
     exits: dict[int, list[int]] = {}
     for i in wiring.live:
@@ -163,15 +145,18 @@ def _compose(topology: Topology, tails: tuple[str, ...], parts: list[Fragment | 
         assert part is not None
         offset = len(labels)
         labels += part.labels
-        successors += part.successors
+        arc_tails += [tail + offset for tail in part.tails]
+        arc_heads += [head + offset for head in part.heads]
         entries[i] = [node + offset for node in part.entries]
         exits[i] = [node + offset for node in part.exits]
     for i, j in wiring.follows:
         for node in exits[i]:
-            successors[node] += tuple([entry - node for entry in entries[j]])
+            arc_tails += [node] * len(entries[j])
+            arc_heads += entries[j]
     return Fragment(
         labels,
-        successors,
+        arc_tails,
+        arc_heads,
         list(chain.from_iterable(entries[i] for i in wiring.entries)),
         list(chain.from_iterable(exits[i] for i in wiring.exits)),
         wiring.through,
