@@ -39,7 +39,7 @@ from jahslib.search.replay import replay
 TABLE = Path(__file__).with_suffix(".md")
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 TIMES = re.compile(r"seconds|minutes|^time$")  # columns that no run repeats
-TIMES_ONLY = {"costs.csv"}  # tables of nothing else
+TIMES_ONLY = {"costs.csv", "proposals.csv"}  # tables of nothing else
 
 
 @dataclass
