@@ -147,7 +147,7 @@ def file(value: Given) -> Given | None:
 def checked(value: Any, hint: Any, place: str) -> Any:
     """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else, or
     holds a number that is not finite."""
-    if not _finite(value):
+    if not finite(value):
         no_limit = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
         raise UserError(f"{place} is {value!r}; give finite numbers{no_limit}")
     try:
@@ -156,11 +156,12 @@ def checked(value: Any, hint: Any, place: str) -> Any:
         raise UserError(f"{place} is {_shown(value)}; expected {expected(hint)}") from None
 
 
-def _finite(value: Any) -> bool:
+def finite(value: Any) -> bool:
+    """Whether no number in it is infinite or NaN."""
     if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
+        return all(map(finite, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_finite, value))
+        return all(map(finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

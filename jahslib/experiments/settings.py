@@ -6,7 +6,6 @@ A setting is declared where it is used: its type and default are those of the pr
 import ast
 import difflib
 import inspect
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -16,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Positiv
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.experiments.cfg import Layers
+from jahslib.experiments.cfg import Layers, finite
 
 Value = TypeVar("Value")
 
@@ -191,7 +190,7 @@ def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
     """`value` as the type `hint`, see pydantic's conversions; raises `UserError` where it cannot be, or holds a number
     that is not finite."""
-    if not _finite(value):
+    if not finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
     if isinstance(value, bool) and _takes_no_flag(hint):  # which pydantic would count as 0 or 1
         raise UserError(f"{place}: {value!r} is a flag; give a value of its type{mend}")
@@ -205,14 +204,6 @@ def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
 
 def _takes_no_flag(hint: Any) -> bool:
     return hint is not Any and hint is not bool and all(map(_takes_no_flag, get_args(hint)))
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def found_device(name: str) -> str:
