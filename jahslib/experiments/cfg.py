@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from jahslib.errors import UserError
 
@@ -64,19 +64,6 @@ class Layers:
                 if value is not None:
                     found[name] = check(name, value, f"{place}: {key}")
         return found
-
-
-def merge(options: type, named: Mapping[str, Any], **layers: Any) -> dict[str, Any]:
-    """What `Layers` and the notebook's parameters give, for `jahslib.experiments.profiles.resolve`, by the fields of
-    the dataclass `options`. Named parameters that are None are not given; the others pass through, `resolve` checks
-    them."""
-    hints = get_type_hints(options)
-
-    def check(name: str, value: Any, place: str) -> Any:
-        return value if says_none(value, hints[name]) else checked(value, hints[name], place)
-
-    given = {name: value for name, value in named.items() if value is not None}
-    return Layers(**layers).read(hints, check) | given
 
 
 def _read(file: str | Path | None) -> Iterator[tuple[str, Any]]:

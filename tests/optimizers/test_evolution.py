@@ -115,7 +115,8 @@ class TestHyperband:
     def test_only_trials_of_the_highest_fidelity_are_final(self, history):
         assert all(t.final == (t.fidelity == 8) for t in history)
 
-    def test_a_rung_that_fails_whole_does_not_end_the_search(self, tmp_path):
+    @pytest.mark.parametrize("evolution", [Evolution, Evolution.published])
+    def test_a_rung_that_fails_whole_does_not_end_the_search(self, evolution, tmp_path):
         class Fragile(Toy):
             def evaluate(self, job):
                 if len(job.stages) == 2:
@@ -123,7 +124,7 @@ class TestHyperband:
                 return super().evaluate(job)
 
         problem = Fragile(high=4)
-        optimizer = Evolution(problem, 0, hyperband=True)
+        optimizer = evolution(problem, 0, pop_size=3, hyperband=True)
         history = search(problem, optimizer, Budget(trials=60), tmp_path / "log.jsonl", seed=0)
         assert len(history) == 60 and any(t.status == "failed" for t in history)
 
