@@ -1,31 +1,12 @@
-"""What several studies say of their own runs: claims, asserted, and the parts that were left out."""
+"""What study 08 says of its own runs: final trainings, and the parts that were left out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from jahslib.core.trials import Trial, key
+from jahslib.core.trials import Trial
 from jahslib.experiments.profiles import RunOptions
 from jahslib.reporting.report import LEFT_OUT, Report
-from jahslib.search.runs import AnySearch
-
-
-def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
-    """None spent more than so many epochs, saw the test split, or has a trial that is better than its incumbent."""
-    for s in searches:
-        name = f"{s.method} on {s.problem.data} with seed {s.seed}"
-        spent = sum(t.epochs for t in s.history)
-        assert spent <= epochs, f"{name} overspent: {spent} epochs"
-        assert getattr(s.problem, "split", "validation") == "validation", f"{name} saw the test split"
-        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
-        assert not better, f"{name}: {len(better)} trials are better than its incumbent"
-
-
-def check_no_repeats(searches: Sequence[AnySearch]) -> None:
-    """None proposed a configuration twice."""
-    for s in searches:
-        proposed = [key(t.configuration) for t in s.history]
-        assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
 
 
 def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jahslib.analysis import cells, pairs
+from jahslib.analysis.claims import check_no_repeats
 from jahslib.analysis.curves import mean_course, task_curves
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
 from jahslib.search.runs import AnySearch
-from jahslib.studies.claims import check_no_repeats
 
 METRICS = ("val_error", "test_error")
 ERRORS = {"val_error": "validation error", "test_error": "test error"}

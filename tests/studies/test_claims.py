@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from jahslib.analysis.claims import check_searches
 from jahslib.reporting.report import Report
 from jahslib.studies import head_to_head
-from jahslib.studies.claims import check_searches, record_left_out
+from jahslib.studies.claims import record_left_out
 from tests.analysis.conftest import search
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from jahslib import studies
 from jahslib.analysis import cells as tables
+from jahslib.analysis.claims import check_no_repeats, check_searches
 from jahslib.data import places
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import cells, experiment, path_of, run_cell
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
-from jahslib.studies.claims import check_no_repeats, check_searches
 
 NOTEBOOK = "03_grammar_search"
 

@@ -1,0 +1,24 @@
+"""What several notebooks claim of their searches; a claim that fails stops the notebook."""
+
+from collections.abc import Sequence
+
+from jahslib.core.trials import key
+from jahslib.search.runs import AnySearch
+
+
+def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
+    """None spent more than so many epochs, saw the test split, or has a trial that is better than its incumbent."""
+    for s in searches:
+        name = f"{s.method} on {s.problem.data} with seed {s.seed}"
+        spent = sum(t.epochs for t in s.history)
+        assert spent <= epochs, f"{name} overspent: {spent} epochs"
+        assert getattr(s.problem, "split", "validation") == "validation", f"{name} saw the test split"
+        better = [t for t in s.full if s.problem.rank(t) < s.problem.rank(s.incumbent)]
+        assert not better, f"{name}: {len(better)} trials are better than its incumbent"
+
+
+def check_no_repeats(searches: Sequence[AnySearch]) -> None:
+    """None proposed a configuration twice."""
+    for s in searches:
+        proposed = [key(t.configuration) for t in s.history]
+        assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
