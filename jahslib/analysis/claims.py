@@ -1,8 +1,8 @@
 """What several notebooks claim of their searches; a claim that fails stops the notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from jahslib.core.trials import key
+from jahslib.core.trials import Trial, key
 from jahslib.search.runs import AnySearch
 
 
@@ -22,3 +22,9 @@ def check_no_repeats(searches: Sequence[AnySearch]) -> None:
     for s in searches:
         proposed = [key(t.configuration) for t in s.history]
         assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
+
+
+def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
+    """Each incumbent was trained so many times for the test."""
+    for search, trials in finals.items():
+        assert len(trials) == count, f"{', '.join(map(str, search))}: {len(trials)} final trainings"

@@ -1,18 +1,11 @@
-"""What study 08 says of its own runs: final trainings, and the parts that were left out."""
+"""The parts of study 08 that a run leaves out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from jahslib.core.trials import Trial
 from jahslib.experiments.profiles import RunOptions
 from jahslib.reporting.report import LEFT_OUT, Report
-
-
-def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
-    """Each incumbent was trained so many times for the test."""
-    for search, trials in finals.items():
-        assert len(trials) == count, f"{', '.join(map(str, search))}: {len(trials)} final trainings"
 
 
 def record_left_out(record: Report, o: RunOptions, profiles: Mapping[str, Mapping[str, Any]], *others: str) -> None:

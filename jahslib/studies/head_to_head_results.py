@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.stats import kendalltau
 from statsmodels.stats.multitest import multipletests
 
-from jahslib.analysis.claims import check_searches
+from jahslib.analysis.claims import check_finals, check_searches
 from jahslib.analysis.statistics import Ranking, paired_bootstrap, ranking, signed_rank
 from jahslib.analysis.tables import choosing, feasible_share, incumbent_curves, mean_epochs, pm, ranked
 from jahslib.core.trials import Trial, origins
 from jahslib.reporting.report import Report
-from jahslib.studies.claims import check_finals, record_left_out
+from jahslib.studies.claims import record_left_out
 from jahslib.studies.head_to_head import COMMON, METHODS, PROFILES, TRAINED, Key, Options, Search, budget, label
 
 Finals = Mapping[Key, Sequence[Trial]]

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from jahslib.analysis import tables
+from jahslib.analysis import claims, tables
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.search.runs import AnySearch
-from jahslib.studies import claims
 from tests.conftest import PRECISION, Toy
 
 
