@@ -29,14 +29,12 @@ from scipy.stats import t as student
 from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Trial
 from jahslib.optimizers.ax.optimizer import AxBO
+from jahslib.problems.benchmarks import TUNING
 from jahslib.problems.lcbench import LCBench
 from jahslib.spaces import configurations as spaces
 
 TABLE = Path(__file__).with_suffix(".md")
 TRIALS, SEEDS, WANTED, RANDOM = 40, 10, 0.4, 2000
-
-# Those of LCBench's tasks that settings may be chosen on; seed s is run on task s.
-TASKS = "3945 7593 34539 126025 146212 189906 168868 168908 168910 189354 189862 189865".split()
 
 METHODS: dict[str, Callable[[Problem, int], AxBO]] = {
     "Ax's own defaults": lambda problem, seed: AxBO(problem, seed, unbounded=True),
@@ -94,7 +92,7 @@ def profile(method: str) -> dict[str, float]:
     """Share of each part of `PARTS` in the time of proposing."""
     recorder = cProfile.Profile()
     recorder.enable()
-    search(method, TASKS[0], 0, trials=15)
+    search(method, TUNING[0], 0, trials=15)
     recorder.disable()
     rows = pstats.Stats(recorder).stats  # type: ignore[attr-defined]
     cumulative = {(os.path.basename(file), name): row[3] for (file, _, name), row in rows.items()}
@@ -118,15 +116,15 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.quick:
         for method in METHODS:
-            print(method, search(method, TASKS[0], 0, trials=12))
+            print(method, search(method, TUNING[0], 0, trials=12))
         return
     lines = options.results.read_text().splitlines() if options.results and options.results.exists() else []
     done = {(r.method, r.task, r.seed): r for r in (Result(**json.loads(line)) for line in lines)}
     if len(done) < SEEDS * len(METHODS):
-        search("ours", TASKS[0], 99, 7)  # imports
+        search("ours", TUNING[0], 99, 7)  # imports
     for seed in range(SEEDS):
         for method in METHODS:
-            wanted = (method, TASKS[seed], seed)
+            wanted = (method, TUNING[seed], seed)  # seed s on task s
             if wanted not in done:
                 done[wanted] = result = search(*wanted)
                 print(*wanted, f"{statistics.mean(result.seconds):.3f} s, regret {result.regret:.4f}", flush=True)

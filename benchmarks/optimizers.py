@@ -15,7 +15,6 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,19 @@ from ConfigSpace.hyperparameters import CategoricalHyperparameter, IntegerHyperp
 from ConfigSpace.types import NotSet
 from scipy import stats
 
-from benchmarks.landscapes import POINTS, Architectures, Drawn, Refits
-from jahslib.core.problem import Constraint, Job, Problem
+from benchmarks.landscapes import Architectures, Drawn, Refits
+from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
-from jahslib.problems.lcbench import LCBench
+from jahslib.problems.benchmarks import TUNING, Benchmark, of_lcbench
 from jahslib.search.search import Optimizer
-from jahslib.spaces import configurations as spaces
 
 TABLE = Path(__file__).with_suffix(".md")
 TRAININGS = 40
 INSTANCES = 12
-
-# LCBench's tasks for tuning; the others are kept for a comparison after all defaults are settled.
-TASKS = "3945 7593 34539 126025 146212 189906 168868 168908 168910 189354 189862 189865".split()
 
 # Method -> (name in the table, how it is made); TPE is asked in another way.
 METHODS: dict[str, tuple[str, Callable[[Problem, int], Optimizer] | None]] = {
@@ -59,57 +54,20 @@ METHODS: dict[str, tuple[str, Callable[[Problem, int], Optimizer] | None]] = {
 }
 
 
-@dataclass
-class Task:
-    """A problem, and what a regret is measured against."""
-
-    problem: Problem
-    metric: str  # of the objective, without noise
-    best: float
-    span: float
-
-    def regret(self, history: History) -> float:
-        """Of the incumbent; 1 where none is feasible at the highest fidelity."""
-        incumbent = self.problem.incumbent(history)
-        if incumbent is None or self.problem.violation(incumbent):
-            return 1.0
-        return (self.best - incumbent.metrics[self.metric]) / self.span
-
-
-def lcbench(task: str, kind: str) -> Task:
-    """A tuning task; "floor": balanced accuracy at least the 70th percentile of the random points; "limit": time at
-    most their median."""
-    free = LCBench(task)
-    rng = np.random.default_rng([int(task), 0])
-    points = free.measure([spaces.sample(free.space, rng) for _ in range(POINTS)], free.fidelity.high)
-    accuracy, feasible = points["val_accuracy"], np.ones(POINTS, bool)
-    constraints: tuple[Constraint, ...] = ()
-    if kind == "floor":
-        bound = float(np.percentile(points["val_balanced_accuracy"], 70))
-        feasible = points["val_balanced_accuracy"] >= bound
-        constraints = (Constraint("val_balanced_accuracy", ">=", bound),)
-    elif kind == "limit":
-        bound = float(np.median(points["time"]))
-        feasible = points["time"] <= bound
-        constraints = (Constraint("time", "<=", bound),)
-    best = accuracy[feasible].max()
-    return Task(LCBench(task, constraints=constraints), "val_accuracy", best, best - accuracy.min())
-
-
-def landscape(problem: Drawn) -> Task:
+def landscape(problem: Drawn) -> Benchmark:
     points = problem.reference
-    return Task(problem, "true", points.max(), points.max() - points.min())
+    return Benchmark(problem, "true", points.max(), points.max() - points.min())
 
 
-KINDS: dict[str, tuple[str, Callable[[], Iterator[tuple[str, Callable[[], Task]]]]]] = {
-    "lcbench": ("LCBench, twelve tuning tasks", lambda: ((t, lambda t=t: lcbench(t, "")) for t in TASKS)),
+KINDS: dict[str, tuple[str, Callable[[], Iterator[tuple[str, Callable[[], Benchmark]]]]]] = {
+    "lcbench": ("LCBench, twelve tuning tasks", lambda: ((t, lambda t=t: of_lcbench(t)) for t in TUNING)),
     "floor": (
         "LCBench with balanced accuracy at least its 70th percentile",
-        lambda: ((t, lambda t=t: lcbench(t, "floor")) for t in TASKS),
+        lambda: ((t, lambda t=t: of_lcbench(t, "floor")) for t in TUNING),
     ),
     "limit": (
         "LCBench with time at most its median",
-        lambda: ((t, lambda t=t: lcbench(t, "limit")) for t in TASKS),
+        lambda: ((t, lambda t=t: of_lcbench(t, "limit")) for t in TUNING),
     ),
     "architectures": (
         f"Conditional architecture spaces of 32 to 36 choices, {INSTANCES} drawn",
@@ -248,7 +206,7 @@ def regrets(kind: str, methods: list[str], seeds: int, kept: "Kept") -> dict[str
                 regret = kept.get(kind, name, method, seed)
                 if regret is None:
                     task = task or make()
-                    regret = task.regret(searched(task.problem, method, seed))
+                    regret = task.regret(task.problem.incumbent(searched(task.problem, method, seed)))
                     kept.add(kind, name, method, seed, regret)
                 rows[-1].append(regret)
     return {method: np.array(rows) for method, rows in found.items()}

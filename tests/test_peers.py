@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import __main__ as command
-from benchmarks.peers import problems, registry, tables
+from benchmarks.peers import registry, tables
 from benchmarks.peers.base import Peer, decoded, parameters, rounded, rungs
 from benchmarks.peers.with_smac import sweep
 from jahslib.core.problem import Constraint, Fidelity
@@ -144,7 +144,7 @@ class TestCommand:
         monkeypatch.setattr(Scripted, "script", ((A, 9), (B, 9)))
         monkeypatch.setattr(command, "ENTRIES", {name: registry.Entry(name) for name in kinds})
         monkeypatch.setattr(command, "make", lambda name, problem, seed, n: kinds[name](problem, seed, n))
-        monkeypatch.setattr(problems, "task", lambda name, final: argparse.Namespace(problem=toy))
+        monkeypatch.setattr(command, "benchmark", lambda name: argparse.Namespace(problem=toy))
 
     def options(self, results: Path):
         return argparse.Namespace(results=results, seeds="0-1", trainings=2, final=False)
@@ -168,8 +168,8 @@ class TestCommand:
 
 
 def test_tasks_kept_for_the_final_run_need_to_be_asked_for():
-    tuning, final = problems.names(), problems.names(final=True)
-    assert sum(name.startswith("lcbench") and name.count("-") == 1 for name in tuning) == 12
-    assert sum(name.startswith("lcbench") and name.count("-") == 1 for name in final) == 22
-    with pytest.raises(UserError, match="no problem 'lcbench-167104', or one kept for the final run"):
-        problems.task("lcbench-167104")
+    tuning, final = command._chosen("lcbench", False), command._chosen("lcbench", True)
+    assert (len(tuning), len(final)) == (12, 22) and not set(tuning) & set(final)
+    with pytest.raises(UserError, match="'lcbench-167104'"):
+        command._chosen("lcbench-167104", False)
+    assert command._chosen("mlp-car,lcbench-167104", True) == ["mlp-car", "lcbench-167104"]

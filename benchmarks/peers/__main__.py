@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.peers import environments, problems, tables
+from benchmarks.peers import environments, tables
 from benchmarks.peers.registry import ENTRIES, make
 from jahslib.errors import UserError
+from jahslib.problems.benchmarks import FAMILIES, TUNED, benchmark
 from jahslib.search import triallog
 from jahslib.search.search import Budget, search
 
@@ -21,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.peers", description=__doc__, allow_abbrev=False)
     parser.add_argument("--results", type=Path, required=True, help="folder of the trial logs; finished ones are kept")
-    parser.add_argument("--problems", default="lcbench", help="names or their beginnings, with commas between")
+    parser.add_argument(
+        "--tasks", default="lcbench", help=f"families or tasks, with commas between; families: {', '.join(FAMILIES)}"
+    )
     parser.add_argument("--peers", default=",".join(ENTRIES), help="default: all, and ours")
     parser.add_argument("--seeds", default="0-1", help="a range such as 0-29, or one seed")
     parser.add_argument("--trainings", type=int, default=40, help="full trainings that the budget pays for")
@@ -33,12 +36,12 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
-        names = _chosen(options.problems, options.final)
+        names = _chosen(options.tasks, options.final)
         peers = options.peers.split(",")
         if unknown := [peer for peer in peers if peer not in ENTRIES]:
             raise UserError(f"peers: no peer {unknown[0]!r}; choose from {', '.join(ENTRIES)}")
         if options.table:
-            print("\n".join(tables.table(options.results, names, peers, options.final)))
+            print("\n".join(tables.table(options.results, names, peers)))
             return 0
     except UserError as error:
         print(error, file=sys.stderr)
@@ -51,14 +54,13 @@ def main() -> int:
 
 
 def _chosen(given: str, final: bool) -> list[str]:
-    known = problems.names(final=final)
+    families = FAMILIES if final else FAMILIES | TUNED
+    known = ", ".join(families)
     chosen = []
-    for text in given.split(","):
-        found = [text] if text in known else [name for name in known if name.startswith(text)]
-        if text == "lcbench":  # free of constraints
-            found = [name for name in found if name.count("-") == 1]
+    for name in given.split(","):
+        found = families.get(name) or [t for tasks in families.values() for t in tasks if t == name]
         if not found:
-            raise UserError(f"peers: no problem {text!r}; choose from {', '.join(known)}")
+            raise UserError(f"peers: no task {name!r}, or one kept for the final run; families: {known}")
         chosen += found
     return chosen
 
@@ -68,7 +70,7 @@ def _searches(peers: list[str], names: list[str], options: argparse.Namespace) -
     first, _, last = options.seeds.partition("-")
     failed = 0
     for name in names if peers else []:
-        problem = problems.task(name, final=options.final).problem
+        problem = benchmark(name).problem
         budget = Budget(epochs=options.trainings * problem.epochs((problem.fidelity.high,)))
         for peer in peers:
             for seed in range(int(first), int(last or first) + 1) if ENTRIES[peer].applies(problem) else []:
@@ -113,7 +115,7 @@ def _elsewhere(environment: str, peers: list[str], options: argparse.Namespace) 
 
 
 def _passed_on(options: argparse.Namespace) -> Iterator[str]:
-    yield from ("--results", str(options.results.resolve()), "--problems", options.problems, "--seeds", options.seeds)
+    yield from ("--results", str(options.results.resolve()), "--tasks", options.tasks, "--seeds", options.seeds)
     yield from ("--trainings", str(options.trainings))
     if options.final:
         yield "--final"

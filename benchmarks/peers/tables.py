@@ -4,21 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import problems
 from benchmarks.peers.registry import ENTRIES
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.problems.benchmarks import benchmark
 from jahslib.search import triallog
 
 
 def log_path(results: Path, problem: str, peer: str, seed: int) -> Path:
-    return results / problem / f"{peer}-s{seed}.jsonl"
+    return results / f"{problem}-{peer}-seed{seed}.jsonl"
 
 
 def logs(results: Path, problem: str, peer: str) -> list[list[Trial]]:
     """The trials of every finished search, by seed."""
     found = []
-    paths = sorted((results / problem).glob(f"{peer}-s*.jsonl"), key=lambda p: int(p.stem.rpartition("-s")[2]))
+    paths = sorted(results.glob(f"{problem}-{peer}-seed*.jsonl"), key=lambda p: int(p.stem.rpartition("-seed")[2]))
     for path in paths:
         logged = triallog.read(path)
         if logged.end is not None:
@@ -26,7 +26,7 @@ def logs(results: Path, problem: str, peer: str) -> list[list[Trial]]:
     return found
 
 
-def table(results: Path, names: list[str], peers: list[str], final: bool = False) -> list[str]:
+def table(results: Path, names: list[str], peers: list[str]) -> list[str]:
     """Markdown: a row a peer, the best first; ranks are among the peers that have searched every problem that any has.
 
     Raises:
@@ -37,10 +37,12 @@ def table(results: Path, names: list[str], peers: list[str], final: bool = False
     searches: dict[str, int] = {}
     for name in names:
         found = {peer: trials for peer in peers if (trials := logs(results, name, peer))}
-        task = problems.task(name, final=final) if found else None
+        task = benchmark(name) if found else None
         for peer, histories in found.items():
             assert task is not None
-            regrets.setdefault(peer, {})[name] = float(np.mean([task.regret(trials) for trials in histories]))
+            regrets.setdefault(peer, {})[name] = float(
+                np.mean([task.regret(task.problem.incumbent(trials)) for trials in histories])
+            )
             seconds.setdefault(peer, []).extend(map(proposing, histories))
             searches[peer] = searches.get(peer, 0) + len(histories)
     if not regrets:

@@ -100,6 +100,11 @@ class LCBench(Problem):
         measured = self.measure([job.configuration], job.fidelity)
         return Outcome({name: float(values[0]) for name, values in measured.items()}, self.epochs(job.stages))
 
+    def training_seconds(self, job: Job) -> float:
+        """What LCBench's own machine took for the last stage of a job: from the epoch that it goes on from."""
+        ends = [self.measure([job.configuration], epochs)["time"][0] for epochs in job.stages[-2:]]
+        return float(max(ends[-1] - (ends[0] if len(ends) > 1 else 0.0), 0.0))
+
     def measure(self, configurations: Sequence[Configuration], epochs: int) -> dict[str, np.ndarray]:
         """Each of `METRICS` after so many epochs: arrays with a value for each of n configurations."""
         rows = [[epochs, *(configuration[name] for name in _INPUTS)] for configuration in configurations]

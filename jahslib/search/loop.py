@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -153,6 +153,7 @@ class Loop:
         An interrupt or an error leaves the log as far as it is, with what was running lost in flight.
         """
         running: dict[Future, int] = {}
+        first_completed = getattr(executor, "first_completed", _first_completed)  # a simulated clock has its own
         try:
             for id in list(self.history.pending):  # lost in flight by a kill
                 running[self._submit(executor, id)] = id
@@ -164,7 +165,7 @@ class Loop:
                     running[self._submit(executor, id)] = id
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done = first_completed(running)
                 # Futures that finish together are told in the order they were asked.
                 for future in sorted(done, key=running.__getitem__):
                     id = running.pop(future)
@@ -352,3 +353,7 @@ class Loop:
                 gone.append(self._continuable.popleft())
         for id in gone:
             shutil.rmtree(self._checkpoint(id), ignore_errors=True)
+
+
+def _first_completed(futures: Collection[Future]) -> set[Future]:
+    return wait(futures, return_when=FIRST_COMPLETED).done

@@ -22,6 +22,7 @@ from jahslib.errors import UserError
 from jahslib.search import triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
+from jahslib.search.simulated import SimulatedWorkers
 from jahslib.search.watch import Watch, best, duration
 from jahslib.search.workers import pool
 from jahslib.spaces import configurations as spaces
@@ -41,6 +42,7 @@ class Run:
         task: which of a study's tasks it is on, where there are several.
         judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
         tested: the problem of its incumbent's final trainings.
+        simulated: workers on a simulated clock (`jahslib.search.simulated`), 0 for none.
     """
 
     problem: Problem
@@ -55,6 +57,7 @@ class Run:
     task: str = ""
     judged: Problem | None = None
     tested: Problem | None = None
+    simulated: int = 0
 
     def check(self, *, fresh: bool = False) -> None:
         """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
@@ -63,6 +66,9 @@ class Run:
             triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
+        if self.simulated:  # one that was cut off begins anew
+            fresh = fresh or not (self.log.exists() and triallog.read(self.log).end)
+            executor, workers = SimulatedWorkers(), self.simulated
         return search(
             self.problem,
             self.optimizer,

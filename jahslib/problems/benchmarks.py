@@ -1,0 +1,106 @@
+"""Public benchmarks on which optimizers are compared, each with what a regret is measured against.
+
+Twelve of LCBench's tasks tuned the defaults of this library's optimizers; a comparison that is to say something of them
+leaves these out (`FINAL`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from jahslib.core.problem import Constraint, Problem
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.problems import lcbench as lc
+from jahslib.problems.cells.cell_edges import CellEdges
+from jahslib.problems.tabular import HPOBenchMLP, HPOLib, NasBench201Full, Tabular
+from jahslib.spaces import configurations as spaces
+
+POINTS = 2000
+TUNING = tuple("3945 7593 34539 126025 146212 189906 168868 168908 168910 189354 189862 189865".split())
+FINAL = tuple(task for task in lc.TASKS if task not in TUNING)
+
+# Name of a table -> its problem's class; a task is a name and one of the class's data sets.
+TABLES: dict[str, type[Tabular]] = {"cells": NasBench201Full, "mlp": HPOBenchMLP, "hpolib": HPOLib}
+
+# Family of tasks -> their names.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "lcbench": tuple(f"lcbench-{task}" for task in FINAL),
+    "lcbench_floor": tuple(f"lcbench_floor-{task}" for task in FINAL),
+    "lcbench_limit": tuple(f"lcbench_limit-{task}" for task in FINAL),
+    **{name: tuple(f"{name}-{data}" for data in table.DATA) for name, table in TABLES.items()},
+}
+TUNED = {
+    family: tuple(f"{family}-{task}" for task in TUNING) for family in ("lcbench", "lcbench_floor", "lcbench_limit")
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A problem and what a regret is measured against: of `metric`, which is the objective without noise, `best` has a
+    regret of 0, and what lies `span` behind it (towards the worse) one of 1."""
+
+    problem: Problem
+    metric: str
+    best: float
+    span: float
+
+    def regret(self, trial: Trial | None) -> float:
+        """Of an incumbent; 1 where there is none or where it breaks a constraint, negative where it is ahead of the
+        best that was known."""
+        if trial is None or self.problem.violation(trial):
+            return 1.0
+        return (self.best - trial.metrics[self.metric]) / self.span
+
+
+@lru_cache(maxsize=128)
+def benchmark(name: str) -> Benchmark:
+    """The task of this name, one of `FAMILIES` or `TUNED`.
+
+    Raises:
+        UserError: no such task; data that are not there, see `jahslib.problems.lcbench` and `recorded_tables`.
+    """
+    family, _, data = name.partition("-")
+    if name not in FAMILIES.get(family, ()) + TUNED.get(family, ()):
+        raise UserError(f"benchmark {name!r} is unknown; families are {', '.join(FAMILIES)}")
+    return of_table(TABLES[family](data)) if family in TABLES else of_lcbench(data, family.partition("_")[2])
+
+
+def of_lcbench(task: str, limited: str = "") -> Benchmark:
+    """Regret relative to 2,000 random points: 0 is the best (feasible) one, 1 the worst of all.
+
+    Args:
+        limited: "floor": balanced accuracy at least the points' 70th percentile; "limit": time at most their median.
+    """
+    free = lc.LCBench(task)
+    rng = np.random.default_rng([int(task), 0])
+    points = free.measure([spaces.sample(free.space, rng) for _ in range(POINTS)], int(free.fidelity.high))
+    accuracy, feasible, constraints = points["val_accuracy"], np.ones(POINTS, bool), ()
+    if limited == "floor":
+        bound = float(np.percentile(points["val_balanced_accuracy"], 70))
+        feasible = points["val_balanced_accuracy"] >= bound
+        constraints = (Constraint("val_balanced_accuracy", ">=", bound),)
+    elif limited == "limit":
+        bound = float(np.median(points["time"]))
+        feasible = points["time"] <= bound
+        constraints = (Constraint("time", "<=", bound),)
+    best = accuracy[feasible].max()
+    return Benchmark(lc.LCBench(task, constraints=constraints), "val_accuracy", best, best - accuracy.min())
+
+
+def of_table(table: Tabular) -> Benchmark:
+    """Regret relative to the whole table, by the mean of a configuration's trainings: 0 is the best, 1 the median.
+
+    Cells are six choices here (`CellEdges`), whose `cells` are the grammar's terms.
+    """
+    means = table.means()
+    best = float(means.max() if table.objective.maximize else means.min())
+    problem = CellEdges(table) if isinstance(table, NasBench201Full) else table
+    return Benchmark(problem, f"mean_{table.objective.metric}", best, best - float(np.median(means)))
+
+
+def tasks(families: Sequence[str]) -> dict[str, str]:
+    """Task -> family, of these families in turn."""
+    return {task: family for family in families for task in FAMILIES[family]}

@@ -1,0 +1,53 @@
+"""Workers whose trainings take only the time that a table says, so that hours on many machines pass in seconds."""
+
+import heapq
+from collections.abc import Collection
+from concurrent.futures import Executor, Future
+from typing import Protocol
+
+from jahslib.core.problem import Job
+
+
+class Timed(Protocol):
+    """A problem that tells how long its trainings take."""
+
+    def training_seconds(self, job: Job) -> float:
+        """Seconds of the job's last stage."""
+        ...
+
+
+class SimulatedWorkers(Executor):
+    """Evaluates each job at once and hands its result over when the simulated clock has come to its end.
+
+    A trial's `started` and `seconds` are those of the clock, which begins at 0: `started + seconds` is when it ended.
+    The optimizer's own time passes on the real clock alone. Give `search` as many `workers` as shall run at once, and a
+    problem that has `training_seconds(job)`; a search that was cut off must begin anew, for its clock is lost.
+    """
+
+    threads = 1
+
+    def __init__(self):
+        self._clock = 0.0
+        self._running: list[tuple[float, int, Future]] = []  # by their end, and then in the order of submission
+        self._submitted = 0
+
+    def submit(self, fn, problem: Timed, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
+        evaluated = fn(problem, job)
+        evaluated.started, evaluated.worker = self._clock, "simulated"
+        evaluated.seconds = problem.training_seconds(job)
+        future: Future = Future()
+        future.set_result(evaluated)
+        heapq.heappush(self._running, (self._clock + evaluated.seconds, self._submitted, future))
+        self._submitted += 1
+        return future
+
+    def first_completed(self, futures: Collection[Future]) -> set[Future]:
+        """Let the clock go on to the end of the next job, and of those that end with it."""
+        free = {future for future in futures if all(future is not running for *_, running in self._running)}
+        if free:  # a configuration that was rejected without a training
+            return free
+        self._clock = self._running[0][0]
+        ended = set()
+        while self._running and self._running[0][0] <= self._clock:
+            ended.add(heapq.heappop(self._running)[2])
+        return ended
