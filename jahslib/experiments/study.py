@@ -66,6 +66,7 @@ class Study:
         tested: Callable[[P], Problem] | None = None,
         task: str = "",
         log: str = "{method}-seed{seed}",
+        simulated: int = 0,
     ) -> list[Run]:
         """Every method with every seed under one budget; nothing is run.
 
@@ -74,6 +75,7 @@ class Study:
             tested: the problem of an incumbent's final trainings, from the problem that is searched.
             task: what the searches are on, where a study has several plans.
             log: names of the trial logs, a format of `task`, `method`, `seed` and `problem`.
+            simulated: workers on a simulated clock, 0 for none; see `jahslib.search.simulated`.
         """
         runs = []
         for seed in seeds:
@@ -92,6 +94,7 @@ class Study:
                     task=task,
                     judged=judged,
                     tested=None if tested is None else tested(judged),
+                    simulated=simulated,
                     **self._names,
                 )
                 runs.append(run)

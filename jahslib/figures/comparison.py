@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,9 +16,17 @@ from jahslib.figures.panels import COLOURS, DASHES, WIDTH, traces
 
 
 def anytime(
-    table: pd.DataFrame, y: str, y_label: str, columns: Mapping[str, str], labels: Mapping[str, str], *, panel: str
+    table: pd.DataFrame,
+    y: str,
+    y_label: str,
+    columns: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    panel: str,
+    log: bool = False,
 ) -> Figure:
-    """The incumbent's `y` against each cost of `columns` (column -> axis label), mean and 95 % band over seeds.
+    """The incumbent's `y` against each cost of `columns` (column -> axis label), mean and 95 % band over seeds; with
+    `log` on a scale that is logarithmic from .01 on, and linear below, where it may be negative.
 
     `table` has the columns method, seed, `y`, the costs and `panel`, whose values get a row each; with a single cost
     they stand side by side, three in a row, each on its own scale.
@@ -34,6 +43,8 @@ def anytime(
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label if i % across == 0 else "")
+        if log:
+            axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         axis.set_title(name if len(panels) > 1 and i % len(columns) == 0 else "", loc="left")
     for unused in axes.flat[len(shown) :]:
         unused.set_visible(False)
@@ -59,7 +70,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
         axis.set_axis_off()
         axis.text(0.5, 0.5, "no ranking of fewer than three methods or two searches each", ha="center", va="center")
         return figure
-    colours = dict(zip(labels.values(), COLOURS, strict=False))
+    colours = dict(zip(labels.values(), cycle(COLOURS), strict=False))
     heights = [0.9 + 0.17 * len(r.ranks) for r in panels.values()]
     figure, axes = plt.subplots(
         len(panels), 1, figsize=(0.65 * WIDTH, sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}

@@ -159,6 +159,24 @@ class AnySearch(Generic[AnyProblem]):
         return self.problem.violation(trial) == 0
 
 
+def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "") -> AnySearch:
+    """A finished search from its log alone, of a tool that is not installed here, say.
+
+    Raises:
+        UserError: see `triallog.read`; the search is not finished.
+    """
+    logged = triallog.read(log)
+    if logged.end is None:
+        raise UserError(f"trial log {log}: the search is not finished; run it to its end")
+    history, by_id = History(), {trial.id: trial for trial in logged.trials}
+    for trial in logged.trials:
+        while len(history.suggestions) < trial.asked and len(history.suggestions) in by_id:
+            history.ask(by_id[len(history.suggestions)].suggestion())
+        history.finish(trial)
+    method, seed = logged.header["method"], logged.header["seed"]
+    return AnySearch(method, seed, history, problem, task=task, label=label or method, name=log.stem)
+
+
 def retraining(
     found: AnySearch,
     problem: Problem,

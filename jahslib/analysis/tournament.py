@@ -1,0 +1,221 @@
+"""Optimizers compared over families of tasks.
+
+A block is a task, whose value is the mean over its searches; a family of one task has its seeds for blocks, and then
+nothing is said of other tasks. Everything is computed from one table with a row a search (`searches_table`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+from statsmodels.stats.multitest import multipletests
+
+from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking, signed_rank
+from jahslib.analysis.tables import choosing, course, feasible_share
+from jahslib.core.trials import Trial, origins
+from jahslib.search.runs import AnySearch
+
+Score = Callable[[AnySearch, Trial | None], float]
+
+
+def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
+    """One row a search.
+
+    Args:
+        families: family by task.
+        score: of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
+
+    Columns: `score` of the incumbent; `feasible` whether it keeps all constraints; `feasible_share` of full trainings;
+    `proposal_seconds` a trial; `from_model` the share of configurations that a model proposed.
+    """
+    rows = []
+    for s in searches:
+        waits = choosing(s.history)
+        rows.append(
+            {
+                "family": families[s.task],
+                "task": s.task,
+                "method": s.method,
+                "seed": s.seed,
+                "score": score(s, s.incumbent),
+                "feasible": s.feasible(s.incumbent),
+                "feasible_share": feasible_share(s),
+                "configurations": len({str(t.configuration) for t in s.history}),
+                "full_trainings": len(s.full),
+                "trials": len(s.history),
+                "epochs": s.epochs,
+                "training_seconds": sum(t.seconds for t in s.history),
+                "proposal_seconds": float(np.mean(waits)) if waits else np.nan,
+                "from_model": origins(s.history).get("model", np.nan),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
+    """A family's values: a row a block, a column a method; methods that lack a block are left out."""
+    by = "task" if found.task.nunique() > 1 else "seed"
+    table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
+    return table[[m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
+
+
+def standings(found: pd.DataFrame) -> pd.DataFrame:
+    """One row a family and method: the mean score over blocks with its bootstrap interval, the mean rank, and what the
+    method did for it."""
+    rows = []
+    for family, own in found.groupby("family", sort=False):
+        table = blocks(own)
+        ranks = table.rank(axis=1).mean()
+        for method in table:
+            mine = own[own.method == method]
+            values = table[method].to_numpy()
+            interval = paired_bootstrap(values, np.zeros(len(values)), np.random.default_rng(0))
+            rows.append(
+                {
+                    "family": family,
+                    "method": method,
+                    "blocks": "tasks" if own.task.nunique() > 1 else "seeds",
+                    "n": len(table),
+                    "searches": len(mine),
+                    "score_mean": interval.mean,
+                    "score_low": interval.low,
+                    "score_high": interval.high,
+                    "rank_mean": ranks[method],
+                    "feasible": mine.feasible.mean(),
+                    "feasible_share": mine.feasible_share.mean(),
+                    "configurations": mine.configurations.mean(),
+                    "full_trainings": mine.full_trainings.mean(),
+                    "epochs": mine.epochs.mean(),
+                    "proposal_seconds": mine.proposal_seconds.mean(),
+                    "from_model": mine.from_model.mean(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def rankings(found: pd.DataFrame) -> dict[str, Ranking]:
+    """Friedman's and Nemenyi's tests of each family that has three methods and two blocks."""
+    tables = {str(family): blocks(own) for family, own in found.groupby("family", sort=False)}
+    return {family: ranking(t) for family, t in tables.items() if len(t) > 1 and len(t.columns) > 2}
+
+
+def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
+    """One row a family: its blocks and methods, Friedman's p, and of how many pairs of methods Nemenyi's test says at
+    5 % that they differ."""
+    rows = []
+    for family, found in tests.items():
+        upper = np.triu_indices(len(found.ranks), 1)
+        p = found.nemenyi.to_numpy()[upper]
+        rows.append(
+            {
+                "family": family,
+                "blocks": found.blocks,
+                "methods": len(found.ranks),
+                "friedman_p": found.friedman,
+                "pairs": len(p),
+                "told_apart": int((p < 1 - LEVEL).sum()),
+            }
+        )
+    return pd.DataFrame(rows, columns=["family", "blocks", "methods", "friedman_p", "pairs", "told_apart"])
+
+
+def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
+    """Each method less each reference, paired by block: mean difference with its 95 % interval, on how many blocks it
+    is ahead, and Wilcoxon's p with Holm's correction over all rows of a reference."""
+    columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p"]
+    parts = []
+    for reference in references:
+        rows = []
+        for family, own in found.groupby("family", sort=False):
+            table = blocks(own)
+            for method in (m for m in table if m != reference and reference in table):
+                d = paired_bootstrap(table[method], table[reference], np.random.default_rng(0))
+                ahead = int((table[method] < table[reference]).sum())
+                p = signed_rank(table[method], table[reference])
+                rows.append((family, method, reference, d.n, ahead, d.mean, d.low, d.high, p))
+        part = pd.DataFrame(rows, columns=columns)
+        parts.append(part.assign(p_holm=multipletests(part.p, method="holm")[1] if len(part) else []))
+    return pd.concat(parts, ignore_index=True)
+
+
+def leaders(found: pd.DataFrame) -> pd.DataFrame:
+    """One row a family and method: `leads` where its mean score is the lowest, else whether a paired bootstrap over
+    blocks tells the leader from it (`behind`) or not (`not told apart`), with the difference to the leader."""
+    rows = []
+    for family, own in found.groupby("family", sort=False):
+        table = blocks(own)
+        first = str(table.mean().idxmin())
+        for method in table.mean().sort_values(kind="stable").index:
+            d = paired_bootstrap(table[method], table[first], np.random.default_rng(0))
+            verdict = "leads" if method == first else "behind" if d.low > 0 else "not told apart"
+            rows.append(
+                {"family": family, "method": method, "verdict": verdict, "n": d.n, "difference": d.mean}
+                | {"low": d.low, "high": d.high}
+            )
+    return pd.DataFrame(rows)
+
+
+def anytime(
+    searches: Sequence[AnySearch], families: Mapping[str, str], score: Score, budgets: Mapping[str, float], points: int
+) -> pd.DataFrame:
+    """The incumbent's score at equal shares of the budget, one row a family, method, block (`seed`) and share; a search
+    that has no full training by then has the score of none.
+
+    Args:
+        budgets: epochs of a search by task.
+    """
+    shares = np.arange(1, points + 1) / points
+    rows = []
+    for s in searches:
+        reached = [(at.epochs, at.incumbent) for at in course(s)]
+        ends = np.array([epochs for epochs, _ in reached])
+        for share in shares:
+            passed = int(np.searchsorted(ends, share * budgets[s.task] * (1 + 1e-9), side="right"))
+            value = score(s, reached[passed - 1][1] if passed else None)
+            rows.append((families[s.task], s.task, s.method, s.seed, share, value))
+    table = pd.DataFrame(rows, columns=["family", "task", "method", "seed", "share", "score"])
+    parts = []
+    for family, own in table.groupby("family", sort=False):
+        by = "task" if own.task.nunique() > 1 else "seed"
+        mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
+        parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
+    return pd.concat(parts, ignore_index=True)[["family", "method", "seed", "share", "score"]]
+
+
+def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
+    """Kendall's tau between the costs of a configuration at a fidelity and at the next, over all promotions of a task,
+    mean over the family's tasks: tau is that among what was promoted, the better ones of a rung."""
+    pairs: dict[tuple, list[tuple[float, float]]] = {}
+    for s in searches:
+        trials = {t.id: t for t in s.history if t.status == "ok"}
+        for t in trials.values():
+            if t.parent in trials:
+                before = trials[t.parent]
+                key = (families[s.task], s.method, before.fidelity, t.fidelity, s.task)
+                pairs.setdefault(key, []).append((s.problem.cost(before), s.problem.cost(t)))
+    columns = ["family", "method", "epochs", "next_epochs", "task", "n", "tau"]
+    told = [(*key, len(own), kendalltau(*zip(*own, strict=True)).statistic) for key, own in pairs.items()]
+    by = columns[:4]
+    table = pd.DataFrame(told, columns=columns).groupby(by, sort=False)
+    return table.agg(tasks=("task", "size"), n=("n", "sum"), tau=("tau", "mean")).reset_index()
+
+
+def workers_table(searches: Mapping[int, Sequence[AnySearch]], score: Score) -> pd.DataFrame:
+    """Searches on a simulated clock by their number of workers, one row a method and number: simulated hours of a
+    search, how much sooner its budget is spent than with one worker, the share of time that workers are busy, and the
+    score at the end."""
+    rows = []
+    for workers, own in searches.items():
+        for s in own:
+            ends = [t.started + t.seconds for t in s.history]
+            busy = sum(t.seconds for t in s.history) / (workers * max(ends))
+            rows.append((s.method, workers, s.task, max(ends) / 3600, busy, score(s, s.incumbent)))
+    table = pd.DataFrame(rows, columns=["method", "workers", "task", "hours", "busy", "score"])
+    by_task = table.groupby(["method", "workers", "task"], sort=False).mean().reset_index()
+    alone = by_task[by_task.workers == 1].set_index(["method", "task"]).hours
+    keys = pd.MultiIndex.from_frame(by_task[["method", "task"]])
+    by_task["speedup"] = alone.reindex(keys).to_numpy() / by_task.hours.to_numpy()
+    means = by_task.groupby(["method", "workers"], sort=False)
+    named = {"tasks": ("task", "size"), **{f"{c}_mean": (c, "mean") for c in ("hours", "busy", "speedup", "score")}}
+    return means.agg(**named).reset_index()
