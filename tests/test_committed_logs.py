@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from jahslib import studies
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Outcome
 from jahslib.core.trials import key
 from jahslib.errors import UserError
+from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.search import Budget, search, triallog
 from jahslib.search.runs import Run
@@ -65,7 +65,8 @@ def runs(notebook: str) -> list[Run]:
     """The study's searches that are committed; skips where their data are not at hand."""
     try:
         given = {"profile": "cpu", **GIVEN.get(notebook, {})}
-        found = [run for run in studies.searches(notebook, given) if run.log.exists()]
+        found = sorted(experiment(notebook, given).study.planned, key=lambda run: run.log.name)
+        found = [run for run in found if run.log.exists()]
         for run in found:
             run.check()
     except UserError as error:
@@ -75,7 +76,7 @@ def runs(notebook: str) -> list[Run]:
 
 @pytest.mark.parametrize("notebook", SEARCHED)
 def test_one_log_of_each_method_is_extended_by_two_trials_with_one_and_two_workers(notebook, tmp_path):
-    first = {run.method: run for run in reversed(runs(notebook))}
+    first = {(run.problem.name, run.method): run for run in reversed(runs(notebook))}
     for run in first.values():
         for workers in (1, 2):
             wanted = 0 if isinstance(run.optimizer, Listed) else 2

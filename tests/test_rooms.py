@@ -28,7 +28,6 @@ MAY["analysis"] = tuple(MAY)
 MAY["experiments"] = tuple(room for room in MAY if room != "analysis")
 MAY["figures"] = tuple(MAY)
 MAY["reporting"] = tuple(MAY)
-MAY["studies"] = tuple(MAY)
 MAY["cli"] = tuple(MAY)
 MAY["__main__"] = ("cli",)
 ROOT_MODULES = {"__init__", "__main__", "errors", "paths"}

@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-from jahslib import studies
 from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import notebooks
+from jahslib.experiments.notebook import experiment, notebooks
 from jahslib.search.replay import replay
 
 
@@ -40,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
             mend = f"choose from {', '.join(notebooks())}" if notebooks() else "run this in a copy of the project"
             raise UserError(f"no notebook {options.notebook!r}; {mend}")
         given = dict(map(_parameter, options.given))
-        for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
+        planned = experiment(options.notebook, {"profile": options.profile, **given}).study.planned
+        for run in sorted(planned, key=lambda run: run.log.name):
             if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
                 continue
             run.check()

@@ -172,10 +172,10 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
-    from jahslib import studies
+    from jahslib.experiments.notebook import check
 
     for notebook, parameters in plan:
-        studies.check(notebook, parameters)
+        check(notebook, parameters)
     if args.profile == "paper" and device == "cpu":
         _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
@@ -192,8 +192,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
     """Say what the originals' scale takes on this CPU. Raises UserError if that is long and nobody said to go on."""
+    from jahslib.cli import cost
     from jahslib.search.watch import duration
-    from jahslib.studies import cost
 
     parts, seconds, unknown = [], 0.0, 0.0
     for notebook, parameters in plan:

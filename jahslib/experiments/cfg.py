@@ -14,11 +14,10 @@ import difflib
 import logging
 import math
 import shlex
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from jahslib.errors import UserError
 
@@ -131,18 +130,6 @@ def file(value: Given) -> Given | None:
     return None if says_none(value, str | None) else value
 
 
-def checked(value: Any, hint: Any, place: str) -> Any:
-    """`value` as the type `hint`, see `_convert`; raises `UserError` that names `place` where it is something else, or
-    holds a number that is not finite."""
-    if not finite(value):
-        no_limit = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
-        raise UserError(f"{place} is {value!r}; give finite numbers{no_limit}")
-    try:
-        return _convert(value, hint)
-    except TypeError:
-        raise UserError(f"{place} is {_shown(value)}; expected {expected(hint)}") from None
-
-
 def finite(value: Any) -> bool:
     """Whether no number in it is infinite or NaN."""
     if isinstance(value, Mapping):
@@ -150,76 +137,6 @@ def finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(finite, value))
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """`value` as the type `hint`; raises TypeError where it is something else.
-
-    Whole numbers serve as floats, 0 and 1 as bool, and text such as 1e-3 as a float, since YAML takes it for text.
-    """
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        for choice in inner:
-            try:
-                return _convert(value, choice)
-            except TypeError:
-                continue
-        raise TypeError
-    if origin is Literal:
-        if value in inner:
-            return value
-        raise TypeError
-    if origin is tuple:
-        return _tuple(value, inner)
-    if origin is dict or hint is dict:
-        if isinstance(value, Mapping):
-            return {_convert(k, inner[0]): _convert(v, inner[1]) for k, v in value.items()} if inner else dict(value)
-        raise TypeError
-    if hint is bool and not isinstance(value, bool) and value in (0, 1):
-        return bool(value)
-    if hint is float:
-        return _float(value)
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise TypeError
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise TypeError
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise TypeError from None
-    if not math.isfinite(number):  # a text such as "nan"
-        raise TypeError
-    return number
-
-
-def _tuple(value: Any, inner: tuple) -> tuple:
-    if not isinstance(value, list | tuple):
-        raise TypeError
-    if inner[-1:] == (Ellipsis,):
-        return tuple(_convert(v, inner[0]) for v in value)
-    if len(value) != len(inner):
-        raise TypeError
-    return tuple(_convert(v, t) for v, t in zip(value, inner, strict=True))
-
-
-def expected(hint: Any) -> str:
-    """A type as an error message shows it."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(expected(choice) for choice in inner)
-    if origin is Literal:
-        return "one of " + ", ".join(map(repr, inner))
-    if origin is tuple:
-        return f"a list of {expected(inner[0])}" if inner[-1:] == (Ellipsis,) else f"a list of {len(inner)} values"
-    if origin is dict or hint is dict:
-        return "a mapping"
-    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
 def _shown(value: Any) -> str:

@@ -61,6 +61,17 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
     return SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("__")})
 
 
+def check(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters with which a notebook cannot work, before anything is written; one that does not say what is
+    run is not looked into.
+
+    Raises:
+        UserError: see `experiment` and `Study.check`.
+    """
+    if is_described(notebook):
+        experiment(notebook, parameters).study.check()
+
+
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
     """Execute one cell, and note its source in `In` as IPython does.
 

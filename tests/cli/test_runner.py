@@ -15,12 +15,11 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from jahslib.cli import runner
+from jahslib.cli import cost, runner
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search, triallog
-from jahslib.studies import cost
 from tests.conftest import Toy
 
 PARAMETERS = "profile, device, workers = 'smoke', 'auto', None\nscheduler = seeds = None\nfresh: bool = False\n"

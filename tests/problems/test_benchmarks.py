@@ -49,3 +49,10 @@ def test_limits_let_through_the_share_of_random_points_that_they_name():
     measured = floor.measure(configurations, 52)
     assert np.mean(measured["val_balanced_accuracy"] >= floor.constraints[0].bound) == pytest.approx(0.3, abs=0.05)
     assert np.mean(measured["time"] <= limit.constraints[0].bound) == pytest.approx(0.5, abs=0.05)
+
+
+@surrogate
+def test_the_numbers_that_are_kept_are_those_of_the_random_points():
+    drawn, kept = benchmarks.reference("7593"), benchmarks._references()["7593"]
+    assert drawn == pytest.approx(kept, rel=1e-4)
+    assert set(benchmarks._references()) == set(lcbench.TASKS)

@@ -1,6 +1,7 @@
 """A search goes on from any log; whether its decisions are repeated here is told on demand."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_log_that_was_extended_elsewhere_is_resumed_to_the_same_search(tmp_pat
 
 
 def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
-    monkeypatch.setattr("jahslib.studies.searches", lambda *_: [])
+    monkeypatch.setattr("jahslib.cli.replay.experiment", lambda *_: SimpleNamespace(study=SimpleNamespace(planned=[])))
     assert main(["03_grammar_search", "--profile", "smoke"]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and "03_grammar_search" in err

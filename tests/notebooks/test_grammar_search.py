@@ -2,12 +2,11 @@
 
 import pytest
 
-from jahslib import studies
 from jahslib.analysis import cells as tables
 from jahslib.analysis.claims import check_no_repeats, check_searches
 from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import cells, experiment, path_of, run_cell
+from jahslib.experiments.notebook import cells, check, experiment, path_of, run_cell
 from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
 
@@ -80,7 +79,7 @@ class TestOptions:
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+            check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(tmp_path.iterdir())
 
 

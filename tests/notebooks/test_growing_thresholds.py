@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from jahslib import studies
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import cells, experiment, run_cell
+from jahslib.experiments.notebook import cells, check, experiment, run_cell
 from jahslib.problems import growing_convnet
 
 NOTEBOOK = "02_growing_thresholds"
@@ -84,7 +83,7 @@ class TestPlan:
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+            check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(tmp_path.iterdir())
 
 

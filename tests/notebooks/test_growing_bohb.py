@@ -6,11 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.legend import Legend
 
-from jahslib import studies
 from jahslib.core.trials import History, Trial
 from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import cells, experiment, path_of, run_cell
+from jahslib.experiments.notebook import cells, check, experiment, path_of, run_cell
 from jahslib.reporting.report import Report
 
 NOTEBOOK = "01_growing_bohb"
@@ -101,7 +100,7 @@ def test_data_dir_holds_the_data(tmp_path, monkeypatch):
 def test_refuses_what_cannot_work_before_anything_is_written(bad, said, tmp_path, monkeypatch):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
     with pytest.raises(UserError, match=said):
-        studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+        check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
     assert not list(tmp_path.iterdir())
 
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from jahslib import studies
 from jahslib.analysis import regression
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import experiment
+from jahslib.experiments.notebook import check, experiment
 from jahslib.problems.cells import nasbench201, synthetic_cells
 from jahslib.problems.surrogate_regression import Source, scores
 from tests.problems.test_surrogate_regression import cells
@@ -56,7 +55,7 @@ def test_the_paper_profile_is_the_originals_protocol():
 def test_refuses_what_cannot_work_before_anything_is_written(bad, said, tmp_path, monkeypatch):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
     with pytest.raises(UserError, match=said):
-        studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+        check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
     assert not list(tmp_path.iterdir())
 
 
@@ -69,7 +68,7 @@ def test_without_the_table_it_is_left_out_and_that_is_said(monkeypatch):
 
 def test_checks_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
-    studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"})
+    check(NOTEBOOK, {"profile": "smoke", "device": "cpu"})
     assert not list(tmp_path.iterdir())
 
 

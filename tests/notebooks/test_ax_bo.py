@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jahslib import studies
 from jahslib.cli import final_training as command
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import cells, experiment
+from jahslib.experiments.notebook import cells, check, experiment
 from jahslib.paths import ROOT
 from jahslib.search import triallog
 from jahslib.search.runs import run_all
@@ -139,7 +138,7 @@ class TestSettings:
     )
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, results_folder):
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+            check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(results_folder.iterdir())
 
     def test_refuses_the_log_of_another_search_unless_fresh(self, results_folder):
@@ -198,7 +197,7 @@ class TestSearches:
 WITH_MODELS = QUICK | {"trials": 9, "n_init": 7}  # two trials after the seven initial ones
 
 ANOTHER_PROCESS = """
-from tests.studies.test_ax_bo import *
+from tests.notebooks.test_ax_bo import *
 
 for run in of(**WITH_MODELS).plan:
     if run.method != "joint":

@@ -5,12 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from jahslib import studies
 from jahslib.errors import UserError
-from jahslib.experiments.notebook import cells, experiment
+from jahslib.experiments.notebook import cells, check, experiment
 from jahslib.reporting.report import Report
 from jahslib.search import triallog
-from tests.studies.test_growing_bohb import execute
+from tests.notebooks.test_growing_bohb import execute
 
 NOTEBOOK = "07_constrained_EA"
 
@@ -114,7 +113,7 @@ class TestRefuses:
     def test_what_cannot_work_before_anything_is_written(self, bad, said, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path))
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
+            check(NOTEBOOK, {"profile": "smoke", "device": "cpu"} | bad)
         assert not list(tmp_path.iterdir())
 
     def test_the_log_of_another_search_unless_fresh(self, tmp_path, monkeypatch):

@@ -2,20 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from jahslib import paths
 from jahslib.experiments.notebook import experiment, is_described
-from jahslib.search.runs import Run, is_done, size
+from jahslib.search.runs import is_done, size
 from jahslib.search.watch import Watch
-from jahslib.studies import MODULES
-
-# What studies call the runs that they know before anything was trained; each takes the options alone.
-PLANS = ("searches",)
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,14 @@ def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
     of fewer images there, so that it is too low rather than too high.
 
     Raises:
-        UserError: as `jahslib.studies.check`.
+        UserError: as `jahslib.experiments.notebook.experiment`.
     """
     name = Path(notebook).stem
-    if name not in MODULES and not is_described(notebook):
+    if not is_described(notebook):
         return Cost()
     found = rates("cpu", name) | rates(parameters["profile"], name)
     seconds = epochs = 0.0
-    for run in _planned(notebook, parameters):
+    for run in experiment(notebook, parameters).study.planned:
         watch = Watch(run.log)
         watch.look()
         if is_done(run, watch):
@@ -72,15 +67,3 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
             seconds[name] += watch.seconds
             epochs[name] += watch.epochs
     return {name: seconds[name] / epochs[name] for name in epochs if epochs[name] > 0}
-
-
-def _planned(notebook: str | Path, parameters: Mapping[str, Any]) -> Iterable[Run]:
-    name = Path(notebook).stem
-    if name not in MODULES:
-        return experiment(notebook, parameters).study.planned
-    module = import_module(f"jahslib.studies.{MODULES[name]}")
-    options = module.options(**parameters)
-    if hasattr(module, "planned"):
-        return module.planned(options)
-    made = [getattr(module, plan)(options) for plan in PLANS if hasattr(module, plan)]
-    return [run for runs in made for run in (runs.values() if isinstance(runs, Mapping) else runs)]

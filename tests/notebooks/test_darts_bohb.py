@@ -14,7 +14,6 @@ import pytest
 import torch
 import yaml
 
-from jahslib import studies
 from jahslib.analysis import darts as tables
 from jahslib.analysis import reported, stacks
 from jahslib.data import image_files, places, registry
@@ -29,7 +28,7 @@ from jahslib.experiments.darts_pipeline import (
     run_ablation,
     run_cells,
 )
-from jahslib.experiments.notebook import cells, experiment, run_cell
+from jahslib.experiments.notebook import cells, check, experiment, run_cell
 from jahslib.experiments.settings import assigned
 from jahslib.figures import darts as cell_figures
 from jahslib.models.darts.stacking import from_text, node_probabilities, uniform_probabilities
@@ -203,7 +202,7 @@ class TestOptions:
     )
     def test_what_is_wrong_in_such_a_file_is_named(self, old, new, said, tmp_path):
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "config_file": self.original(tmp_path, old, new)})
+            check(NOTEBOOK, {"profile": "smoke", "config_file": self.original(tmp_path, old, new)})
         assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
     def test_the_data_folder_by_the_class_projects_name(self, tmp_path, monkeypatch):
@@ -257,7 +256,7 @@ class TestOptions:
     )
     def test_refuses_what_cannot_work_before_anything_is_written(self, bad, said, results_folder):
         with pytest.raises(UserError, match=said):
-            studies.check(NOTEBOOK, {"profile": "smoke", "device": "cpu", **bad})
+            check(NOTEBOOK, {"profile": "smoke", "device": "cpu", **bad})
         assert not list(results_folder.iterdir())
 
 
@@ -457,11 +456,11 @@ class TestPipeline:
 
     def test_a_study_is_checked_and_replayed_from_finished_logs(self, whole):
         given = {"profile": "smoke", "device": "cpu", "working_dir": whole.place} | QUICK
-        planned = studies.searches(NOTEBOOK, given)
+        planned = sorted(experiment(NOTEBOOK, given).study.planned, key=lambda run: run.log.name)
         assert {run.method for run in planned} == {"darts", *whole.METHODS} and all(run.log.exists() for run in planned)
-        studies.check(NOTEBOOK, given)
+        check(NOTEBOOK, given)
         with pytest.raises(UserError, match="bohb-digits-seed2"):
-            studies.check(NOTEBOOK, given | {"n_init": 3})
+            check(NOTEBOOK, given | {"n_init": 3})
 
     def test_starting_over_leaves_no_checkpoint_to_continue(self, whole):
         (run,) = whole.darts_plan
