@@ -41,7 +41,7 @@ def rich_space() -> ConfigurationSpace:
     space = conditional_space()
     only, mixed = Categorical("only", ["one"]), Categorical("mixed", ["auto", 1.0, 2])
     space.add(Integer("units", (1, 64), log=True), Constant("fixed", "as ever"), only, mixed)
-    space.add(Categorical("sampling", [None, "1", 1.5]), OrdinalHyperparameter("grade", ["low", 2, 3.5]))
+    space.add(Categorical("sampling", [None, "1", 1.5]), OrdinalHyperparameter("grade", ["low", 2, 7.742637e-8]))
     space.add(EqualsCondition(space["units"], mixed, 1.0))
     return space
 

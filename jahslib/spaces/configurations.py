@@ -16,6 +16,7 @@ from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
+    FloatHyperparameter,
     Hyperparameter,
     NumericalHyperparameter,
     OrdinalHyperparameter,
@@ -166,12 +167,14 @@ def activated(
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
             if name not in values and rng is None:
                 raise UserError(f"configuration: {name} is active and has no value; give it one")
-            known[name] = rounded(values[name] if name in values else drawn(space, name, rng))  # type: ignore[arg-type]
+            value = values[name] if name in values else drawn(space, name, rng)  # type: ignore[arg-type]
+            known[name] = rounded(value) if isinstance(space[name], FloatHyperparameter) else value
     return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 
 def rounded(value: Any) -> Any:
-    """As ConfigSpace gives values back: floats to so many decimals, so that equal configurations have equal keys."""
+    """As ConfigSpace gives back a number from a range of floats, to so many decimals, so that equal configurations have
+    equal keys; choices and ordinals it gives back as they were declared."""
     return round(value, ROUND_PLACES) if isinstance(value, float) else value
 
 

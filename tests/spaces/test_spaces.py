@@ -113,3 +113,14 @@ def test_a_choice_that_is_never_drawn_is_refused():
 def test_what_is_drawn_by_itself_is_what_configspace_gives_back(seed):
     drawn = spaces.activated(SPACE, {}, np.random.default_rng(seed))
     assert spaces.plain(Configuration(SPACE, values=drawn)) == drawn
+
+
+def test_a_small_ordinal_keeps_all_its_digits():
+    space, rng, values = ConfigurationSpace(), np.random.default_rng(0), [7.742637e-8, 5.994842e-7, 1.0]
+    space.add(OrdinalHyperparameter("alpha", values), Categorical("beta", [1.23456789012345e-9, 1.0]))
+    start = spaces.sample(space, rng)
+    made = [spaces.activated(space, {}, rng) for _ in range(9)]
+    made += [spaces.mutate(space, start, rng, way) for way in ("drawn", "default") for _ in range(9)]
+    made += [spaces.nudge(space, start, rng) for _ in range(9)]
+    assert {c["alpha"] for c in made} == set(values) and len({c["beta"] for c in made}) == 2
+    assert 1.23456789012345e-9 in {c["beta"] for c in made}
