@@ -13,6 +13,7 @@ from jahslib import studies
 from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import notebooks
+from jahslib.search import logfiles
 from jahslib.search.replay import replay
 
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"no notebook {options.notebook!r}; {mend}")
         given = dict(map(_parameter, options.given))
         for run in studies.searches(options.notebook, {"profile": options.profile, **given}):
-            if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
+            if not logfiles.exists(run.log) or not run.log.match(f"{options.log}.jsonl"):
                 continue
             run.check()
             since = time.perf_counter()

@@ -27,7 +27,7 @@ from jahslib.problems.cells import nasbench201
 from jahslib.problems.cells.cell_edges import CellEdges
 from jahslib.problems.cells.synthetic_cells import NAME as SYNTHETIC
 from jahslib.problems.growing_convnet import GrowingConvNets
-from jahslib.search import Budget
+from jahslib.search import Budget, logfiles
 from jahslib.search.runs import AnySearch, Run, retraining, run_trials
 
 NOTEBOOK = "08_head_to_head"
@@ -295,4 +295,4 @@ def run_finals(o: Options, found: Sequence[Search]) -> dict[Key, list[Trial]]:
 
 
 def log_files(o: Options) -> list[Path]:
-    return sorted((folder(o) / "logs").glob("*.jsonl"))
+    return logfiles.found(folder(o) / "logs")
