@@ -34,6 +34,7 @@ import psutil
 
 from jahslib.experiments.notebook import experiment
 from jahslib.paths import ROOT, write
+from jahslib.search import logfiles
 from jahslib.search.replay import replay
 
 TABLE = Path(__file__).with_suffix(".md")
@@ -168,7 +169,7 @@ def _same(one: Path, other: Path) -> bool:
 def decided_otherwise(notebook: str, folder: Path) -> tuple[int, list[str]]:
     """How many searches' decisions were made once more, and those that an undisturbed run would have made otherwise."""
     os.environ["JAHSLIB_RESULTS"] = str(folder)
-    searches = [run for run in experiment(notebook, {"profile": "smoke"}).study.planned if run.log.exists()]
+    searches = [run for run in experiment(notebook, {"profile": "smoke"}).study.planned if logfiles.exists(run.log)]
     reports = [(run.log, replay(run.optimizer, run.log)) for run in searches]
     return len(reports), [f"{notebook}/{log.stem}: {report}" for log, report in reports if report.trial is not None]
 

@@ -16,6 +16,7 @@ COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
     "status": ("status", "how far the searches below a folder are"),
     "data": ("data", "list the data sets, or fetch and check one"),
     "table": ("table", "all trials of the committed logs as one table"),
+    "compress": ("compress", "compress the trial logs of finished searches"),
     "export": ("export", "trial logs for the dashboards of others"),
     "final": ("final_training", "study 06's final training, or the test of one"),
     "replay": ("replay", "whether this machine would decide as the committed logs have it"),
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     if name in ("-h", "--help"):
         print("usage: python -m jahslib COMMAND ...; each has --help\n")
-        print(*(f"  {command:8}{about}" for command, (_, about) in COMMANDS.items()), sep="\n")
+        print(*(f"  {command:10}{about}" for command, (_, about) in COMMANDS.items()), sep="\n")
         return 0
     if name not in COMMANDS:
         return refuse("jahslib", UserError(f"no command {name!r}; choose from {', '.join(COMMANDS)}"))

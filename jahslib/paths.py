@@ -1,5 +1,7 @@
 """Where the repository and its outputs lie; standard library only, because set-up runs before anything is installed."""
 
+import gzip
+import io
 import os
 import re
 from pathlib import Path
@@ -36,12 +38,24 @@ def figs(profile: str, notebook: str) -> Path:
     return outputs() / "figs" / profile / notebook
 
 
-def write(file: Path, content: bytes | str) -> None:
-    """Write a file, and the folders above it, whole or not at all; text as UTF-8."""
+def write(file: Path, content: bytes | str, *, sync: bool = False) -> None:
+    """Write a file, and the folders above it, whole or not at all; text as UTF-8. `sync`: wait until it is on disk."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        with part.open("wb") as opened:
+            opened.write(content.encode() if isinstance(content, str) else content)
+            if sync:
+                opened.flush()
+                os.fsync(opened.fileno())
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def gzipped(content: bytes) -> bytes:
+    """Compressed as small as gzip can, without a time or name in it, so that the same content gives the same bytes."""
+    into = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=into, mtime=0) as file:
+        file.write(content)
+    return into.getvalue()

@@ -5,7 +5,6 @@ took. Nothing is trained: the two trials that are added get the metrics of the l
 """
 
 import copy
-import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.published_evolution import PublishedEvolution
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, logfiles, search, triallog
 from jahslib.search.runs import Run
 
 SEARCHED = ["01_growing_bohb", "02_growing_thresholds", "03_grammar_search", "05_darts_bohb", "06_ax_bo"]
@@ -43,7 +42,7 @@ def extend(run: Run, folder: Path, workers: int) -> tuple[int, int]:
     """Resume a copy of a run's log for two more trials; returns how many there were and were added."""
     logged = triallog.read(run.log).trials
     target = folder / f"{run.log.stem}-{workers}.jsonl"
-    shutil.copy(run.log, target)
+    target.write_bytes(logfiles.content(run.log))
     last = [t for t in logged if t.status == "ok"][-1]
     stub = untrained(run.problem, last.metrics)
     optimizer = copy.deepcopy(run.optimizer)
@@ -66,7 +65,7 @@ def runs(notebook: str) -> list[Run]:
     try:
         given = {"profile": "cpu", **GIVEN.get(notebook, {})}
         found = sorted(experiment(notebook, given).study.planned, key=lambda run: run.log.name)
-        found = [run for run in found if run.log.exists()]
+        found = [run for run in found if logfiles.exists(run.log)]
         for run in found:
             run.check()
     except UserError as error:

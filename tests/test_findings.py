@@ -6,7 +6,7 @@ import pytest
 
 from jahslib.analysis import reported
 from jahslib.paths import ROOT
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from tests.test_readme import record, table
 
 METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks
@@ -138,7 +138,7 @@ def test_06_ax_is_second_on_validation_and_last_on_test_as_final_trainings_fail(
     assert sum(a <= 0.15 for a in random) / len(random) == pytest.approx(0.5, abs=0.05)
     assert sum(a >= 0.7 for a in random) / len(random) == pytest.approx(1 / 6, abs=0.02)
     failing = {}
-    for log in (ROOT / "results/cpu/06_ax_bo/logs").glob("test-*.jsonl"):
+    for log in logfiles.found(ROOT / "results/cpu/06_ax_bo/logs", "test-*"):
         _, method, _, seed, _ = log.stem.split("-")
         if method in ("ax", "rs", "sobol", "grid", "smac"):
             scores = [t.metrics["top1"] for t in triallog.read(log).trials]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from jahslib.search.runs import Run
 from jahslib.search.triallog import LoggedSearch
 
@@ -105,7 +105,8 @@ def run_on(entries: Iterable[Entry]) -> int:
 
 
 def _logged(run: Run) -> LoggedSearch | None:
-    begun = run.log.exists() and b"\n" in run.log.read_bytes()  # else killed while its first line was written
+    # without a whole line it was killed while it wrote its first one
+    begun = logfiles.exists(run.log) and b"\n" in logfiles.content(run.log)
     return triallog.read(run.log) if begun else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.experiments.notebook import experiment, is_described
+from jahslib.search import logfiles
 from jahslib.search.runs import is_done, size
 from jahslib.search.watch import Watch
 
@@ -59,7 +60,7 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
     """Seconds an epoch by the problem's name, over the trials that a CPU trained."""
     seconds: Counter[str] = Counter()
     epochs: Counter[str] = Counter()
-    for log in paths.results(profile, notebook).glob("logs/*.jsonl"):
+    for log in logfiles.found(paths.results(profile, notebook), "logs/*"):
         watch = Watch(log)
         watch.look()
         if str(watch.header.get("device", "")).startswith("cpu"):

@@ -12,6 +12,7 @@ import yaml
 from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment, notebooks
+from jahslib.search import logfiles
 from jahslib.search.replay import replay
 
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         given = dict(map(_parameter, options.given))
         planned = experiment(options.notebook, {"profile": options.profile, **given}).study.planned
         for run in sorted(planned, key=lambda run: run.log.name):
-            if not run.log.exists() or not run.log.match(f"{options.log}.jsonl"):
+            if not logfiles.exists(run.log) or not run.log.match(f"{options.log}.jsonl"):
                 continue
             run.check()
             since = time.perf_counter()

@@ -276,6 +276,8 @@ def _end_processes(token: str) -> None:
 def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name: str) -> Row:
     import yaml
 
+    from jahslib.search import logfiles
+
     folder = results(parameters["profile"], notebook.stem)
     done = folder / "executed" / notebook.name
     partial, log = done.with_suffix(".partial.ipynb"), done.with_suffix(".log")
@@ -303,8 +305,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
         partial.replace(done)
     status, minutes = "failed" if code else "ok", f"{(time.monotonic() - start) / 60:.1f}"
     print(f"[{number}] {status} after {minutes} min" + (f" (exit code {code}); see {log}" if code else ""), flush=True)
-    logs = (folder / "logs").glob("*.jsonl")
-    trials = sum(len(re.findall(rb'"kind": ?"trial"', path.read_bytes())) for path in logs)
+    logs = logfiles.found(folder / "logs")
+    trials = sum(len(re.findall(rb'"kind": ?"trial"', logfiles.content(log))) for log in logs)
     return Row(notebook.stem, status, minutes, str(trials), device_name)
 
 

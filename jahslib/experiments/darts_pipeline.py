@@ -23,7 +23,7 @@ from jahslib.problems.darts import ablation
 from jahslib.problems.darts.ablation import ARMS, Arm
 from jahslib.problems.darts.cell_search import CellSearch, CellsFound
 from jahslib.problems.darts.stacked_cells import Levels, StackedCells
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from jahslib.search.runs import AnySearch, Run, run_all
 from jahslib.spaces import configurations as spaces
 
@@ -76,7 +76,7 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
     found = []
     for run in plan:
         assert isinstance(run.problem, CellSearch)
-        for trial in triallog.read(run.log).trials if run.log.exists() else ():
+        for trial in triallog.read(run.log).trials if logfiles.exists(run.log) else ():
             spent = trial.outputs.get("seconds", 0.0)
             if trial.status in ("ok", "cut") and (run.budget.seconds is None or spent < run.budget.seconds):
                 found.append(CellsFound(run.task, run.seed, run.problem, trial))
@@ -85,7 +85,7 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
 
 def _may_go_on(run: Run) -> bool:
     """Whether a search was cut off by a smaller limit of time: for its log it has had its one trial."""
-    if not run.log.exists():
+    if not logfiles.exists(run.log):
         return False
     logged = triallog.read(run.log)
     if not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:

@@ -10,7 +10,7 @@ from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Trial
 from jahslib.experiments.settings import Settings
-from jahslib.search import Budget
+from jahslib.search import Budget, logfiles
 from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
 
 P = TypeVar("P", bound=Problem)
@@ -177,7 +177,7 @@ class Study:
     @property
     def log_files(self) -> list[Path]:
         """The trial logs that the study's records rest on."""
-        return sorted((self.folder / "logs").glob("*.jsonl"))
+        return logfiles.found(self.folder / "logs")
 
 
 def _of_seed(problem: P | Callable[..., P] | None, seed: int) -> P:

@@ -1,7 +1,7 @@
 """Search again without training: evaluations are looked up in trial logs.
 
     original = experiment("06_ax_bo", {"profile": "cpu"}).METHODS["rs"].problem(seed=0)
-    logs = paths.results("cpu", "06_ax_bo").glob("logs/rs-*.jsonl")
+    logs = logfiles.found(paths.results("cpu", "06_ax_bo"), "logs/rs-*")
     problem = Recorded(original, logs, unknown="nearest")
     search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)
 
@@ -169,7 +169,7 @@ def _pooled(
 ) -> dict[int, dict[str, Record]]:
     """Pool the logs' trials by fidelity and configuration, in an order that does not depend on the logs'."""
     if not logs:
-        raise UserError("recorded: no trial logs given; run the searches first, or look for *.jsonl in a logs folder")
+        raise UserError("recorded: no trial logs given; run the searches first, or look for them with `logfiles.found`")
     found: dict[int, dict[str, list[tuple[Trial, float]]]] = {}
     for log in logs:
         recorded = triallog.read(log)

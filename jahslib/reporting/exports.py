@@ -24,7 +24,7 @@ from jahslib import paths
 from jahslib.core.problem import Constraint, Objective
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from jahslib.spaces import configurations as spaces
 
 JOURNAL = "optuna.journal"
@@ -270,7 +270,7 @@ def _times(trial: Trial) -> tuple[float, float]:
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
     """The logs by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
-    for log in map(Path, logs):
+    for log in map(logfiles.named, logs):
         if log.is_dir():
             raise UserError(f"exports: {log} is a folder; give trial logs, such as {log}/*.jsonl")
         recorded = triallog.read(log)

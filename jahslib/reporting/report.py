@@ -20,7 +20,7 @@ from jahslib import paths
 from jahslib.analysis.text import pm
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 
 if TYPE_CHECKING:
     from jahslib.experiments.study import Study
@@ -124,5 +124,5 @@ def _provenance(logs: list[Path]) -> dict[str, Any]:
     return {
         "seeds": sorted({h["seed"] for h in headers}),
         **{key: one_or_all(key) for key in ("device", "versions", "commit")},
-        "logs": {log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs},
+        "logs": {log.name: hashlib.sha256(logfiles.content(log)).hexdigest() for log in logs},
     }

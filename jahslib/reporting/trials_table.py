@@ -4,7 +4,8 @@
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
 
 It is a gzipped CSV, which needs no further package; the same logs give the same bytes. docs/data.md says what each
-column holds. Left out are the curves and outputs, which the logs themselves keep.
+column holds. Left out are the curves and outputs, which the logs themselves keep, and packs of logs, each of which is such a
+table already: `pandas.read_json("TASK.jsonl.xz", lines=True)`.
 """
 
 import gzip
@@ -18,7 +19,7 @@ import pandas as pd
 from jahslib import paths
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 
 PROFILES = ("cpu", "paper")  # smoke results are not kept
 FILE = "trials.csv.gz"
@@ -49,7 +50,8 @@ def table(results: Path | None = None) -> pd.DataFrame:
     results = paths.outputs() / "results" if results is None else Path(results)
     if not results.is_dir():
         raise UserError(f"released: no folder {results}; give the one that holds {' and '.join(PROFILES)}")
-    logs = [log for profile in PROFILES for log in sorted(results.glob(f"{profile}/*/logs/*.jsonl"))]
+    logs = [log for profile in PROFILES for log in logfiles.found(results, f"{profile}/*/logs/*")]
+    logs = [log for log in logs if logfiles.form(log) != logfiles.pack_of(log)]
     rows = [row for log in logs for row in _rows(log, *log.relative_to(results).parts[:2])]
     if not rows:
         raise UserError(
@@ -62,10 +64,7 @@ def table(results: Path | None = None) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, file: Path) -> Path:
     """Write a table as gzipped CSV, whole or not at all, without a time or name in it."""
-    packed = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as unpacked:
-        unpacked.write(table.to_csv(index=False, lineterminator="\n").encode())
-    paths.write(Path(file), packed.getvalue())
+    paths.write(Path(file), paths.gzipped(table.to_csv(index=False, lineterminator="\n").encode()))
     return Path(file)
 
 

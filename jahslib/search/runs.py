@@ -19,7 +19,7 @@ from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Trial
 from jahslib.errors import UserError
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
 from jahslib.search.simulated import SimulatedWorkers
@@ -62,12 +62,12 @@ class Run:
     def check(self, *, fresh: bool = False) -> None:
         """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
         wanted = fingerprint(self.problem, self.optimizer, self.seed)
-        if self.log.exists() and not fresh:
+        if logfiles.exists(self.log) and not fresh:
             triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
         if self.simulated:  # one that was cut off begins anew
-            fresh = fresh or not (self.log.exists() and triallog.read(self.log).end)
+            fresh = fresh or not (logfiles.exists(self.log) and triallog.read(self.log).end)
             executor, workers = SimulatedWorkers(), self.simulated
         return search(
             self.problem,

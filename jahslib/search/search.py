@@ -14,7 +14,7 @@ from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.search import provenance
+from jahslib.search import logfiles, provenance
 from jahslib.search.loop import Budget, Loop
 from jahslib.search.repeats import Repeats
 from jahslib.search.triallog import TrialLog
@@ -84,7 +84,7 @@ def search(
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
-    path = Path(log_path).absolute()
+    path = logfiles.named(log_path).absolute()
     checkpoints = path.with_name(f"{path.name}.checkpoints")
     if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
         raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
@@ -97,7 +97,7 @@ def search(
         if not run.already_complete():
             run.replay()
             if not run.end:
-                trial_log.refuse_read_only()  # before hours of training rather than after them
+                trial_log.make_extendable()  # before hours of training rather than after them
                 run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             run.leave_no_checkpoints()

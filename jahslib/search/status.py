@@ -19,6 +19,7 @@ import pandas as pd
 
 from jahslib.errors import UserError
 from jahslib.paths import outputs
+from jahslib.search import logfiles
 from jahslib.search.watch import FOREIGN, Watch, best
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     folder = (outputs() / "results" if folder is None else Path(folder)).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one with trial logs, such as results/")
-    watches = [Watch(path) for path in sorted(folder.rglob("*.jsonl")) if path.is_file()]
+    watches = [Watch(log) for log in logfiles.found(folder, "**/*") if logfiles.form(log).is_file()]
     now, held = time.time(), _held_open()
     for watch in watches:
         watch.look()

@@ -1,12 +1,12 @@
 """The trial log: a search's history on disk as append-only JSON lines.
 
 The first line is the header (what was searched, how, and on what); each further line is one trial, or an `end` line
-that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it.
+that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it, also where it
+was compressed (`jahslib.search.logfiles`).
 """
 
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import math
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.search import logfiles
 from jahslib.search.loglines import FORMAT, is_line, other_format
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class TrialLog:
     """An open trial log, locked against a second writer.
 
     Args:
-        path: created with its folders when absent.
+        path: created with its folders when absent; where the log was compressed, it stays so until it is extended.
         header: everything beside `fingerprint` is provenance and may differ on resume.
         fresh: start over, overwriting an existing log.
 
@@ -72,19 +73,21 @@ class TrialLog:
     """
 
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
-        self.path = Path(path)
+        self.path = logfiles.named(path)
         self._read_only = ""  # why it can be read and not written
-        self._file = self._locked()
+        self._file, self._packed = self._locked()
         try:
-            content = self._file.read()
+            content = self._content()
             self._size = len(content)
             if not fresh:
+                if not self._packed:
+                    logfiles.refuse_rival(self.path, content)
                 logged = _matching(self.path, content, header["fingerprint"])
             else:
                 _refuse_foreign(self.path, content)
                 logged = None
             if logged is None or logged.is_blank:
-                self.refuse_read_only()
+                self.make_extendable()
                 self._truncate(0)
                 self._append({"kind": "header", "format": FORMAT, **header})
                 logged = LoggedSearch(json.loads(json.dumps(_finite(header))), [], None)
@@ -95,55 +98,76 @@ class TrialLog:
             raise
         self.header, self.trials, self.end = logged.header, logged.trials, logged.end
 
-    def _locked(self) -> BinaryIO:
-        """The file, opened for appending and locked; for reading alone where it cannot be written, for a finished
+    def _locked(self) -> tuple[BinaryIO, bool]:
+        """The file, locked, and whether it is the compressed form."""
+        while True:
+            file, place = self._opened()
+            logfiles.locked(self.path, file)
+            if logfiles.is_there(file, place) and logfiles.form(self.path) == place:
+                return file, place != self.path
+            file.close()  # another process was just about to unpack it, compress it or start it over
+
+    def _opened(self) -> tuple[BinaryIO, Path]:
+        """The file, opened for appending; for reading alone where it is compressed or cannot be written, for a finished
         search needs no more."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _refuse_device(self.path)
+            place = logfiles.form(self.path)
+            if place != self.path:
+                return open(place, "rb", buffering=0), place
             try:
-                file = open(self.path, "a+b", buffering=0)
+                return open(self.path, "a+b", buffering=0), place
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self.path.exists():
                     raise
-                file = open(self.path, "rb", buffering=0)
                 self._read_only = os.strerror(error.errno)
+                return open(self.path, "rb", buffering=0), place
         except UserError:
             raise
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             why = getattr(error, "strerror", None) or error
             raise UserError(f"trial log {self.path}: cannot be opened ({why}); give another place") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise UserError(f"trial log {self.path}: in use by another process; wait for it or stop it") from error
-        file.seek(0)
-        return file
+
+    def _content(self) -> bytes:
+        if self._packed:
+            return logfiles.content(self.path)
+        self._file.seek(0)
+        return self._file.read()
 
     def append(self, trial: Trial, **labels: Any) -> None:
         """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
         self._append({"kind": "trial", **labels, **trial.to_json()})
 
-    def refuse_read_only(self) -> None:
-        """Raise `LogWriteError` where the log can be read and not be extended."""
-        if self._read_only:
+    def make_extendable(self) -> None:
+        """Unpack a compressed log. Raise `LogWriteError` where the log can be read and not be extended."""
+        try:
+            if self._read_only:
+                raise OSError(errno.EROFS, self._read_only)
+            if self._packed:
+                with self._file:
+                    self._file = logfiles.unpack(self.path, self._content()[: self._size])
+                self._packed = False
+            else:
+                logfiles.packed(self.path).unlink(missing_ok=True)  # a kill left it beside what holds all of it
+        except OSError as error:
             raise LogWriteError(
-                errno.EROFS,
-                f"trial log {self.path}: cannot be extended ({self._read_only}); mend that or copy it to another place",
-            )
+                error.errno,
+                f"trial log {self.path}: cannot be extended ({error.strerror}); mend that or copy it to another place",
+            ) from error
 
     def close(self, end: dict[str, Any] | None = None) -> None:
-        """Close the log, with an `end` line when the search is complete; one that can only be read gets none."""
+        """Close the log, with an `end` line when the search is complete; one that can only be read gets none, nor does
+        a compressed one to which nothing was added."""
         if self._file.closed:
             return
-        if end is not None and not self._read_only:
+        if end is not None and not self._read_only and not self._packed:
             self._append({"kind": "end", **end})
         self._file.close()
 
     def _append(self, record: dict[str, Any]) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
-        self.refuse_read_only()
+        self.make_extendable()
         self._refuse_lost()
         start = self._size
         try:
@@ -178,7 +202,9 @@ class TrialLog:
 
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
-        if whole < len(content) and not self._read_only:
+        if whole < len(content) and self._packed:
+            self._size = whole
+        elif whole < len(content) and not self._read_only:
             self._truncate(whole)
             log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
 
@@ -192,7 +218,7 @@ def read(path: Path) -> LoggedSearch:
     Raises:
         UserError: no such log, one of another format, or a line before the last that is damaged or there twice.
     """
-    return _parsed(Path(path), _content(Path(path)))
+    return _parsed(logfiles.named(path), _content(logfiles.named(path)))
 
 
 def _parsed(path: Path, content: bytes) -> LoggedSearch:
@@ -219,7 +245,7 @@ def _parsed(path: Path, content: bytes) -> LoggedSearch:
 def _content(path: Path) -> bytes:
     try:
         _refuse_device(path)
-        return path.read_bytes()
+        return logfiles.content(path)
     except FileNotFoundError as error:
         raise UserError(f"trial log {path}: does not exist; run the search that writes it") from error
     except OSError as error:
@@ -228,6 +254,7 @@ def _content(path: Path) -> bytes:
 
 def _refuse_device(path: Path) -> None:
     """Raise where there is something that keeps no lines, such as /dev/null, or that opening would wait for."""
+    path = logfiles.form(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.problem import Constraint, Objective
+from jahslib.search import logfiles
 from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
 
@@ -65,10 +67,10 @@ class Watch:
     def look(self) -> None:
         """Read the lines written since the last look; a torn last line waits for the next."""
         try:
-            now = self.path.stat()
+            now = logfiles.form(self.path).stat()
             if (now.st_size, now.st_mtime_ns) == self._seen:
                 return
-            with self.path.open("rb") as file:
+            with logfiles.opened(self.path) as file:
                 file.seek(self._place - len(self._tail))
                 if file.read(len(self._tail)) != self._tail:  # begun afresh
                     self._start_over()
@@ -77,8 +79,8 @@ class Watch:
                 self._read(file)
         except FileNotFoundError:  # not begun
             self._start_over()
-        except OSError as error:
-            self.trouble = f"cannot be read ({error.strerror})"
+        except (OSError, EOFError, zlib.error) as error:
+            self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
     def _read(self, file: BinaryIO) -> None:
         for line in file:  # one at a time: a log may have 100 MB

@@ -11,7 +11,7 @@ from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.search import Budget, search
+from jahslib.search import Budget, logfiles, search
 from tests.conftest import Toy
 
 
@@ -86,7 +86,7 @@ def test_any_other_text_is_no_constraint(text):
 
 def test_the_constraints_of_committed_logs_are_written_as_they_were():
     """A log whose fingerprint is written otherwise would be refused as another search's."""
-    headers = [json.loads(log.open().readline()) for log in ROOT.glob("results/*/*/logs/*.jsonl")]
+    headers = [json.loads(logfiles.opened(log).readline()) for log in logfiles.found(ROOT, "results/*/*/logs/*")]
     texts = {text for h in headers for text in h["fingerprint"]["problem"]["constraints"]}
     assert len(texts) > 5
     assert {text: str(Constraint.parse(text)) for text in texts} == {text: text for text in texts}

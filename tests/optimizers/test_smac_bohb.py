@@ -3,7 +3,6 @@
 import copy
 import json
 import pickle
-import shutil
 import tempfile
 import zlib
 from pathlib import Path
@@ -28,7 +27,7 @@ from jahslib.core.trials import History, Suggestion, Trial, key, origins
 from jahslib.errors import UserError
 from jahslib.optimizers.smac_bohb import SmacBohb, _order_starting_points
 from jahslib.paths import ROOT
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, logfiles, search, triallog
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, rich_space
 from tests.optimizers import test_optimizers
@@ -396,7 +395,8 @@ class Logged(Problem):
     ],
 )
 def test_committed_logs_can_be_extended(log, workers, tmp_path):
-    path = shutil.copy(ROOT / "results" / "cpu" / log, tmp_path)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(logfiles.content(ROOT / "results" / "cpu" / log))
     logged = triallog.read(path)
     settings = dict(logged.fingerprint["optimizer"])
     settings.pop("name")

@@ -11,7 +11,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.reporting import trials_table
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, logfiles, search, triallog
 from tests.conftest import PRECISION, SIZE, Toy
 
 
@@ -32,6 +32,7 @@ def results(tmp_path_factory):
     record(folder, "paper/01_a/logs/ea-seed0.jsonl", hyperband=True, method="ea")
     record(folder, "smoke/01_a/logs/rs-seed0.jsonl")
     (folder / "cpu/01_a/logs/rs-seed1.ax.json").write_text("{}")
+    assert logfiles.compress(folder / "cpu/02_b/logs/rs-seed0.jsonl")
     return folder
 
 
@@ -110,10 +111,8 @@ def test_load_names_what_is_wrong(results, tmp_path):
 
 
 def test_committed_logs_name_a_commit_and_nothing_beside_it():
-    logs = [
-        log for profile in ("cpu", "paper") for log in trials_table.paths.ROOT.glob(f"results/{profile}/*/logs/*.jsonl")
-    ]
-    commits = {json.loads(log.open().readline())["commit"] for log in logs}
+    found = [logfiles.found(trials_table.paths.ROOT, f"results/{profile}/*/logs/*") for profile in ("cpu", "paper")]
+    commits = {json.loads(logfiles.opened(log).readline())["commit"] for logs in found for log in logs}
     assert commits and all(re.fullmatch("[0-9a-f]{12}", commit) for commit in commits)
 
 

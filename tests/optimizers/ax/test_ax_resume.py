@@ -2,7 +2,6 @@
 
 import pickle
 import random
-import shutil
 from copy import deepcopy
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from jahslib.core.trials import History, Trial
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, logfiles, search, triallog
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
 from tests.optimizers.ax.test_ax_optimizer import told
@@ -197,7 +196,8 @@ class Logged(Problem):
 
 @pytest.mark.parametrize(("name", "workers"), zip(LOGS, [1, 2, 2, 1, 2], strict=True))
 def test_a_committed_log_goes_on(name, workers, tmp_path):
-    file = shutil.copy(ROOT / f"results/cpu/{name}.jsonl", tmp_path)
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(logfiles.content(ROOT / f"results/cpu/{name}.jsonl"))
     logged = triallog.read(file)
     problem, settings = Logged(logged), dict(logged.fingerprint["optimizer"])
     optimizer = AxBO(problem, **{name: value for name, value in settings.items() if name != "name"})

@@ -1,0 +1,49 @@
+"""`python -m jahslib compress`: the trial logs of finished searches as `.jsonl.gz`, which everything reads as well."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jahslib import paths
+from jahslib.cli.commands import Parser, refuse
+from jahslib.errors import UserError
+from jahslib.search import logfiles
+from jahslib.search.watch import Watch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0, or 2 for a wrong option, a folder without trial logs or one that cannot be written."""
+    parser = Parser("python -m jahslib compress", description="Compress the trial logs of finished searches.")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER", help="any folder with trial logs (default: results/)"
+    )
+    parser.add_argument(
+        "--pack", action="store_true", help="all logs of a task in one file (of names that end in -METHOD-seedSEED)"
+    )
+    try:
+        options = parser.parse_args(argv)
+        folder = (options.folder or paths.outputs() / "results").resolve()
+        logs = logfiles.found(folder, "**/*")
+        if not logs:
+            raise UserError(f"{folder}: no trial log in it; name a folder that has some, such as results/cpu")
+        before = _size(logs)
+        if options.pack:
+            made = logfiles.pack([log for log in logs if logfiles.form(log) == log and _finished(log)])
+        else:
+            made = sum(_finished(log) and logfiles.compress(log) for log in logs)
+        now = _size(logs)
+        plain = sum(logfiles.form(log) == log for log in logs)
+    except (UserError, OSError) as error:
+        return refuse("jahslib compress", error)
+    left = f"; {plain} stay as they are: not finished, in use or damaged" if plain else ""
+    print(f"{made} of {len(logs)} trial logs compressed, {before / 1e6:.2f} MB before, {now / 1e6:.2f} MB now{left}")
+    return 0
+
+
+def _size(logs: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in {logfiles.form(log) for log in logs})
+
+
+def _finished(log: Path) -> bool:
+    watch = Watch(log)
+    watch.look()
+    return watch.end is not None and not watch.trouble

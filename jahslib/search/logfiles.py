@@ -1,0 +1,260 @@
+"""The forms of a trial log on disk.
+
+`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for comparisons of thousands of short
+searches a pack, `TASK.jsonl.xz`, of all logs that are named TASK-METHOD-seedSEED. A log is named by the plain form
+everywhere; what reads it takes any (`pandas.read_json` does so too, a pack as the lines of all its logs). A search that
+goes on unpacks its log. Where a plain form stands beside another one, a kill came between two steps, or a packed search
+went on, and the plain one holds all that the other does; where it does not, nobody but a person can say which counts.
+"""
+
+import contextlib
+import errno
+import fcntl
+import gzip
+import io
+import json
+import lzma
+import os
+import zlib
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from jahslib import paths
+from jahslib.errors import UserError
+
+PLAIN, PACKED, PACK = ".jsonl", ".jsonl.gz", ".jsonl.xz"
+
+
+def named(file: Path | str) -> Path:
+    """The log's name, from either form's."""
+    file = Path(file)
+    return file.with_suffix("") if file.name.endswith(PACKED) else file
+
+
+def packed(log: Path) -> Path:
+    """Where the log's compressed form stands."""
+    return log.with_name(f"{log.name}.gz")
+
+
+def pack_of(log: Path) -> Path:
+    """The pack that the log may be in."""
+    return log.with_name(f"{log.stem.rsplit('-', 2)[0]}{PACK}")
+
+
+def form(log: Path) -> Path:
+    """The file that holds the log: the compressed one or the pack where there is no plain one."""
+    if log.exists():
+        return log
+    if packed(log).exists():
+        return packed(log)
+    return pack_of(log) if log.stem in members(pack_of(log)) else log
+
+
+def members(pack: Path) -> dict[str, bytes]:
+    """The logs in a pack, as plain bytes by name; none where there is no such file.
+
+    Raises:
+        UserError: the pack is damaged.
+    """
+    try:
+        now = pack.stat()
+    except OSError:
+        return {}
+    return _members(pack, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
+    try:
+        lines = lzma.decompress(pack.read_bytes()).splitlines(keepends=True)
+        found: dict[str, list[bytes]] = {}
+        for line in lines:
+            if line.startswith(b'{"kind": "header"'):
+                header = json.loads(line)
+                name = f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
+                own = found.setdefault(name, [])
+            own.append(line)
+    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, UnboundLocalError) as error:
+        raise UserError(f"pack of trial logs {pack}: is damaged ({error}); get it again, or move it away") from error
+    return {name: b"".join(own) for name, own in found.items()}
+
+
+def exists(log: Path) -> bool:
+    """Whether the log is there in either form."""
+    return form(log).exists()
+
+
+def found(folder: Path, pattern: str = "*") -> list[Path]:
+    """The logs in a folder by name, each once whatever its form; `pattern` is that of a path without its ending."""
+    logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
+    place, _, name = pattern.rpartition("/")
+    for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
+        logs |= {pack.with_name(f"{member}{PLAIN}") for member in members(pack) if fnmatch(member, name)}
+    return sorted(logs)
+
+
+def opened(log: Path) -> BinaryIO:
+    """Open the log for reading, as plain bytes."""
+    file = form(log)
+    if file == pack_of(log):
+        return io.BytesIO(members(file)[log.stem])
+    return cast(BinaryIO, gzip.open(file)) if file != log else file.open("rb")
+
+
+def content(log: Path) -> bytes:
+    """The log's plain bytes.
+
+    Raises:
+        FileNotFoundError: there is neither form.
+        UserError: the compressed form is damaged, or holds what the plain one beside it does not.
+    """
+    for file in (log, packed(log), log):  # one may take the other's place meanwhile
+        try:
+            found = file.read_bytes()
+        except FileNotFoundError:
+            continue
+        if file != log:
+            return unpacked(log, found)
+        refuse_rival(log, found)
+        return found
+    if (own := members(pack_of(log)).get(log.stem)) is not None:
+        return own
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(log))
+
+
+def unpacked(log: Path, compressed: bytes) -> bytes:
+    """Plain bytes from compressed ones. Raises `UserError` where they are damaged."""
+    try:
+        return gzip.decompress(compressed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"trial log {packed(log)}: is damaged ({error}); get it again, or move it away") from error
+
+
+def refuse_rival(log: Path, plain: bytes) -> None:
+    """Raise `UserError` where another form beside the plain one holds anything that this one does not."""
+    rivals = {pack_of(log).name: members(pack_of(log)).get(log.stem, b"")}
+    with contextlib.suppress(FileNotFoundError):
+        rivals[packed(log).name] = unpacked(log, packed(log).read_bytes())
+    for name, content in rivals.items():
+        if not plain.startswith(content):
+            raise UserError(f"trial log {log}: is not what {name} beside it holds; move one of the two away")
+
+
+def locked(log: Path, file: BinaryIO) -> None:
+    """Lock an open log against a second writer, until it is closed; a pack, which nobody writes to, is shared.
+
+    Raises:
+        UserError: there is a writer.
+    """
+    try:
+        shared = str(file.name).endswith(PACK)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise UserError(f"trial log {log}: in use by another process; wait for it or stop it") from error
+
+
+def is_there(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one that now stands at its path: another process may have replaced or removed it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
+
+
+def unpack(log: Path, plain: bytes) -> BinaryIO:
+    """Put the plain form in the place of the compressed one, whole or not at all; the caller holds the lock on that.
+
+    Returns:
+        The plain file, open for appending and locked.
+    """
+    part = log.with_name(f".{log.name}.{os.getpid()}.part")
+    file = open(part, "a+b", buffering=0)
+    try:
+        locked(log, file)  # before others can see it
+        file.truncate(0)
+        _written(file, plain)
+        os.replace(part, log)
+    except BaseException:
+        file.close()
+        part.unlink(missing_ok=True)
+        raise
+    _remove(packed(log))
+    return file
+
+
+def compress(log: Path) -> bool:
+    """Put the compressed form in the place of the plain one, whole or not at all; the same log gives the same bytes.
+
+    Returns:
+        False where a search has the log open, or it is compressed already.
+
+    Raises:
+        UserError: see `content`.
+    """
+    if form(log) != log:
+        return False
+    with open(log, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if not is_there(file, log):
+            return False
+        paths.write(packed(log), paths.gzipped(content(log)), sync=True)
+        _remove(log)
+    return True
+
+
+def pack(logs: Iterable[Path]) -> int:
+    """Put packs in the place of plain logs whose names have a task, a method and a seed; what a pack had before stays.
+
+    Returns:
+        How many logs were packed: those that no search has open.
+
+    Raises:
+        UserError: see `content`; a log of another name than its header says.
+    """
+    groups: dict[Path, list[Path]] = {}
+    for log in logs:
+        groups.setdefault(pack_of(log), []).append(log)
+    done = 0
+    for target, own in groups.items():
+        with contextlib.ExitStack() as stack:
+            held = []
+            for log in own:
+                file = stack.enter_context(open(log, "rb"))
+                with contextlib.suppress(UserError):
+                    locked(log, file)
+                    held.append(log)
+            whole = members(target) | {log.stem: content(log) for log in held}
+            packed_bytes = lzma.compress(b"".join(whole[name] for name in sorted(whole)), preset=9)
+            for log in held:
+                header = json.loads(whole[log.stem].partition(b"\n")[0])
+                if log.stem != f"{target.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}":
+                    raise UserError(f"trial log {log}: is of {header['method']} and seed {header['seed']}; rename it")
+            paths.write(target, packed_bytes, sync=True)
+            for log in held:
+                _remove(log)
+            done += len(held)
+    return done
+
+
+def _written(file: BinaryIO, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Delete a file once what replaces it is sure to be found."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(folder)

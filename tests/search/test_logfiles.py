@@ -1,0 +1,233 @@
+"""Compressed logs are read, resumed and extended as plain ones are, and no kill in between loses a line."""
+
+import gzip
+import os
+
+import pandas as pd
+import pytest
+
+from jahslib import __main__ as command_line
+from jahslib.core.optimizer import Listed
+from jahslib.errors import UserError
+from jahslib.optimizers.random_search import RandomSearch
+from jahslib.search import Budget, logfiles, search, triallog
+from jahslib.search.runs import Run, run_all
+from jahslib.search.search import fingerprint
+from jahslib.search.status import status
+from jahslib.search.triallog import LogWriteError
+from jahslib.search.watch import Watch
+from tests.conftest import Toy
+
+
+def run(path, trials=4, **options):
+    toy = Toy()
+    return search(toy, RandomSearch(toy, 0), Budget(trials=trials), path, seed=0, **options)
+
+
+def configurations(history):
+    return [t.configuration for t in history]
+
+
+@pytest.fixture
+def log(tmp_path):
+    """The name of a finished search's log that was compressed."""
+    path = tmp_path / "logs" / "a.jsonl"
+    run(path)
+    path.with_suffix(".before").write_bytes(path.read_bytes())
+    assert logfiles.compress(path)
+    return path
+
+
+def before(log):
+    return log.with_suffix(".before").read_bytes()
+
+
+def forms(log):
+    return sorted(file.name for file in log.parent.glob("[!.]*.jsonl*"))
+
+
+def killed(at, monkeypatch, function):
+    """Call a function in a process that is gone without a word where it comes to `at`."""
+    pid = os.fork()
+    if not pid:
+        monkeypatch.setattr(at, lambda *_, **__: os._exit(9))
+        function()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+def test_the_compressed_form_stands_alone_and_needs_nothing_of_ours_to_be_read(log):
+    assert forms(log) == ["a.jsonl.gz"] and logfiles.exists(log)
+    packed = logfiles.packed(log)
+    assert gzip.decompress(packed.read_bytes()) == logfiles.content(log) == before(log)
+    assert len(pd.read_json(packed, lines=True).query("kind == 'trial'")) == 4
+
+
+def test_the_same_log_gives_the_same_bytes(log):
+    first = logfiles.packed(log).read_bytes()
+    logfiles.packed(log).unlink()
+    log.write_bytes(before(log))
+    os.utime(log, (0, 0))
+    assert logfiles.compress(log) and logfiles.packed(log).read_bytes() == first
+    assert not logfiles.compress(log), "it is already"
+
+
+def test_it_is_read_by_either_name(log):
+    read = [triallog.read(name) for name in (log, logfiles.packed(log))]
+    assert read[0] == read[1] and len(read[0].trials) == 4 and read[0].end
+    assert logfiles.found(log.parent) == [log]
+    watch = Watch(log)
+    watch.look()
+    assert (watch.trials, bool(watch.end), watch.trouble) == (4, True, "")
+    (row,) = status(log.parent, logs=True).to_dict("records")
+    assert (row["log"], row["state"], row["trials"]) == ("a", "finished", 4)
+
+
+@pytest.mark.parametrize("trials", [4, 2])
+def test_a_search_that_adds_nothing_leaves_it_compressed(log, trials):
+    packed = logfiles.packed(log).read_bytes()
+    assert len(run(log, trials)) == trials
+    assert forms(log) == ["a.jsonl.gz"] and logfiles.packed(log).read_bytes() == packed
+
+
+def test_planned_runs_know_it(log):
+    toy = Toy()
+    made = Run(toy, RandomSearch(toy, 0), Budget(trials=4), log, 0, "rs", "", "smoke")
+    made.check()
+    assert len(run_all([made])["a"]) == 4 and forms(log) == ["a.jsonl.gz"]
+    with pytest.raises(UserError, match="made by another search"):
+        Run(toy, Listed(toy, 0, []), Budget(trials=4), log, 0, "rs", "", "smoke").check()
+
+
+@pytest.mark.parametrize("name", [".jsonl", ".jsonl.gz"])
+def test_a_larger_budget_unpacks_it_and_goes_on(log, name, tmp_path):
+    whole = run(tmp_path / "whole.jsonl", trials=6)
+    assert configurations(run(log.with_suffix("").with_suffix(name), trials=6)) == configurations(whole)
+    assert forms(log) == ["a.jsonl"] and log.read_bytes().startswith(before(log))
+
+
+def test_starting_over_replaces_it(log):
+    run(log, trials=3, fresh=True)
+    assert forms(log) == ["a.jsonl"] and len(triallog.read(log).trials) == 3
+
+
+def test_a_second_writer_is_refused_while_one_reads_or_writes_it(log):
+    made = {"fingerprint": fingerprint(Toy(), RandomSearch(Toy(), 0), 0)}
+    held = triallog.TrialLog(log, made)
+    for _ in range(2):
+        with pytest.raises(UserError, match="in use"):
+            triallog.TrialLog(log, made)
+        assert not logfiles.compress(log), "in use, or compressed already"
+        held.make_extendable()
+    held.close()
+
+
+@pytest.mark.parametrize("at", ["os.replace", "jahslib.search.logfiles._remove"])
+def test_a_kill_while_it_is_unpacked_or_compressed_loses_nothing(log, at, monkeypatch, tmp_path):
+    whole = configurations(run(tmp_path / "whole.jsonl", trials=6))
+    killed(at, monkeypatch, lambda: run(log, trials=6))
+    assert logfiles.content(log) == before(log)
+    assert configurations(run(log, trials=6)) == whole and forms(log) == ["a.jsonl"]
+    extended = log.read_bytes()
+    killed(at, monkeypatch, lambda: logfiles.compress(log))
+    assert logfiles.content(log) == extended
+    assert configurations(run(log, trials=6)) == whole
+    logfiles.compress(log)
+    assert forms(log) == ["a.jsonl.gz"] and logfiles.content(log) == extended
+
+
+def test_both_forms_are_taken_where_the_plain_one_has_all_and_refused_else(log):
+    log.write_bytes(before(log))
+    run(log, trials=6)
+    assert forms(log) == ["a.jsonl"], "what is written to has no second form"
+    logfiles.packed(log).write_bytes(gzip.compress(before(log)))  # got back, from version control say
+    assert len(triallog.read(log).trials) == len(run(log, trials=6)) == 6
+    log.write_bytes(before(log).replace(b'"id": 3', b'"id": 4', 1))
+    for read in (triallog.read, lambda log: run(log, trials=6)):
+        with pytest.raises(UserError, match=r"is not what a.jsonl.gz beside it holds; move one of the two away"):
+            read(log)
+
+
+def test_a_damaged_one_is_named(log):
+    packed = logfiles.packed(log)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    for read in (triallog.read, run):
+        with pytest.raises(UserError, match=r"a.jsonl.gz: is damaged"):
+            read(log)
+    watch = Watch(log)
+    watch.look()
+    assert watch.trouble.startswith("cannot be read")
+
+
+def test_one_that_cannot_be_unpacked_says_so_before_training(log, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logfiles, "_written", full)
+    with pytest.raises(LogWriteError, match=r"cannot be extended \(No space left"):
+        run(log, trials=6)
+    assert forms(log) == ["a.jsonl.gz"] and len(triallog.read(log).trials) == 4
+
+
+def test_the_command_compresses_what_is_finished(log, capsys):
+    for name in ("b", "unfinished"):
+        run(log.with_name(f"{name}.jsonl"))
+    unfinished = log.with_name("unfinished.jsonl")
+    unfinished.write_bytes(b"".join(unfinished.read_bytes().splitlines(keepends=True)[:-1]))
+    assert command_line.main(["compress", str(log.parent)]) == 0
+    assert forms(log) == ["a.jsonl.gz", "b.jsonl.gz", "unfinished.jsonl"]
+    assert "1 of 3 trial logs compressed" in capsys.readouterr().out
+    assert command_line.main(["compress", str(log.parent / "nowhere")]) == 2
+
+
+class TestPacks:
+    """Many short searches of a task in one file."""
+
+    @pytest.fixture
+    def packed(self, tmp_path):
+        logs = [tmp_path / "logs" / f"a-task-rs-seed{seed}.jsonl" for seed in (0, 1)]
+        for seed, log in enumerate(logs):
+            toy = Toy()
+            search(toy, RandomSearch(toy, seed), Budget(trials=4), log, seed=seed, method="rs")
+        whole = {log: log.read_bytes() for log in logs}
+        assert command_line.main(["compress", "--pack", str(tmp_path)]) == 0
+        return whole
+
+    def test_a_pack_holds_every_log_byte_for_byte_and_pandas_reads_it(self, packed):
+        (first, second), folder = packed, next(iter(packed)).parent
+        assert forms(first) == ["a-task.jsonl.xz"] and logfiles.found(folder) == [first, second]
+        assert {log: logfiles.content(log) for log in packed} == packed
+        table = pd.read_json(folder / "a-task.jsonl.xz", lines=True).query("kind == 'trial'")
+        assert table.groupby("seed").size().to_dict() == {0: 4, 1: 4}
+        assert logfiles.found(folder, "*seed1") == [second] and not logfiles.exists(folder / "a-task-rs-seed2.jsonl")
+
+    def test_a_finished_search_is_read_and_the_pack_left_alone(self, packed):
+        log, toy = next(iter(packed)), Toy()
+        before = (log.parent / "a-task.jsonl.xz").read_bytes()
+        history = search(toy, RandomSearch(toy, 0), Budget(trials=4), log, seed=0, method="rs")
+        assert len(history) == 4 and forms(log) == ["a-task.jsonl.xz"]
+        assert (log.parent / "a-task.jsonl.xz").read_bytes() == before
+        watch = Watch(log)
+        watch.look()
+        assert watch.trials == 4 and watch.end and not watch.trouble
+
+    def test_a_search_that_goes_on_stands_beside_its_pack_and_is_packed_again(self, packed, tmp_path):
+        log, toy = next(iter(packed)), Toy()
+        search(toy, RandomSearch(toy, 0), Budget(trials=6), log, seed=0, method="rs")
+        assert forms(log) == ["a-task-rs-seed0.jsonl", "a-task.jsonl.xz"] and log.read_bytes().startswith(packed[log])
+        assert len(triallog.read(log).trials) == 6
+        assert command_line.main(["compress", "--pack", str(tmp_path)]) == 0
+        assert forms(log) == ["a-task.jsonl.xz"] and len(triallog.read(log).trials) == 6
+
+    def test_what_differs_from_the_pack_is_refused(self, packed):
+        log = next(iter(packed))
+        log.write_bytes(packed[log].splitlines(keepends=True)[0])
+        with pytest.raises(UserError, match=r"a-task\.jsonl\.xz"):
+            triallog.read(log)
+
+    def test_a_damaged_pack_is_named(self, packed):
+        log = next(iter(packed))
+        pack = log.parent / "a-task.jsonl.xz"
+        pack.write_bytes(pack.read_bytes()[:-9])
+        with pytest.raises(UserError, match=r"a-task\.jsonl\.xz"):
+            triallog.read(log)
