@@ -23,8 +23,6 @@ LOGS = [
     "08_head_to_head/logs/growing_convnet-ea-seed0",
     "08_head_to_head/logs/growing_convnet-ea_hb-seed1",
     "08_head_to_head/logs/growing_convnet-re-seed1",
-    "08_head_to_head/logs/cifar100-ea-seed3",
-    "08_head_to_head/logs/cifar10-re-seed7",
 ]
 
 
