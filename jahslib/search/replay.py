@@ -6,6 +6,7 @@ own decisions could not be repeated here.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.search import triallog
 from jahslib.search.warm_start import is_copy
+
+SHOWN = 90  # characters of a value
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,23 @@ class Replay:
         if self.trial is None:
             return f"all {self.decisions} decisions repeated"
         told = [
-            f"{name} {found!r} in the log, {own!r} here" + ("" if math.isnan(apart) else f" ({apart:.2g} apart)")
+            "{} {} in the log, {} here".format(name, *_where_apart(repr(found), repr(own)))
+            + ("" if math.isnan(apart) else f" ({apart:.2g} apart)")
             for name, (found, own, apart) in (self.differences or {}).items()
         ]
         return f"trial {self.trial} is the first of {self.decisions} decisions to differ: {'; '.join(told)}"
+
+
+def _where_apart(*texts: str) -> list[str]:
+    """Long texts, such as an architecture's term, from shortly before they differ."""
+    begin = max(0, len(os.path.commonprefix(texts)) - SHOWN // 3)
+    if max(map(len, texts)) <= SHOWN:
+        return list(texts)
+    cut = [text[begin : begin + SHOWN] for text in texts]
+    return [
+        ("..." if begin else "") + shown + ("..." if len(text) > begin + SHOWN else "")
+        for text, shown in zip(texts, cut, strict=True)
+    ]
 
 
 def replay(optimizer: Any, log: Path | str) -> Replay:

@@ -1,6 +1,7 @@
 """A search goes on from any log; whether its decisions are repeated here is told on demand."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from jahslib.cli.replay import main
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
-from jahslib.search.replay import replay
+from jahslib.search.replay import Replay, replay
 from tests.conftest import Toy, decisions
 
 
@@ -39,6 +40,12 @@ def test_a_log_of_another_machine_is_extended_as_it_is_and_the_difference_is_tol
     assert report.trial == 5 and report.differences.keys() == {"rate"}
     assert report.differences["rate"][2] == pytest.approx(1e-6, rel=1e-3)
     assert "trial 5 is the first" in str(report) and "1e-06 apart" in str(report)
+
+
+def test_long_values_are_shown_where_they_differ():
+    term = "(C " + "(OPS zero) " * 300
+    (line,) = str(Replay(9, 8, {"architecture": (f"{term}(OPS id))", f"{term}(OPS pool))", math.nan)})).splitlines()
+    assert len(line) < 300 and "(OPS id)" in line and "(OPS pool)" in line
 
 
 def test_a_log_that_was_extended_elsewhere_is_resumed_to_the_same_search(tmp_path):
