@@ -4,8 +4,8 @@
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
 
 It is a gzipped CSV, which needs no further package; the same logs give the same bytes. docs/data.md says what each
-column holds. Left out are the curves and outputs, which the logs themselves keep, and packs of logs, each of which is such a
-table already: `pandas.read_json("TASK.jsonl.xz", lines=True)`.
+column holds. Left out are the curves and outputs, which the logs themselves keep, and packs of logs, each of which is
+such a table already: `pandas.read_json("TASK.jsonl.xz", lines=True)`.
 """
 
 import gzip

@@ -5,8 +5,8 @@ digit into another proposal. A search resumes from its log all the same (`jahsli
 own decisions could not be repeated here.
 """
 
+import itertools
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,8 @@ class Replay:
 
 def _where_apart(*texts: str) -> list[str]:
     """Long texts, such as an architecture's term, from shortly before they differ."""
-    begin = max(0, len(os.path.commonprefix(texts)) - SHOWN // 3)
+    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
+    begin = max(0, alike - SHOWN // 3)
     if max(map(len, texts)) <= SHOWN:
         return list(texts)
     cut = [text[begin : begin + SHOWN] for text in texts]
