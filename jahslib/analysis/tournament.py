@@ -57,7 +57,7 @@ def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
     """A family's values: a row a block, a column a method; methods that lack a block are left out."""
     by = "task" if found.task.nunique() > 1 else "seed"
     table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
-    return table[[m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
+    return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
 def standings(found: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +180,7 @@ def anytime(
         by = "task" if own.task.nunique() > 1 else "seed"
         mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
         parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
-    return pd.concat(parts, ignore_index=True)[["family", "method", "seed", "share", "score"]]
+    return pd.concat(parts, ignore_index=True).loc[:, ["family", "method", "seed", "share", "score"]]
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:

@@ -198,7 +198,7 @@ class Job:
     deadline: float | None = None
 
     @property
-    def fidelity(self) -> int:
+    def fidelity(self) -> float:
         """Epochs asked for."""
         return self.stages[-1]
 
@@ -268,7 +268,7 @@ class Problem(ABC):
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
             latest = wanted, dict(self.known(dict(configuration)))
-            self.__dict__["_latest_facts"] = latest  # not by attribute: problems may be frozen data classes
+            object.__setattr__(self, "_latest_facts", latest)  # also of a frozen data class
         return latest[1]
 
     def admits(self, configuration: Configuration) -> bool:

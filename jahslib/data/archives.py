@@ -117,7 +117,9 @@ def members(path: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> 
     with _opened(path) as archive:
         for member in _checked(archive, path, limit, total):
             if member.isreg():
-                yield member.name, archive.extractfile(member).read()
+                file = archive.extractfile(member)
+                assert file is not None, "of a regular member there is one"
+                yield member.name, file.read()
 
 
 def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> None:

@@ -182,4 +182,4 @@ class Study:
 
 def _of_seed(problem: P | Callable[..., P] | None, seed: int) -> P:
     assert problem is not None, "neither the method nor its plan says what is searched"
-    return problem if isinstance(problem, Problem) else problem(seed=seed)
+    return problem if isinstance(problem, Problem) else problem(seed=seed)  # type: ignore[return-value]

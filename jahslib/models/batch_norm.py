@@ -15,6 +15,10 @@ FEW = 4096  # values a channel, over which torch's sums are still precise to 1e-
 class BatchNorm2d(nn.BatchNorm2d):
     """torch's own where that is precise, else with statistics from sums in stages."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
         """`b x c x h x w` -> the same shape, times `scale` (a 0-dimensional tensor, applied to weight and bias)."""
         weight, bias = (self.weight, self.bias) if scale is None else (scale * self.weight, scale * self.bias)

@@ -58,6 +58,9 @@ def count_parameters(network: str, *, channels: int, classes: int, size: int) ->
 class Standardise(nn.Module):
     """Subtracts ImageNet's mean and divides by its deviation, channel by channel; not part of the state dict."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self):
         super().__init__()
         for name in ("mean", "std"):

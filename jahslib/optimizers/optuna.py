@@ -170,7 +170,8 @@ class OptunaSampler(Replayed):
         if self.sampler in UNGUIDED:
             return "random"
         known = inspect.signature(type(self._kept)).parameters
-        for name, guided in (("population_size", "variation"), ("n_startup_trials", "model")):
+        guides: dict[str, Origin] = {"population_size": "variation", "n_startup_trials": "model"}
+        for name, guided in guides.items():
             if name in known and isinstance(first := self.options.get(name, known[name].default), int):
                 return guided if self._finished >= first else "initial"
         return ""
@@ -187,8 +188,9 @@ class OptunaSampler(Replayed):
 
     def _encoded(self, configuration: Configuration) -> dict[str, Any]:
         encoded = dict(configuration)
+        space = dict(self.problem.space.items())
         for name, value in configuration.items():
-            if values := _values(self.problem.space[name]):
+            if values := _values(space[name]):
                 encoded[name] = list(map(json.dumps, values)).index(json.dumps(value))
         return encoded
 

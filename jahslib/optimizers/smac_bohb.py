@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
+from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import NumericalHyperparameter
 
 from jahslib.core.optimizer import Replayed
@@ -70,6 +71,7 @@ class SmacBohb(Replayed):
         super().__post_init__()
         space = self.problem.space
         spaces.refuse_others(space, "BOHB", forbidden=True)
+        assert isinstance(space, ConfigurationSpace)
         self._fidelity()
         self.eta = checked_eta(self.eta)
         self._refuse_no_count("BOHB", "n_init", "retrain_after", "min_trials")
@@ -132,7 +134,7 @@ class SmacBohb(Replayed):
         """As if the space had drawn it. Its hash is that of the values' notation, where a text drawn is NumPy's."""
         values = {}
         for name, value in configuration.items():
-            hp = self._space[name]
+            hp = self._space[name]  # type: ignore[index]  # a ConfigurationSpace
             values[name] = value if isinstance(hp, NumericalHyperparameter) else hp.to_value(hp.to_vector(value))
         return CSConfiguration(self._space, values=values)
 

@@ -311,6 +311,9 @@ class NB201(CrossValidated):
 class Standardised(nn.Module):
     """A network on images from which each channel's mean is subtracted and which are divided by its deviation."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.network = network

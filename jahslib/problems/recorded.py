@@ -85,7 +85,7 @@ class Recorded(Problem):
     logs: Iterable[Path | str]
     unknown: Literal["refuse", "nearest"] = "refuse"
     ignoring: tuple[str, ...] = ("seed",)
-    _records: dict[int, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
+    _records: dict[float, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
 
     def __post_init__(self):
         if self.unknown not in ("refuse", "nearest"):

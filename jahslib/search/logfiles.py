@@ -71,13 +71,14 @@ def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
     try:
         lines = lzma.decompress(pack.read_bytes()).splitlines(keepends=True)
         found: dict[str, list[bytes]] = {}
+        own: list[bytes] = []
         for line in lines:
             if line.startswith(b'{"kind": "header"'):
                 header = json.loads(line)
                 name = f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
                 own = found.setdefault(name, [])
             own.append(line)
-    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, UnboundLocalError) as error:
+    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError) as error:
         raise UserError(f"pack of trial logs {pack}: is damaged ({error}); get it again, or move it away") from error
     return {name: b"".join(own) for name, own in found.items()}
 

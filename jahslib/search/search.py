@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
@@ -112,7 +112,7 @@ def _made(make: Any, problem: Problem, seed: int) -> Optimizer:
         raise UserError(
             f"search: optimizer={make!r} is none; give one, or its class: search(problem, RandomSearch, ...)"
         )
-    return made
+    return cast(Optimizer, made)
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Surrogate:
     @property
     def noise(self) -> float:
         """Variance of the noise, relative to that of the observations."""
-        return self.model.likelihood.noise.item()
+        return _likelihood(self.model).noise.item()
 
     @property
     def h(self) -> int | None:
@@ -152,9 +152,16 @@ def _wl_kernels(kernel: torch.nn.Module) -> list[WLKernel | HierarchicalWLKernel
     return [k for k in kernel.modules() if isinstance(k, WLKernel | HierarchicalWLKernel)]
 
 
+def _likelihood(model: SingleTaskGP) -> GaussianLikelihood:
+    assert isinstance(model.likelihood, GaussianLikelihood)
+    return model.likelihood
+
+
 def _loss(model: SingleTaskGP, mll: ExactMarginalLogLikelihood) -> Tensor:
     """Negative log marginal likelihood per observation."""
-    return -mll(model(*model.train_inputs), model.train_targets)
+    likelihood = mll(model(*model.train_inputs), model.train_targets)
+    assert isinstance(likelihood, Tensor)
+    return -likelihood
 
 
 def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterable[int]) -> None:
@@ -180,7 +187,7 @@ def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, n
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                model.likelihood.raw_noise.clamp_(*noise)
+                _likelihood(model).raw_noise.clamp_(*noise)
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)

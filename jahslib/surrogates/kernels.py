@@ -44,6 +44,8 @@ class HierarchicalWLKernel(Kernel):
     which a fit may choose; at the folding levels it is the table's.
     """
 
+    raw_weights: torch.nn.Parameter
+
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
         self.table = table

@@ -177,7 +177,6 @@ def _finished(arcs: _Arcs) -> Graph:
     order = [source, *(n for n in arcs.labels if n not in (source, sink)), sink]
     index = {node: i for i, node in enumerate(order)}
     pairs = [(index[tail], index[head]) for tail in order for head in sorted(arcs.after[tail])]
-    names = [
-        label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in map(arcs.labels.get, order)
-    ]  # type: ignore[union-attr]
+    labels = (arcs.labels[node] for node in order)
+    names = [label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in labels]
     return Graph(names, [tail for tail, _ in pairs], [head for _, head in pairs])

@@ -103,7 +103,7 @@ class Training:
         self.losses: list[float] = []  # mean training loss of every epoch done, which schedules look at
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
-        self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        self.model = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
         share_generator(self.model, self.generators["layers"])
         self.optimizer = _optimizer(recipe, self.model, self.device)
         self._images, self._labels = placed(images, labels, self.device)

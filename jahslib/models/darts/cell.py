@@ -195,6 +195,8 @@ class Network(nn.Module):
     in evaluation mode it counts as 0.
     """
 
+    surrogate: Tensor
+
     def __init__(self, architecture: Architecture, channels: int, classes: int, generator: torch.Generator):
         super().__init__()
         a, widths = architecture, (channels, *architecture.channels)

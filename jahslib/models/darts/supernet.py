@@ -32,6 +32,7 @@ from jahslib.models.darts.cell import (
     Conv,
     Identity,
     Network,
+    Node,
     ResNet,
     check_size,
     head,
@@ -124,7 +125,9 @@ class Supernet(nn.Module):
         network.to(next(self.parameters())).train(self.training)
         for cell, ours, names in zip(network.cells, self.cells, cells, strict=True):
             for n, name in zip(KERNELS, names, strict=True):
-                cell.nodes[str(n)].op.load_state_dict(ours.nodes[str(n)].ops[name].state_dict())
+                node, mixed = cell.get_submodule(f"nodes.{n}"), ours.get_submodule(f"nodes.{n}")
+                assert isinstance(node, Node) and isinstance(mixed, MixedNode)
+                node.op.load_state_dict(mixed.ops[name].state_dict())
         network.head.load_state_dict(self.head.state_dict())
         return network
 
@@ -172,6 +175,7 @@ def _bottleneck(op: Bottleneck, x: Tensor, w: Tensor) -> Tensor:
 
 
 def _weighted_residual(project: nn.Conv2d, x: Tensor, w: Tensor) -> Tensor:
+    assert project.bias is not None
     return F.conv2d(x, w * project.weight, w * project.bias)
 
 

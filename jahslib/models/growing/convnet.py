@@ -4,7 +4,7 @@ Source: L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. A
 MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. There is no global pooling and no dropout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -65,6 +65,18 @@ class Block(nn.Module):
         return F.relu(F.linear(x, weight, bias))
 
 
+class Blocks(nn.ModuleList):
+    """A list of `Block`, in the order of the layers."""
+
+    def __getitem__(self, index: int) -> Block:  # type: ignore[override]  # no slices
+        block = super().__getitem__(index)
+        assert isinstance(block, Block)
+        return block
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[i] for i in range(len(self)))
+
+
 class GrowingConvNet(nn.Module):
     """`n x channels x size x size` floats -> `n x classes` logits.
 
@@ -98,7 +110,7 @@ class GrowingConvNet(nn.Module):
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
         if batch_norm not in get_args(BatchNormKind):
             raise UserError(f"GrowingConvNet: batch_norm={batch_norm!r}; choose {', '.join(get_args(BatchNormKind))}")
-        self.blocks = nn.ModuleList()
+        self.blocks = Blocks()
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
             layer = growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2, device="meta")

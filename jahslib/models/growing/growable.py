@@ -47,8 +47,9 @@ class _MayGrow(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args, **options):
         for name, parameter in self.named_parameters(recurse=False):
             found = state_dict.get(prefix + name)
-            same_kernel = found is not None and found.ndim == parameter.ndim and found.shape[2:] == parameter.shape[2:]
-            if same_kernel and found.shape != parameter.shape:
+            if found is None or found.ndim != parameter.ndim or found.shape[2:] != parameter.shape[2:]:
+                continue
+            if found.shape != parameter.shape:
                 empty = torch.empty(found.shape, dtype=parameter.dtype, device=parameter.device)
                 _become(parameter, empty.contiguous(memory_format=_memory_format(parameter)))
         for name, buffer in self.named_buffers(recurse=False):
@@ -154,7 +155,7 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
 def _before_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if any(getattr(p, "may_grow", False) for p in parameters):
-        _pad_state(optimizer, parameters, torch.compiler.is_compiling())
+        _pad_state(optimizer, parameters, torch.compiler.is_compiling())  # type: ignore[call-arg]  # the decorator's type
 
 
 @torch.compiler.disable
@@ -180,7 +181,7 @@ def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -
             if shapes <= {parameter.shape}:
                 continue
             # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
-            if len(shapes) > 1 or not _fits(*shapes, parameter):
+            if len(shapes) > 1 or not _fits(next(iter(shapes)), parameter):
                 kept = ", ".join(f"{key} {tuple(value.shape)}" for key, value in moments.items())
                 shape = tuple(parameter.shape)
                 raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")

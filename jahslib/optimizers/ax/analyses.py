@@ -168,7 +168,8 @@ def predicted(
 
     Columns `names`, mean, sem; one row a point of a grid, `points` to a side. The client must have been analysed once.
     """
-    axes = [_axis(problem.space[name], points) for name in names]
+    known = dict(problem.space.items())
+    axes = [_axis(known[name], points) for name in names]
     grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
     box = Box(problem.space)  # type: ignore[arg-type]
     with quiet_and_seeded(seed):

@@ -128,6 +128,7 @@ def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tupl
             pending = extract_pending_observations(experiment) or {}
             pending = {name: [*pending.get(name, []), *deepcopy(avoided)] for name in experiment.metrics}
             run = made.current_node.gen(experiment=experiment, pending_observations=pending, n=1, skip_fit=True)
+        assert run is not None
         (arm,) = run.arms
         if made.current_node_name != "MBM":
             yield arm.parameters, "initial"

@@ -133,7 +133,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
     topology = examples.grammar("cell-based").topologies["Cell"]
     table.index = pd.Index([str(t) for t in terms])
     connected = [topology.admits(t.children) for t in terms]
-    return table[connected], hashlib.sha256(text).hexdigest()[:16]
+    return table.loc[connected], hashlib.sha256(text).hexdigest()[:16]
 
 
 def cell(arch: str) -> Term:

@@ -147,7 +147,7 @@ class Darts:
         self.records: list[EpochRecord] = []
         self.stopped = ""
         self.generators = generators(seed, self.device)
-        self.supernet = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        self.supernet = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
         share_generator(self.supernet, self.generators["layers"])
         alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])
         self.alphas = nn.Parameter(alphas.to(self.device))
@@ -219,7 +219,8 @@ class Darts:
         alphas = self.alphas.detach().cpu()
         skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
         seconds = time.perf_counter() - begin
-        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, *losses, seconds))
+        train, val = losses
+        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, train, val, seconds))
         self.stopped = self._stop_reason()
 
     def _stop_reason(self) -> str:

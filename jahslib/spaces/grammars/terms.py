@@ -107,10 +107,11 @@ class Term:
 
     def at(self, path: Path) -> "Term":
         """The term within this one that child numbers lead to."""
-        term = self
+        found = self
         for i in path:
-            term = term.children[i]  # type: ignore[assignment]
-        return term
+            found = found.children[i]
+            assert isinstance(found, Term)
+        return found
 
     def replace(self, path: Path, new: "Term") -> "Term":
         """This term with the one at `path` replaced."""
