@@ -98,7 +98,9 @@ class LCBench(Problem):
 
     def evaluate(self, job: Job) -> Outcome:
         measured = self.measure([job.configuration], job.fidelity)
-        return Outcome({name: float(values[0]) for name, values in measured.items()}, self.epochs(job.stages))
+        # the network computes in single precision, which has no more digits than these
+        metrics = {name: float(f"{values[0]:.7g}") for name, values in measured.items()}
+        return Outcome(metrics, self.epochs(job.stages))
 
     def training_seconds(self, job: Job) -> float:
         """What LCBench's own machine took for the last stage of a job: from the epoch that it goes on from."""

@@ -286,12 +286,12 @@ class Loop:
             curve=result.outcome.curve,
             outputs=result.outcome.outputs,
             epochs=result.outcome.epochs,
-            seconds=result.seconds,
-            elapsed=self.elapsed(),
+            seconds=round(result.seconds, 6),
+            elapsed=round(self.elapsed(), 6),
             asked=len(self.history.suggestions),
             worker=result.worker,
-            started=result.started,
-            finished=time.time(),
+            started=round(result.started, 3),
+            finished=round(time.time(), 3),
         )
         self.problem.refuse_undeclared(trial)
         self._compare_charge(trial)
