@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
-from statsmodels.stats.multitest import multipletests
 
-from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking, signed_rank
+from jahslib.analysis.pairs import paired_table
+from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking
 from jahslib.analysis.tables import choosing, course, feasible_share
 from jahslib.core.trials import Trial, origins
 from jahslib.search.runs import AnySearch
@@ -121,22 +121,20 @@ def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
 
 
 def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
-    """Each method less each reference, paired by block: mean difference with its 95 % interval, on how many blocks it
-    is ahead, and Wilcoxon's p with Holm's correction over all rows of a reference."""
-    columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p"]
-    parts = []
-    for reference in references:
-        rows = []
-        for family, own in found.groupby("family", sort=False):
-            table = blocks(own)
-            for method in (m for m in table if m != reference and reference in table):
-                d = paired_bootstrap(table[method], table[reference], np.random.default_rng(0))
-                ahead = int((table[method] < table[reference]).sum())
-                p = signed_rank(table[method], table[reference])
-                rows.append((family, method, reference, d.n, ahead, d.mean, d.low, d.high, p))
-        part = pd.DataFrame(rows, columns=columns)
-        parts.append(part.assign(p_holm=multipletests(part.p, method="holm")[1] if len(part) else []))
-    return pd.concat(parts, ignore_index=True)
+    """Each method less each reference, paired by block, see `paired_table`; `ahead` counts the blocks in which the
+    method's score is the lower, and Holm's correction is over all rows of a reference."""
+    tables = {family: blocks(own) for family, own in found.groupby("family", sort=False)}
+    tidy = pd.concat(
+        table.rename_axis("block").melt(ignore_index=False, value_name="score").reset_index().assign(task=family)
+        for family, table in tables.items()
+    )
+    less = tidy.assign(score=-tidy.score)  # more is better, so that what is above is ahead
+    parts = [paired_table(less, set(less.method) - {r}, ["score"], others=[r], unit="block") for r in references]
+    names = {"task": "family", "first": "method", "second": "reference", "above": "ahead"}
+    pairs = pd.concat(parts, ignore_index=True).rename(columns=names | {"low": "high", "high": "low"})
+    pairs[["difference", "low", "high"]] *= -1
+    columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p", "p_holm"]
+    return pairs[columns]
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:

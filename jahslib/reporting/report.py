@@ -17,7 +17,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jahslib import paths
-from jahslib.analysis.text import pm
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
@@ -53,14 +52,18 @@ class Report:
             record.value(LEFT_OUT, "; ".join(missing), "Parts of the study that this run leaves out")
         return record
 
-    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
-        """A number or word that the paper quotes as `text` (default: four significant digits)."""
-        shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
-        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
+    def value(self, name: str, value: Any, about: str, *, text: str | None = None) -> None:
+        """A number or word that the paper quotes as `text` (default: four significant digits), or a record in JSON's
+        types, such as a verdict, that it sets a sentence from."""
+        record = {"kind": "value", "value": value, "about": about}
+        if not isinstance(value, list | dict):
+            record["text"] = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        self._add(name, record)
 
-    def mean(self, name: str, values: Sequence[float], about: str, *, population: bool = False) -> None:
-        """The mean over seeds or folds; the paper quotes it with the standard deviation of the sample or population."""
-        self.value(name, float(np.mean(values)), about, text=pm(values, population=population))
+    def mean(self, name: str, values: Sequence[float], about: str) -> None:
+        """The mean over seeds or folds, with the standard deviation of the sample and their number."""
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        self._add(name, {"kind": "value", "value": float(np.mean(values)), "sd": sd, "n": len(values), "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """To be NAME.csv; returned for the notebook to show.

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from jahslib.analysis.trainings import sweep_table
+from jahslib.analysis.trainings import networks_table
 from jahslib.errors import UserError
 from jahslib.reporting.report import Report
 from tests.conftest import Toy
@@ -67,7 +67,7 @@ def test_a_notebook_that_fails_half_way_leaves_the_files_of_the_last_whole_run(l
     [
         (pd.DataFrame(columns=["x", "y"]), ["x", "y"]),
         (pd.DataFrame(), ["nothing"]),
-        (sweep_table({}, {}).iloc[:, :3], ["type", "n", "channels"]),
+        (networks_table({}, {}).iloc[:, :3], ["type", "n", "channels"]),
     ],
 )
 def test_a_table_without_rows_is_one_that_pandas_reads(log, table, header):
