@@ -180,4 +180,4 @@ def _finished(arcs: _Arcs) -> Graph:
     names = [
         label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in map(arcs.labels.get, order)
     ]  # type: ignore[union-attr]
-    return Graph(names, [tail for tail, _ in pairs], [head for _, head in pairs])
+    return Graph.of(names, [tail for tail, _ in pairs], [head for _, head in pairs])
