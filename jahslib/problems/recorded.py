@@ -145,9 +145,9 @@ class Recorded(Problem):
         index = int(distances.argmin())
         return list(self._records[job.fidelity].values())[index], float(distances[index])
 
-    def _point(self, configuration: Configuration) -> list[float]:
+    def _point(self, configuration: Configuration) -> np.ndarray:
         assert isinstance(self.space, ConfigurationSpace)
-        return spaces.encoded(self.space, configuration)
+        return spaces.encoded(self.space, [configuration])[0]
 
     def _charge(self, job: Job, key: str) -> float:
         recorded = [self._records.get(stage, {}).get(key) for stage in job.stages[-2:]]

@@ -187,21 +187,25 @@ def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.rando
     name = movable[rng.integers(len(movable))]
     state = np.random.RandomState(int(rng.integers(2**31)))
     moved = np.atleast_1d(space[name].neighbors_values(configuration[name], n=1, seed=state))
-    return complete(space, {**configuration, name: python(moved[0])})
+    return completed(space, {**configuration, name: python(moved[0])})
 
 
-def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[float]:
-    """Coordinates in the unit cube for a distance-based kernel: numbers and ordinals on their own scale, a column for
-    each value of a choice; what is inactive lies at 0."""
-    point: list[float] = []
+def encoded(space: ConfigurationSpace, configurations: Sequence[Configuration]) -> np.ndarray:
+    """Coordinates in the unit cube for a distance-based kernel (`configurations x columns`): numbers and ordinals on
+    their own scale, a column for each value of a choice; what is inactive lies at 0."""
+    columns = []
     for name, hp in space.items():
-        value = configuration.get(name)
+        values = [configuration.get(name) for configuration in configurations]
         if isinstance(hp, CategoricalHyperparameter):
-            point += [float(value == choice) for choice in hp.choices]
-        else:
-            steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # whose vectors are ranks
-            point.append(0.0 if value is None else float(hp.to_vector(value)) / max(steps, 1))
-    return point
+            columns += [np.array([float(value == choice) for value in values]) for choice in hp.choices]
+            continue
+        steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # whose vectors are ranks
+        column, active = np.zeros(len(values)), np.array([value is not None for value in values], dtype=bool)
+        if active.any():
+            vector = hp.to_vector(np.array([value for value in values if value is not None]))
+            column[active] = np.asarray(vector, dtype=float) / max(steps, 1)
+        columns.append(column)
+    return np.stack(columns, axis=1)
 
 
 def _is_scalar_for(hyperparameter: Hyperparameter, value: Any) -> bool:
@@ -227,6 +231,14 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")
     full = {name: values.get(name, space[name].default_value) for name in space}
     return plain(deactivate_inactive_hyperparameters(full, space))
+
+
+def completed(space: ConfigurationSpace, values: Configuration) -> Configuration:
+    """As `complete`, of values that are legal and of Python's types; ConfigSpace, which takes five times as long, is
+    asked only where there are forbidden clauses."""
+    if space.forbidden_clauses:
+        return complete(space, values)
+    return activated(space, {name: python(values.get(name, hp.default_value)) for name, hp in space.items()})
 
 
 def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:

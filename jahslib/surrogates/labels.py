@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from jahslib.spaces.grammars.graphs import Graph
+from jahslib.spaces.grammars.graphs import Graph, Names
 
 _EVEN, _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
@@ -28,23 +27,22 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
     """Labels (uint64) of all nodes of all graphs at iterations 0 to `iterations`, and each node's graph number."""
     sizes = np.array([g.n_nodes for g in batch])
     of_graph = np.repeat(np.arange(len(batch)), sizes)
-    arcs = np.array([g.n_edges for g in batch])
-    offset = np.repeat(np.cumsum(sizes) - sizes, arcs)
-    tails = np.fromiter(chain.from_iterable(g.tails for g in batch), np.int64, arcs.sum()) + offset
-    heads = np.fromiter(chain.from_iterable(g.heads for g in batch), np.int64, arcs.sum()) + offset
-    successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(sizes.sum(), sizes.sum()))
-    code = {label: _code(label) for label in set(chain.from_iterable(g.labels for g in batch))}
-    names = chain.from_iterable(g.labels for g in batch)
-    labels = [np.fromiter((code[name] for name in names), np.uint64, sizes.sum())]
+    offset = np.repeat(np.cumsum(sizes) - sizes, [g.n_edges for g in batch])
+    tails, heads = np.concatenate([g.arcs for g in batch], axis=1) + offset
+    n = len(of_graph)
+    successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(n, n))
+    labels = [_codes(len(Names.known))[np.concatenate([g.names for g in batch])]]
     for _ in range(iterations):
         below = successors @ _mix(labels[-1] + _EVEN)
         labels.append(_mix(_mix(labels[-1]) * _ODD + below))
     return labels, of_graph
 
 
-@lru_cache(maxsize=4096)
-def _code(label: str) -> int:
-    return int.from_bytes(blake2b(label.encode(), digest_size=8).digest(), "little")
+@lru_cache(maxsize=1)
+def _codes(n: int) -> np.ndarray:
+    """Hashes of the first `n` names."""
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in Names.known[:n])
+    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -95,7 +93,8 @@ class Counts:
 
     def products(self, rows: np.ndarray, other: Counts, others: np.ndarray) -> np.ndarray:
         """Inner products of these rows with the `others` of another (or the same) matrix of counts, dense."""
-        chosen, column = self.matrix[rows], self._columns_in(other)
+        chosen = self.matrix if np.array_equal(rows, np.arange(self.matrix.shape[0])) else self.matrix[rows]
+        column = self._columns_in(other)
         width = len(other.known) + 1  # the last stands for all labels that the other does not have
         renumbered = csr_matrix((chosen.data, column[chosen.indices], chosen.indptr), shape=(len(rows), width))
         return (renumbered @ other._transposed(others)).toarray()

@@ -179,4 +179,4 @@ def _finished(arcs: _Arcs) -> Graph:
     pairs = [(index[tail], index[head]) for tail in order for head in sorted(arcs.after[tail])]
     labels = (arcs.labels[node] for node in order)
     names = [label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in labels]
-    return Graph(names, [tail for tail, _ in pairs], [head for _, head in pairs])
+    return Graph.of(names, [tail for tail, _ in pairs], [head for _, head in pairs])

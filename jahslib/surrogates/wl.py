@@ -135,16 +135,20 @@ class TermTable:
             UserError: an id is not in the table, or h is larger than the table's.
         """
         self._refuse(number, h)
-        return self._grams(number, h, a, b)[h]
+        gram = np.zeros((len(a), len(b)))
+        for k in range(h + 1):
+            self._add_products(gram, number, k, a, b)
+        return gram
 
     def similarity(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The Gram matrix, cosine-normalised: 1 for a term with itself."""
         self._refuse(number, h)
         if a is not b and not np.array_equal(a, b):
-            return self._normalised(number, h, a, b)[h]
+            norms = self._norms(number, h, a)[h], self._norms(number, h, b)[h]
+            return self.gram(number, h, a, b) / np.outer(*norms)
         key = (number, a.tobytes())
         if key not in self._cache:  # at every h, of which a fit chooses one
-            self._cache[key] = self._normalised(number, self.h[number], a, a)
+            self._cache[key] = self._similarities(number, a)
             if len(self._cache) > len(self.levels):
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
@@ -154,21 +158,23 @@ class TermTable:
         if not 0 <= h <= self.h[number]:
             raise UserError(f"term table: h={h} at level number {number}, but it was made for at most {self.h[number]}")
 
-    def _normalised(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        """The similarities with 0 to `h` iterations."""
-        norms = zip(self._norms(number, h, a), self._norms(number, h, b), strict=True)
-        return [gram / np.outer(*both) for gram, both in zip(self._grams(number, h, a, b), norms, strict=True)]
+    def _similarities(self, number: int, ids: np.ndarray) -> list[np.ndarray]:
+        """Those of terms with one another, with 0 iterations and more."""
+        gram, found = np.zeros((len(ids), len(ids))), []
+        for k, norms in enumerate(self._norms(number, self.h[number], ids)):
+            self._add_products(gram, number, k, ids, ids)
+            found.append(gram / np.outer(norms, norms))
+        return found
 
-    def _grams(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        """The Gram matrices with 0 to `h` iterations."""
-        grams = np.zeros((h + 1, len(a), len(b)))
-        places_a, places_b = self._places(a), self._places(b)
-        for state_b, at_b, rows_b in places_b:
-            for state_a, at_a, rows_a in places_a:
-                pairs = zip(state_a.counts[number][: h + 1], state_b.counts[number], strict=False)
-                for gram, (counts_a, counts_b) in zip(grams, pairs, strict=True):
-                    gram[np.ix_(at_a, at_b)] = counts_a.products(rows_a, counts_b, rows_b)
-        return list(grams.cumsum(axis=0))
+    def _add_products(self, gram: np.ndarray, number: int, k: int, a: np.ndarray, b: np.ndarray) -> None:
+        """Add the inner products of the label counts at iteration `k`."""
+        for state_b, at_b, rows_b in self._places(b):
+            for state_a, at_a, rows_a in self._places(a):
+                products = state_a.counts[number][k].products(rows_a, state_b.counts[number][k], rows_b)
+                if products.shape == gram.shape:  # all of them, in their order
+                    gram += products
+                else:
+                    gram[np.ix_(at_a, at_b)] += products
 
     def _norms(self, number: int, h: int, ids: np.ndarray) -> np.ndarray:
         """Norms of the label counts with 0 to `h` iterations (first axis)."""

@@ -18,9 +18,11 @@ import numpy as np
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import counting, notation, productions
 from jahslib.spaces.grammars.notation import Definition
-from jahslib.spaces.grammars.productions import Rules
+from jahslib.spaces.grammars.productions import Production, Rules
 from jahslib.spaces.grammars.terms import Expression, Path, Term, parse_algebraic
 from jahslib.spaces.grammars.topology import NO_BAN
+
+KEPT_HEIGHT, KEPT = 2, 20_000  # of terms that are one object each: the height, and the number, at most
 
 
 class Grammar(Rules):
@@ -48,7 +50,8 @@ class Grammar(Rules):
         super().__init__(made, shared, productions.depth_limit(definition, made, next(iter(made)), max_depth))
         if self.shared and max_depth is not None:
             raise UserError("grammar: shared nonterminals cannot be combined with max_depth; leave one out")
-        self._by_form = {(p.symbol, p.head, p.children, p.literal): p for ps in self.productions.values() for p in ps}
+        self._by_form = {_form(p): p for ps in self.productions.values() for p in ps}
+        self._kept: dict[tuple, Term] = {}
         for depth in range(self.max_depth):  # from below, so that a deep limit meets no recursion limit
             for symbol in self.productions:
                 self.options(symbol, depth)
@@ -95,10 +98,20 @@ class Grammar(Rules):
                     children[i] = name
                 else:
                     children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
-            term = Term(symbol, production.head, tuple(children))
+            term = self._made(symbol, production.head, tuple(children))
         if symbol in self.shared:
             bindings[symbol] = term
         return term
+
+    def _made(self, symbol: str, head: str, children: tuple[Term | str, ...]) -> Term:
+        """A term; small ones, which are drawn again and again, are one object each that keeps what is known of it."""
+        key = (symbol, head, children)
+        found = self._kept.get(key)
+        if found is None:
+            found = Term(*key)
+            if found.height <= KEPT_HEIGHT and len(self._kept) < KEPT:
+                self._kept[key] = found
+        return found
 
     # Reading and checking -----------------------------------------------------------------------------------------
 
@@ -183,13 +196,12 @@ class Grammar(Rules):
     def _check_subterm(self, term: Term) -> None:
         if self in term.memo:
             return
-        children = tuple(c if isinstance(c, str) else c.symbol for c in term.children)
-        literal = tuple(isinstance(c, str) for c in term.children)
-        production = self._by_form.get((term.symbol, term.head, children, literal))
+        form = tuple([(c,) if type(c) is str else c.symbol for c in term.children])
+        production = self._by_form.get((term.symbol, term.head, form))
         if production is None:
-            self._fail_on(term, children)
+            self._fail_on(term, tuple(c if isinstance(c, str) else c.symbol for c in term.children))
         for child in term.children:
-            if isinstance(child, Term):
+            if type(child) is Term and self not in child.memo:
                 self._check_subterm(child)
         if production.topology is not None and not production.topology.admits(term.children):
             reason = "enters a node twice from the same tail" if production.topology.chooses_tails else "has no path"
@@ -239,6 +251,12 @@ class Grammar(Rules):
             UserError: there are more than `limit`.
         """
         return counting.enumerate_terms(self, limit)
+
+
+def _form(production: Production) -> tuple:
+    """What tells a production from the others of its nonterminal: its head, and its children with terminals marked."""
+    pairs = zip(production.children, production.literal, strict=True)
+    return production.symbol, production.head, tuple((name,) if literal else name for name, literal in pairs)
 
 
 class _Draws:

@@ -134,7 +134,7 @@ class GrammarSpace:
                 if rng.random() < 0.5:
                     first[name], second[name] = second[name], first[name]
             try:
-                first, second = (spaces.complete(self.hyperparameters, values) for values in (first, second))
+                first, second = (spaces.completed(self.hyperparameters, values) for values in (first, second))
             except ForbiddenValueError:
                 first, second = dict(a.numeric), dict(b.numeric)
         return Point(terms[0], _sorted(first)), Point(terms[1], _sorted(second))
@@ -143,7 +143,7 @@ class GrammarSpace:
         """The hyperparameters in the unit cube (`points x columns`), for kernels; None where the space has none."""
         if self.hyperparameters is None:
             return None
-        return np.array([spaces.encoded(self.hyperparameters, dict(p.numeric)) for p in points])
+        return spaces.encoded(self.hyperparameters, [dict(p.numeric) for p in points])
 
 
 def _sorted(numeric: Configuration) -> tuple[tuple[str, Any], ...]:

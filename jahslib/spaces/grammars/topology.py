@@ -132,7 +132,7 @@ class Topology:
         """The bit mask of the edges that are `zero`."""
         absent = 0
         for bit, child in zip(self._bits, children, strict=True):
-            if child is not None and is_zero(child):
+            if child is not None and (child if type(child) is str else child.head) == ZERO:
                 absent |= bit
         return absent
 
