@@ -22,7 +22,7 @@ INPUT, OUTPUT = "input", "output"
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """Node labels, the input's first and the output's last, and arcs from `tails[k]` to `heads[k]`.
+    """A directed graph: node labels (first the input, last the output) and arcs tails -> heads.
 
     Terms that look alike at a folding level share one object there.
     """
@@ -33,7 +33,7 @@ class Graph:
 
     @property
     def n_nodes(self) -> int:
-        """Input and output included."""
+        """Number of nodes, input and output included."""
         return len(self.labels)
 
     @property
@@ -43,8 +43,11 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Fragment:
-    """What fills an edge, before its surroundings are known: nodes, arcs among them, the nodes that follow the edge's
-    tail and that precede its head, and whether the two can be reached from one another without meeting a node."""
+    """The subgraph that fills an edge, before its surroundings are known.
+
+    Nodes, arcs among them, the nodes that follow the edge's tail (`entries`) and that precede its head (`exits`), and
+    whether the two ends are connected without a node between them (`through`).
+    """
 
     labels: list[str]
     tails: list[int]
@@ -63,7 +66,7 @@ _closed: WeakKeyDictionary[Fragment, Graph] = WeakKeyDictionary()
 
 
 def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
-    """The graph at a folding level; None is the full graph.
+    """Build the graph at a folding level; None is the full graph.
 
     Raises:
         UserError: the term is not one of this grammar.
@@ -79,7 +82,7 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
 
 
 def _close(whole: Fragment) -> Graph:
-    """Put the input and the output around a fragment."""
+    """Add input and output nodes to a fragment."""
     output = len(whole.labels) + 1
     through = [0] if whole.through else []
     return Graph(
@@ -99,7 +102,7 @@ def _leaf(label: str) -> Fragment | None:
 
 
 def _fragment(grammar: Grammar, child: Child, level: int | None) -> Fragment | None:
-    """A child's fragment with everything deeper than `level` folded; None for `zero`."""
+    """Build a child's fragment with everything deeper than `level` folded; None for `zero`."""
     if isinstance(child, str):
         return _leaf(child)
     if not child.children:
@@ -166,8 +169,10 @@ def _compose(topology: Topology, tails: tuple[str, ...], parts: list[Fragment | 
 def _per_edge(
     topology: Topology, children: tuple[Child, ...], parts: list[Fragment | None]
 ) -> tuple[tuple[str, ...], list[Fragment | None]]:
-    """Chosen tails in the order of their edges, and each edge's fragment, for topologies whose children are not simply
-    their edges."""
+    """Split children into chosen tails, in the order of their edges, and a fragment per edge.
+
+    For topologies whose children do not correspond one to one to their edges.
+    """
     tails: list[str] = []
     filled = [None if edge.label is None else _leaf(edge.label) for edge in topology.edges]
     for slot, child, part in zip(topology.slots, children, parts, strict=True):
