@@ -1,9 +1,10 @@
-"""Ax's generation strategy with bounds on its effort. Imports Ax; `jahslib.optimizers.ax.optimizer` imports this when
-it asks.
+"""Ax's generation strategy with bounds on its effort.
 
-Left to itself Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
-alternations between discrete and continuous steps, and fits its Gaussian process until nothing moves any more. Bounds
-on all four halve the time of a proposal at least, at equal regret: `benchmarks/ax_proposing.md`.
+Imports Ax; `jahslib.optimizers.ax.optimizer` imports this module when it asks.
+
+By default Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
+alternations between discrete and continuous steps, and fits its Gaussian process to convergence. Bounds on all four at
+least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md`.
 """
 
 import math
@@ -40,10 +41,10 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from jahslib.core.trials import Origin
 from jahslib.optimizers.ax.parameters import Box
 
-ATTEMPTS = 3  # of a model to propose something new
+ATTEMPTS = 3  # of the model to propose something new
 POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another
 
-# What a model of these data, and not a mistake of its user, may end with.
+# Failures caused by the data of the model, not by its user.
 FAILURES = (
     SearchSpaceExhausted,
     ModelFittingError,
@@ -66,7 +67,7 @@ class QuickGP(SingleTaskGP):
 
 
 class QuickMixedGP(MixedSingleTaskGP):
-    """BoTorch's default model of choices, fitted in at most `FIT_STEPS` steps."""
+    """BoTorch's default model with categorical inputs, fitted in at most `FIT_STEPS` steps."""
 
 
 @fit_botorch_model.register((QuickGP, QuickMixedGP))
@@ -86,14 +87,14 @@ def strategy(
     acquisition: dict[str, Any],
     bounded: bool = True,
 ) -> GenerationStrategy:
-    """A strategy that goes on after `trials` trials: it has no other memory than the experiment.
+    """Build a strategy that continues after `trials` trials; its only memory is the experiment.
 
-    Over choices alone the optimum of Ax's continuous relaxation is, rounded, again and again a configuration that was
-    tried. There its categorical kernel is taken instead, with a local search that avoids what was tried.
+    Over choices alone the rounded optimum of Ax's continuous relaxation is often a configuration that was already
+    tried. There its categorical kernel is used instead, with a local search that avoids what was tried.
 
     Args:
         acquisition: options of BoTorch's acquisition optimizer.
-        bounded: bound what else a proposal takes.
+        bounded: bound the remaining effort of a proposal.
     """
     struct = GenerationStrategyDispatchStruct(
         method=method,  # type: ignore[arg-type]
@@ -112,8 +113,9 @@ def strategy(
 
 
 def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tuple[dict[str, Any], Origin]]:
-    """What Ax proposes next, and further ones in case that will not do: the Sobol points that follow, or up to two more
-    of the model, which is told to avoid those before.
+    """Yield Ax's next proposal, and alternatives in case it is rejected.
+
+    These are the Sobol points that follow, or up to two more of the model, which is told to avoid the earlier ones.
 
     Raises:
         DataRequiredError: Ax waits for the results of pending trials.
@@ -158,9 +160,10 @@ def _choose(spec: Any, box: Box, acquisition: dict[str, Any], bounded: bool) -> 
 
 
 def _bounds(sizes: list[float], dimensions: int) -> dict[str, int] | None:
-    """Bounds for the optimizer that Ax chooses by the sizes of what it does not relax; None where it takes no options.
+    """Choose bounds for the acquisition optimizer that Ax will pick.
 
-    An unordered choice beside numbers is one-hot encoded and relaxed, so it is none of `sizes`.
+    None if it takes no options. Ax picks by the sizes of what it does not relax. An unordered choice beside numbers is
+    one-hot encoded and relaxed, so it is not among `sizes`.
     """
     discrete = [size for size in sizes if size < math.inf]
     combinations = math.prod(discrete)
