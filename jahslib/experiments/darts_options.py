@@ -1,4 +1,4 @@
-"""Study 05's options under its class project's names: its YAML files, its DARTS search, its supernet.
+"""Study 05's options under its class project's names: YAML files, DARTS search, supernet.
 
 Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024).
 """
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def config_file(given: str | None) -> str | None:
-    """The path given, or else the file of that name among the study's own.
+    """Return the path given, or else the study's own file of that name.
 
     Raises:
         UserError: there is neither.
@@ -52,7 +52,9 @@ def config_file(given: str | None) -> str | None:
 
 
 def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
-    """Settings of a DARTS search from options that stand at `place`, also under the class project's names.
+    """Build the settings of a DARTS search from options, also under the class project's names.
+
+    `place` is where the options come from, for messages.
 
     Raises:
         UserError: an unknown option, or a value out of its range.
@@ -74,7 +76,9 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
+    """Build the supernet's options from the YAML files' section `model`.
+
+    Its lists may be longer than the network.
 
     Raises:
         UserError: an unknown key, or a list that is too short.
@@ -102,7 +106,7 @@ def network(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_other_data(data: str, *, num_classes: int | None, num_img_channels: int | None) -> None:
-    """Raise `UserError` for a number of classes or channels that is given and not the data set's."""
+    """Raise `UserError` if a given number of classes or channels is not the data set's."""
     shape = registry.load(data).shape
     for name, given, found in (
         ("num_classes", num_classes, shape["classes"]),
