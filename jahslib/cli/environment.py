@@ -75,8 +75,8 @@ def _empty(folder: Path, keep: Path) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    # env: neither the repository nor an activated environment may pass for the one being made
-    # cwd: uv reads the configuration of the folder it stands in; stdout: kept for the path that the scripts read
+    # env: neither the repository nor an activated environment may shadow the one being made
+    # cwd: uv reads the configuration of its folder; stdout: reserved for the path that the scripts read
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     subprocess.run([str(part) for part in command], env=env, cwd=ROOT, stdout=sys.stderr, check=True)
 

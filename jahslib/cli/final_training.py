@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = vars(parser.parse_args(argv))
         task = given.pop("task")
-        found = experiment("06_ax_bo", given | {"methods": ["rs"]})  # none is run; to plan Ax would import it
+        found = experiment("06_ax_bo", given | {"methods": ["rs"]})  # none is run; planning Ax would import it
         trained = found.final.train(found.DEFAULT | found.setting) if task == "train" else found.final.test()
     except (UserError, OSError) as error:
         return refuse(command, error)

@@ -329,7 +329,7 @@ def _environment(token: str, *, smoke: bool) -> dict[str, str]:
     """Build a notebook's environment: absolute folders, this jahslib, this interpreter's kernel."""
     env = os.environ | {"JAHSLIB_RUN": token, "JAHSLIB_RESULTS": str(outputs())}
     env["PYTHONUTF8"] = "1"  # notebooks and logs are UTF-8 in any locale
-    # What is computed outside of a search: threads that wait for one another spin, on a busy machine for minutes.
+    # For computations outside of a search: waiting threads would spin, on a busy machine for minutes.
     env.setdefault("OMP_WAIT_POLICY", "passive")
     if smoke:
         env.setdefault("OMP_NUM_THREADS", "1")

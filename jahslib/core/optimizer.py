@@ -127,7 +127,7 @@ class Replayed(Described, ABC):
             self._restart(history)
         while self._told < len(history.events):
             event = history.events[self._told]
-            # A proposal that was not taken up before the next result has advanced the state beyond the history.
+            # An unused proposal has advanced the state beyond the history.
             if isinstance(event, Trial) and self._proposal is not None:
                 self._restart(history)
                 continue

@@ -16,7 +16,7 @@ from jahslib.core.trials import Configuration, Trial, key, mean_of
 from jahslib.errors import UserError
 
 if TYPE_CHECKING:
-    from ConfigSpace import ConfigurationSpace  # takes seconds, which a search of another space need not wait
+    from ConfigSpace import ConfigurationSpace  # its import takes seconds and only ConfigSpace searches need it
 
 
 class Space(Protocol):
@@ -113,7 +113,9 @@ class Constraint:
             raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
         if isinstance(self.bound, str) or not math.isfinite(self.bound):
             raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
-        object.__setattr__(self, "bound", float(self.bound))  # as the log gives it back: of 2**53 + 1, say, or float32
+        object.__setattr__(
+            self, "bound", float(self.bound)
+        )  # as read back from the log, for values such as 2**53 + 1 or float32
 
     def excess(self, metrics: Mapping[str, float]) -> float:
         """Compute the signed distance outside the bound, in the metric's unit.
@@ -293,7 +295,7 @@ class Problem(ABC):
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
             latest = wanted, dict(self.known(dict(configuration)))
-            self.__dict__["_latest_facts"] = latest  # not by attribute: problems may be frozen data classes
+            self.__dict__["_latest_facts"] = latest  # bypasses __setattr__: problems may be frozen data classes
         return latest[1]
 
     def admits(self, configuration: Configuration) -> bool:

@@ -157,7 +157,7 @@ def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOT
             ) from error
 
 
-ABANDONED = 10.0  # seconds; between being made and being locked a download's file takes much less
+ABANDONED = 10.0  # seconds; much longer than a download's file stays unlocked after its creation
 
 
 @contextlib.contextmanager
@@ -186,7 +186,10 @@ def _sweep(target: Path) -> None:
 
 def _fetch(url: str, expected: str, target: Path, timeout: float) -> None:
     """Download `target` from `url`, verified and atomically."""
-    with urllib.request.urlopen(url, timeout=timeout) as response, _part(target) as file:  # no folder without an answer
+    with (
+        urllib.request.urlopen(url, timeout=timeout) as response,
+        _part(target) as file,
+    ):  # the folder is only made once the server answers
         size = int(response.headers.get("Content-Length") or 0) or None
         with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, mininterval=1.0) as bar:
             while chunk := response.read(2**16):

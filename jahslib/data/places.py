@@ -11,7 +11,7 @@ from jahslib.data import archives
 from jahslib.errors import UserError
 from jahslib.paths import home
 
-ROOT = home()  # of data/
+ROOT = home()  # parent of data/
 SYSTEM = Path("/usr/share/datasets")
 
 

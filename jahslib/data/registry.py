@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from jahslib.data import image_files, nas_unseen
-from jahslib.data.places import at_hand as at_hand  # here as well, for whom data are more than images
+from jahslib.data.places import at_hand as at_hand  # re-exported, for users of other data than images
 from jahslib.data.places import fetch_command, find, places
 from jahslib.data.places import locate as locate
 from jahslib.errors import UserError
@@ -85,7 +85,7 @@ def load(name: str, split: str = "train") -> Dataset:
     """
     if split not in splits(name):
         raise UserError(f"{name} has no split {split!r}; choose one of {', '.join(splits(name))}")
-    # The places are part of the key: a changed environment must not be answered with another place's data.
+    # The places are part of the cache key, so that a changed environment is respected.
     return _load(name, split, tuple(places()))
 
 

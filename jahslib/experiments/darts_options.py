@@ -17,18 +17,18 @@ from jahslib.problems.darts.search import Settings
 
 CONFIGS = FOLDER / "configs" / "05"
 
-# Keys of the class project's YAML files -> settings of notebook 05; None: taken and without effect.
+# Keys of the class project's YAML files -> settings of notebook 05; None: accepted without effect.
 ORIGINAL_KEYS: dict[str, str | None] = {
     "data": "datasetpath",
     "out_dir": "working_dir",
-    "save": None,  # its script put it together from the rest
+    "save": None,  # its script derived it from the others
     "dataset_meta.num_classes": "num_classes",
     "dataset_meta.num_img_channels": "num_img_channels",
     "arch_search": "search",
     "arch_search.checkpoint_freq": "checkpoint_freq",
     "arch_search.seed": "seed",
 }
-FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of the search with the one value that there is
+FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of the search with a single supported value
 SEARCH_KEYS = {"gamma": "focal_loss_gamma", "smoothing": "class_weight_smoothing"}
 MODEL_KEYS = ("n_cells", "n_fc_layers", "dropout_rate", "fc_out_features", "cell_out_channels", "use_max_pooling")
 DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation is always on
@@ -71,7 +71,9 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
             raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")
         none = cfg.says_none(value, hints[name])
         typed = None if none else checked(f"{place}: {key}", value, hints[name])
-        chosen[name] = typed if isinstance(value, str) else value  # 5 stays 5, not 5.0: checkpoints are named by it
+        chosen[name] = (
+            typed if isinstance(value, str) else value
+        )  # 5 stays 5, not 5.0: it is hashed in checkpoints' names
     return Settings(**chosen)
 
 

@@ -49,7 +49,7 @@ COMMON: dict[str, Any] = {
     "fresh": bool,
     "methods": tuple[str, ...],
     "runtime": float | None,  # seconds of a search
-    "data_dir": str | None,  # where data sets are looked for first
+    "data_dir": str | None,  # searched first for data sets
     "working_dir": str | None,
 }
 
@@ -207,7 +207,7 @@ def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
     """
     if not finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
-    if isinstance(value, bool) and _takes_no_flag(hint):  # which pydantic would count as 0 or 1
+    if isinstance(value, bool) and _takes_no_flag(hint):  # pydantic would accept it as 0 or 1
         raise UserError(f"{place}: {value!r} is a flag; give a value of its type{mend}")
     try:
         return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)

@@ -76,7 +76,7 @@ class Activation(nn.Module):
         operation, inner = term, []
         if term.children:
             first, *rest = (child for child in term.children if isinstance(child, Term))
-            # A single child is the function itself; of several the first joins what the others give.
+            # A single child is the function itself; of several the first combines the others' results.
             operation, inner = (first, rest) if rest or not first.children else (None, [first])
         self.inputs = nn.ModuleList(Activation(child, channels) for child in inner)
         self.name = "id" if operation is None else operation.head

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FEW = 4096  # values a channel, over which torch's sums are still precise to 1e-6
+FEW = 4096  # values per channel up to which torch's sums are precise to 1e-6
 
 
 class BatchNorm2d(nn.BatchNorm2d):

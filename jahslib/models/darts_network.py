@@ -1,9 +1,9 @@
-"""DARTS's image network of a normal and a reduction cell, from a term of `examples.DARTS_CELLS`.
+"""DARTS's image network of a normal and a reduction cell, a term of `DARTS_CELLS`.
 
     model = build(term, channels=3, classes=10, generator=generator)
 
-A cell's inputs are the outputs of the two cells before it, each brought to its width by ReLU, 1 x 1 convolution and
-batch normalisation; every node sums two operations on earlier nodes, and what the nodes give is concatenated. Cells at
+A cell's inputs are the outputs of the two cells before it, each projected to its width by ReLU, 1 x 1 convolution and
+batch normalisation; every node sums two operations on earlier nodes, and the nodes' outputs are concatenated. Cells at
 a third and at two thirds of the depth are reductions: their operations on the inputs have stride 2, and the width
 doubles. Names and details are those of Liu et al., ICLR 2019 (arXiv 1806.09055), sections 3.1 and A.1; poolings are
 followed by batch normalisation without parameters, as in Schrodi et al., NeurIPS 2023. Departures: no auxiliary head
@@ -21,7 +21,7 @@ from jahslib.models.nb201 import ReLUConvBN
 from jahslib.spaces.grammars.terms import Term
 
 NODES = 4
-STEM = 3  # times the width
+STEM = 3  # stem channels, in multiples of the width
 
 Edges = tuple[tuple[str, int], ...]  # (operation, node that it begins at), two for each node
 

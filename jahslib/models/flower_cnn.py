@@ -1,7 +1,7 @@
-"""The network of study 07: one to three convolution blocks, then one to three fully connected layers.
+"""The network of study 07: 1 to 3 convolution blocks, then 1 to 3 fully connected layers.
 
 Source: the "AutoML lecture" project of Freiburg and Hannover (summer 2021), network `torchModel` and its search space.
-A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation stands *after* the ReLU, as in the
+A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation comes *after* the ReLU, as in the
 original. Dropout follows the fully connected layers only.
 """
 
@@ -185,7 +185,7 @@ def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size:
         width *= (size >> n_conv) ** 2
     layers.append(nn.Flatten())
 
-    # Without a number of layers the original falls back to these three widths, the last two of them odd ones.
+    # Without a number of layers the original falls back to these three widths, the last two of them unusual.
     fallback = {} if "n_fc_layers" in configuration else {0: 256, 1: 17, 2: 273}
     for i in range(int(get("n_fc_layers", 3))):
         inputs, width = width, int(get(f"n_channels_fc_{i}", fallback.get(i, width // 2 if i else 256)))

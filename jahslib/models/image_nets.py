@@ -1,4 +1,4 @@
-"""The networks of study 06: the original's AlexNet for small images, and alternatives of other sizes.
+"""The networks of study 06: the original's AlexNet for small images, and alternatives.
 
 - "alexnet": torchvision's AlexNet (Krizhevsky et al., NeurIPS 2012) with a first convolution of kernel 11, stride 1 and
   padding 2, pooling to 1 x 1 and hence 256 inputs to the first fully connected layer: the only network of the original
@@ -43,7 +43,9 @@ def build(
     for module in model.modules():
         if isinstance(module, Standardise):
             module.reset()
-        elif network == "resnet18" and isinstance(module, nn.Conv2d):  # the paper's, and torchvision's, for ResNets
+        elif network == "resnet18" and isinstance(
+            module, nn.Conv2d
+        ):  # the initialisation of the paper and of torchvision
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     return model
 

@@ -30,7 +30,7 @@ from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
 
-SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, of which instance normalisation can take a variance
+SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, enough for instance normalisation's variance
 
 Shape = tuple[int, int, int]  # channels, height, width
 Size = int | tuple[int, int]  # of a square, or height and width

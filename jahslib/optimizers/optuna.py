@@ -151,7 +151,7 @@ class OptunaSampler(Replayed):
 
     def _drop(self, trial) -> None:
         with _quiet():
-            self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # which every sampler ignores
+            self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # failed trials are ignored by every sampler
 
     def _suggestion(self, configuration: Configuration, origin: Origin) -> Suggestion:
         self._proposed = Suggestion(configuration, self.problem.fidelity.high, origin=origin)
@@ -178,7 +178,7 @@ class OptunaSampler(Replayed):
     def _configuration(self, trial) -> Configuration:
         """Decode the trial's active hyperparameters, parents before children."""
         space, chosen = self.problem.space, {}
-        vector = np.full(len(space), np.nan)  # ConfigSpace's own, in which what is inactive is NaN
+        vector = np.full(len(space), np.nan)  # ConfigSpace's representation, with NaN for inactive ones
         for i, (name, hp) in enumerate(space.items()):
             if all(c.satisfied_by_vector(vector) for c in space.parent_conditions_of[name]):
                 chosen[name] = _suggested(trial, hp)

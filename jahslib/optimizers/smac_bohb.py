@@ -178,7 +178,7 @@ class SmacBohb(Replayed):
                     return None
 
     def _go_on_from_adopted(self) -> None:
-        # The generator stands where the adopted draws began.
+        # The generator is at the beginning of the adopted draws.
         self._space.seed(int(np.random.SeedSequence([self.seed, len(self._all)]).generate_state(1)[0]))
         self._smac.intensifier.resume([(info.config, info.budget) for info in self._all])
         self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
@@ -197,15 +197,15 @@ class SmacBohb(Replayed):
                 self._space,
                 output_directory=Path(folder),
                 deterministic=True,
-                n_trials=1_000_000,  # the search loop keeps the budget
+                n_trials=1_000_000,  # the search loop enforces the budget
                 min_budget=self._fidelity().low,
                 max_budget=self._fidelity().high,
                 seed=self.seed,
                 use_default_config=self.use_default_config,
             )
             model = MultiFidelityFacade.get_model(scenario)
-            # The same forest in less time: ten small trees are not worth threads, and scikit-learn takes memory for the
-            # greatest number of leaves at once, of which SMAC allows a million and no tree has more than results.
+            # The same forest in less time: ten small trees are not worth threads, and scikit-learn allocates for the
+            # largest number of leaves, of which SMAC allows a million and a tree has at most one per result.
             model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": 2**14}
             maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
             _order_starting_points(maximizer)

@@ -18,7 +18,7 @@ from smac.runhistory import TrialInfo
 from smac.runhistory.encoder import RunHistoryLogScaledEncoder
 
 UNTRIED_DRAWS = 10_000  # before a space counts as exhausted
-LOWEST_LOGARITHM = -50.0  # SMAC's own are above, where they are finite
+LOWEST_LOGARITHM = -50.0  # below all finite values of SMAC's own
 
 if logging.getLogger("smac").level == logging.NOTSET:
     # An exhausted space causes warnings that advise to change SMAC's settings.
@@ -45,7 +45,7 @@ class Selector(ConfigSelector):
         self._tried = set(self._runhistory.get_configs())
         tries = self._max_new_config_tries
         while True:
-            self._max_new_config_tries = tries - len(self._runhistory.get_configs())  # which SMAC adds again
+            self._max_new_config_tries = tries - len(self._runhistory.get_configs())  # SMAC adds this number again
             yield from self._until_repeating(tries)
             drawn = self._scenario.configspace.sample_configuration(UNTRIED_DRAWS)
             untried = next((configuration for configuration in drawn if configuration not in self._tried), None)
@@ -133,14 +133,14 @@ class Brackets(Hyperband):
         trial, continue; the others ended, though SMAC might have promoted more: a log does not tell of a configuration
         that SMAC draws again for a bracket.
         """
-        self.config_selector = self._config_selector  # to begin anew with what the runhistory knows
+        self.config_selector = self._config_selector  # restart with the configurations of the runhistory
         planned = {bracket: self._n_configs_in_stage[bracket][0] for bracket in range(self._s_max + 1)}
         begins = {self._budgets_in_stage[bracket][0]: bracket for bracket in planned}
         first: dict[Configuration, float] = {}
         promoted = {c for c, budget in suggested if budget > first.setdefault(c, budget)}
         filled: list[tuple[int, list[Configuration]]] = []
         for configuration, budget in first.items():
-            if (bracket := begins.get(budget)) is None:  # of another plan
+            if (bracket := begins.get(budget)) is None:  # from another plan
                 continue
             if not filled or filled[-1][0] != bracket or len(filled[-1][1]) == planned[bracket]:
                 filled.append((bracket, []))
@@ -157,7 +157,7 @@ class Brackets(Hyperband):
         for bracket, members in going_on or [(0, [])]:
             whole = len(members) in (0, planned[bracket])
             begun = bracket if whole else self._shorten(bracket, len(members))
-            # SMAC looks at the stages that are listed: with all of them it promotes through several at once.
+            # SMAC checks the stages that are listed: with all of them it promotes through several at once.
             stages = [self._tracker[begun, stage] for stage in range(self._max_iterations[begun])]
             if members:
                 stages[0].append((self._get_next_order_seed(), members))

@@ -37,7 +37,7 @@ class Sobol(Described):
     def __post_init__(self):
         super().__post_init__()
         refuse_unbounded(self.problem.space, "Sobol")
-        self._points: list[Configuration] = []  # the sequence as far as it was needed
+        self._points: list[Configuration] = []  # the sequence as far as it was generated
         self._further = self._sequence()
         self._history, self._turn = None, 0
 

@@ -50,7 +50,7 @@ class ConstrainedCNN(CrossValidated):
 
     name = "constrained_cnn"
     objective = Objective("top3", best=1.0, worst=0.0)
-    sorted_by_class = True  # as the original's folders are: the batch-wise precision hinges on it
+    sorted_by_class = True  # as the original's folders are: the batch-wise precision depends on it
     curve_metric = "top3"
 
     def __post_init__(self):

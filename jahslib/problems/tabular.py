@@ -127,7 +127,10 @@ _DIGITS = {operation: str(digit) for digit, operation in enumerate(OPERATIONS.va
 
 @dataclass
 class _Grid(Tabular):
-    """Base of tables over a grid of hyperparameters: ordered values are ordinals, texts are choices."""
+    """Base of tables over a grid of hyperparameters.
+
+    Ordered values are ordinals, texts are choices.
+    """
 
     GRID: ClassVar[dict[str, tuple]]
 

@@ -1,4 +1,4 @@
-"""Study 06's problem: tuning of SGD for a given network, optionally with the network's choice.
+"""Study 06's problem: tuning of SGD for a given network, and optionally of its choice.
 
 maximise  top1(x)   over   x = (lr, momentum, weight_decay)   of SGD, at a fixed number of epochs
 

@@ -20,7 +20,7 @@ UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.EIO, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE),
 }
-_TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk tells no reason
+_TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk gives no reason
 
 
 @dataclass
@@ -44,8 +44,8 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""
     try:
-        # One BLAS thread: the matrices are small, other workers' threads are in the way of further ones (training that
-        # watches ranks took three times as long), and sums must not be ordered by how many cores there are.
+        # One BLAS thread: the matrices are small, more threads compete with other workers' (training that
+        # measures ranks took three times as long), and the order of sums must not depend on the number of cores.
         with _thread_pools().limit(limits=1, user_api="blas"):
             outcome = _checked(problem, problem.evaluate(job))
         bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from jahslib.core.trials import Status
 
 FORMAT = 1
-MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
+MOST_PENDING = 4096  # trials at once; more indicate damage and would take minutes to process
 _REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _MEASURES = ("fidelity", "epochs", "seconds", "elapsed", "started", "finished")
 _KINDS = {
@@ -58,7 +58,7 @@ def _is_trial(record: Mapping[str, Any], before: int) -> bool:
         return False
     if not all(isinstance(record.get(name, kind()), kind) for name, kind in _KINDS.items()):
         return False
-    metrics = record["metrics"].values()  # null is what was no finite number
+    metrics = record["metrics"].values()  # null stands for a non-finite number
     return record["status"] in get_args(Status) and all(v is None or _is_number(v) for v in metrics)
 
 

@@ -164,7 +164,7 @@ class Loop:
         On an interrupt or an error the log stays valid, and running trials are lost in flight.
         """
         running: dict[Future, int] = {}
-        first_completed = getattr(executor, "first_completed", _first_completed)  # a simulated clock has its own
+        first_completed = getattr(executor, "first_completed", _first_completed)  # simulated workers have their own
         try:
             for trial_id in list(self.history.pending):  # lost in flight by a kill
                 running[self._submit(executor, trial_id)] = trial_id

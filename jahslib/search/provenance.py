@@ -66,6 +66,6 @@ def device_name(device: str, threads: int | None = None) -> str:
 
         return torch.cuda.get_device_name(device)
     if threads is None:
-        torch = sys.modules.get("torch")  # not imported for a problem that does without
+        torch = sys.modules.get("torch")  # not imported for a problem that does not use it
         threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     return f"cpu ({threads} threads)"

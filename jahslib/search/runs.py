@@ -69,7 +69,7 @@ class Run:
             triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
-        if self.simulated:  # one that was cut off begins anew
+        if self.simulated:  # an interrupted one is restarted
             fresh = fresh or not (logfiles.exists(self.log) and triallog.read(self.log).end)
             executor, workers = SimulatedWorkers(), self.simulated
         return search(
@@ -346,7 +346,7 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
     ]
     left = sum(max(0.0, size(run) - watch.epochs) for run, watch in open_)
     limit = sum(run.budget.seconds or math.inf for run, _ in open_)
-    # The first few trials tell little of the rate: one in training counts for nothing until it is finished.
+    # The first few trials do not determine the rate, as unfinished ones do not count.
     if open_ and trials - before[0] >= MIN_TRIALS and epochs > before[1]:
         left_s = min(left / (epochs - before[1]) * seconds, limit)
         parts.append(f"about {duration(left_s)} left" if math.isfinite(left_s) else "")

@@ -64,7 +64,7 @@ def search(
             trial without the metrics that the problem names, or with a value beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
-    # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+    # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not
     from jahslib.spaces import configurations as spaces
 
     refuse_incomplete(problem)

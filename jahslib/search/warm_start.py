@@ -16,7 +16,7 @@ from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.search import triallog
 
-COPY = "copy of an earlier search"  # where a trial of the log ran
+COPY = "copy of an earlier search"  # marks a copy in a trial's `worker`
 
 
 def trials_of(path: Path | str, problem: Problem) -> list[Trial]:

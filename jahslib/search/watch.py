@@ -15,7 +15,7 @@ from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
 
 FOREIGN = "is no trial log"
-TAIL = 256  # bytes before the place reached that must still be there; a trial's line ends with its times
+TAIL = 256  # bytes before the current position that must be unchanged; a trial's line ends with its times
 
 
 @dataclass
@@ -71,12 +71,12 @@ class Watch:
                 return
             with logfiles.opened(self.path) as file:
                 file.seek(self._place - len(self._tail))
-                if file.read(len(self._tail)) != self._tail:  # begun afresh
+                if file.read(len(self._tail)) != self._tail:  # the log was started over
                     self._start_over()
                     file.seek(0)
                 self._seen = now.st_size, now.st_mtime_ns
                 self._read(file)
-        except FileNotFoundError:  # not begun
+        except FileNotFoundError:  # not started yet
             self._start_over()
         except (OSError, EOFError, zlib.error) as error:
             self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
@@ -111,7 +111,7 @@ class Watch:
                 if record.get("finished", 0.0) >= self.since:
                     self._count(record)
             case "end":
-                # an end without a trial since then is that of the log about to be overwritten
+                # an end without a trial since then belongs to the log about to be overwritten
                 self.end = record if self.trials or not self.since else None
 
     def _count(self, trial: dict[str, Any]) -> None:

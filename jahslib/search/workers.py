@@ -14,8 +14,8 @@ from typing import Any
 from jahslib.errors import UserError
 from jahslib.search.evaluation import reason_of
 
-COMING_SECONDS = 10.0  # for a cluster's first worker to be there
-ANSWER_SECONDS = 30.0  # for a cluster's workers to say whether they can load a job; the first import takes some
+COMING_SECONDS = 10.0  # timeout for a cluster's first worker
+ANSWER_SECONDS = 30.0  # timeout for a cluster's workers to report whether they can load a job, imports included
 
 
 class InProcess(Executor):
@@ -42,7 +42,7 @@ class InProcess(Executor):
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # not imported for a problem that does without
+    torch = sys.modules.get("torch")  # not imported for a problem that does not use it
     before = torch.get_num_threads() if torch else 0
     try:
         if torch:
@@ -103,7 +103,7 @@ class LocalProcesses(Executor):
         This gives one clear error instead of the failure of every job.
         """
         try:
-            sent = pickle.dumps(job)  # as the queue to a process would
+            sent = pickle.dumps(job)  # as for the queue to a process
         except Exception as error:
             raise UserError(
                 f"workers: the problem cannot be sent to other processes ({error}); "
@@ -162,7 +162,7 @@ class OnCluster(Executor):
         asking = ThreadPoolExecutor(1)
         try:
             answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)
-        except Exception as error:  # of Dask's own, or none in time
+        except Exception as error:  # Dask's own error, or a timeout
             answers = {"the cluster": reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS} s"}
         finally:
             asking.shutdown(wait=False)
@@ -193,7 +193,7 @@ def _set_up() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    if torch := sys.modules.get("torch"):  # a problem that needs none does not wait for its import
+    if torch := sys.modules.get("torch"):  # not imported for a problem that does not use it
         torch.set_num_threads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

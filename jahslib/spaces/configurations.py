@@ -109,7 +109,7 @@ def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
 
 def _is_loggable(value: Any) -> bool:
     if isinstance(value, str):
-        return value.encode(errors="replace").decode() == value  # a lone surrogate is no text in any file
+        return value.encode(errors="replace").decode() == value  # lone surrogates cannot be encoded
     return value is None or (isinstance(value, int | float) and abs(value) < math.inf)
 
 
@@ -222,7 +222,7 @@ def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[flo
         if isinstance(hp, CategoricalHyperparameter):
             point += [float(value == choice) for choice in hp.choices]
         else:
-            steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # whose vectors are ranks
+            steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # vectors of ordinals are ranks
             point.append(0.0 if value is None else float(hp.to_vector(value)) / max(steps, 1))
     return point
 
@@ -280,5 +280,5 @@ def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuratio
         elif isinstance(hp, Constant):
             values[hp.name] = hp.value
         else:
-            values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # their vectors are indices
+            values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # vectors of choices are indices
     return activated(space, values)

@@ -20,11 +20,11 @@ from jahslib.errors import UserError
 
 Generators = Mapping[str, torch.Generator]
 
-_UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError)  # what loading other contents raises
+_UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError)  # errors from loading other contents
 _UNREADABLE = (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, *_UNFIT)
 _MARK = b"jahslib sha256 "
 _COMMENT = len(_MARK) + 64  # bytes of the ZIP comment
-_BARE_END = b"PK\5\6"  # what the last 22 bytes of a ZIP archive without a comment begin with
+_BARE_END = b"PK\5\6"  # start of the last 22 bytes of a ZIP archive without a comment
 
 
 def write(path: str | os.PathLike, device: torch.device, generators: Generators, **state: Any) -> None:
@@ -96,7 +96,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
         ValueError: the state is of another kind of optimizer, which torch itself accepts.
     """
     for own, other in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
-        if own.keys() - other.keys() and other.keys() - own.keys():  # a new version of torch only adds some
+        if own.keys() - other.keys() and other.keys() - own.keys():  # new versions of torch only add options
             raise ValueError("the options are those of another optimizer")
     optimizer.load_state_dict(dict(saved))
 

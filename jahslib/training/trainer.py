@@ -28,7 +28,7 @@ LOSSES = {
     "cross_entropy": F.cross_entropy,
     "mse": lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)),
 }
-EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches suit CUDA, batches that fit the cache the CPU
+EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches for CUDA, batches that fit the cache for the CPU
 
 
 class Diverged(ArithmeticError):
@@ -108,7 +108,7 @@ class Training:
     ):
         self.recipe, self.device, self.augment, self.after_step = recipe, torch.device(device), augment, after_step
         self.epoch = 0
-        self.losses: list[float] = []  # mean training loss of every epoch done, which schedules look at
+        self.losses: list[float] = []  # mean training loss of every epoch done, for the schedules
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
@@ -285,9 +285,9 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
     if recipe.optimizer == "sgd":
         options["momentum"] = recipe.momentum
         options["nesterov"] = recipe.nesterov and recipe.momentum > 0
-    else:  # SGD counts no steps, so nothing in it hinders a capture
+    else:  # SGD counts no steps and can be captured without this option
         options["capturable"] = device.type == "cuda"
-    if recipe.optimizer != "adadelta":  # which has no fused form
+    if recipe.optimizer != "adadelta":  # Adadelta has no fused form
         options["fused"] = True
     return OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.learning_rate, **options)
 

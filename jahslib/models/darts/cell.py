@@ -18,10 +18,10 @@ from jahslib.models.darts import fourier
 from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
 
 OPERATIONS = ("identity", "zero", "conv", "resnet", "bottleneck")
-KERNELS = {2: 3, 3: 5, 4: 7, 5: 9, 6: 3, 7: 3}  # of the mixed nodes; node 1 is the cell's input
+KERNELS = {2: 3, 3: 5, 4: 7, 5: 9, 6: 3, 7: 3}  # kernel size by node; node 1 is the cell's input
 BRANCHES = ((2,), (3,), (4, 6), (5, 7))  # chains of nodes from the input to the output, which is their sum
 
-CellOperations = tuple[str, ...]  # of nodes 2..7
+CellOperations = tuple[str, ...]  # one for each of the nodes 2..7
 
 
 class SameConv2d(Conv2d):

@@ -1,4 +1,4 @@
-"""Flexible stacking: cells sampled from a search's architecture weights, to be stacked in any number.
+"""Flexible stacking: any number of cells, sampled from architecture weights.
 
 Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024).
 """
@@ -47,7 +47,7 @@ def sample_cells(
     wanted = min(candidates, math.prod((p > 0).sum(axis=1).tolist()))
     sampled = []
     for _ in range(levels):
-        level: dict[CellOperations, None] = {}  # a set that keeps the order of drawing
+        level: dict[CellOperations, None] = {}  # an ordered set
         while len(level) < wanted:
             level[tuple(OPERATIONS[rng.choice(len(OPERATIONS), p=row)] for row in p)] = None
         sampled.append(list(level))

@@ -59,7 +59,7 @@ class _MayGrow(nn.Module):
             if found is not None and found.shape != buffer.shape and found.ndim == buffer.ndim:
                 setattr(self, name, buffer.new_empty(found.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
-        self._mark()  # `assign=True` puts other parameters in place
+        self._mark()  # `assign=True` replaces the parameters
         self._note_size()
 
     def _note_size(self) -> None:

@@ -256,6 +256,6 @@ class Neurogenesis(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.steps, self.trace = state["steps"], list(state["trace"])
-        # `load_state_dict` goes on to refuse a network of another depth.
+        # `load_state_dict` raises later for a network of another depth.
         for trigger, values in zip(self.triggers, state["triggers"], strict=False):
             vars(trigger).update(values)

@@ -50,7 +50,7 @@ def _roots(matrix: Tensor, divisor: int) -> Tensor:
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if tall.device.type == "cpu":
         columns = tall.numpy()
-        gram = columns.T @ columns  # NumPy sees that this is symmetric and computes half of it
+        gram = columns.T @ columns  # NumPy recognises the symmetry and computes half of it
     else:
         gram = (tall.T @ tall).cpu().numpy()  # CUDA's solvers take far longer than the copy
     eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64))

@@ -29,7 +29,7 @@ from jahslib.optimizers.ax.parameters import Box, configure, metric_names, outco
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-# How Ax writes a time.
+# Ax's time format.
 MOMENT, FORMAT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\b"), "%Y-%m-%d %H:%M:%S.%f"
 
 LEAST_TRIALS = 3  # fewer do not determine a surrogate
@@ -129,7 +129,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
             raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
         told, *_ = made.get_best_parameterization(use_model_predictions=False)
         best = box.values(dict(told))
-        cards = {  # before the predictions: computing one fits the model
+        cards = {  # before the predictions, as computing a card fits the model
             "sensitivity": _frame(made, SensitivityAnalysisPlot(metric)),
             "cross_validation": _frame(made, CrossValidationPlot([metric], untransform=True)),
             "parallel_coordinates": _frame(made, ParallelCoordinatesPlot(metric)),

@@ -42,7 +42,7 @@ from jahslib.core.trials import Origin
 from jahslib.optimizers.ax.parameters import Box
 
 ATTEMPTS = 3  # of the model to propose something new
-POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another
+POINTS = 100  # of the Sobol sequence, likewise; they may differ in inactive hyperparameters only
 
 # Failures caused by the data of the model, not by its user.
 FAILURES = (
@@ -56,7 +56,7 @@ FAILURES = (
     NotPSDError,
 )
 
-FIT_STEPS = 60  # of L-BFGS; to the end it takes up to 200, for a likelihood that differs in the third digit
+FIT_STEPS = 60  # of L-BFGS; convergence takes up to 200 and changes the likelihood's third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
 
 EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
@@ -105,7 +105,7 @@ def strategy(
     )
     made = choose_generation_strategy(struct)
     for name, node in made.nodes_by_name.items():
-        if name == "Sobol":  # where the sequence stands; the centre is none of its points
+        if name == "Sobol":  # position in the sequence; the centre is not one of its points
             node.generator_spec.generator_kwargs["init_position"] = max(0, trials - struct.initialize_with_center)
         elif name == "MBM":
             _choose(node.generator_spec, box, acquisition, bounded)
@@ -121,7 +121,7 @@ def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tupl
         DataRequiredError: Ax waits for the results of pending trials.
     """
     made.experiment = experiment
-    made.current_generator_run_limit()  # goes to the phase that the experiment's trials are in
+    made.current_generator_run_limit()  # advances to the phase of the experiment's trials
     avoided: list[ObservationFeatures] = []
     for _ in range(POINTS):
         if not avoided:

@@ -25,7 +25,7 @@ from jahslib.spaces import configurations as spaces
 
 log = logging.getLogger(__name__)
 
-# A fifth of Ax's restarts and half its raw samples, evaluated at once: what the default takes where nothing is given.
+# A fifth of Ax's restarts and half its raw samples, evaluated in one batch: the defaults.
 FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
 
 ACQUISITION = ("num_restarts", "raw_samples", "options")
@@ -100,7 +100,7 @@ class AxBO(Replayed):
 
     def start(self) -> None:
         self._client = self._new_client()
-        self._trials: dict[int, int] = {}  # of ours -> of Ax's; stages of one training share one
+        self._trials: dict[int, int] = {}  # our trial id -> Ax's index; stages of one training share one
         self._known: set[str] = set()
         self._every = self._box.every()
         self._unfinished: list[Suggestion] = []
@@ -121,7 +121,7 @@ class AxBO(Replayed):
             self._trials[trial_id] = self._trials[suggestion.parent]
             self._unfinished = [waiting for waiting in self._unfinished if waiting.parent != suggestion.parent]
             trial = self._experiment.trials[self._trials[trial_id]]
-            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may go on where this rule would stop
+            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may continue where this rule would stop
 
     def rederives(self) -> bool:
         return False
@@ -131,7 +131,7 @@ class AxBO(Replayed):
         progression: Any = trial.fidelity if self.early_stopping else None
         partial = trial.status == "ok" and trial.fidelity < self.problem.fidelity.high
         with quiet_and_seeded(self.seed):
-            if partial and not self.early_stopping:  # copied from another method: no result to compare with others
+            if partial and not self.early_stopping:  # copied from another method; not comparable
                 self._client.mark_trial_failed(index)
             elif trial.final or not partial:
                 self._client.complete_trial(index, raw_data=told, progression=progression)

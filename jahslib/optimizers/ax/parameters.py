@@ -30,10 +30,10 @@ MOST_CHOICES = 1000
 # A float's range narrower than this, on its own scale, is told as 0..1: Ax refuses one below 1.5e-5.
 NARROW = 2e-5
 
-# Columns of Ax's own in its tables of parameters.
+# Reserved columns of Ax's parameter tables.
 TAKEN = ("trial_index", "arm_name", "metadata", "step")
 
-# Words of Ax's own in its formulas.
+# Reserved words of Ax's formulas.
 WORDS = ("baseline",)
 
 
@@ -174,7 +174,7 @@ def _parameter(name: str, hp: Any) -> Parameter:
         case UniformIntegerHyperparameter():
             return Parameter(name, hp)
         case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
-            # Of 1 and 2.5 ConfigSpace makes 1.0 and 2.5.
+            # ConfigSpace turns 1 and 2.5 into 1.0 and 2.5.
             values = tuple(_python(hp.to_value(i)) for i in range(int(hp.size)))
             plain = len({type(v) for v in values}) == 1 and isinstance(values[0], str | bool | int | float)
             codes = values if plain else tuple(json.dumps(v) for v in values)

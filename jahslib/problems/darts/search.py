@@ -144,7 +144,7 @@ class Darts:
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ):
         for name, (_, labels) in (("training", train), ("validation", val)):
-            if len(labels) < 2:  # batch normalisation cannot train on one
+            if len(labels) < 2:  # batch normalisation needs two
                 raise UserError(f"DARTS: {len(labels)} {name} images; give at least 2")
         self.settings, self.device, self.augment = settings, torch.device(device), augment
         self.records: list[EpochRecord] = []

@@ -16,7 +16,7 @@ from jahslib.models.darts.cell import OPERATIONS
 from jahslib.training.schedules import cosine
 
 # Fraction of the surrogate skip in epoch e (from 0) of E, relative to where it starts. All but the class project's are
-# those of DARTS- (its code; the last linear epoch is not quite 0), whose name for them these are.
+# from DARTS-, with its names (its code; the last linear epoch is not quite 0).
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "class_project": lambda e, epochs: 1 - (e + 1) / epochs,
     "linear": lambda e, epochs: (epochs - e) / epochs,

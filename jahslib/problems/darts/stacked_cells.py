@@ -43,7 +43,7 @@ MOST_CELLS, MOST_FC = 6, 3
 MOST_POOLED = 4  # cells that a pooling may follow: 28 -> 14 -> 7 -> 3 -> 1 pixels
 MEASURES = {"acc": "top1", "f1": "macro_f1"}
 
-Levels = tuple[tuple[str, ...], ...]  # of the stack, each with the cells that it chooses from, as text
+Levels = tuple[tuple[str, ...], ...]  # of the stack, each with its candidate cells, as text
 Range = tuple[int, int]
 
 

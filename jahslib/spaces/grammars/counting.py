@@ -15,7 +15,7 @@ from jahslib.spaces.grammars.productions import Production, Rules
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child
 
-# How many skeletons (terms in which shared nonterminals are left open) use exactly these shared nonterminals.
+# Number of skeletons (terms with shared nonterminals left open) by the set of shared nonterminals that they use.
 Skeletons = Mapping[frozenset[str], int]
 ONE: Skeletons = {frozenset(): 1}
 

@@ -120,8 +120,8 @@ def _bindings(grammar: Grammar, term: Term) -> dict[str, Term]:
 # The swappable nodes ---------------------------------------------------------------------------------------------
 #
 # They are numbered: those outside shared nonterminals from the root, left to right, then those within the term of each
-# shared nonterminal, which counts once. `symbol` restricts them to one nonterminal. Counts are kept with the terms, so
-# that finding a node costs only its depth.
+# shared nonterminal, which counts once. `symbol` restricts them to one nonterminal. Counts are cached with the terms,
+# so that finding a node costs only its depth.
 
 
 def _total(grammar: Grammar, term: Term, symbol: str | None = None) -> int:
