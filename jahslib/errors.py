@@ -1,5 +1,8 @@
-"""The one error a user meets: a single line that names the wrong value, the place and the mend."""
+"""The one error a user meets: a single line with the wrong value, its place and the remedy."""
 
 
 class UserError(ValueError):
-    """Input that only the user can mend; the message is one line and nothing is left half-written when it is raised."""
+    """Invalid input that only the user can correct.
+
+    The message is one line, and nothing is left half-written when it is raised.
+    """

@@ -1,5 +1,6 @@
 """Tables of searches under a limit on the network's size and a floor on its precision (study 07)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -129,8 +130,8 @@ def evaluations_table(searches: Searches) -> pd.DataFrame:
             "macro_precision": t.metrics["macro_precision"],
             "params": int(t.metrics["params"]),
             "batch_size": t.configuration["batch_size"],
-            "precision_met": t.metrics[s.problem.precision] >= s.problem.min_precision,
-            "size_met": t.metrics["params"] <= s.problem.max_model_size,
+            "precision_met": t.metrics[s.problem.precision] >= (s.problem.min_precision or 0.0),
+            "size_met": t.metrics["params"] <= (s.problem.max_model_size or math.inf),
             "feasible": s.feasible(t),
         }
         for s in searches

@@ -122,7 +122,5 @@ def claim(
 
 def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:
     """Of the units that both have."""
-    values = table.pivot(index=unit, columns="method", values=measure)
-    none = pd.Series(math.nan, values.index)
-    other = values.get(second, none) if isinstance(second, str) else second
-    return (values.get(first, none) - other).dropna()
+    values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=[first, second])
+    return (values[first] - (values[second] if isinstance(second, str) else second)).dropna()

@@ -134,7 +134,7 @@ def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
     pairs = pd.concat(parts, ignore_index=True).rename(columns=names | {"low": "high", "high": "low"})
     pairs[["difference", "low", "high"]] *= -1
     columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p", "p_holm"]
-    return pairs[columns]
+    return pairs.loc[:, columns]
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:

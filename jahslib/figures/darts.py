@@ -107,7 +107,7 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
         ids = list(dict.fromkeys(own.id))
         colours = sns.color_palette("viridis", len(ids))
         for colour, id in zip(colours, ids, strict=True):
-            line = own[own.id == id].sort_values("epochs")
+            line = own.loc[own.id == id].sort_values(by="epochs")
             axis.plot(line.epochs, line[metric], marker="o", markersize=3.5, linewidth=1.0, color=colour, alpha=0.85)
         axis.set_title(f"seed {seed}")
         axis.set_xlabel("epochs trained")

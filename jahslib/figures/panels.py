@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
@@ -281,7 +282,7 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
         if len(fidelities) == 1:
             axis.set_xlim(fidelities[0] / 2, fidelities[0] * 2)
     axes[0, 0].set_ylabel(label)
-    lines = [plt.Line2D([], [], color=COLOURS[0], marker="o"), plt.Line2D([], [], color="#999999", marker="o")]
+    lines = [Line2D([], [], color=COLOURS[0], marker="o"), Line2D([], [], color="#999999", marker="o")]
     figure.legend(lines, ["reached the last rung", "stopped earlier"], loc="upper center", ncols=2)
     figure.tight_layout(rect=(0, 0, 1, 0.92))
     return figure

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -25,11 +26,13 @@ INPUT, OUTPUT = "input", "output"
 
 
 class Names:
-    """Numbers for labels, so that nodes are arrays; never more than a grammar's nonterminals, topologies and
-    terminals."""
+    """Numbers for node labels, so that nodes are arrays.
 
-    known: list[str] = []
-    _numbers: dict[str, int] = {}
+    There are never more than a grammar's nonterminals, topologies and terminals.
+    """
+
+    known: ClassVar[list[str]] = []
+    _numbers: ClassVar[dict[str, int]] = {}
 
     @classmethod
     def number(cls, label: str) -> int:
@@ -41,7 +44,9 @@ class Names:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """`names`: the nodes' labels as numbers (`Names`), the input's first and the output's last. `arcs`: their tails and
+    """A directed graph.
+
+    `names`: the nodes' labels as numbers (`Names`), the input's first and the output's last. `arcs`: their tails and
     their heads, `2 x arcs`.
 
     Terms that look alike at a folding level share one object there.
@@ -69,7 +74,7 @@ class Graph:
 
     @property
     def n_nodes(self) -> int:
-        """Input and output included."""
+        """Number of nodes, input and output included."""
         return len(self.names)
 
     @property
@@ -79,9 +84,12 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Shape:
-    """What fills an edge, before its surroundings and the names of its nodes are known: so many nodes, arcs among them,
-    the nodes that follow the edge's tail and that precede its head, and whether the two can be reached from one another
-    without meeting a node. `live`: the parts that its nodes come from, in their order."""
+    """The subgraph that fills an edge, before its surroundings and its nodes' names are known.
+
+    `size` nodes, `arcs` among them, the nodes that follow the edge's tail (`entries`) and that precede its head
+    (`exits`), and whether the two ends are connected without a node between them (`through`). `live`: the parts that
+    its nodes come from, in their order.
+    """
 
     size: int
     arcs: np.ndarray
@@ -113,7 +121,7 @@ _arcs: WeakKeyDictionary[Shape, np.ndarray] = WeakKeyDictionary()
 
 
 def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
-    """The graph at a folding level; None is the full graph.
+    """Build the graph at a folding level; None is the full graph.
 
     Raises:
         UserError: the term is not one of this grammar.
@@ -129,7 +137,7 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
 
 
 def _close(whole: Fragment) -> Graph:
-    """Put the input and the output around a fragment."""
+    """Add input and output nodes to a fragment."""
     shape = whole.shape
     arcs = _arcs.get(shape)
     if arcs is None:
@@ -157,7 +165,7 @@ def _folded(symbol: str, head: str) -> Fragment | None:
 
 
 def _part(grammar: Grammar, child: Child, level: int | None) -> Fragment | None:
-    """A child's fragment with everything deeper than `level` folded; None for `zero`."""
+    """Build a child's fragment with everything deeper than `level` folded; None for `zero`."""
     if type(child) is str:
         return _leaf(child)
     if not child.children:
@@ -236,8 +244,10 @@ def _joined(topology: Topology, tails: tuple[str, ...], parts: Sequence[Shape | 
 def _per_edge(
     topology: Topology, children: tuple[Child, ...], parts: list[Fragment | None]
 ) -> tuple[tuple[str, ...], list[Fragment | None]]:
-    """Chosen tails in the order of their edges, and each edge's fragment, for topologies whose children are not simply
-    their edges."""
+    """Split children into chosen tails, in the order of their edges, and a fragment per edge.
+
+    For topologies whose children do not correspond one to one to their edges.
+    """
     tails: list[str] = []
     filled = [None if edge.label is None else _leaf(edge.label) for edge in topology.edges]
     for slot, child, part in zip(topology.slots, children, parts, strict=True):
