@@ -122,5 +122,7 @@ def claim(
 
 def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:
     """Of the units that both have."""
-    values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=[first, second])
-    return (values[first] - (values[second] if isinstance(second, str) else second)).dropna()
+    named = [name for name in (first, second) if isinstance(name, str)]
+    values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=named)
+    other = values[second] if isinstance(second, str) else second
+    return pd.Series(values[first] - other).dropna()
