@@ -52,11 +52,10 @@ def write(file: Path, content: bytes | str, *, sync: bool = False) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as opened:
-            opened.write(content.encode() if isinstance(content, str) else content)
-            if sync:
-                opened.flush()
-                os.fsync(opened.fileno())
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ A setting is declared where it is used: its type and default are those of the pr
 """
 
 import ast
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Positiv
 
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.experiments.cfg import Layers, finite
 
 Value = TypeVar("Value")
@@ -93,9 +92,9 @@ class Settings:
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
         cell, injected = _cells(namespace.get("In", []))
-        _refuse_unknown({*cell, *self._profile}, self._types)
+        refuse_unknown("parameter", {*cell, *self._profile}, self._types)
         known = {*COMMON, *types, *cell, *(name for values in profiles.values() for name in values)}
-        _refuse_unknown(injected, known if cell else self._types)
+        refuse_unknown("parameter", injected, known if cell else self._types)
         for name, value in self._profile.items():
             self._checked(name, value)
         mine = {name: hint for name, hint in self._types.items() if name in known or not cell}
@@ -239,13 +238,6 @@ def found_device(name: str) -> str:
     if int(name.partition(":")[2] or 0) >= count:
         raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
     return name
-
-
-def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
-    for name in sorted(set(names).difference(known)):
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-        raise UserError(f"parameter {name!r} is unknown; {hint}")
 
 
 def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:

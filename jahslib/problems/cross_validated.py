@@ -145,8 +145,7 @@ class CrossValidated(Problem):
                     training.run(job.fidelity, deadline=job.deadline, on_epoch=record if self.curves else None)
                 )
             except Diverged as error:
-                error.epochs = charged + training.epoch + 1 - start
-                raise
+                raise Diverged(str(error), charged + error.epochs - start) from error
             if job.save is not None:
                 job.save.mkdir(parents=True, exist_ok=True)
                 training.save(job.save / f"fold{fold}.pt")

@@ -17,7 +17,7 @@ from torch import nn
 
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -223,11 +223,8 @@ class GrowingConvNets(CrossValidated):
         fc = c.get("fc_trigger_threshold", one)
         thresholds = {"conv_threshold": conv, "fc_threshold": fc}
         given = {name: value for name, value in thresholds.items() if value is not None}
-        try:
-            return GrowthRule(**self.rule, **given, max_params=self.max_params)
-        except TypeError as error:
-            known = ", ".join(f for f in asdict(GrowthRule()) if f not in ("max_params", *thresholds))
-            raise UserError(f"rule: {error}; known options are {known}") from None
+        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - {"max_params", *thresholds})
+        return GrowthRule(**self.rule, **given, max_params=self.max_params)
 
     def describe(self) -> dict[str, Any]:
         """Describe the problem, and what NORTH's trigger compares with.

@@ -22,7 +22,7 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.core.trials import Configuration, Trial
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
 
@@ -41,15 +41,8 @@ class Record:
     reason: str = ""
 
 
-class RecordedFailure(RuntimeError):
-    """All recorded trials of this configuration failed.
-
-    The message says why; `epochs` are charged for it.
-    """
-
-    def __init__(self, reason: str, epochs: float):
-        super().__init__(reason)
-        self.epochs = epochs
+class RecordedFailure(EvaluationError):
+    """All recorded trials of this configuration failed; the message says why."""
 
 
 @dataclass

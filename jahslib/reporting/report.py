@@ -7,6 +7,7 @@ that a notebook that fails half-way leaves the files of the last whole run. The 
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from jahslib import paths
 from jahslib.core.trials import Configuration
@@ -84,7 +86,7 @@ class Report:
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 drawn = io.BytesIO()
                 figure.savefig(drawn, format=suffix, metadata=metadata, dpi=150)
-                self._files[self.figs / f"{name}.{suffix}"] = drawn.getvalue()
+                self._files[self.figs / f"{name}.{suffix}"] = smaller(drawn.getvalue(), suffix)
 
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
         """To be NAME.json, which a notebook's `configuration` parameter takes."""
@@ -114,6 +116,19 @@ class Report:
         if name in self._records:
             raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
         self._records[name] = record
+
+
+def smaller(drawn: bytes, suffix: str) -> bytes:
+    """Store a figure in fewer bytes: 256 colours for a PNG, hundredths of a point for an SVG."""
+    if suffix == "svg":
+        return _LONG_NUMBER.sub(lambda number: b"%.2f" % float(number[0]), drawn)
+    made = io.BytesIO()
+    image = Image.open(io.BytesIO(drawn)).convert("RGB")
+    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+    return made.getvalue()
+
+
+_LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
 
 
 def _provenance(logs: list[Path]) -> dict[str, Any]:

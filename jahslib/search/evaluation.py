@@ -13,7 +13,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from jahslib.core.problem import Job, Outcome, Problem
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 
 # Errors of disk, mount, permissions or system limits, not of the configuration.
 UNWRITABLE = {
@@ -64,7 +64,7 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
                 f"problem {problem.name}: {reason_of(cause)}; mend that and run again, the trial was not logged"
             ) from error
         status, reason = "failed", reason_of(error)
-        outcome = Outcome({}, getattr(error, "epochs", 0.0))
+        outcome = Outcome({}, error.epochs if isinstance(error, EvaluationError) else 0.0)
     return Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.trials import Trial
-from jahslib.errors import UserError
+from jahslib.errors import JahslibError, UserError
 from jahslib.search import logfiles
 from jahslib.search.loglines import FORMAT, is_line, other_format
 
@@ -27,7 +27,7 @@ _TRIAL_FIELDS = {f.name for f in fields(Trial)}
 _BEGINNING = b'{"kind": "header"'  # the beginning of every log
 
 
-class LogWriteError(OSError):
+class LogWriteError(JahslibError, OSError):
     """The log could not be extended, for example on a full disk.
 
     Its earlier content is intact, so the search can be resumed.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 from jahslib.training import checkpoints
 from jahslib.training.schedules import SCHEDULES, cosine
 
@@ -31,7 +31,7 @@ LOSSES = {
 EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches for CUDA, batches that fit the cache for the CPU
 
 
-class Diverged(ArithmeticError):
+class Diverged(EvaluationError):
     """The training loss of an epoch was not finite; the message names the epoch."""
 
 
@@ -157,7 +157,7 @@ class Training:
             total += step(images, labels) * len(rows)
         mean = total.item() / sum(map(len, batches))
         if not math.isfinite(mean):
-            raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}")
+            raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}", self.epoch + 1)
         self.epoch += 1
         self.losses.append(mean)
         return mean

@@ -63,12 +63,12 @@ class GrowthRule:
             if getattr(self, name) not in known:
                 raise UserError(f"GrowthRule: no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
         for name in ("conv_threshold", "fc_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not isinstance(getattr(self, name), int | float) or not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")
         for name in ("every", "max_conv", "max_fc"):
-            if getattr(self, name) < 1:
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; give at least 1")
-        if self.candidates < 0:
+        if not isinstance(self.candidates, int) or self.candidates < 0:
             raise UserError(f"GrowthRule: candidates is {self.candidates}; give 0 or more")
 
 

@@ -6,6 +6,7 @@ scratch each time, and every trial enters by `attach_trial`, whether it was prop
 is resumed by telling Ax its log, at no cost, and decides as if it had not been interrupted.
 """
 
+import inspect
 import logging
 import random
 import warnings
@@ -19,7 +20,7 @@ import torch
 from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Fidelity, Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.optimizers.ax.parameters import Box, configure, outcomes
 from jahslib.spaces import configurations as spaces
 
@@ -215,10 +216,8 @@ def _percentile_rule(every: float = 1, **options: Any) -> Any:
     """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
     from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
-    try:
-        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
-    except TypeError as error:
-        raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
+    refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
+    return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
 
 
 @contextmanager

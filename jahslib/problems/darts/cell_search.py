@@ -24,7 +24,7 @@ from jahslib import paths
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Trial
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
@@ -33,7 +33,6 @@ from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
 from jahslib.problems.darts.splits import train_and_val
 from jahslib.training.augment import flips_and_rotations
-from jahslib.training.trainer import Diverged
 
 
 @dataclass
@@ -109,10 +108,8 @@ class CellSearch(Problem):
     def build(self, generator: torch.Generator) -> Supernet:
         """Build the supernet for the data's images, its weights drawn from a CPU generator."""
         shape = registry.load(self.data).shape
-        try:
-            return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
-        except TypeError as error:
-            raise UserError(f"model: {error}; known are out_channels, pooling, fc, dropout") from None
+        refuse_unknown("model:", self.network, ("out_channels", "pooling", "fc", "dropout"))
+        return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
 
     def images(self) -> tuple[Images, Images]:
         """Return the images that the weights and that the architecture parameters learn from."""
@@ -154,11 +151,8 @@ class CellSearch(Problem):
                 if self.save_arch_weights:
                     write_arch_weights(path.with_suffix(".csv"), darts.records)
 
-        try:  # time spent by killed sessions counts as well
-            darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
-        except Diverged as error:
-            error.epochs = darts.epoch + 1  # type: ignore[attr-defined]
-            raise
+        # time spent by killed sessions counts as well
+        darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
         names = ("skip_share", "surrogate", "train_loss", "val_loss", "seconds")
         curve = {name: [getattr(record, name) for record in darts.records] for name in names}
         return Outcome(

@@ -223,7 +223,7 @@ class Darts:
             train_loss = train_loss + self._weight_step(images, s)
         losses = [(loss / len(batches)).item() for loss in (train_loss, val_loss)]
         if not all(map(math.isfinite, losses)):
-            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS")
+            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS", self.epoch + 1)
         alphas = self.alphas.detach().cpu()
         skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
         seconds = time.perf_counter() - begin

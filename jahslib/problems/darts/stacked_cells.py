@@ -37,7 +37,7 @@ from jahslib.problems.darts.splits import resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
-from jahslib.training.trainer import Diverged, Training
+from jahslib.training.trainer import Training
 
 MOST_CELLS, MOST_FC = 6, 3
 MOST_POOLED = 4  # cells that a pooling may follow: 28 -> 14 -> 7 -> 3 -> 1 pixels
@@ -238,11 +238,7 @@ class StackedCells(Problem):
     def evaluate(self, job: Job) -> Outcome:
         train, val = self.images(job.seed)
         training = self.training(job, train)
-        try:
-            losses = training.run(job.fidelity, deadline=job.deadline)
-        except Diverged as error:
-            error.epochs = training.epoch + 1  # type: ignore[attr-defined]
-            raise
+        losses = training.run(job.fidelity, deadline=job.deadline)
         measured, outputs = self._measure(training, val)
         if self.split == "test":
             test = registry.load(self.data, "test")
