@@ -72,6 +72,8 @@ def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
         lines = lzma.decompress(pack.read_bytes()).splitlines(keepends=True)
         found: dict[str, list[bytes]] = {}
         own: list[bytes] = []
+        if lines and not lines[0].startswith(b'{"kind": "header"'):
+            raise ValueError("it does not begin with a header")
         for line in lines:
             if line.startswith(b'{"kind": "header"'):
                 header = json.loads(line)
