@@ -9,7 +9,7 @@ from jahslib.analysis.methods import test_means
 from jahslib.analysis.statistics import paired_bootstrap
 from jahslib.analysis.tables import choosing, course, mean_epochs, model_share
 from jahslib.analysis.text import pm
-from jahslib.core.trials import Trial
+from jahslib.core.trials import Trial, as_proposed
 from jahslib.problems.tuned_network import DEFAULT, JOINT, TunedNetwork
 from jahslib.search.runs import AnySearch
 
@@ -143,7 +143,7 @@ def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
             "top1": t.metrics.get("top1") if t.status == "ok" else None,
         }
         for s in searches
-        for t in s.history
+        for t in as_proposed(s.history)
         if t.final
     )
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from jahslib.analysis.pairs import difference
 from jahslib.analysis.text import pm
+from jahslib.core.trials import as_proposed
 from jahslib.problems.surrogate_regression import METRICS, MODELS, Regression
 from jahslib.search.runs import AnySearch
 
@@ -26,7 +27,7 @@ def fits(searches: Searches) -> pd.DataFrame:
             "seconds": t.seconds,
         }
         for s in searches
-        for t in s.history
+        for t in as_proposed(s.history)
         if t.status == "ok"
     )
 
@@ -37,7 +38,7 @@ def predictions(searches: Searches) -> pd.DataFrame:
     parts = []
     for s in searches:
         sizes: dict[int, pd.DataFrame] = {}
-        for t in s.history:
+        for t in as_proposed(s.history):
             if t.status == "ok" and "mean" in t.outputs:
                 n, model = t.configuration["n_train"], t.configuration["model"]
                 if n not in sizes:

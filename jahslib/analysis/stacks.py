@@ -9,6 +9,7 @@ import pandas as pd
 from jahslib.analysis.methods import by_method, test_means
 from jahslib.analysis.tables import course, mean_epochs, mean_of, model_share
 from jahslib.analysis.text import pm
+from jahslib.core.trials import as_proposed
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import from_text
 from jahslib.problems.darts.cell_search import CellsFound
@@ -74,7 +75,7 @@ def progress(searches: Searches) -> pd.DataFrame:
     for s in searches:
         numbers: dict[str, int] = {}
         metric = s.problem.objective.metric
-        for t in s.history:
+        for t in as_proposed(s.history):
             if t.status == "ok":
                 id = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
                 rows.append(

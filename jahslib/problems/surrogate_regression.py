@@ -18,7 +18,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
-from jahslib.core.trials import Trial
+from jahslib.core.trials import Trial, as_proposed
 from jahslib.errors import UserError
 from jahslib.problems.cells import nasbench201
 from jahslib.spaces.grammars import examples
@@ -50,8 +50,9 @@ class Source(NamedTuple):
         return [{"model": model, "n_train": n} for n in fitting for model in admitted]
 
 
-def unique(trials: Iterable[Trial]) -> list[Trial]:
-    """Those that succeeded, each architecture once."""
+def unique(searches: Iterable[Iterable[Trial]]) -> list[Trial]:
+    """The trials of searches that succeeded, each architecture once, search by search as they were proposed."""
+    trials = (t for search in searches for t in as_proposed(search))
     return list({t.configuration["architecture"]: t for t in trials if t.status == "ok"}.values())
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, History, Trial
+from jahslib.core.trials import Configuration, History, Trial, as_proposed
 from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
@@ -147,8 +147,8 @@ class AnySearch(Generic[AnyProblem]):
 
     @property
     def full(self) -> list[Trial]:
-        """Trials that may be the incumbent, in completion order."""
-        return self.problem.full(self.history)
+        """Trials that may be the incumbent, as they were proposed."""
+        return self.problem.full(as_proposed(self.history))
 
     @property
     def epochs(self) -> float:
@@ -253,18 +253,11 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
 def run_trials(
     runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
 ) -> dict[Key, list[Trial]]:
-    """As `run_all`; returns the trials that succeeded, by the runs' keys.
-
-    They are in the order of their proposals: the one they finished in is chance where several train at once, and tables
-    and sums made in that order would differ from run to run.
-    """
+    """As `run_all`; returns the trials that succeeded, as they were proposed, by the runs' keys."""
     if not runs:
         return {}
     histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
-    return {
-        key: sorted((t for t in histories[run.log.stem] if t.status == "ok"), key=lambda t: t.id)
-        for key, run in runs.items()
-    }
+    return {key: [t for t in as_proposed(histories[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
 
 
 class _Pace:

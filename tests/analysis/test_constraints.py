@@ -7,8 +7,10 @@ import pytest
 
 from jahslib.analysis import constraints
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.search.runs import AnySearch
+from tests.analysis.conftest import backwards
 
 PROBLEM = ConstrainedCNN(data="digits", max_epochs=4, max_model_size=2e4, min_precision=0.2)
 
@@ -45,6 +47,16 @@ def test_the_trajectory_follows_the_feasible_first_order():
     assert list(course.epochs) == [4, 8, 12, 16] and list(course.time) == [1, 2, 3, 4]
     assert list(course.columns[:6]) == ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"]
     assert table.iloc[-1][["step", "epochs", "method", "seed"]].tolist() == [0, 4, "rs", 1]
+
+
+def test_what_stands_by_trial_or_step_does_not_hang_on_which_worker_was_first():
+    rows = [(0.9, 0.0), (0.5, 0.3), (0.7, 0.25), (0.5, 0.3)]
+    searches = [search(rows)]
+    assert constraints.evaluations_table(backwards(searches)).equals(constraints.evaluations_table(searches))
+    assert constraints.winners_table(backwards(searches)).val_top3.equals(constraints.winners_table(searches).val_top3)
+    evolution = PublishedEvolution(PROBLEM, 0, pop_size=2, num_children=1)
+    there, back = (constraints.steps_table(s[0], evolution) for s in (searches, backwards(searches)))
+    assert there.step.tolist() == back.step.tolist() == [0, 1, 2] and back.best_acc.equals(there.best_acc)
 
 
 def test_methods_are_averaged_over_seeds_and_final_trainings_within_one():
