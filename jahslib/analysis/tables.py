@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jahslib.core.trials import History, Trial
+from jahslib.analysis.text import pm
+from jahslib.core.trials import History, Trial, origins
 from jahslib.search.runs import AnySearch
 
 
@@ -26,10 +27,12 @@ def feasible_share(search: AnySearch) -> float:
     return float(np.mean([search.feasible(t) for t in search.full]))
 
 
-def pm(values: Sequence[float], digits: int = 3) -> str:
-    """mean ± standard deviation of the sample; the mean alone for one value."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+def model_share(searches: Sequence[AnySearch]) -> str:
+    """Share of a search's configurations that its model proposed, over the searches whose logs tell where theirs come
+    from; empty where none does. The others were drawn: at random, or for the initial design."""
+    told = [origins(s.history) for s in searches]
+    shares = [found.get("model", 0.0) for found in told if found]
+    return pm(shares, 2) if shares else ""
 
 
 def ranked(means: Mapping[str, float], labels: Mapping[str, str], *, digits: int = 3, lowest: bool = False) -> str:
