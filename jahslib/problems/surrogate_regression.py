@@ -177,8 +177,12 @@ def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def digest(architectures: Sequence[str], values: Sequence[float]) -> str:
-    """Eight hexadecimal digits that tell data apart in file names and fingerprints."""
-    return hashlib.sha256(json.dumps([list(architectures), list(values)]).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that tell data apart in file names and fingerprints.
+
+    Of each value eight digits count: a logarithm's last ones differ between processors.
+    """
+    rounded = [f"{value:.8g}" for value in values]
+    return hashlib.sha256(json.dumps([list(architectures), rounded]).encode()).hexdigest()[:8]
 
 
 # Terms keep what was computed of them, for the next fit.

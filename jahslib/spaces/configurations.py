@@ -86,11 +86,11 @@ def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> 
         )
 
 
-def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
+def refuse_unloggable(space: ConfigurationSpace | Space | None) -> None:
     """At the door of a search, whose log is JSON.
 
     Raises:
-        UserError: a hyperparameter has values that JSON would not give back as they are.
+        UserError: a hyperparameter has values that JSON would not give back as they are, or choices of weight 0.
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
         values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))

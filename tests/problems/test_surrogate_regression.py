@@ -64,6 +64,11 @@ class TestRegression:
         other.values = (0.5, *other.values[1:])
         assert problem.describe() != other.describe() and problem.describe() == regression().describe()
 
+    def test_the_fingerprint_does_not_hang_on_the_processors_last_digit(self):
+        problem, other = regression(), regression()
+        other.values = tuple(float(np.nextafter(v, 1)) for v in problem.values)
+        assert problem.values != other.values and problem.describe() == other.describe()
+
     def test_refuses_too_much_to_predict(self):
         with pytest.raises(UserError, match="n_test=60 of 60"):
             regression(n_test=60)

@@ -160,6 +160,7 @@ class TestStatus:
             (b'"format": 1', b'"format": 99', "has format 99"),
             (b'"status": "ok"', b'"status": "done"', "line 2 is damaged"),
             (b'"epochs": ', b'"epochs": -1, "was": ', "line 2 is damaged"),
+            (b'"id": 1', b'"id": 0', "line 3 is damaged"),
         ],
     )
     def test_what_a_search_would_refuse_is_damaged_here_too(self, old, new, said, tmp_path, caplog):
