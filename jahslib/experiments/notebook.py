@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from jahslib.errors import UserError
-from jahslib.paths import ROOT
+from jahslib.paths import ROOT, results
 
 FOLDER = ROOT / "notebooks"
 
@@ -61,15 +61,18 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
     return SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("__")})
 
 
-def check(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
+def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
     """Refuse parameters with which a notebook cannot work, before anything is written; one that does not say what is
-    run is not looked into.
+    run is not looked into. Returns where its trial logs are.
 
     Raises:
         UserError: see `experiment` and `Study.check`.
     """
     if is_described(notebook):
-        experiment(notebook, parameters).study.check()
+        study = experiment(notebook, parameters).study
+        study.check()
+        return study.folder / "logs"
+    return results(parameters["profile"], path_of(notebook).stem) / "logs"
 
 
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
