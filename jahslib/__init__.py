@@ -1,8 +1,8 @@
-"""jahslib: models, search spaces, optimizers and one search loop for joint architecture and hyperparameter search.
+"""Models, search spaces, optimizers and a search loop for joint architecture and HP search.
 
     from jahslib import Budget, Constraint, Fidelity, Job, Objective, Outcome, Problem, search
 
-The names are imported when they are asked for, so that `import jahslib` needs nothing but the standard library.
+Names are imported on first use, so that `import jahslib` needs only the standard library.
 """
 
 from importlib import import_module

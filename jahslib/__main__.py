@@ -1,4 +1,4 @@
-"""The commands: `python -m jahslib COMMAND`, or `jahslib COMMAND` where the package is installed.
+"""The command line: `python -m jahslib COMMAND`, or `jahslib COMMAND` where it is installed.
 
 Standard library only, and a command's module is imported when it is called: run_all.sh checks its options with `run`
 before anything is installed.

@@ -1,4 +1,7 @@
-"""Where the repository and its outputs lie; standard library only, because set-up runs before anything is installed."""
+"""Locations of the repository and its outputs.
+
+Uses the standard library only, because set-up runs before anything is installed.
+"""
 
 import gzip
 import io
@@ -10,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def is_checkout(root: Path = ROOT) -> bool:
-    """Whether `root` is a copy of this project rather than the folder into which a wheel of it was installed."""
+    """Tell whether `root` is a checkout of this project rather than an installed wheel."""
     try:
         described = (root / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -19,42 +22,47 @@ def is_checkout(root: Path = ROOT) -> bool:
 
 
 def home() -> Path:
-    """Where data/, results/ and figs/ belong: the project's folder or, where a wheel is installed, the current one."""
+    """Return the folder of data/, results/ and figs/.
+
+    It is the project's folder or, where a wheel is installed, the current one.
+    """
     return ROOT if is_checkout() else Path.cwd()
 
 
 def outputs() -> Path:
-    """The folder that holds results/ and figs/: `$JAHSLIB_RESULTS` where that is set, else `home()`."""
+    """Return the folder of results/ and figs/: `$JAHSLIB_RESULTS` if set, else `home()`."""
     return Path(os.environ.get("JAHSLIB_RESULTS") or home()).resolve()
 
 
 def results(profile: str, notebook: str) -> Path:
-    """Folder of a notebook's trial logs, values and tables in one profile; not created here."""
+    """Return the folder of a notebook's trial logs, values and tables; does not create it."""
     return outputs() / "results" / profile / notebook
 
 
 def figs(profile: str, notebook: str) -> Path:
-    """Folder of a notebook's figures in one profile; not created here."""
+    """Return the folder of a notebook's figures in one profile; does not create it."""
     return outputs() / "figs" / profile / notebook
 
 
 def write(file: Path, content: bytes | str, *, sync: bool = False) -> None:
-    """Write a file, and the folders above it, whole or not at all; text as UTF-8. `sync`: wait until it is on disk."""
+    """Write a file atomically, creating its parent folders; text is encoded as UTF-8.
+
+    `sync` waits until the content is on disk.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as opened:
-            opened.write(content.encode() if isinstance(content, str) else content)
-            if sync:
-                opened.flush()
-                os.fsync(opened.fileno())
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
 
 
 def gzipped(content: bytes) -> bytes:
-    """Compressed as small as gzip can, without a time or name in it, so that the same content gives the same bytes."""
+    """Compress reproducibly with gzip: highest level, no time stamp or file name in the header."""
     into = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=into, mtime=0) as file:
         file.write(content)

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from jahslib.analysis import reported
@@ -12,27 +13,27 @@ from tests.test_readme import record, table
 METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks
 
 
-def mean(text: str) -> float:
-    """Of "mean ± deviation"."""
-    return float(text.split(" ± ")[0])
-
-
 def value(notebook: str, name: str):
     return record("cpu", notebook, name)["value"]
 
 
+def numbers(notebook: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / "cpu" / notebook / f"{name}.csv")
+
+
+def answers(notebook: str) -> list[str]:
+    return numbers(notebook, "claims").answer.to_list()
+
+
 def test_01_growing_networks_are_not_ahead():
-    assert value("01_growing_bohb", "bohb_test_top1") <= value("01_growing_bohb", "static_test_top1")
-    assert "6,000 of 60,000" in value("01_growing_bohb", "profile_note")
-    methods = {row["method"]: row for row in table("cpu", "01_growing_bohb", "methods")}
-    tested = {name: mean(row["test_top1"]) for name, row in methods.items()}
-    assert (
-        max(tested.values()) - min(tested.values()) < 0.0105 and min(tested, key=tested.__getitem__) == "BOHB growing"
-    )
-    growing = ("BOHB growing", "RS growing", "architecture only")
-    assert tested["hyperparameters only"] >= max(tested[name] for name in growing)
-    sizes = {name: mean(methods[name]["params"]) for name in ("BOHB growing", "RS growing", "BOHB static")}
-    assert min(sizes["BOHB growing"], sizes["RS growing"]) > 29_800
+    notebook = "01_growing_bohb"
+    assert answers(notebook) == ["cannot tell"] * 2 and (numbers(notebook, "claims").high < 0).all()
+    assert "6,000 of 60,000" in value(notebook, "profile_note")
+    methods = numbers(notebook, "methods").set_index("method")
+    tested, sizes = methods.test_top1_mean, methods.params_mean
+    assert tested.max() - tested.min() < 0.0105 and tested.idxmin() == "BOHB growing"
+    assert tested["hyperparameters only"] >= tested[["BOHB growing", "RS growing", "architecture only"]].max()
+    assert sizes[["BOHB growing", "RS growing"]].min() > 29_800
     assert sizes["BOHB static"] / sizes["BOHB growing"] == pytest.approx(1 / 2, abs=0.05)
 
 
@@ -44,99 +45,97 @@ def test_01_one_incumbent_is_next_to_the_reported_one():
 
 
 def test_02_near_on_all_images_and_no_lead_on_a_tenth():
-    full = table("cpu", "02_growing_thresholds", "full")
-    assert len(full) == 3
-    assert all(abs(float(row["accuracy"]) - float(row["reported_accuracy"])) < 0.01 for row in full)
-    (growing,) = [row for row in table("cpu", "02_growing_thresholds", "tests") if row["type"] == "BOHB growing"]
-    significance = reported.load("02_growing_thresholds")["significance"]
-    assert significance["rejected"] and float(growing["z_p"]) > significance["alpha"]
-    assert "6,000 of 60,000" in value("02_growing_thresholds", "profile_note")
-    sweep = [row for row in table("cpu", "02_growing_thresholds", "sweep") if row["type"].startswith("q = ")]
-    sizes, accuracies = ({row["type"]: float(row[name]) for row in sweep} for name in ("params", "accuracy"))
-    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
-    assert max(accuracies, key=lambda q: accuracies[q]) == "q = 0.7"
+    notebook = "02_growing_thresholds"
+    full = numbers(notebook, "full")
+    assert len(full) == 3 and ((full.accuracy_mean - full.reported_accuracy_mean).abs() < 0.01).all()
+    growing = numbers(notebook, "tests").set_index("type").loc["BOHB growing"]
+    significance = reported.load(notebook)["significance"]
+    assert significance["rejected"] and growing.z_p > significance["alpha"]
+    said = numbers(notebook, "claims").set_index("claim").answer
+    assert said["The growing incumbent tests better than the baseline"] == "cannot tell"
+    assert said["A lower threshold gives a larger network"] == "reproduced"
+    assert "6,000 of 60,000" in value(notebook, "profile_note")
+    sweep = numbers(notebook, "sweep").set_index("type")
+    sweep = sweep[sweep.index.str.startswith("q = ")]
+    assert sweep.params_mean.is_monotonic_decreasing and sweep.accuracy_mean.idxmax() == "q = 0.7"
 
 
 def test_02_sizes_ranks_and_widths_beside_the_reported_ones():
     notebook = "02_growing_thresholds"
-    sweep = {row["type"]: row for row in table("cpu", notebook, "sweep")}
-    share = {q: float(row["params"]) / float(row["reported_params"]) for q, row in sweep.items()}
-    assert share["q = 0.3"] < 0.5 and max(share[f"q = 0.{i}"] for i in (4, 5, 6)) < 0.8
-    assert abs(float(sweep["q = 0.8"]["params"]) - 6400) < float(sweep["q = 0.8"]["reported_params_sd"])
-    (full,) = [row for row in table("cpu", notebook, "full") if row["type"] == "q = 0.8"]
-    assert float(full["params"]) / float(full["reported_params"]) == pytest.approx(1.25, abs=0.02)
+    sweep = numbers(notebook, "sweep").set_index("type")
+    share = sweep.params_mean / sweep.reported_params_mean
+    assert share["q = 0.3"] < 0.5 and share[[f"q = 0.{i}" for i in (4, 5, 6)]].max() < 0.8
+    assert abs(sweep.params_mean["q = 0.8"] - 6400) < sweep.reported_params_sd["q = 0.8"]
+    full = numbers(notebook, "full").set_index("type").loc["q = 0.8"]
+    assert full.params_mean / full.reported_params_mean == pytest.approx(1.25, abs=0.02)
     files = {"baseline": "baseline_traces", "q = 0.8": "some_traces", "q = 1": "never_traces"}
     for read in reported.load(notebook)["traces"]:
-        rows = [row for row in table("cpu", notebook, files[read["type"]]) if row["layer"] == f"conv {read['layer']}"]
-        last = max(float(row["step"]) for row in rows)
+        rows = numbers(notebook, files[read["type"]]).query(f"layer == 'conv {read['layer']}'")
         column = "width" if read["what"] == "channels" else read["what"]
-        ends = [float(row[column]) for row in rows if float(row["step"]) == last]
+        ends = rows[rows.step == rows.step.max()][column]
         within = 0.25 if read["what"] == "channels" else 0.1
-        assert abs(sum(ends) / len(ends) / read["end"] - 1) < within, read
+        assert abs(ends.mean() / read["end"] - 1) < within, read
 
 
 def test_03_ahead_on_the_table_with_one_exception_and_not_told_apart_by_training():
-    said = value("03_grammar_search", "paired_tables")
-    assert "against random: ahead in 6 of 6" in said
-    assert "against evolution: ahead in 5 of 6" in said and "not told apart in ImageNet16-120, test error" in said
-    trained = value("03_grammar_search", "paired_trained")
-    assert trained.count("not told apart in 2 of 2") == 2 and value("03_grammar_search", "n_seeds") == 3
+    notebook = "03_grammar_search"
+    pairs = numbers(notebook, "table_pairs").query("measure != 'course'")
+    apart = pairs[pairs.told_apart]
+    (exception,) = pairs[~pairs.told_apart].itertuples()
+    assert len(pairs) == 12 and (apart.leader == apart["first"]).all()
+    assert (exception.task, exception.measure) == ("ImageNet16-120", "test_error")
+    assert exception.second == "evolution" and value(notebook, "n_seeds") == 3
+    trained = numbers(notebook, "trained_pairs")
+    assert len(trained) == 6 and not trained.told_apart.any()
 
 
 def test_04_ahead_at_every_size_and_most_from_few():
-    pairs = table("cpu", "04_surrogate_regression", "pairs")
-    differences = {int(row["n_train"]): float(row["difference"]) for row in pairs}
-    assert all(float(row["low"]) > 0 for row in pairs)
-    assert max(differences, key=lambda n: differences[n]) == value("04_surrogate_regression", "n_smallest")
+    pairs = numbers("04_surrogate_regression", "pairs").set_index("n_train")
+    assert (pairs.low > 0).all() and pairs.difference.idxmax() == value("04_surrogate_regression", "n_smallest")
+    assert set(answers("04_surrogate_regression")) == {"reproduced"}
 
 
 def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats_both():
-    assert value("05_darts_bohb", "data") == "retinadigits"
+    notebook = "05_darts_bohb"
+    assert value(notebook, "data") == "retinadigits"
     for variant in ("prevented", "plain"):
-        assert value("05_darts_bohb", f"collapse_{variant}_leader") == "zero"
-        identity, spread = map(float, value("05_darts_bohb", f"collapse_{variant}_identity").split(" ± "))
-        assert identity - spread < 0.2  # where all began
-    assert value("05_darts_bohb", "collapse_effect") == "not told apart"
-    found = {row["method"]: row["test_acc"] for row in table("cpu", "05_darts_bohb", "methods")}
-    (fixed,) = [r["test_acc"] for r in table("cpu", "05_darts_bohb", "ablation") if r["cells"] == "uniform, no search"]
-    (bohb, spread), (uniform, _) = (map(float, found[m].split(" ± ")) for m in ("DARTS, BOHB", "uniform cells"))
-    assert abs(bohb - uniform) < spread
-    assert float(fixed.split()[0]) > max(bohb, uniform)
-    best, second, *_ = sorted(found, key=lambda method: -mean(found[method]))
-    assert (best, second) == ("re-split", "argmax cell")
-    drops = [row["drop"].split(" ± ") for row in table("cpu", "05_darts_bohb", "optimism")]
-    assert sum(float(drop) + float(sd) > 0.1 for drop, sd in drops) >= 4
-    arms = table("cpu", "05_darts_bohb", "ablation")
-    assert sum(mean(row["test_acc"]) > mean(found[best]) for row in arms) == len(arms) - 1 == 8
-    ahead = [mean(row["test_acc"]) > mean(fixed) for row in arms if row["cells"] != "uniform, no search"]
-    assert len(ahead) == 8 and sum(ahead) >= 7
+        assert value(notebook, f"collapse_{variant}_leader") == "zero"
+        identity = record("cpu", notebook, f"collapse_{variant}_identity")
+        assert identity["value"] - identity["sd"] < 0.2  # where all began
+    assert set(answers(notebook)) == {"cannot tell"}
+    methods = numbers(notebook, "methods").set_index("method")
+    tested, arms = methods.test_acc_mean, numbers(notebook, "ablation")
+    (fixed,) = arms[arms.cells == "uniform, no search"].test_acc_mean
+    bohb, uniform = tested["DARTS, BOHB"], tested["uniform cells"]
+    assert abs(bohb - uniform) < methods.test_acc_sd["DARTS, BOHB"] and fixed > max(bohb, uniform)
+    assert tested.sort_values(ascending=False).index[:2].to_list() == ["re-split", "argmax cell"]
+    optimism = numbers(notebook, "optimism")
+    assert (optimism.drop_mean + optimism.drop_sd > 0.1).sum() >= 4
+    assert (arms.test_acc_mean > tested.max()).sum() == len(arms) - 1 == 8
+    assert (arms[arms.cells != "uniform, no search"].test_acc_mean > fixed).sum() >= 7
 
 
 def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
-    rows = table("cpu", "04_surrogate_regression", "scores_main")
-    nll = {(r["model"], r["n_train"]): mean(r["nll"]) for r in rows if r["source"].endswith("-hierarchical")}
-    assert nll["hWL", "10"] > 0 > nll["WL", "10"] and all(
-        v < 0 for (m, n), v in nll.items() if m == "hWL" and n != "10"
-    )
+    rows = numbers("04_surrogate_regression", "scores_main")
+    nll = rows[rows.source.str.endswith("-hierarchical")].set_index(["model", "n_train"]).nll_mean
+    assert nll["hWL", 10] > 0 > nll["WL", 10] and (nll["hWL"].drop(10) < 0).all()
 
 
 def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():
-    rows = table("cpu", "04_surrogate_regression", "scores")
-    for model in ("WL", "counts"):
-        on_cells = [r for r in rows if r["model"] == model and not r["source"].endswith("-hierarchical")]
-        assert max(mean(r["nll"]) for r in on_cells) > 10
+    rows = numbers("04_surrogate_regression", "scores")
+    on_cells = rows[~rows.source.str.endswith("-hierarchical")].groupby("model").nll_mean.max()
+    assert (on_cells[["WL", "counts"]] > 10).all()
 
 
 def test_06_ax_is_second_on_validation_and_last_on_test_as_final_trainings_fail():
-    methods = {row["method"]: row for row in table("cpu", "06_ax_bo", "methods")}
-    own = ("Ax", "random", "Sobol", "grid", "SMAC")
-    by_validation = sorted(own, key=lambda m: mean(methods[m]["val_top1"]))
-    assert by_validation[-2] == "Ax" == min(own, key=lambda m: mean(methods[m]["test_top1"]))
-    assert {methods[m]["configurations"].split()[0] for m in own if m != "grid"} == {"25"}
-    assert methods["grid"]["configurations"] == "24 ± 0"
-    random = [float(row["top1"] or 0) for row in table("cpu", "06_ax_bo", "all_trials") if row["method"] == "rs"]
-    assert sum(a <= 0.15 for a in random) / len(random) == pytest.approx(0.5, abs=0.05)
-    assert sum(a >= 0.7 for a in random) / len(random) == pytest.approx(1 / 6, abs=0.02)
+    own = ["Ax", "random", "Sobol", "grid", "SMAC"]
+    methods = numbers("06_ax_bo", "methods").set_index("method").loc[own]
+    assert methods.val_top1_mean.sort_values().index[-2] == "Ax" == methods.test_top1_mean.idxmin()
+    assert (methods.configurations_mean == [25, 25, 25, 24, 25]).all() and (methods.configurations_sd == 0).all()
+    trials = numbers("06_ax_bo", "all_trials")
+    random = trials[trials.method == "rs"].top1.fillna(0)
+    assert (random <= 0.15).mean() == pytest.approx(0.5, abs=0.05)
+    assert (random >= 0.7).mean() == pytest.approx(1 / 6, abs=0.02)
     failing = {}
     for log in logfiles.found(ROOT / "results/cpu/06_ax_bo/logs", "test-*"):
         _, method, _, seed, _ = log.stem.split("-")
@@ -151,34 +150,33 @@ def test_06_ax_is_second_on_validation_and_last_on_test_as_final_trainings_fail(
 
 
 def test_06_ax_is_not_told_apart():
-    pairs = [row for row in table("cpu", "06_ax_bo", "bootstrap") if not row["pair"].startswith("Ax − Ax")]
-    assert {row["pair"] for row in pairs} == {f"Ax − {other}" for other in ("random", "Sobol", "grid", "SMAC")}
-    assert all(float(row["low"]) < 0 < float(row["high"]) for row in pairs)
+    pairs = numbers("06_ax_bo", "bootstrap").set_index("second").loc[["random", "Sobol", "grid", "SMAC"]]
+    assert ((pairs.low < 0) & (pairs.high > 0)).all() and not pairs.told_apart.any()
 
 
 def test_07_neither_random_search_nor_ax_is_behind():
-    means = {row["method"]: float(row["test_top3"].split()[0]) for row in table("cpu", "07_constrained_EA", "methods")}
-    assert means["EA-HB"] <= min(means["RS"], means["Ax"])
+    means = numbers("07_constrained_EA", "methods").set_index("method").test_top3_mean
+    assert means["EA-HB"] <= means[["RS", "Ax"]].min()
     printed = {row["method"]: row["test_top3"] for row in reported.load("07_constrained_EA")["test"]}
     assert printed["EA-HB"] > printed["RS"]
+    assert answers("07_constrained_EA") == ["cannot tell", "cannot tell", "reproduced"]
 
 
 def test_07_feasible_searches_mcnemar_and_other_limits():
-    methods = {row["method"]: row for row in table("cpu", "07_constrained_EA", "methods") if row["method"] != "Default"}
-    feasible = {name: int(row["feasible_incumbents"]) for name, row in methods.items()}
-    assert feasible == {"EA-HB": 3, "EA": 2, "RS": 3, "BOHB": 3, "Ax": 3}
-    for column in ("val_top3", "test_top3"):
-        assert max(methods, key=lambda m: mean(methods[m][column])) == "Ax"
-    assert min(methods, key=lambda m: mean(methods[m]["test_top3"])) == "EA-HB"
-    assert value("07_constrained_EA", "ordering").startswith("Ax (3 of 3, 0.802), BOHB (3 of 3, 0.759), EA-HB (3 of 3")
-    share = {name: mean(row["feasible_share"]) for name, row in methods.items()}
-    assert share.pop("Ax") > 3 * max(share.values())
-    pairs = {row["pair"]: row for row in table("cpu", "07_constrained_EA", "mcnemar")}
+    notebook = "07_constrained_EA"
+    methods = numbers(notebook, "methods").set_index("method")
+    assert methods.feasible_incumbents.to_dict() == {"EA-HB": 3, "EA": 2, "RS": 3, "BOHB": 3, "Ax": 3}
+    assert methods.val_top3_mean.idxmax() == methods.test_top3_mean.idxmax() == "Ax"
+    assert methods.test_top3_mean.idxmin() == "EA-HB"
+    (order,) = value(notebook, "ordering")
+    assert [order["leader"], *order["behind"][:2]] == ["Ax", "BOHB", "EA-HB"]
+    share = methods.feasible_share_mean
+    assert share["Ax"] > 3 * share.drop("Ax").max()
+    pairs = numbers(notebook, "mcnemar").set_index("pair")
     for other in ("EA", "RS", "BOHB"):
-        row = pairs[f"EA-HB vs {other}"]
-        assert row["significant"] == "True" and int(row["only_first_right"]) > int(row["only_second_right"])
-    met = [row["feasible"] for row in table("cpu", "07_constrained_EA", "constraints")]
-    assert met == ["True"] + ["False"] * 6
+        row = pairs.loc[f"EA-HB vs {other}"]
+        assert row.significant and row.only_first_right > row.only_second_right
+    assert numbers(notebook, "constraints").feasible.to_list() == [True] + [False] * 6
 
 
 def test_08_who_wins_where_and_why():

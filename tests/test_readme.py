@@ -27,25 +27,25 @@ PAGES = [
 ]
 
 # The sources of all numbers in a study's row, in their order; () while the study has no cpu results. A source is
-# PROFILE/NOTEBOOK/RECORD, of a value its text, or of a table RECORD?COLUMN=VALUE#COLUMN; with "reported" for the
-# profile it is a key of reported.json. What it holds is formatted by what stands after a bar.
+# PROFILE/NOTEBOOK/RECORD, or of a table RECORD?COLUMN=VALUE#COLUMN; with "reported" for the profile it is a key of
+# reported.json. A mean stands with its deviation. What stands after a bar is a format, where it is not .3f.
 HEADLINES = {
     "01_growing_bohb": (
-        "reported/02_growing_thresholds/test?type=BOHB growing#accuracy|.3f ± accuracy_sd",
-        "reported/02_growing_thresholds/test?type=BOHB static#accuracy|.3f ± accuracy_sd",
+        "reported/02_growing_thresholds/test?type=BOHB growing#accuracy|.3f",
+        "reported/02_growing_thresholds/test?type=BOHB static#accuracy|.3f",
         "cpu/01_growing_bohb/bohb_test_top1",
         "cpu/01_growing_bohb/static_test_top1",
         "cpu/01_growing_bohb/n_seeds",
     ),
     "02_growing_thresholds": (
-        "reported/02_growing_thresholds/sweep?type=threshold&q=0.8#accuracy|.3f ± accuracy_sd",
+        "reported/02_growing_thresholds/sweep?type=threshold&q=0.8#accuracy|.3f",
         "cpu/02_growing_thresholds/full_q80_accuracy",
         "cpu/02_growing_thresholds/full_folds",
     ),
     "03_grammar_search": (
-        "cpu/03_grammar_search/table_methods?data=cifar10&method=BO, WL#test_error",
-        "cpu/03_grammar_search/table_methods?data=cifar10&method=evolution#test_error",
-        "cpu/03_grammar_search/table_methods?data=cifar10&method=random#test_error",
+        "cpu/03_grammar_search/table_methods?task=cifar10&method=BO, WL#test_error|.2f",
+        "cpu/03_grammar_search/table_methods?task=cifar10&method=evolution#test_error|.2f",
+        "cpu/03_grammar_search/table_methods?task=cifar10&method=random#test_error|.2f",
         "cpu/03_grammar_search/n_table_seeds",
     ),
     "04_surrogate_regression": (
@@ -108,14 +108,20 @@ def look_up(source: str) -> str:
     split = urlsplit(place)
     profile, notebook, name = split.path.split("/")
     if not split.query:
-        return record(profile, notebook, name)["text"]
+        found = record(profile, notebook, name)
+        return shown(found["value"], found["sd"], form) if "sd" in found else found["text"]
     rows = reported.load(notebook)[name] if profile == "reported" else table(profile, notebook, name)
     wanted = dict(parse_qsl(split.query))
     found = [row for row in rows if all(str(row[column]) == value for column, value in wanted.items())]
     assert len(found) == 1, f"{source}: {len(found)} rows"
-    digits, _, spread = form.partition(" ± ")
-    values = [found[0][split.fragment], *([found[0][spread]] if spread else [])]
-    return " ± ".join(format(value, digits) for value in values)
+    (row,), column = found, split.fragment
+    mean = row.get(f"{column}_mean", row.get(column))
+    return shown(mean, row.get(f"{column}_sd"), form) if form or f"{column}_mean" in row else mean
+
+
+def shown(mean: float | str, sd: float | str | None, form: str) -> str:
+    values = [mean] if sd in (None, "") else [mean, sd]
+    return " ± ".join(format(float(v), form or ".3f") for v in values)
 
 
 def record(profile: str, notebook: str, name: str) -> dict:

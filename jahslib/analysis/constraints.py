@@ -1,15 +1,13 @@
 """Tables of searches under a limit on the network's size and a floor on its precision (study 07)."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from jahslib.analysis.methods import by_method, costs, test_means
-from jahslib.analysis.tables import feasible_share, model_share
-from jahslib.analysis.text import pm
+from jahslib.analysis.methods import summary
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Trial, as_proposed, key
 from jahslib.optimizers import hyperband
@@ -21,7 +19,14 @@ from jahslib.training.metrics import batchwise_precision
 Search = AnySearch[ConstrainedCNN]
 Searches = Sequence[Search]
 
-TESTED = ("test_top3", "test_top3_without_leaked", "test_precision", "test_macro_precision")
+# Column of a table of test results -> the metric.
+TESTED = {
+    "params": "params",
+    "test_top3": "top3",
+    "test_top3_without_leaked": "top3_without_leaked",
+    "test_precision": "batchwise_precision",
+    "test_macro_precision": "macro_precision",
+}
 
 
 def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
@@ -67,21 +72,18 @@ def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> d
     return {"avg_acc": means[0], "best_acc": top3[0], "avg_prec": means[1], "best_prec": precision[0]}
 
 
-def trajectories(searches: Searches, pop_size: int) -> pd.DataFrame:
-    """Columns of the original's {run}.csv (`population`, step, time in s), epochs spent, method and seed.
-
-    One row a full evaluation, so that methods without steps compare; `step` counts them.
-    """
+def populations(searches: Searches, size: int) -> pd.DataFrame:
+    """One row a full evaluation: the mean top-3 accuracy and precision of the best `size` so far, as the original draws
+    them of its populations, and epochs and minutes spent."""
     rows = []
     for s in searches:
         seen, spent = [], 0.0
         for trial in s.history:
             spent += trial.epochs
-            if not s.problem.full([trial]):
-                continue
-            course = {"step": len(seen), "time": trial.elapsed, "epochs": spent, "method": s.method, "seed": s.seed}
-            seen.append(trial)
-            rows.append(population(s.problem, seen, pop_size) | course)
+            if s.problem.full([trial]):
+                seen.append(trial)
+                row = {"method": s.method, "seed": s.seed, "epochs": spent, "minutes": trial.elapsed / 60}
+                rows.append(row | population(s.problem, seen, size))
     return pd.DataFrame(rows)
 
 
@@ -129,8 +131,8 @@ def evaluations_table(searches: Searches) -> pd.DataFrame:
             "macro_precision": t.metrics["macro_precision"],
             "params": int(t.metrics["params"]),
             "batch_size": t.configuration["batch_size"],
-            "precision_met": t.metrics[s.problem.precision] >= s.problem.min_precision,
-            "size_met": t.metrics["params"] <= s.problem.max_model_size,
+            "precision_met": t.metrics[s.problem.precision] >= (s.problem.min_precision or 0.0),
+            "size_met": t.metrics["params"] <= (s.problem.max_model_size or math.inf),
             "feasible": s.feasible(t),
         }
         for s in searches
@@ -138,120 +140,38 @@ def evaluations_table(searches: Searches) -> pd.DataFrame:
     )
 
 
-def winners_table(searches: Searches) -> pd.DataFrame:
-    """One row a search: its incumbent."""
-    return pd.DataFrame(
-        {
-            "method": s.label,
-            "seed": s.seed,
-            "feasible": s.feasible(s.incumbent),
-            "val_top3": s.incumbent.metrics["top3"],
-            "val_precision": s.incumbent.metrics[s.problem.precision],
-            "params": int(s.incumbent.metrics["params"]),
-            "batch_size": s.incumbent.configuration["batch_size"],
-            "full_evaluations": len(s.full),
-            "epochs": s.epochs,
-            "minutes": s.history.trials[-1].elapsed / 60,
-        }
-        for s in searches
-    )
-
-
-def methods_table(
-    searches: Searches, reported: Mapping[str, Mapping[str, Any]], default: Sequence[Trial] = ()
-) -> pd.DataFrame:
-    """The main comparison: each cell is over the seeds of a method (test values first averaged within a seed).
-
-    Args:
-        reported: the original's `test_top3` and `test_precision` by the method's name in tables.
-        default: trainings of the default configuration, which no search chose.
-    """
-    precision = searches[0].problem.precision
-    tested = dict(zip(TESTED, ("top3", "top3_without_leaked", precision, "macro_precision"), strict=True))
+def constraints_table(searches: Searches) -> pd.DataFrame:
+    """One row a search, each under constraints of its own: its incumbent, and the `n` final trainings of that."""
     rows = [
         {
-            "method": own[0].label,
-            "n": len(own),
-            "feasible_incumbents": sum(s.feasible(s.incumbent) for s in own),
-            "val_top3": pm([s.incumbent.metrics["top3"] for s in own]),
-            "val_precision": pm([s.incumbent.metrics[precision] for s in own]),
-            **{column: pm(test_means(own, metric)) for column, metric in tested.items()},
-            "params": pm([s.incumbent.metrics["params"] for s in own], 0),
-            "feasible_share": pm([feasible_share(s) for s in own]),
-            "from_model": model_share(own),
-            "full_evaluations": pm([len(s.full) for s in own], 0),
-            **costs(own),
+            "min_precision": s.problem.min_precision,
+            "max_size": s.problem.max_model_size,
+            "feasible": s.feasible(s.incumbent),
+            "val_top3": s.incumbent.metrics["top3"],
+            "params": int(s.incumbent.metrics["params"]),
+            "training": i,
+            "test_precision": t.metrics[s.problem.precision],
+            "test_top3": t.metrics["top3"],
         }
-        for own in by_method(searches).values()
+        for s in searches
+        for i, t in enumerate(s.tests)
     ]
-    if default:
-        row = {
-            "method": "Default",
-            "n": len(default),
-            "feasible_incumbents": sum(searches[0].feasible(t) for t in default),
-            **{column: pm([t.metrics[metric] for t in default]) for column, metric in tested.items()},
-            "params": f"{default[0].metrics['params']:.0f}",
-            "epochs_final": sum(round(t.epochs) for t in default),
+    return summary(pd.DataFrame(rows), ["min_precision", "max_size", "feasible", "val_top3", "params"], "training")
+
+
+def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
+    """One row a training of a configuration, by its name, on all training images."""
+    rows = [
+        {
+            "configuration": name,
+            "training": i,
+            "minutes": t.seconds / 60,
+            **{c: t.metrics[m] for c, m in TESTED.items()},
         }
-        rows.append(row)
-    for row in rows:
-        original = reported.get(row["method"], {})
-        row |= {f"reported_{column}": original.get(column) for column in ("test_top3", "test_precision")}
-    return pd.DataFrame(rows)
-
-
-def constraints_table(searches: Searches, reported: Mapping[tuple, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a search, each under constraints of its own.
-
-    Args:
-        reported: the original's `max_size`, `params`, `test_precision` and `test_top3` by (precision floor, size
-            limit); its columns are empty for other constraints.
-    """
-    rows = []
-    for s in searches:
-        limits = s.problem.min_precision, s.problem.max_model_size
-        original = reported.get(limits, {})
-        rows.append(
-            {
-                "min_precision": limits[0],
-                "max_size": limits[1],
-                "feasible": s.feasible(s.incumbent),
-                "val_top3": s.incumbent.metrics["top3"],
-                "params": int(s.incumbent.metrics["params"]),
-                "test_precision": pm([t.metrics[s.problem.precision] for t in s.tests]),
-                "test_top3": pm([t.metrics["top3"] for t in s.tests]),
-                **{f"reported_{c}": original.get(c) for c in ("max_size", "params", "test_precision", "test_top3")},
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def retrained_table(trials: Mapping[str, Sequence[Trial]], reported: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Reported configurations trained again, a row each, beside the original's `test_top3` and `test_precision`.
-
-    Args:
-        trials, reported: by the configuration's name.
-    """
-    columns = ["configuration", "n", "params", "test_top3", "reported_test_top3", "test_precision"]
-    columns += ["reported_test_precision", "test_macro_precision", "test_top3_without_leaked", "minutes"]
-    return pd.DataFrame(
-        [
-            {
-                "configuration": name,
-                "n": len(runs),
-                "params": int(runs[0].metrics["params"]),
-                "test_top3": pm([t.metrics["top3"] for t in runs]),
-                "reported_test_top3": reported[name]["test_top3"],
-                "test_precision": pm([t.metrics["batchwise_precision"] for t in runs]),
-                "reported_test_precision": reported[name]["test_precision"],
-                "test_macro_precision": pm([t.metrics["macro_precision"] for t in runs]),
-                "test_top3_without_leaked": pm([t.metrics["top3_without_leaked"] for t in runs]),
-                "minutes": float(np.mean([t.seconds for t in runs]) / 60),
-            }
-            for name, runs in trials.items()
-        ],
-        columns=columns,
-    )
+        for name, runs in trials.items()
+        for i, t in enumerate(runs)
+    ]
+    return pd.DataFrame(rows, columns=["configuration", "training", "minutes", *TESTED])
 
 
 def course_table(searches: Sequence[AnySearch], limits: Problem) -> pd.DataFrame:
@@ -269,16 +189,4 @@ def course_table(searches: Sequence[AnySearch], limits: Problem) -> pd.DataFrame
             "learning_rate": s.incumbent.configuration["learning_rate_init"],
         }
         for s in searches
-    )
-
-
-def ordering(searches: Searches) -> str:
-    """Methods by how many of their searches found a feasible incumbent, then by the mean top-3 of those incumbents."""
-    groups = by_method(searches)
-    found = {m: [s.incumbent.metrics["top3"] for s in own if s.feasible(s.incumbent)] for m, own in groups.items()}
-    best_first = sorted(found, key=lambda m: (len(found[m]), np.mean(found[m] or [0])), reverse=True)
-    return ", ".join(
-        f"{groups[m][0].label} ({len(found[m])} of {len(groups[m])}"
-        + (f", {np.mean(found[m]):.3f})" if found[m] else ")")
-        for m in best_first
     )

@@ -9,22 +9,18 @@ from jahslib.analysis.tables import course
 from jahslib.search.runs import AnySearch
 
 
-def task_curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
-    """One row a trial, from the first that succeeded: the incumbent's metrics, and evaluations, epochs and minutes so
-    far; `panel` is the task."""
-    return pd.DataFrame(
-        {
-            "panel": s.task,
-            "method": s.method,
-            "seed": s.seed,
-            "evaluations": at.trials,
-            "epochs": at.epochs,
-            "minutes": at.minutes,
-            **{metric: at.incumbent.metrics.get(metric) for metric in metrics},
-        }
+def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a trial, from the first full one that succeeded: the incumbent's metrics, whether it is feasible, and
+    trials, epochs and minutes so far."""
+    rows = [
+        {"task": s.task, "method": s.method, "seed": s.seed}
+        | {"trials": at.trials, "epochs": at.epochs, "minutes": at.minutes}
+        | {metric: at.incumbent.metrics.get(metric) for metric in metrics}
+        | {"feasible": s.feasible(at.incumbent)}
         for s in searches
         for at in course(s)
-    )
+    ]
+    return pd.DataFrame(rows)
 
 
 def mean_course(search: AnySearch) -> float:

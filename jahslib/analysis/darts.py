@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
+from jahslib.analysis.methods import summary
 from jahslib.analysis.tables import mean_of
-from jahslib.analysis.text import pm
 from jahslib.core.trials import Trial
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import most_probable_cell, to_text
@@ -26,7 +26,7 @@ def darts_table(searches: Cells) -> pd.DataFrame:
             "seed": s.seed,
             "epochs": round(s.trial.epochs),
             "ended": "runtime" if s.trial.status == "cut" else s.trial.outputs["stopped"] or "all epochs",
-            "seconds": round(s.seconds, 1),
+            "seconds": s.seconds,
             "skip_share": s.trial.metrics.get("skip_share"),
             "cell": to_text(most_probable_cell(s.probabilities())),
         }
@@ -71,58 +71,32 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def collapse_table(panels: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> pd.DataFrame:
-    """`operation_shares` by data set, a row a variant of DARTS, mean ± sd over seeds: the training loss of the first
-    and the last epoch; of each operation without parameters its share after the last epoch and at its largest, and how
-    many nodes prefer it in the end; identity's part of what is not zero's, among the operations that DARTS would derive
-    from; and which operation has most of the architecture weights then.
-
-    Args:
-        labels: of the variants.
-    """
+def ends(shares: pd.DataFrame) -> pd.DataFrame:
+    """One row a search of `operation_shares`: the training loss of the first and the last epoch; of each operation
+    without parameters its share after the last epoch and at its largest, and how many nodes prefer it in the end;
+    identity's part of what is not zero's, among the operations that DARTS would derive from; and the `leader`, the
+    operation with most of the architecture weights then."""
     rows = []
-    for data, shares in panels.items():
-        for variant, label in labels.items():
-            own = shares[shares.method == variant]
-            first, last = (own[own.epoch == e] for e in (own.epoch.min(), own.epoch.max()))
-            row = {
-                "data": data,
-                "prevention": label,
-                "n": own.seed.nunique(),
-                "epochs": int(own.epoch.max()),
-                "loss_first": pm(first.groupby("seed").train_loss.first(), 2),
-                "loss_last": pm(last.groupby("seed").train_loss.first(), 2),
-            }
-            for name in PARAMETER_FREE:
-                of_name, in_the_end = own[own.operation == name], last[last.operation == name]
-                row |= {
-                    f"{name}_last": pm(in_the_end.share),
-                    f"{name}_largest": pm(of_name.groupby("seed").share.max()),
-                    f"{name}_nodes": pm(in_the_end.nodes, 1),
-                }
-            share = last.pivot(index="seed", columns="operation", values="share")
-            row["identity_of_rest"] = pm(share.identity / (1 - share.zero))
-            rows.append(row | {"leader": leader(own)})
+    for (method, seed), own in shares.groupby(["method", "seed"], sort=False):  # type: ignore[misc]
+        first, last = (own[own.epoch == e].set_index("operation") for e in (own.epoch.min(), own.epoch.max()))
+        row = {"prevention": method, "seed": seed, "epochs": int(own.epoch.max())}
+        row |= {"loss_first": first.train_loss.iloc[0], "loss_last": last.train_loss.iloc[0]}
+        for name in PARAMETER_FREE:
+            largest = own[own.operation == name].share.max()
+            row |= {f"{name}_last": last.share[name], f"{name}_largest": largest, f"{name}_nodes": last.nodes[name]}
+        row["identity_of_rest"] = last.share["identity"] / (1 - last.share["zero"])
+        rows.append(row | {"leader": last.share.idxmax()})
     return pd.DataFrame(rows)
 
 
-def leader(shares: pd.DataFrame) -> str:
-    """The operation with most of the architecture weights after the last epoch, with its number of seeds where they
-    differ: "zero", or "zero (2), conv (1)"."""
-    last = shares[shares.epoch == shares.epoch.max()]
-    most = last.loc[last.groupby("seed").share.idxmax()].operation.value_counts()
-    return most.index[0] if len(most) == 1 else ", ".join(f"{name} ({n})" for name, n in most.items())
-
-
-def effect(shares: pd.DataFrame) -> str:
-    """What skip prevention does to identity's share after the last epoch: "less" or "more" than without, or "not told
-    apart" where the mean difference is within the seeds' standard deviation of it, or there is one seed only."""
-    last = shares[(shares.epoch == shares.epoch.max()) & (shares.operation == "identity")]
-    share = last.pivot(index="seed", columns="method", values="share")
-    difference = (share.prevented - share.plain).dropna()
-    if len(difference) < 2 or abs(difference.mean()) <= difference.std():
-        return "not told apart"
-    return "less" if difference.mean() < 0 else "more"
+def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`ends` over seeds, a row a data set and variant of DARTS; the `leader` of most seeds, and of how many."""
+    by = ["data", "prevention"]
+    table = summary(found.drop(columns="leader"), by)
+    most = found.groupby(by, sort=False).leader
+    return table.assign(
+        leader=[own.mode()[0] for _, own in most], leader_seeds=[own.eq(own.mode()[0]).sum() for _, own in most]
+    )
 
 
 def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
@@ -133,26 +107,19 @@ def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Tr
         probes: trials of the networks, by arm and seed.
     """
     searched = {(s.task, s.seed): s for s in variants}
-    rows = []
-    for arm in dict.fromkeys(arm for arm, _ in probes):
-        own = {seed: trials for (a, seed), trials in probes.items() if a == arm}
-
-        def means(metric: str, own: Mapping[int, Sequence[Trial]] = own) -> list[float]:
-            return [mean_of(trials, metric) for trials in own.values()]
-
-        ends = [arm.epochs(searched.get((arm.variant, seed))) for seed in own]
-        rows.append(
-            {
-                "prevention": {"prevented": "on", "plain": "off"}.get(arm.variant, "–"),
-                "stopping": "–" if arm.variant == "none" else "on" if arm.stopped else "off",
-                "cells": SOURCES[arm.source],
-                "n": len(own),
-                "networks": sum(map(len, own.values())),
-                "darts_epochs": pm(ends if arm.variant != "none" else [0], 1),
-                "test_acc": pm(means("top1")),
-                "test_f1": pm(means("macro_f1")),
-                "val_acc": pm(means("val_top1")),
-                "params_thousands": pm([params / 1000 for params in means("params")], 1),
-            }
-        )
-    return pd.DataFrame(rows)
+    rows = [
+        {
+            "prevention": {"prevented": "on", "plain": "off"}.get(arm.variant, "–"),
+            "stopping": "–" if arm.variant == "none" else "on" if arm.stopped else "off",
+            "cells": SOURCES[arm.source],
+            "seed": seed,
+            "networks": len(trials),
+            "darts_epochs": arm.epochs(searched.get((arm.variant, seed))),
+            "test_acc": mean_of(trials, "top1"),
+            "test_f1": mean_of(trials, "macro_f1"),
+            "val_acc": mean_of(trials, "val_top1"),
+            "params_thousands": mean_of(trials, "params") / 1000,
+        }
+        for (arm, seed), trials in probes.items()
+    ]
+    return summary(pd.DataFrame(rows), ["prevention", "stopping", "cells"])

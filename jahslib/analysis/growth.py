@@ -1,42 +1,17 @@
 """Tables of growing networks: their space and incumbents, and how the layers of one grew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jahslib.analysis.tables import layer_traces, mean_of
-from jahslib.analysis.text import pm
+from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
 from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
 from jahslib.search.runs import AnySearch
 
 Searches = Sequence[AnySearch[GrowingConvNets]]
-
-
-def space_table(searches: Searches, reported: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The space of one method's searches with their incumbents, one column a seed, and the one reported.
-
-    Args:
-        reported: rows with a `hyperparameter` and its value in the original's `incumbent`.
-    """
-    original = {row["hyperparameter"]: row["incumbent"] for row in reported}
-    rows = []
-    for parameter in searches[0].problem.space.values():
-        name = parameter.name
-        scale = ", log" if getattr(parameter, "log", False) else ""
-        row = {
-            "hyperparameter": name,
-            "range": f"[{parameter.lower:g}, {parameter.upper:g}]{scale}",  # type: ignore[attr-defined]
-            "default": f"{parameter.default_value:g}",  # type: ignore[attr-defined]
-        }
-        for s in searches:
-            value = s.incumbent.configuration.get(name)
-            row[f"seed_{s.seed}"] = "–" if value is None else f"{value:.3g}"
-        value = original.get(name)
-        rows.append(row | {"reported": "–" if value is None else f"{value:g}"})
-    return pd.DataFrame(rows)
 
 
 def folds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -51,40 +26,6 @@ def shape(trials: Sequence[Trial]) -> str:
     n_conv = noted[0]["n_conv"]
     conv, fc = "-".join(map(str, mean[:n_conv])), "-".join(map(str, mean[n_conv:]))
     return f"{conv}/{fc}" if fc else conv
-
-
-def winners_table(searches: Searches) -> pd.DataFrame:
-    """One row a search: its incumbent, and what it became on the whole training split."""
-    return pd.DataFrame(
-        {
-            "method": s.label,
-            "seed": s.seed,
-            "val_top1": s.incumbent.metrics["top1"],
-            "test_top1": pm([t.metrics["top1"] for t in s.tests]),
-            "widths": shape(s.tests),
-            "params": int(mean_of(s.tests, "params")),
-            "learning_rate": s.incumbent.configuration.get("learning_rate_init", LEARNING_RATE),
-            "configurations": len(s.full),
-            "epochs": s.epochs,
-            "minutes": s.history.trials[-1].elapsed / 60,
-        }
-        for s in searches
-    )
-
-
-def again_table(searches: Searches) -> pd.DataFrame:
-    """One row a search: its incumbent's values, and those of its `tests`, trainings on the same folds."""
-    return pd.DataFrame(
-        {
-            "method": s.label,
-            "seed": s.seed,
-            "val_top1": s.incumbent.metrics["top1"],
-            "val_top1_again": mean_of(s.tests, "top1"),
-            "params": s.incumbent.metrics["params"],
-            "params_again": mean_of(s.tests, "params"),
-        }
-        for s in searches
-    )
 
 
 def evaluations_table(searches: Searches) -> pd.DataFrame:

@@ -1,14 +1,16 @@
-"""The comparison of methods: one row a method, over its seeds."""
+"""The comparison of methods: measures of every search, and their means over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jahslib.analysis.tables import mean_epochs, mean_of, model_share, ranked
-from jahslib.analysis.text import pm
+from jahslib.analysis.tables import choosing, mean_of
+from jahslib.core.trials import origins
 from jahslib.search.runs import AnySearch
+
+Measure = Callable[[AnySearch], float | None]  # None where a search does not tell
 
 
 def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:
@@ -16,60 +18,77 @@ def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:
     return {m: [s for s in searches if s.method == m] for m in dict.fromkeys(s.method for s in searches)}
 
 
-def by_task(searches: Sequence[AnySearch]) -> dict[str, dict[str, list[AnySearch]]]:
-    """The searches of each task by their method, in the order of their first."""
-    return {
-        task: by_method([s for s in searches if s.task == task]) for task in dict.fromkeys(s.task for s in searches)
-    }
+def incumbent(metric: str, scale: float = 1.0) -> Measure:
+    """Measure a metric of the incumbent, as its search saw it."""
+    return lambda s: scale * s.incumbent.metrics[metric]
 
 
-def test_means(searches: Sequence[AnySearch], metric: str) -> list[float]:
-    """A metric of each search's final trainings, averaged within the search."""
-    return [mean_of(s.tests, metric) for s in searches]
+def on_test(metric: str, scale: float = 1.0) -> Measure:
+    """Measure a metric of the incumbent's final trainings, their mean."""
+    return lambda s: scale * mean_of(s.tests, metric)
 
 
-def costs(searches: Sequence[AnySearch]) -> dict[str, Any]:
-    """What the searches of one method took: epochs charged and minutes of one (with proposing, in `minutes_search`),
-    and the epochs of all their final trainings."""
-    return {
-        "epochs_search": mean_epochs(searches),
-        "minutes_training": round(float(np.mean([sum(t.seconds for t in s.history) / 60 for s in searches])), 1),
-        "minutes_search": round(float(np.mean([s.history.trials[-1].elapsed / 60 for s in searches])), 1),
-        "epochs_final": sum(round(t.epochs) for s in searches for t in s.tests),
-    }
+def configurations(s: AnySearch) -> int:
+    """Count the different configurations that were trained, at any fidelity."""
+    return len({str(t.configuration) for t in s.history if t.status != "rejected"})
 
 
-def methods_table(searches: Sequence[AnySearch], reported: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The comparison: each cell is over the seeds of a method (test values first averaged within a seed).
+def from_model(s: AnySearch) -> float | None:
+    """Share of the configurations that a model proposed; None where the log does not tell where they come from.
 
-    Args:
-        reported: the original's `accuracy`, `accuracy_sd` and `params_thousands` by method.
+    The others were drawn: at random, or for the initial design.
     """
-    rows = []
-    for method, own in by_method(searches).items():
-        original = reported.get(method, {})
-        trained = [[t for t in s.history if t.status == "ok"] for s in own]
-        rows.append(
-            {
-                "method": own[0].label,
-                "n": len(own),
-                "val_top1": pm([s.incumbent.metrics["top1"] for s in own]),
-                "test_top1": pm(test_means(own, "top1")),
-                "params": pm(test_means(own, "params"), 0),
-                "configurations": pm([len({str(t.configuration) for t in trials}) for trials in trained], 0),
-                "from_model": model_share(own),
-                "rejected": round(float(np.mean([sum(t.status == "rejected" for t in s.history) for s in own]))),
-                **costs(own),
-                "reported_test_top1": original.get("accuracy"),
-                "reported_sd": original.get("accuracy_sd"),
-                "reported_params": None if not original else 1000 * original["params_thousands"],
-            }
-        )
-    return pd.DataFrame(rows)
+    return origins(s.history).get("model", 0.0) if origins(s.history) else None
 
 
-def ordering(searches: Sequence[AnySearch], metric: str) -> str:
-    """Methods by the mean of a metric over all final trainings of their incumbents, the highest first."""
-    groups = by_method(searches)
-    mean = {m: float(np.mean([t.metrics[metric] for s in own for t in s.tests])) for m, own in groups.items()}
-    return ranked(mean, {m: own[0].label for m, own in groups.items()})
+def _a_proposal(s: AnySearch) -> float:
+    waits = choosing(s.history)
+    return float(np.mean(waits)) if waits else 0.0
+
+
+# What a search took; `minutes_search` includes proposing, `epochs_final` is what its final trainings took in addition.
+COSTS: dict[str, Measure] = {
+    "configurations": configurations,
+    "from_model": from_model,
+    "epochs_search": lambda s: s.epochs,
+    "minutes_training": lambda s: sum(t.seconds for t in s.history) / 60,
+    "minutes_search": lambda s: s.history.trials[-1].elapsed / 60,
+    "seconds_choosing": lambda s: sum(choosing(s.history)),
+    "seconds_a_proposal": _a_proposal,
+    "epochs_final": lambda s: sum(t.epochs for t in s.tests),
+}
+
+
+def measured(searches: Iterable[AnySearch], measures: Mapping[str, Measure]) -> pd.DataFrame:
+    """One row a search: its task (where there are several), the method's name in tables, the seed, and the measures."""
+    rows = [
+        {"task": s.task, "method": s.label, "seed": s.seed} | {name: of(s) for name, of in measures.items()}
+        for s in searches
+    ]
+    table = pd.DataFrame(rows, columns=["task", "method", "seed", *measures])
+    table = table.astype(dict.fromkeys(measures, float))
+    return table if table.task.any() else table.drop(columns="task")
+
+
+def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.DataFrame:
+    """One row a group, in the order of the first: `n` units, and of every other column `NAME_mean` and `NAME_sd`, the
+    standard deviation of the sample (NaN of one unit)."""
+    groups = table.groupby(list(by), sort=False)
+    found = groups.agg(n=(unit, "nunique"))
+    for name in table.columns.difference([*by, unit], sort=False):
+        found[f"{name}_mean"], found[f"{name}_sd"] = groups[name].mean(), groups[name].std(ddof=1)
+    return found.reset_index()
+
+
+def with_reported(
+    table: pd.DataFrame, reported: Mapping[Any, Mapping[str, Any]], by: str | list[str] = "method"
+) -> pd.DataFrame:
+    """Set an original's values beside ours, by what stands in the column (or columns) `by`: columns `reported_NAME`."""
+    keys = list(table[by] if isinstance(by, str) else table[by].itertuples(index=False, name=None))
+    names = dict.fromkeys(name for row in reported.values() for name in row)
+    return table.assign(**{f"reported_{name}": [reported.get(k, {}).get(name) for k in keys] for name in names})
+
+
+def methods_table(table: pd.DataFrame, reported: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
+    """Summarise what was `measured`: one row a task and method over its seeds, beside what is reported of it."""
+    return with_reported(summary(table, [name for name in ("task", "method") if name in table]), reported or {})

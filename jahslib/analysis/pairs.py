@@ -1,70 +1,128 @@
-"""Methods compared on the same seeds, two at a time: differences as a table and in words."""
+"""Methods compared on the same seeds: the difference with its interval and test, verdicts, and answers to claims."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
-from jahslib.analysis.methods import by_task
 from jahslib.analysis.statistics import paired_bootstrap, signed_rank
-from jahslib.search.runs import AnySearch
+
+LEVEL = 0.05
+MARGIN = 0.01  # differences up to this count as none: one percentage point
+FEWEST = 5  # pairs; an interval by resampling fewer is that of their extremes and covers too little
+
+PAIR = ["n", "above", "difference", "low", "high", "p"]
 
 
-def difference(first: Sequence[float], second: Sequence[float], *, digits: int) -> dict[str, Any]:
-    """`first - second`, a value a seed: how many, their mean, its 95 % bootstrap interval (`low`, `high`), and the
-    two-sided `p` of Wilcoxon's signed-rank test."""
-    found = paired_bootstrap(first, second, np.random.default_rng(0))
-    return {
-        "n": found.n,
-        "difference": round(found.mean, digits),
-        "low": round(found.low, digits),
-        "high": round(found.high, digits),
-        "p": signed_rank(first, second),
-    }
+def paired(differences: pd.Series) -> dict[str, Any]:
+    """Describe differences of two methods, a value a seed: `n`, how many of them are `above` 0, their mean
+    (`difference`), its 95 % bootstrap interval (`low`, `high`), and the two-sided `p` of Wilcoxon's signed-rank test;
+    NaN of none."""
+    values, none = differences.to_numpy(float), np.zeros(len(differences))
+    if not len(values):
+        return dict.fromkeys(PAIR, math.nan) | {"n": 0}
+    found = paired_bootstrap(values, none, np.random.default_rng(0))
+    described = found.n, int((values > 0).sum()), found.mean, found.low, found.high, signed_rank(values, none)
+    return dict(zip(PAIR, described, strict=True))
 
 
 def paired_table(
-    searches: Sequence[AnySearch], own: Collection[str], metrics: Mapping[str, Callable[[AnySearch], float]]
+    table: pd.DataFrame,
+    own: Collection[str],
+    measures: Collection[str],
+    *,
+    lowest: bool = False,
+    unit: str = "seed",
+    others: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """The methods `own` minus each other one, on each task, in hundredths (percentage points of an error).
+    """Compare each of the methods `own` with each other one (or with `others`), by task and measure.
+
+    Holm's correction (`p_holm`) is over all rows, and `told_apart` by it at .05.
 
     Args:
-        own: the methods that are judged.
-        metrics: what is compared, of a search, by its name in the table.
+        table: what was `measured`, a row a method and `unit`, with a column `task` where there are several.
+        lowest: less is better.
+
+    Returns:
+        Columns task, measure, first, second, those of `paired`, p_holm, leader, told_apart.
     """
     rows = []
-    for task, groups in by_task(searches).items():
-        pairs = [
-            (ours, theirs) for m, ours in groups.items() if m in own for o, theirs in groups.items() if o not in own
-        ]
-        for ours, theirs in pairs:
-            seeds = sorted({s.seed for s in ours} & {s.seed for s in theirs})
-            for metric, value in metrics.items():
-                pair = [[100 * value(s) for seed in seeds for s in g if s.seed == seed] for g in (ours, theirs)]
-                label = f"{ours[0].label} − {theirs[0].label}"
-                rows.append({"data": task, "pair": label, "metric": metric, **difference(*pair, digits=3)})
-    return pd.DataFrame(rows, columns=["data", "pair", "metric", "n", "difference", "low", "high", "p"])
+    for task, values in table.groupby("task", sort=False) if "task" in table else [("", table)]:
+        methods = list(dict.fromkeys(values.method))
+        rivals = [m for m in methods if m not in own] if others is None else [m for m in methods if m in others]
+        for first, second in ((a, b) for a in methods if a in own for b in rivals):
+            for measure in measures:
+                found = paired(_differences(values, measure, first, second, unit))
+                leader = second if (found["difference"] > 0) == lowest else first
+                names = {"task": task, "measure": measure, "first": first, "second": second}
+                rows += [{**names, **found, "leader": leader}] if found["n"] else []
+    found = pd.DataFrame(rows, columns=["task", "measure", "first", "second", *PAIR, "leader"])
+    found.insert(len(found.columns) - 1, "p_holm", multipletests(found.p, method="holm")[1] if rows else [])
+    found["told_apart"] = found.p_holm < LEVEL
+    return found if "task" in table else found.drop(columns="task")
 
 
-def judged(table: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
-    """`paired_table`'s rows of these metrics, of which less is better, with the `verdict` at .05 by Wilcoxon's test."""
-    table = table.loc[table.metric.isin(list(metrics))]
-    words = np.where(table.p >= 0.05, "not told apart", np.where(table.difference < 0, "ahead", "behind"))
-    return table.assign(verdict=words)
+def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: str = "seed") -> list[dict[str, Any]]:
+    """Say for each task who leads: records of the `leader`, those `behind` it in order, and whom of them the test tells
+    from it (`told_apart`, see `paired_table`), with every method's mean and `n`.
+
+    The order is by the number of units that have a value, then by their mean.
+    """
+    records = []
+    for task, values in table.groupby("task", sort=False) if "task" in table else [("", table)]:
+        of = {str(m): own.dropna().to_list() for m, own in values.groupby("method", sort=False)[measure]}
+        mean = {m: float(np.mean(own)) if own else None for m, own in of.items()}
+        order = sorted(of, key=lambda m: (-len(of[m]), (mean[m] or 0.0) * (1 if lowest else -1)))
+        against = paired_table(values, order[:1], [measure], lowest=lowest, unit=unit)
+        told = {row.second for row in against.itertuples() if row.told_apart and row.leader == order[0]}
+        record = {"leader": order[0], "behind": order[1:], "told_apart": [m for m in order if m in told]}
+        record["methods"] = [{"method": m, "n": len(of[m]), "mean": mean[m]} for m in order]
+        records.append(({"task": task} if task else {}) | record)
+    return records
 
 
-def verdicts(table: pd.DataFrame, metrics: Mapping[str, str]) -> str:
-    """In words, for each pair: on which tasks and metrics (name -> words) it is ahead, behind and not told apart. Of
-    the verdict with most comparisons only their number and the p nearest to .05 are given."""
-    parts = []
-    for pair, rows in judged(table, metrics).groupby("pair", sort=False):
-        said = []
-        for word, own in sorted(rows.groupby("verdict"), key=lambda group: -len(group[1])):
-            if not said and len(own) > 1:
-                edge = f"p ≤ {own.p.max():.2g}" if word != "not told apart" else f"p ≥ {own.p.min():.2g}"
-                said.append(f"{word} in {len(own)} of {len(rows)} comparisons ({edge})")
-            else:
-                said += [f"{word} in {r.data}, {metrics[str(r.metric)]} (p = {r.p:.2g})" for r in own.itertuples()]
-        parts.append(f"{pair.replace('−', 'against')}: " + ", ".join(said))
-    return "; ".join(parts)
+def answer(low: float, high: float, n: int, *, margin: float = MARGIN, claimed: str = "ahead") -> str:
+    """Answer a claim by the 95 % interval of our difference, oriented so that the claimed one is positive.
+
+    Args:
+        n: independent units that the interval rests on; fewer than `FEWEST` cannot tell.
+        margin: differences up to it count as equal.
+        claimed: "ahead", or "equal" of a claim that there is no difference.
+    """
+    if n < FEWEST:
+        return "cannot tell"
+    if -margin <= low and high <= margin:
+        return "reproduced" if claimed == "equal" else "equal within the margin"
+    if claimed == "equal":
+        return "contradicted" if low > margin or high < -margin else "cannot tell"
+    return "reproduced" if low > 0 else "contradicted" if high < 0 else "cannot tell"
+
+
+def claim(
+    text: str,
+    table: pd.DataFrame,
+    measure: str,
+    first: str,
+    second: str | float,
+    *,
+    reported: float | None = None,
+    margin: float = MARGIN,
+    claimed: str = "ahead",
+    unit: str = "seed",
+) -> dict[str, Any]:
+    """Make the row of a claim that the method `first` is above `second` (or a number) in a measure, or equal to it:
+    the reported difference, ours on the same seeds, the answer."""
+    found = paired(_differences(table, measure, first, second, unit))
+    said = answer(found["low"], found["high"], found["n"], margin=margin, claimed=claimed)
+    return {"claim": text, "reported": reported, **found, "margin": margin, "answer": said}
+
+
+def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:
+    """Of the units that both have."""
+    named = [name for name in (first, second) if isinstance(name, str)]
+    values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=named)
+    other = values[second] if isinstance(second, str) else second
+    return pd.Series(values[first] - other).dropna()

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from ConfigSpace import ConfigurationSpace
 
-from jahslib.analysis.text import pm
-from jahslib.core.trials import History, Trial, origins
+from jahslib.core.trials import History, Trial
 from jahslib.search.runs import AnySearch
 
 
@@ -17,28 +17,9 @@ def mean_of(trials: Sequence[Trial], metric: str) -> float:
     return float(np.mean([t.metrics[metric] for t in trials]))
 
 
-def mean_epochs(searches: Sequence[AnySearch]) -> int:
-    """Epochs that a search was charged, mean over searches."""
-    return round(float(np.mean([sum(t.epochs for t in s.history) for s in searches])))
-
-
 def feasible_share(search: AnySearch) -> float:
     """Share of a search's full evaluations that meet the study's constraints."""
     return float(np.mean([search.feasible(t) for t in search.full]))
-
-
-def model_share(searches: Sequence[AnySearch]) -> str:
-    """Share of a search's configurations that its model proposed, over the searches whose logs tell where theirs come
-    from; empty where none does. The others were drawn: at random, or for the initial design."""
-    told = [origins(s.history) for s in searches]
-    shares = [found.get("model", 0.0) for found in told if found]
-    return pm(shares, 2) if shares else ""
-
-
-def ranked(means: Mapping[str, float], labels: Mapping[str, str], *, digits: int = 3, lowest: bool = False) -> str:
-    """Methods in words with their means, the highest first or the lowest: "EA (0.912), random (0.900)"."""
-    best_first = sorted(means, key=means.__getitem__, reverse=not lowest)
-    return ", ".join(f"{labels[m]} ({means[m]:.{digits}f})" for m in best_first)
 
 
 @dataclass(frozen=True)
@@ -63,21 +44,15 @@ def course(search: AnySearch) -> Iterator[Standing]:
             yield Standing(trial, number, epochs, trial.elapsed / 60, best)
 
 
-def incumbent_curves(searches: Sequence[AnySearch], metric: str) -> pd.DataFrame:
-    """One row a full evaluation: the incumbent's `metric`, epochs and minutes spent so far, whether it is feasible."""
-    return pd.DataFrame(
-        {
-            "method": s.method,
-            "seed": s.seed,
-            "epochs": at.epochs,
-            "minutes": at.minutes,
-            metric: at.incumbent.metrics[metric],
-            "feasible": s.feasible(at.incumbent),
-        }
-        for s in searches
-        for at in course(s)
-        if s.problem.full([at.trial])
-    )
+def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """One row a numeric hyperparameter: its range, whether that is logarithmic, its default, and its value in each of
+    these configurations; NaN where that has none."""
+    rows = []
+    for parameter in (p for p in space.values() if hasattr(p, "lower")):
+        row = {"hyperparameter": parameter.name, "lower": parameter.lower, "upper": parameter.upper}  # type: ignore[attr-defined]
+        row |= {"log": getattr(parameter, "log", False), "default": parameter.default_value}
+        rows.append(row | {name: own.get(parameter.name) for name, own in values.items()})
+    return pd.DataFrame(rows).astype({name: float for name in ("default", *values)})
 
 
 SAME_SESSION = 0.5  # seconds: the clocks agree to milliseconds, and to start a process takes longer

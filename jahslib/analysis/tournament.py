@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
-from statsmodels.stats.multitest import multipletests
 
-from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking, signed_rank
+from jahslib.analysis.pairs import paired_table
+from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking
 from jahslib.analysis.tables import choosing, course, feasible_share
 from jahslib.core.trials import Trial, origins
 from jahslib.search.runs import AnySearch
@@ -57,7 +57,7 @@ def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
     """A family's values: a row a block, a column a method; methods that lack a block are left out."""
     by = "task" if found.task.nunique() > 1 else "seed"
     table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
-    return table[[m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
+    return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
 def standings(found: pd.DataFrame) -> pd.DataFrame:
@@ -121,22 +121,20 @@ def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
 
 
 def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
-    """Each method less each reference, paired by block: mean difference with its 95 % interval, on how many blocks it
-    is ahead, and Wilcoxon's p with Holm's correction over all rows of a reference."""
-    columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p"]
-    parts = []
-    for reference in references:
-        rows = []
-        for family, own in found.groupby("family", sort=False):
-            table = blocks(own)
-            for method in (m for m in table if m != reference and reference in table):
-                d = paired_bootstrap(table[method], table[reference], np.random.default_rng(0))
-                ahead = int((table[method] < table[reference]).sum())
-                p = signed_rank(table[method], table[reference])
-                rows.append((family, method, reference, d.n, ahead, d.mean, d.low, d.high, p))
-        part = pd.DataFrame(rows, columns=columns)
-        parts.append(part.assign(p_holm=multipletests(part.p, method="holm")[1] if len(part) else []))
-    return pd.concat(parts, ignore_index=True)
+    """Each method less each reference, paired by block, see `paired_table`; `ahead` counts the blocks in which the
+    method's score is the lower, and Holm's correction is over all rows of a reference."""
+    tables = {family: blocks(own) for family, own in found.groupby("family", sort=False)}
+    tidy = pd.concat(
+        table.rename_axis("block").melt(ignore_index=False, value_name="score").reset_index().assign(task=family)
+        for family, table in tables.items()
+    )
+    less = tidy.assign(score=-tidy.score)  # more is better, so that what is above is ahead
+    parts = [paired_table(less, set(less.method) - {r}, ["score"], others=[r], unit="block") for r in references]
+    names = {"task": "family", "first": "method", "second": "reference", "above": "ahead"}
+    pairs = pd.concat(parts, ignore_index=True).rename(columns=names | {"low": "high", "high": "low"})
+    pairs[["difference", "low", "high"]] *= -1
+    columns = ["family", "method", "reference", "n", "ahead", "difference", "low", "high", "p", "p_holm"]
+    return pairs.loc[:, columns]
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +178,7 @@ def anytime(
         by = "task" if own.task.nunique() > 1 else "seed"
         mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
         parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
-    return pd.concat(parts, ignore_index=True)[["family", "method", "seed", "share", "score"]]
+    return pd.concat(parts, ignore_index=True).loc[:, ["family", "method", "seed", "share", "score"]]
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:

@@ -3,20 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from jahslib.analysis.growth import folds, shape
+from jahslib.analysis.methods import summary
 from jahslib.analysis.statistics import one_sided
 from jahslib.analysis.tables import layer_traces
-from jahslib.analysis.text import pm
 from jahslib.core.trials import Trial
 
 Trained = Mapping[str, Sequence[Trial]]  # by the network's name
 Reported = Mapping[str, Mapping[str, Any]]  # the same, of the original
 
-OURS = ("type", "n", "channels", "params", "params_sd", "accuracy", "accuracy_sd", "minutes")
-REPORTED = ("channels", "params", "params_sd", "accuracy", "accuracy_sd")
+# Column of a table -> the original's key, and its unit.
+REPORTED = (
+    ("params_mean", "params_thousands", 1000),
+    ("params_sd", "params_sd", 1000),
+    ("accuracy_mean", "accuracy", 1),
+    ("accuracy_sd", "accuracy_sd", 1),
+)
 
 
 def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, list[Trial]]:
@@ -27,80 +31,33 @@ def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, lis
     return found
 
 
-def sweep_table(trained: Trained, reported: Reported) -> pd.DataFrame:
-    """Sizes and accuracies over folds, with standard deviations of the population, as in the original's table.
+def networks_table(trained: Trained, reported: Reported | None = None) -> pd.DataFrame:
+    """One row a network: its shape, its size and accuracy over folds (or trainings), the minutes of all.
 
     Args:
         reported: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
     """
-    rows = []
-    for name, trials in trained.items():
-        noted, original = folds(trials), reported.get(name, {})
-        accuracy, params = [f["top1"] for f in noted], [f["params"] for f in noted]
-        rows.append(
-            {
-                "type": name,
-                "n": len(noted),
-                "channels": shape(trials),
-                "params": round(float(np.mean(params))),
-                "params_sd": round(float(np.std(params))),
-                "accuracy": float(np.mean(accuracy)),
-                "accuracy_sd": float(np.std(accuracy)),
-                "minutes": _minutes(trials),
-                "reported_channels": original.get("channels"),
-                "reported_params": _thousand(original.get("params_thousands")),
-                "reported_params_sd": _thousand(original.get("params_sd")),
-                "reported_accuracy": original.get("accuracy"),
-                "reported_accuracy_sd": original.get("accuracy_sd"),
-            }
-        )
-    return pd.DataFrame(rows, columns=[*OURS, *(f"reported_{name}" for name in REPORTED)])
-
-
-def ablation_table(trained: Trained) -> pd.DataFrame:
-    """Sizes and accuracies over folds by what was changed."""
-    return pd.DataFrame(
-        {
-            "change": name,
-            "n": len(folds(trials)),
-            "channels": shape(trials),
-            "params": pm([f["params"] for f in folds(trials)], 0, population=True),
-            "accuracy": pm([f["top1"] for f in folds(trials)], population=True),
-            "minutes": _minutes(trials),
-        }
+    noted = [
+        {"type": name, "fold": i, "params": f["params"], "accuracy": f["top1"]}
         for name, trials in trained.items()
-    )
+        for i, f in enumerate(folds(trials))
+    ]
+    found = summary(pd.DataFrame(noted, columns=["type", "fold", "params", "accuracy"]), ["type"], "fold")
+    found.insert(2, "channels", [shape(trials) for trials in trained.values()])
+    found["minutes"] = [sum(t.seconds for t in trials) / 60 for trials in trained.values()]
+    if reported is not None:
+        originals = [reported.get(name, {}) for name in trained]
+        found["reported_channels"] = [row.get("channels") for row in originals]
+        for column, key, unit in REPORTED:
+            found[f"reported_{column}"] = unit * pd.Series([row.get(key) for row in originals], dtype=float)
+    return found
 
 
-def tests_table(trained: Trained, reported: Reported) -> pd.DataFrame:
-    """Accuracy on the test split, and `one_sided`'s tests against the first network, the baseline.
-
-    Args:
-        reported: `channels`, `params_thousands`, `accuracy` and `accuracy_sd` by name.
-    """
-    accuracies = {name: [t.metrics["top1"] for t in trials] for name, trials in trained.items()}
-    baseline = next(iter(trained))
-    rows = []
-    for name, trials in trained.items():
-        accuracy, original = accuracies[name], reported[name]
-        compared = name != baseline and len(accuracy) > 1
-        z_p, t_p = one_sided(accuracy, accuracies[baseline]) if compared else (None, None)
-        rows.append(
-            {
-                "type": name,
-                "n": len(accuracy),
-                "channels": shape(trials),
-                "params": round(float(np.mean([t.metrics["params"] for t in trials]))),
-                "accuracy": pm(accuracy),
-                "z_p": z_p,
-                "t_p": t_p,
-                "minutes": _minutes(trials),
-                "reported_channels": original["channels"],
-                "reported_params": _thousand(original["params_thousands"]),
-                "reported_accuracy": f"{original['accuracy']:.3f} ± {original['accuracy_sd']:.3f}",
-            }
-        )
-    return pd.DataFrame(rows)
+def tested_against_first(trained: Trained) -> pd.DataFrame:
+    """`one_sided`'s p that a network is not above the first one, the baseline; NaN of itself and of one training."""
+    values = [[f["top1"] for f in folds(trials)] for trials in trained.values()]
+    p = [one_sided(v, values[0]) if i and len(v) > 1 else (None, None) for i, v in enumerate(values)]
+    return pd.DataFrame(p, columns=["z_p", "t_p"], dtype=float)
 
 
 def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
@@ -116,7 +73,9 @@ def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[
         for name, trials in trained.items()
     }
     parts = [
-        pd.DataFrame({"type": name, **{column: found[column] for column in columns}, "source": source})
+        pd.DataFrame({"type": name, **{column: found[column] for column in columns}}).assign(
+            training=lambda table: range(len(table)), source=source
+        )
         for source, all_found in (("ours", ours), ("reported", reported))
         for name, found in all_found.items()
         if name in trained
@@ -128,11 +87,3 @@ def traces_table(trials: Sequence[Trial]) -> pd.DataFrame:
     """Per layer, training and step: numerical and effective rank, their relative moving average, width."""
     table = layer_traces([f["trace"] for f in folds(trials)], folds(trials)[0]["n_conv"])
     return table.assign(relative=table.effective / table.width)
-
-
-def _minutes(trials: Sequence[Trial]) -> float:
-    return sum(t.seconds for t in trials) / 60
-
-
-def _thousand(value: float | None) -> int | None:
-    return None if value is None else round(1000 * value)

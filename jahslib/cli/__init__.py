@@ -1,1 +1,1 @@
-"""The commands of `python -m jahslib` and of the two scripts."""
+"""Commands of `python -m jahslib` and of the two scripts."""

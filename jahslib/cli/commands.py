@@ -1,4 +1,7 @@
-"""What the package's command lines share; standard library only, because set-up runs before anything is installed."""
+"""Shared parts of the command lines.
+
+Standard library only, because set-up runs before anything is installed.
+"""
 
 import argparse
 import io
@@ -9,9 +12,9 @@ from jahslib.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong option is a `UserError`, as any other wrong input is, and does not end the process here.
+    """An argument parser that raises `UserError` for a wrong option instead of exiting.
 
-    Of what a terminal's encoding lacks, the command's output has `?` in place.
+    Characters that the terminal's encoding lacks are printed as `?`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -21,11 +24,11 @@ class Parser(argparse.ArgumentParser):
                 stream.reconfigure(errors="replace")
 
     def error(self, message: str) -> NoReturn:
-        """What argparse says of the option, without the word it begins with."""
+        """Raise argparse's message as a `UserError`, without its first word."""
         raise UserError(message.removeprefix("argument "))
 
 
 def refuse(command: str, error: UserError | OSError) -> int:
-    """One line on stderr on wrong input or a place that cannot be written, and the exit code 2, which this returns."""
+    """Print one line on stderr for invalid input or an unwritable place; returns exit code 2."""
     print(f"{command}:", " ".join(str(error).split()), file=sys.stderr)
     return 2

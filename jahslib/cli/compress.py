@@ -1,4 +1,7 @@
-"""`python -m jahslib compress`: the trial logs of finished searches as `.jsonl.gz`, which everything reads as well."""
+"""`python -m jahslib compress`: compress the trial logs of finished searches.
+
+All readers of logs accept the compressed form, `.jsonl.gz`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +14,10 @@ from jahslib.search.watch import Watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a wrong option, a folder without trial logs or one that cannot be written."""
+    """Run the command.
+
+    Exit code: 0, or 2 for a wrong option, a folder without trial logs or one that cannot be written.
+    """
     parser = Parser("python -m jahslib compress", description="Compress the trial logs of finished searches.")
     parser.add_argument(
         "folder", nargs="?", type=Path, metavar="FOLDER", help="any folder with trial logs (default: results/)"

@@ -1,4 +1,4 @@
-"""What a notebook's trainings will take on this CPU, by what the trials logged so far took."""
+"""Estimate of a notebook's training time on this CPU, from the trials logged so far."""
 
 import math
 from collections import Counter
@@ -16,14 +16,16 @@ from jahslib.search.watch import Watch
 
 @dataclass(frozen=True)
 class Cost:
-    """`seconds`: training left, one after another; `epochs`: those beside it of which no rate is known."""
+    """Remaining cost: sequential training `seconds`, and `epochs` of unknown rate beside them."""
 
     seconds: float = 0.0
     epochs: float = 0.0
 
 
 def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
-    """What the runs that are known in advance have left; later steps (final trainings, say) come on top of it.
+    """Estimate what remains of the runs known in advance; later steps are additional.
+
+    Such steps are final trainings, for example.
 
     Args:
         notebook: its path, or its name in the project's folder.
@@ -57,7 +59,7 @@ def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
 
 
 def rates(profile: str, notebook: str) -> dict[str, float]:
-    """Seconds an epoch by the problem's name, over the trials that a CPU trained."""
+    """Compute seconds per epoch by the problem's name, over the trials trained on a CPU."""
     seconds: Counter[str] = Counter()
     epochs: Counter[str] = Counter()
     for log in logfiles.found(paths.results(profile, notebook), "logs/*"):

@@ -1,4 +1,4 @@
-"""`python -m jahslib data`: list the data sets, or fetch and check one."""
+"""`python -m jahslib data`: list the data sets, or fetch and verify one."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,10 @@ from jahslib.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: `list`, or `fetch NAME`; wrong input is one line on stderr and exit code 2."""
+    """Run the command: `list`, or `fetch NAME`.
+
+    Exit code: 0, or 2 for wrong input (one line on stderr).
+    """
     parser = Parser("python -m jahslib data", description="List the data sets, or fetch and check one.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every data set, its splits and where it comes from")

@@ -1,4 +1,4 @@
-"""Make or update `.venv` from requirements.lock: `python3 -m jahslib.cli.environment`.
+"""Create or update `.venv` from requirements.lock: `python3 -m jahslib.cli.environment`.
 
 Standard library only: this is the first thing that runs on a fresh machine. pip fetches uv and nothing else: a machine
 may be set up to offer pip other builds (a CPU-only torch, say), and uv takes exactly what the lock's hashes name.
@@ -22,13 +22,14 @@ UNFINISHED = "unfinished\n"
 
 
 def make(root: Path = ROOT) -> Path:
-    """Bring `root/.venv` to what requirements.lock and pyproject.toml say and return its Python.
+    """Bring `root/.venv` up to date with the lock and pyproject.toml; return its Python.
 
-    A finished, unchanged environment costs milliseconds; one whose set-up was interrupted is made again from nothing.
-    Two calls at once take turns.
+    The lock is requirements.lock. A finished, unchanged environment costs milliseconds; one whose set-up was
+    interrupted is made again from scratch. Concurrent calls take turns.
 
-    Raises UserError if `root` is no copy of the project or `.venv` is somebody else's, and
-    subprocess.CalledProcessError if a step of the set-up fails.
+    Raises:
+        UserError: `root` is no copy of the project, or `.venv` was made by something else.
+        subprocess.CalledProcessError: a step of the set-up fails.
     """
     if missing := [name for name in ("requirements.lock", "pyproject.toml") if not (root / name).is_file()]:
         raise UserError(
@@ -62,7 +63,7 @@ def make(root: Path = ROOT) -> Path:
 
 
 def _digest(root: Path) -> str:
-    """What the environment is made from; the place counts too, because its scripts name it and do not move along."""
+    """Hash what the environment is made from, including its path, which its scripts contain."""
     parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
     return hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()
 
@@ -74,8 +75,8 @@ def _empty(folder: Path, keep: Path) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    # env: neither the repository nor an activated environment may pass for the one being made
-    # cwd: uv reads the configuration of the folder it stands in; stdout: kept for the path that the scripts read
+    # env: neither the repository nor an activated environment may shadow the one being made
+    # cwd: uv reads the configuration of its folder; stdout: reserved for the path that the scripts read
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     subprocess.run([str(part) for part in command], env=env, cwd=ROOT, stdout=sys.stderr, check=True)
 

@@ -1,4 +1,4 @@
-"""`python -m jahslib export`: trial logs for the dashboards of others."""
+"""`python -m jahslib export`: export trial logs to other tools' dashboards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,10 @@ from jahslib.reporting.exports import to_deepcave, to_optuna
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 with nothing written (one line on stderr)."""
+    """Run the command.
+
+    Exit code: 0, or 2 with nothing written (one line on stderr).
+    """
     parser = Parser("python -m jahslib export", description="Export trial logs to a dashboard.")
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a trial log, results/*/*/logs/*")
     parser.add_argument("--to", choices=("deepcave", "optuna"), required=True)

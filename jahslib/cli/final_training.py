@@ -1,4 +1,4 @@
-"""`python -m jahslib final`: study 06's final training alone, as the original's two scripts have it."""
+"""`python -m jahslib final`: study 06's final training alone, as in the original's scripts."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,10 @@ from jahslib.experiments.notebook import experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 with nothing written (one line on stderr)."""
+    """Run the command.
+
+    Exit code: 0, or 2 with nothing written (one line on stderr).
+    """
     command = "jahslib final"
     parser = Parser(f"python -m {command}", description="Train a network with snapshots, or test one by id and epoch.")
     add = parser.add_argument
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = vars(parser.parse_args(argv))
         task = given.pop("task")
-        found = experiment("06_ax_bo", given | {"methods": ["rs"]})  # none is run; to plan Ax would import it
+        found = experiment("06_ax_bo", given | {"methods": ["rs"]})  # none is run; planning Ax would import it
         trained = found.final.train(found.DEFAULT | found.setting) if task == "train" else found.final.test()
     except (UserError, OSError) as error:
         return refuse(command, error)

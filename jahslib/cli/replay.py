@@ -1,7 +1,7 @@
-"""Would this machine decide as the committed logs have it? `python -m jahslib replay 07_constrained_EA`.
+"""`python -m jahslib replay 07_constrained_EA`: check that logged decisions are reproduced.
 
-Prints a line a trial log: that all decisions were repeated, or the first that was not and by how much. A search resumes
-from its log whatever this says (see `jahslib.search.replay`).
+Prints one line per trial log: that all decisions were reproduced here, or the first that was not and by how much. A
+search resumes from its log whatever this says (see `jahslib.search.replay`).
 """
 
 import time
@@ -27,7 +27,10 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data."""
+    """Run the command.
+
+    Exit code: 0 all repeated, 1 some decided otherwise, 2 wrong options, no log, another search's, missing data.
+    """
     parser = Parser("python -m jahslib replay", description=__doc__)
     parser.add_argument("notebook", help="its name, such as 07_constrained_EA")
     parser.add_argument("--profile", default="cpu")

@@ -1,4 +1,4 @@
-"""Run the notebooks headless, build paper.pdf and say what became of each: `python -m jahslib run --help`.
+"""Run the notebooks headless, build paper.pdf and report: `python -m jahslib run --help`.
 
 Only the standard library is imported at module level: run_all.sh checks its options with this file before anything is
 installed. Papermill executes each notebook in a process of its own, so that a dying kernel takes nothing else with it.
@@ -30,7 +30,7 @@ from jahslib.paths import ROOT, outputs, results
 
 COMMON = ("profile", "device", "workers", "scheduler", "seeds", "fresh")  # parameters that every notebook has
 PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))"
-LONG = 300.0  # seconds; rates of smaller trainings make little of the originals' scale, so that more is asked about
+LONG = 300.0  # seconds; rates of smaller trainings underestimate the originals' scale, so the threshold is low
 PAPERMILL_NOISE = re.compile(r"(Input|Output) Notebook:|Working directory:|Executing|Ending Cell|\[IPKernelApp\]|\s*$")
 
 
@@ -46,10 +46,12 @@ class Row:
 
 
 def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
-    """Parse and check the command line; reads the notebooks' `parameters` cells and writes nothing.
+    """Parse and check the command line; reads the notebooks' `parameters` cells, writes nothing.
 
     Adds `selected` (notebook paths) and `overrides` (for each of them a dict of its own parameters).
-    Raises UserError.
+
+    Raises:
+        UserError: a wrong option.
     """
     parser = Parser("run_all.sh", allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
     add = parser.add_argument
@@ -66,8 +68,8 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     add("--python", type=_python, metavar="PATH", help="use this environment's Python and install nothing")
     add("--fresh", action="store_true", help="start over; without it, what is unfinished is resumed")
     add("--yes", action="store_true", help="start the paper profile on a CPU too, whatever it takes")
-    help = "set a parameter of every selected notebook that has it; may be repeated"
-    add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=help)
+    repeated = "set a parameter of every selected notebook that has it; may be repeated"
+    add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=repeated)
     add("--check", action="store_true", help="check the options and stop")
     args = parser.parse_args(argv)
     args.selected = _select(args.only, notebooks)
@@ -146,7 +148,7 @@ def _overrides(parameters: dict[str, Any], selected: list[Path]) -> list[dict[st
 
 
 def _parameter_names(notebook: Path) -> set[str]:
-    """Names that the cell tagged `parameters` assigns."""
+    """Collect the names that the cell tagged `parameters` assigns."""
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
@@ -157,10 +159,13 @@ def _parameter_names(notebook: Path) -> set[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute the selected notebooks, build the paper, print the summary; 0 if all went well, 1 if anything failed.
+    """Execute the selected notebooks, build the paper, print the summary.
 
-    Raises UserError, with nothing written, for an environment, device or scheduler that is not there, and for
-    parameters with which a notebook cannot work.
+    Returns 0 if all went well, 1 if anything failed.
+
+    Raises:
+        UserError: with nothing written, for an environment, device or scheduler that is not there, and for parameters
+            with which a notebook cannot work.
     """
     if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
         raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
@@ -190,7 +195,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
-    """Say what the originals' scale takes on this CPU. Raises UserError if that is long and nobody said to go on."""
+    """Print the estimated time of the originals' scale on this CPU.
+
+    Raises:
+        UserError: it is long, and `goes_on` is not set.
+    """
     from jahslib.cli import cost
     from jahslib.search.watch import duration
 
@@ -215,7 +224,7 @@ def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bo
 
 
 def _find_device(wanted: str) -> tuple[str, str]:
-    """The torch device and its name for people."""
+    """Resolve the torch device, with its name for people."""
     if wanted != "cpu":
         import torch
 
@@ -242,7 +251,10 @@ def _knock(scheduler: str) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[str]:
-    """One run a profile. The token marks its processes, so that what a killed run left behind can be ended first."""
+    """Lock a profile against a second run; yields the token of the run's processes.
+
+    By the token the processes that a killed run left behind are ended first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -258,7 +270,10 @@ def _lock(folder: Path) -> Iterator[str]:
 
 
 def _end_processes(token: str) -> None:
-    """End every process started under this token: kernels and their workers have sessions of their own."""
+    """End every process started under this token.
+
+    Kernels and their workers have sessions of their own.
+    """
     import psutil
 
     ended = []
@@ -310,10 +325,10 @@ def _execute(notebook: Path, parameters: dict[str, Any], logs: Path, token: str,
 
 
 def _environment(token: str, *, smoke: bool) -> dict[str, str]:
-    """A notebook's environment: absolute folders, this jahslib and this interpreter's kernel, whatever else is set."""
+    """Build a notebook's environment: absolute folders, this jahslib, this interpreter's kernel."""
     env = os.environ | {"JAHSLIB_RUN": token, "JAHSLIB_RESULTS": str(outputs())}
     env["PYTHONUTF8"] = "1"  # notebooks and logs are UTF-8 in any locale
-    # What is computed outside of a search: threads that wait for one another spin, on a busy machine for minutes.
+    # For computations outside of a search: waiting threads would spin, on a busy machine for minutes.
     env.setdefault("OMP_WAIT_POLICY", "passive")
     if smoke:
         env.setdefault("OMP_NUM_THREADS", "1")
@@ -337,7 +352,10 @@ def _build_paper() -> Row:
 
 
 def main(argv: list[str] | None = None, notebooks: Path = ROOT / "notebooks") -> int:
-    """Exit code: 0 all well, 1 something failed, 2 wrong options (one line on stderr, nothing written), 130 Ctrl-C."""
+    """Run the command.
+
+    Exit code: 0 all well, 1 something failed, 2 wrong options (one line on stderr, nothing written), 130 Ctrl-C.
+    """
     try:
         args = options(sys.argv[1:] if argv is None else argv, notebooks)
         if args.check:

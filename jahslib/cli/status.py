@@ -1,4 +1,4 @@
-"""`python -m jahslib status`: how far searches are."""
+"""`python -m jahslib status`: show the progress of searches."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ from jahslib.search.watch import duration
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a wrong option or a folder without trial logs (one line on stderr)."""
+    """Run the command.
+
+    Exit code: 0, or 2 for a wrong option or a folder without trial logs (one line on stderr).
+    """
     parser = Parser("python -m jahslib status", description=(status.__doc__ or "").split("\n")[0])
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="any folder with trial logs (default: results/)")
     parser.add_argument("--logs", action="store_true", help="one row a trial log")

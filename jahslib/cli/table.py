@@ -1,4 +1,4 @@
-"""`python -m jahslib table`: all trials of the committed logs as one table."""
+"""`python -m jahslib table`: write all trials of the committed logs as one table."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from jahslib.reporting.trials_table import FILE, table, write
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 written, 2 nothing written (one line on stderr says why)."""
+    """Run the command.
+
+    Exit code: 0 written, 2 nothing written (one line on stderr says why).
+    """
     parser = Parser("python -m jahslib table", description="Write all trials as one table.")
     parser.add_argument("results", nargs="?", type=Path, metavar="RESULTS", help="folder that holds cpu and paper")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {FILE} in RESULTS")

@@ -1,1 +1,1 @@
-"""What everything else speaks of: configurations and trials, problems, optimizers."""
+"""Core records and interfaces: configurations, trials, problems and optimizers."""

@@ -1,8 +1,8 @@
-"""What an optimizer is, and the bases of ours: a description of the settings, and state that is only a cache.
+"""The optimizer interface and base classes whose state can be rebuilt from the history.
 
-That state is brought up to date from the history's events before each suggestion, and rebuilt from the start when
-another history is given. A logged suggestion is a fact: where this machine would have proposed another one, the
-optimizer is told the logged one and goes on from there.
+The state of a `Replayed` optimizer is only a cache: each call of `ask` first updates it with the new events of the
+history, or rebuilds it if another history is passed. Logged suggestions are authoritative: where this machine would
+have proposed another one (floating-point differences), the optimizer adopts the logged one and continues from there.
 """
 
 import logging
@@ -21,25 +21,28 @@ log = logging.getLogger(__name__)
 
 
 class Optimizer(Protocol):
-    """What it proposes depends only on its settings, its seed and the history."""
+    """Ask interface: proposals depend only on the settings, the seed and the history."""
 
     def ask(self, history: History) -> Suggestion | None:
-        """The next suggestion; None while it must wait for a pending trial, or, with none pending, when it is done."""
+        """Propose the next suggestion.
+
+        Returns None while it must wait for a pending trial or, with none pending, when it is done.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Its settings and seed in JSON types, for the fingerprint."""
+        """Return settings and seed in JSON types, for the log's fingerprint."""
         ...
 
 
-SEEDS = 2**32  # what NumPy's RandomState, which SMAC and scikit-learn rest on, can be seeded with
+SEEDS = 2**32  # NumPy's RandomState, used by SMAC and scikit-learn, accepts smaller seeds only
 
 
 def checked_seed(seed: Any, place: str = "seed") -> int:
-    """A seed as Python's own int.
+    """Validate a seed and convert it to a Python int.
 
     Raises:
-        UserError: it is no whole number from 0 to 2^32 - 1.
+        UserError: `seed` is not a whole number from 0 to 2^32 - 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
         raise UserError(f"{place}: {seed!r}; give a whole number from 0 to {SEEDS - 1}")
@@ -60,10 +63,10 @@ class Described:
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def _refuse_no_count(self, method: str, *names: str, least: int = 1) -> None:
-        """Make settings Python's own whole numbers; None stays where it is the default.
+        """Convert the named settings to Python ints; None is kept where it is the default.
 
         Raises:
-            UserError: one is no whole number, or below `least`.
+            UserError: a setting is not a whole number or is below `least`.
         """
         for name in names:
             value = getattr(self, name)
@@ -75,45 +78,45 @@ class Described:
             setattr(self, name, int(value))
 
     def describe(self) -> dict[str, Any]:
-        """The class's name and every field but the problem; see `Optimizer`."""
+        """Return the class name and all fields except the problem; see `Optimizer`."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}  # type: ignore[arg-type]
         return {"name": type(self).__name__, **settings}
 
 
 class Replayed(Described, ABC):
-    """Base of those that keep state between suggestions; subclasses write the steps below."""
+    """Base of stateful optimizers; subclasses implement the abstract steps."""
 
     @abstractmethod
     def start(self) -> None:
-        """Forget everything."""
+        """Reset to the initial state."""
 
     @abstractmethod
     def propose(self) -> Suggestion | None:
-        """The next suggestion; None while it must wait, or when it is done."""
+        """Propose the next suggestion; None while it must wait, or when it is done."""
 
-    def accept(self, id: int) -> None:
-        """Take note that the last proposal became trial `id`."""
+    def accept(self, trial_id: int) -> None:
+        """Record that the last proposal became trial `trial_id`."""
 
     @abstractmethod
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
-        """Take note that a suggestion from a log, which was not proposed here, became trial `id`.
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
+        """Record that a logged suggestion that was not proposed here became trial `trial_id`.
 
-        Called only after `start`, with all suggestions of a history whose decisions this machine does not repeat.
+        Called only after `start`, with all suggestions of a history whose decisions this machine does not reproduce.
         """
 
     @abstractmethod
     def observe(self, trial: Trial) -> None:
-        """Take note that a trial has finished."""
+        """Record that a trial has finished."""
 
     def rederives(self) -> bool:
-        """Whether `propose` must be called for the next logged suggestion too, for the state to become what it was.
+        """Tell whether replaying needs a call of `propose` for the next logged suggestion.
 
-        An optimizer whose proposals depend on nothing but what it was told answers no, and resumes at no cost.
+        An optimizer whose proposals depend only on what it was told returns False, and so resumes at no cost.
         """
         return True
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `Optimizer`."""
+        """Bring the state up to date with the history and propose; see `Optimizer.ask`."""
         self._catch_up(history)
         if self._proposal is None:
             self._proposal = self.propose()
@@ -124,7 +127,7 @@ class Replayed(Described, ABC):
             self._restart(history)
         while self._told < len(history.events):
             event = history.events[self._told]
-            # A proposal that was not taken up before the next result has advanced the state past the history.
+            # An unused proposal has advanced the state beyond the history.
             if isinstance(event, Trial) and self._proposal is not None:
                 self._restart(history)
                 continue
@@ -141,7 +144,10 @@ class Replayed(Described, ABC):
         self.start()
 
     def _take_up(self, event: Asked) -> bool:
-        """Follow a suggestion of the history; False when that begins anew, with all suggestions as they are logged."""
+        """Follow a suggestion of the history.
+
+        Returns False if the replay restarts, adopting all suggestions as logged.
+        """
         own = self._proposal
         if own is None and not self._adopts and self.rederives():
             own = self.propose()
@@ -155,7 +161,7 @@ class Replayed(Described, ABC):
             self.accept(event.id)
         elif own is None:
             self.adopt(event.id, event.suggestion)
-        else:  # proposed here, and another one was taken up instead
+        else:  # proposed here, but another suggestion was taken
             self._adopts = True
             self._restart(self._history)
             return False
@@ -164,7 +170,10 @@ class Replayed(Described, ABC):
 
 @dataclass
 class Listed(Described):
-    """Proposes the given configurations in turn, at the highest fidelity: for grids, defaults and retrained winners."""
+    """Proposes given configurations in turn at the highest fidelity.
+
+    For grids, defaults and the retraining of winners.
+    """
 
     problem: Problem
     seed: int

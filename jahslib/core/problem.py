@@ -1,4 +1,4 @@
-"""What is optimised: a space, a fidelity range, an objective, constraints, and `evaluate`.
+"""The problem interface: space, fidelity range, objective, constraints and `evaluate`.
 
 A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does.
 """
@@ -16,38 +16,38 @@ from jahslib.core.trials import Configuration, Trial, as_proposed, key, mean_of
 from jahslib.errors import UserError
 
 if TYPE_CHECKING:
-    from ConfigSpace import ConfigurationSpace  # takes seconds, which a search of another space need not wait
+    from ConfigSpace import ConfigurationSpace  # its import takes seconds and only ConfigSpace searches need it
 
 
 class Space(Protocol):
-    """A space of configurations that is no ConfigurationSpace, such as a grammar's."""
+    """A search space that is not a ConfigurationSpace, such as a grammar's."""
 
     def sample(self, rng: np.random.Generator) -> Configuration:
-        """A random configuration."""
+        """Draw a random configuration."""
         ...
 
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
-        """A configuration near this one."""
+        """Draw a neighbour of a configuration."""
         ...
 
     def to_serialized_dict(self) -> dict[str, Any]:
-        """What tells this space from another, in JSON types."""
+        """Describe the space in JSON types, for the log's fingerprint."""
         ...
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The metric to optimise, and the range of its values.
+    """The metric to optimise and the range of its values.
 
-    `worst` is what a failed trial counts as, and no value counts as more than it; `best` is a bound that no trial
-    passes, so that `cost` is never negative. It is maximised when `best > worst`. `maximize` may say so as well; alone
-    it stands for a metric from 0 to 1.
+    `worst` is charged to a failed trial and caps every value; `best` is a bound that no trial passes, so that `cost` is
+    never negative. The metric is maximised when `best > worst`. `maximize` may state the same; alone it stands for a
+    metric from 0 to 1.
 
     A `best` far beyond what can be reached flattens the logarithm of the cost, which grammar BO models, and changes its
     decisions; BOHB's do not depend on it (`SmacBohb.cost`).
 
     Raises:
-        UserError: the bounds are equal, not finite, or on the other side of each other than `maximize` has them.
+        UserError: the bounds are equal or not finite, or their order contradicts `maximize`.
     """
 
     metric: str
@@ -74,15 +74,15 @@ class Objective:
             )
 
     def is_beyond_best(self, value: float) -> bool:
-        """Whether a value is better than `best`, by more than rounding: then `best` is no bound."""
+        """Tell whether a value is better than `best` by more than rounding (`best` is no bound)."""
         return (value - self.best) / (self.best - self.worst) > 1e-9
 
     def is_beyond_worst(self, value: float) -> bool:
-        """Whether a value is worse than `worst`, by more than rounding: it then counts as `worst`."""
+        """Tell whether a value is worse than `worst` by more than rounding (it counts as `worst`)."""
         return (self.worst - value) / (self.best - self.worst) > 1e-9
 
     def cost(self, metrics: Mapping[str, float]) -> float:
-        """Distance to `best`: 0 is ideal, larger is worse, `worst_cost` the most."""
+        """Compute the distance to `best`: 0 is ideal, larger is worse, at most `worst_cost`."""
         return min(abs(self.best - metrics[self.metric]), self.worst_cost)
 
     @property
@@ -92,16 +92,16 @@ class Objective:
 
     @classmethod
     def parse(cls, described: list) -> "Objective":
-        """The objective as it stands in a trial log's header."""
+        """Build the objective from its entry in a trial log's header."""
         return cls(*described)
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """`metric <= bound` or `metric >= bound`; equality is feasible.
+    """An inequality constraint `metric <= bound` or `metric >= bound`; equality is feasible.
 
     Raises:
-        UserError: another relation, or a bound that is no finite number.
+        UserError: the relation is neither of the two, or the bound is not a finite number.
     """
 
     metric: str
@@ -113,26 +113,38 @@ class Constraint:
             raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
         if isinstance(self.bound, str) or not math.isfinite(self.bound):
             raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
-        object.__setattr__(self, "bound", float(self.bound))  # as the log gives it back: of 2**53 + 1, say, or float32
+        object.__setattr__(
+            self, "bound", float(self.bound)
+        )  # as read back from the log, for values such as 2**53 + 1 or float32
 
     def excess(self, metrics: Mapping[str, float]) -> float:
-        """How far outside the bound, in the metric's own unit: at most 0 when feasible, NaN for a missing metric."""
+        """Compute the signed distance outside the bound, in the metric's unit.
+
+        At most 0 when feasible, NaN for a missing metric.
+        """
         value = metrics.get(self.metric, math.nan)
         return value - self.bound if self.relation == "<=" else self.bound - value
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """How far outside the bound, relative to the bound's size; 0 when feasible, infinite for a missing metric."""
+        """Compute the violation relative to the bound's magnitude.
+
+        0 when feasible, infinite for a missing metric; absolute where the bound is 0.
+        """
         excess = self.excess(metrics)
         return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        """As it stands in a trial log: with six or twelve digits where they say it exactly, else with all."""
+        """Format for the trial log, with 6 or 12 digits where these are exact, else with all."""
         texts = (f"{self.bound:g}", f"{self.bound:.12g}", repr(float(self.bound)))
         return f"{self.metric} {self.relation} {next(text for text in texts if float(text) == self.bound)}"
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
-        """The constraint that `str` wrote, as it stands in a trial log. Raises `ValueError` for any other text."""
+        """Parse what `str` wrote into a trial log.
+
+        Raises:
+            ValueError: any other text.
+        """
         metric, relation, bound = text.rsplit(" ", 2)
         if relation == "<=" or relation == ">=":
             return cls(metric, relation, float(bound))
@@ -141,13 +153,13 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The range of what trials may spend: training epochs, or another resource by its name.
+    """The range of a trial's resource: training epochs, or another resource by name.
 
-    With two whole bounds all fidelities are whole; other resources than epochs may also be fractions, such as
+    If both bounds are ints, all fidelities are whole. Resources other than epochs may be fractions, such as
     `Fidelity(0.03, 1.0, "trainsize")`.
 
     Raises:
-        UserError: bounds that are no positive numbers in order, or epochs that are not whole.
+        UserError: not 0 < low <= high, or epochs that are not whole.
     """
 
     low: float
@@ -168,26 +180,26 @@ class Fidelity:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are fidelities."""
+        """Whether all fidelities are whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def above(self, low: float | None) -> "Fidelity":
-        """The same range from `low` on; None keeps all of it."""
+        """Raise the lower bound to `low`; None keeps it."""
         return self if low is None else Fidelity(low, self.high, self.name)
 
     def describe(self) -> list:
-        """The range in JSON types; epochs go without saying."""
+        """Return the range in JSON types; the name is omitted for epochs."""
         return [self.low, self.high] if self.name == "epochs" else [self.low, self.high, self.name]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One evaluation as the search loop orders it.
+    """One evaluation that the search loop requests.
 
-    `stages` are the fidelities of the trial's lineage, ascending, the last being the one asked for: (3, 6, 12) is a
+    `stages` are the fidelities of the trial's lineage, ascending, the last being the requested one: (3, 6, 12) is a
     trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6; a
-    problem that finds it gone trains through the earlier stages again. `deadline` is a `time.time()` after which no new
-    epoch begins.
+    problem that finds it missing trains through the earlier stages again. `deadline` is a `time.time()` after which no
+    new epoch begins.
     """
 
     configuration: Configuration
@@ -198,17 +210,17 @@ class Job:
     deadline: float | None = None
 
     @property
-    def fidelity(self) -> int:
-        """Epochs asked for."""
+    def fidelity(self) -> float:
+        """Requested fidelity; epochs unless the problem's `Fidelity` names another resource."""
         return self.stages[-1]
 
 
 @dataclass
 class Outcome:
-    """What an evaluation returns. `epochs` counts the training epochs charged, summed over folds.
+    """The result of an evaluation.
 
-    `curve` holds per-epoch lists, `outputs` anything else that is worth its place in the log (JSON types only).
-    `cut` says that the deadline ended the training before the fidelity was reached.
+    `epochs` counts the training epochs charged, summed over folds. `curve` holds per-epoch lists, `outputs` any other
+    result to be logged (JSON types only). `cut`: the deadline ended the training before the fidelity was reached.
     """
 
     metrics: dict[str, float]
@@ -219,7 +231,10 @@ class Outcome:
 
 
 class Problem(ABC):
-    """Subclasses set the attributes and write `evaluate`; `known`, `epochs` and `describe` have defaults."""
+    """Base of problems: subclasses set the attributes and implement `evaluate`.
+
+    `known`, `epochs` and `describe` have defaults.
+    """
 
     name: str
     space: "ConfigurationSpace | Space"
@@ -231,28 +246,37 @@ class Problem(ABC):
 
     @abstractmethod
     def evaluate(self, job: Job) -> Outcome:
-        """Train and measure. What is raised here makes the trial `failed` with the worst cost, but for `UserError`,
-        which ends the search: what only the user can mend would fail every further trial too."""
+        """Train and measure a configuration.
+
+        An exception makes the trial `failed` with the worst cost, except `UserError`, which ends the search: what only
+        the user can correct would fail every further trial too.
+        """
 
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
-        """Refuse what would fail every trial, before a search begins. Raises `UserError`."""
+        """Raise `UserError` before a search begins if every trial would fail."""
 
     def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
-        """Refuse one that is given, not drawn from the space, and cannot be trained. Raises `UserError`."""
+        """Raise `UserError` if a user's configuration cannot be trained.
+
+        For configurations that are given, not drawn from the space.
+        """
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Metrics that need no training (a parameter count); constraints on them are checked before training."""
+        """Compute the metrics that need no training, such as a parameter count.
+
+        Constraints on these are checked before training.
+        """
         return {}
 
     def epochs(self, stages: tuple[float, ...]) -> float:
-        """Epochs that a job of these stages will be charged: those since its parent, or all without one.
+        """Compute the epochs charged to a job of these stages: those beyond its parent's stage.
 
-        Where `evaluate` charges more, on several folds say, this must say so, for a budget of epochs relies on it.
+        Override it where `evaluate` charges more, for example on several folds: the epoch budget relies on it.
         """
         return stages[-1] - (stages[-2] if len(stages) > 1 else 0)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that makes two trial logs comparable, in JSON types; the log's fingerprint is made of it."""
+        """Return all that makes two trial logs comparable, in JSON types, for the fingerprint."""
         described = {
             "name": self.name,
             "space": self.space.to_serialized_dict(),
@@ -263,21 +287,24 @@ class Problem(ABC):
         return described if self.repeats == 1 else described | {"repeats": self.repeats}
 
     def facts(self, configuration: Configuration) -> dict[str, float]:
-        """What `known` says, asked once for a configuration that optimizer and search loop look at in turn."""
+        """Return `known`, cached for the latest configuration.
+
+        Optimizer and search loop ask for the same configuration one after the other.
+        """
         wanted = key(configuration)
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
             latest = wanted, dict(self.known(dict(configuration)))
-            self.__dict__["_latest_facts"] = latest  # not by attribute: problems may be frozen data classes
+            object.__setattr__(self, "_latest_facts", latest)  # also of a frozen data class
         return latest[1]
 
     def admits(self, configuration: Configuration) -> bool:
-        """Whether every constraint that can be checked without training holds."""
+        """Tell whether all constraints that can be checked without training hold."""
         known = self.facts(configuration)
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
     def refuse_undeclared(self, trial: Trial) -> None:
-        """Refuse a trial that breaks the problem's own declarations, by which it would be searched to a wrong end.
+        """Raise if a trial contradicts the problem's declarations, which would mislead the search.
 
         Raises:
             UserError: a successful trial lacks a metric of the objective or a constraint, or is beyond `best`.
@@ -295,38 +322,47 @@ class Problem(ABC):
             )
 
     def lacking(self, trial: Trial) -> str:
-        """The first metric of objective and constraints that a successful trial does not have; empty where none is."""
+        """Return the first objective or constraint metric missing from a successful trial, else ""."""
         missing = (metric for metric in self._shown() if trial.metrics.get(metric) is None)
         return next(missing, "") if trial.status == "ok" else ""
 
     def cost(self, trial: Trial) -> float:
-        """The objective's cost, whether the trial is feasible or not; of one that did not succeed the worst."""
+        """Compute the objective's cost, feasible or not; the worst cost unless the trial succeeded."""
         return self.objective.cost(trial.metrics) if trial.status == "ok" else self.objective.worst_cost
 
     def violation(self, trial: Trial) -> float:
-        """Summed relative violation of all constraints; infinite for a trial that did not succeed."""
+        """Sum the relative violations of all constraints; infinite unless the trial succeeded."""
         if trial.status != "ok":
             return math.inf
         return sum(c.violation(trial.metrics) for c in self.constraints)
 
     def penalised_cost(self, trial: Trial) -> float:
-        """For methods that know no constraints: the cost of a feasible trial, else the worst one plus the violation (at
-        most 1 more)."""
+        """Compute a scalar cost for methods that handle no constraints.
+
+        The cost of a feasible trial; for an infeasible one the worst cost plus the violation, of which at most 1 is
+        added.
+        """
         violation = self.violation(trial)
         return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
     def rank(self, trial: Trial) -> tuple[bool, float, float]:
-        """Sort key, best first: feasible trials by cost, then infeasible ones by violation (study 07, "a-priori")."""
+        """Compute the sort key: feasible trials by cost, then infeasible ones by violation.
+
+        This is the "a-priori" ranking of study 07.
+        """
         violation = self.violation(trial)
         return violation > 0, violation, self.cost(trial)
 
     def full(self, trials: Iterable[Trial]) -> list[Trial]:
-        """The trials that may be the incumbent, those that succeeded at the highest fidelity, in the given order."""
+        """Select the successful trials at the highest fidelity, in the given order."""
         return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
 
     def judged(self, trials: Iterable[Trial]) -> list[Trial]:
-        """What competes for the incumbent: each full trial, or where the problem asks for `repeats` each configuration
-        whose trainings are all there, as one trial with their mean metrics."""
+        """Select the candidates for the incumbent.
+
+        Each full trial; or, if `repeats` > 1, each configuration with all its trainings finished, as one trial with the
+        mean metrics.
+        """
         if self.repeats == 1:
             return self.full(trials)
         groups: dict[str, list[Trial]] = {}
@@ -337,12 +373,14 @@ class Problem(ABC):
         return [t for t in means if t.status == "ok"]
 
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
-        """The best feasible of what is `judged`; with none feasible, the least-violating one; else None. Of equals it
-        is the one proposed first."""
+        """Return the best feasible candidate, else the least-violating one, else None; see `judged`.
+
+        Of equal ones it is the one proposed first.
+        """
         return min(self.judged(trials), key=lambda t: (self.rank(t), t.id), default=None)
 
     def verdict(self, trials: Iterable[Trial]) -> str:
-        """One plain line on the result, with the statement that none was feasible where that is so."""
+        """Summarise the result in one line, saying so if no trial was feasible."""
         best, where = self.incumbent(trials), f"{self.fidelity.high:g} {self.fidelity.name}"
         if best is None:
             return f"no trial finished at the highest fidelity, {where}"
@@ -360,7 +398,7 @@ def refuse_incomplete(problem: Any) -> None:
     """Raise unless `problem` declares all that a search needs.
 
     Raises:
-        UserError: it is no Problem, has no name, space, fidelity or objective, or no whole number of repeats.
+        UserError: not a Problem, no name, space, fidelity or objective, or `repeats` not a whole number from 1 on.
     """
     if not isinstance(problem, Problem):
         raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.core.problem.Problem")

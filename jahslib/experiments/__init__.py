@@ -1,1 +1,1 @@
-"""What a notebook's experiment is made of: its settings, its methods and their runs."""
+"""Building blocks of a notebook's experiment: settings, methods and their runs."""

@@ -1,12 +1,12 @@
-"""Settings from a cfg file and from a list of keys and values, under the notebook's own parameters.
+"""Settings from a cfg file and from a list of keys and values, below named parameters.
 
-Precedence: a profile's values < the cfg file (YAML) < `set` < named parameters. Keys are names of settings, in either
-case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs to the original's
-name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are checked, so that a wrong one is refused by
-its name and not met somewhere inside a run.
+Precedence: a profile's values < the cfg file (YAML) < `set` < the notebook's parameters. Keys are names of settings, in
+either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs to the
+original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are checked, so that a wrong one is
+reported with its name and does not fail somewhere inside a run.
 
-None says "not given" at every layer. The text "none" says None itself, for each setting that may be None: `max_params:
-none` is no limit, whatever the profile has.
+None means "not given" at every layer. The text "none" means None itself, for each setting that may be None:
+`max_params: none` is no limit, whatever the profile has.
 """
 
 import ast
@@ -28,13 +28,13 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True)
 class Layers:
-    """A cfg file and a list of keys and values; what the list says goes before the file.
+    """A cfg file and a list of keys and values; the list has precedence.
 
     Args:
         cfg: a YAML file, a mapping of keys to values.
         set: "KEY VALUE KEY VALUE ...", the same as a list, or a mapping.
-        aliases: the original's keys, in lower case -> names of settings; None for one that changes nothing here, of
-            which a warning tells.
+        aliases: the original's keys, in lower case -> names of settings; None for one that has no effect here, which is
+            reported by a warning.
     """
 
     cfg: str | Path | None = None
@@ -42,11 +42,11 @@ class Layers:
     aliases: Mapping[str, str | None] = field(default_factory=dict)
 
     def read(self, types: Mapping[str, Any], check: Callable[[str, Any, str], Any]) -> dict[str, Any]:
-        """What they give, by setting.
+        """Read the values that they give, by setting.
 
         Args:
-            types: of the settings that there are.
-            check: makes a setting's value of what is given, called with its name, that, and the place it stands at.
+            types: of the existing settings.
+            check: converts what is given to a setting's value, called with its name, that, and the place of the value.
 
         Raises:
             UserError: no such file or mapping, an unknown key, or what `check` raises.
@@ -100,7 +100,7 @@ def _literal(value: Any) -> Any:
 
 
 def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -> Iterator[tuple[Any, Any]]:
-    """With the original's mappings as dotted keys."""
+    """Flatten the original's mappings to dotted keys."""
     for key, value in pairs:
         if isinstance(value, Mapping) and any(alias.startswith(f"{key}.".lower()) for alias in aliases):
             yield from ((f"{key}.{inner}", own) for inner, own in value.items())
@@ -109,7 +109,7 @@ def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -
 
 
 def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None], place: str) -> str:
-    """The field that a key names, with what follows its first dot."""
+    """Resolve a key to its field, with what follows its first dot."""
     whole = str(key).lower()
     name, *inner = [found] if (found := aliases.get(whole)) else whole.split(".", 1)
     name = aliases.get(name) or name
@@ -121,17 +121,17 @@ def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None]
 
 
 def says_none(value: Any, hint: Any) -> bool:
-    """Whether `value` is the text "none" for an option that may be None."""
+    """Tell whether `value` is the text "none" for an option that may be None."""
     return isinstance(value, str) and value.lower() == "none" and type(None) in get_args(hint)
 
 
 def file(value: Given) -> Given | None:
-    """What a parameter such as `cfg` gives, if anything."""
+    """Return the value of a parameter such as `cfg`, None for the text "none"."""
     return None if says_none(value, str | None) else value
 
 
 def finite(value: Any) -> bool:
-    """Whether no number in it is infinite or NaN."""
+    """Tell whether a value contains no infinite number or NaN."""
     if isinstance(value, Mapping):
         return all(map(finite, value.values()))
     if isinstance(value, list | tuple):

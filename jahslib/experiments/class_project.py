@@ -1,4 +1,4 @@
-"""What study 07's original does with one configuration: it is trained, and tested or cross-validated (its main.py)."""
+"""Training of one given configuration, tested or cross-validated, as study 07's main.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,9 @@ def given(
     count: int,
     seed: int,
 ) -> Given | None:
-    """Plan to train the configuration in a file `count` times, or with `model_path` once and keep its weights there.
+    """Plan to train the configuration in a file `count` times.
+
+    With `model_path` it is trained once and its weights are kept there.
 
     Args:
         problem: measures on the test split, or cross-validates on its folds.

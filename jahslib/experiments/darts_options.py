@@ -1,4 +1,4 @@
-"""Study 05's options under its class project's names: its YAML files, its DARTS search, its supernet.
+"""Study 05's options under its class project's names: YAML files, DARTS search, supernet.
 
 Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024).
 """
@@ -17,18 +17,18 @@ from jahslib.problems.darts.search import Settings
 
 CONFIGS = FOLDER / "configs" / "05"
 
-# Keys of the class project's YAML files -> settings of notebook 05; None: taken and without effect.
+# Keys of the class project's YAML files -> settings of notebook 05; None: accepted without effect.
 ORIGINAL_KEYS: dict[str, str | None] = {
     "data": "datasetpath",
     "out_dir": "working_dir",
-    "save": None,  # its script put it together from the rest
+    "save": None,  # its script derived it from the others
     "dataset_meta.num_classes": "num_classes",
     "dataset_meta.num_img_channels": "num_img_channels",
     "arch_search": "search",
     "arch_search.checkpoint_freq": "checkpoint_freq",
     "arch_search.seed": "seed",
 }
-FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of the search with the one value that there is
+FIXED = {"op_optimizer": "SGD", "arch_optimizer": "Adam"}  # keys of the search with a single supported value
 SEARCH_KEYS = {"gamma": "focal_loss_gamma", "smoothing": "class_weight_smoothing"}
 MODEL_KEYS = ("n_cells", "n_fc_layers", "dropout_rate", "fc_out_features", "cell_out_channels", "use_max_pooling")
 DEAD_KEYS = ("use_BN",)  # it never reached the operations: batch normalisation is always on
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def config_file(given: str | None) -> str | None:
-    """The path given, or else the file of that name among the study's own.
+    """Return the path given, or else the study's own file of that name.
 
     Raises:
         UserError: there is neither.
@@ -52,7 +52,9 @@ def config_file(given: str | None) -> str | None:
 
 
 def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
-    """Settings of a DARTS search from options that stand at `place`, also under the class project's names.
+    """Build the settings of a DARTS search from options, also under the class project's names.
+
+    `place` is where the options come from, for messages.
 
     Raises:
         UserError: an unknown option, or a value out of its range.
@@ -69,12 +71,16 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
             raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")
         none = cfg.says_none(value, hints[name])
         typed = None if none else checked(f"{place}: {key}", value, hints[name])
-        chosen[name] = typed if isinstance(value, str) else value  # 5 stays 5, not 5.0: checkpoints are named by it
+        chosen[name] = (
+            typed if isinstance(value, str) else value
+        )  # 5 stays 5, not 5.0: it is hashed in checkpoints' names
     return Settings(**chosen)
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
+    """Build the supernet's options from the YAML files' section `model`.
+
+    Its lists may be longer than the network.
 
     Raises:
         UserError: an unknown key, or a list that is too short.
@@ -102,7 +108,7 @@ def network(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_other_data(data: str, *, num_classes: int | None, num_img_channels: int | None) -> None:
-    """Raise `UserError` for a number of classes or channels that is given and not the data set's."""
+    """Raise `UserError` if a given number of classes or channels is not the data set's."""
     shape = registry.load(data).shape
     for name, given, found in (
         ("num_classes", num_classes, shape["classes"]),

@@ -1,7 +1,7 @@
-"""DARTS, then a search for stacks of what it found: the steps between the two, and from there to networks kept.
+"""The pipeline of study 05: DARTS, a search for stacks of its cells, and final networks.
 
-DARTS finds how probable each operation is at each node, cells are sampled from that, and another optimizer finds how to
-stack and train them in the time that is left; its incumbent is trained anew, tested and kept.
+DARTS gives the probability of each operation at each node, cells are sampled from that, and another optimizer finds how
+to stack and train them in the remaining time; its incumbent is retrained, tested and kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,19 +36,24 @@ Stacks = AnySearch[StackedCells]
 
 
 def once(problem: Problem, seed: int) -> Listed:
-    """The optimizer of a problem in which there is nothing to choose."""
+    """Build the optimizer of a problem with nothing to choose."""
     return Listed(problem, seed, [{}])
 
 
 def with_and_without(search: CellSearch) -> dict[str, CellSearch]:
-    """A DARTS search never stopped early: `prevented` with its skip prevention, and `plain` without."""
+    """Derive two DARTS searches without early stopping: `prevented` and `plain`.
+
+    These are with and without skip prevention.
+    """
     whole = replace(search.settings, apply_early_stopping=False, stable_epochs=None)
     plain = replace(whole, surrogate_schedule="none")
     return {"prevented": replace(search, settings=whole), "plain": replace(search, settings=plain)}
 
 
 def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
-    """Run or resume DARTS searches; one cut off by a smaller limit of time goes on from its checkpoint.
+    """Run or resume DARTS searches.
+
+    One cut off by a smaller time limit continues from its checkpoint.
 
     Raises:
         UserError: a search failed, or left no time for the one after it.
@@ -72,7 +77,7 @@ def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
 
 
 def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
-    """Those of planned DARTS searches that have ended, and left time for another search, by their trial logs."""
+    """Read from their logs the planned DARTS searches that ended in time for another search."""
     found = []
     for run in plan:
         assert isinstance(run.problem, CellSearch)
@@ -84,7 +89,10 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
 
 
 def _may_go_on(run: Run) -> bool:
-    """Whether a search was cut off by a smaller limit of time: for its log it has had its one trial."""
+    """Tell whether a search was cut off by a smaller time limit than now.
+
+    By its log alone it has had its one trial.
+    """
     if not logfiles.exists(run.log):
         return False
     logged = triallog.read(run.log)
@@ -95,7 +103,7 @@ def _may_go_on(run: Run) -> bool:
 
 
 def left_behind(run: Run) -> list[Path]:
-    """Checkpoint and table of an earlier search, which starting over must not continue."""
+    """List checkpoint and table of an earlier search, which starting over must not continue."""
     assert isinstance(run.problem, CellSearch)
     seed = int(np.random.SeedSequence([run.seed, 0]).generate_state(1)[0])  # the search loop's, of its first trial
     path = run.problem.checkpoint(seed)
@@ -103,7 +111,7 @@ def left_behind(run: Run) -> list[Path]:
 
 
 def levels(p: Tensor, seed: int, *, max_cells: int, candidates: int, how: str = "sampled") -> Levels:
-    """Cells for each of `max_cells` levels of a stack, from `6 x 5` probabilities.
+    """Choose cells for each of `max_cells` levels of a stack, from `6 x 5` probabilities.
 
     Args:
         candidates: different cells to choose from at a level. They are drawn with the same random numbers whatever the
@@ -120,7 +128,9 @@ def levels(p: Tensor, seed: int, *, max_cells: int, candidates: int, how: str = 
 
 
 def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
-    """Trials that Hyperband can pay with `total` epochs at `low` to `high` epochs each, as SMAC counts them.
+    """Compute the trials that Hyperband can afford with `total` epochs, as SMAC counts them.
+
+    Each takes `low` to `high` epochs.
 
     Raises:
         UserError: not 1 <= low <= high <= total; see `checked_eta`.
@@ -136,10 +146,10 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
 
 
 def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:
-    """Train each incumbent anew on the training images and measure it on the test split: the searches with `tests`.
+    """Retrain each incumbent and measure it on the test split; return the searches with `tests`.
 
-    What is trained is kept in the study's folder `models`, a folder for each incumbent, to be loaded by
-    `jahslib.problems.darts.stack_training.load_stack`.
+    Training is on the training images. The networks are kept in the study's folder `models`, a folder for each
+    incumbent, and loaded by `jahslib.problems.darts.stack_training.load_stack`.
     """
     place = study.folder / "models"
     kept = [place / f"{s.name}-{spaces.digest(s.incumbent.configuration)}" for s in searches]
@@ -161,10 +171,12 @@ def run_ablation(
     recipe: Mapping[str, Any],
     count: int,
 ) -> dict[tuple[Arm, int], list[Trial]]:
-    """Train and test `count` networks of each arm and seed. Arms whose cells agree share their trainings.
+    """Train and test `count` networks of each arm and seed.
+
+    Arms whose cells agree share their trainings.
 
     Args:
-        stacked: makes the problem that trains and tests them, called with `cells`.
+        stacked: builds the problem that trains and tests them, called with `cells`.
         network, recipe: see `jahslib.problems.darts.ablation.configurations`.
     """
     searched = {(found.task, found.seed): found for found in variants}

@@ -1,7 +1,7 @@
-"""Final trainings of study 06: one network, snapshots every few epochs, resume from the newest, test by id and epoch.
+"""Final trainings of study 06: snapshots every few epochs, resume, test by id and epoch.
 
 An id belongs to one training: it is made of the configuration and the seed, so no two trainings share it.
-`jahslib.experiments.snapshots` says what stands where.
+`jahslib.experiments.snapshots` describes the files.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from jahslib.training.trainer import Training
 
 @dataclass(frozen=True)
 class Trained:
-    """A training with snapshots: its folder, what was trained, and the test metrics of its snapshots by epoch."""
+    """A training with snapshots: folder, configuration, and test metrics by epoch."""
 
     place: Path
     configuration: Configuration
@@ -38,29 +38,29 @@ class Trained:
 
     @property
     def scalars(self) -> dict[int, dict[str, float]]:
-        """Losses and accuracies on the way, by epoch."""
+        """Training and validation losses and accuracies, by epoch."""
         return {int(row["epoch"]): row for row in snapshots.read_scalars(self.place)}
 
 
 @dataclass(frozen=True)
 class FinalTraining:
-    """How a configuration is trained with snapshots, and which of them are tested.
+    """The training of configurations with snapshots, and the choice of those to test.
 
     Args:
-        problem: with the split "test" all training images are used and nothing is measured on the way; with
-            "validation" a part is held back and measured.
-        experiment_dir: where the folders of trainings stand.
-        final_epochs: the problem's `max_epochs`, if not given.
+        problem: with the split "test" all training images are used and nothing is measured during training; with
+            "validation" a part is held out and measured.
+        experiment_dir: folder of all trainings.
+        final_epochs: by default the problem's `max_epochs`.
         snapshot_every: epochs between snapshots; the last epoch has one in any case.
         snapshot: False keeps the last epoch's alone; a number is another way to give `snapshot_every`.
-        valid_interval: epochs between measurements of the images held back; 0: never.
+        valid_interval: epochs between measurements of the held-out images; 0: never.
         pre_trained_id: the training to be continued or tested, with its own configuration and seed.
         pre_trained_epoch: from, or at, this snapshot.
         fresh: start over where the training exists, unless it is named by its id.
         tensorboard: write losses and accuracies for TensorBoard as well.
 
     Raises:
-        UserError: a number that makes no sense; no such training or epoch, or one of another network or shape.
+        UserError: a number out of range; no such training or epoch, or one of another network or shape.
     """
 
     problem: TunedNetwork
@@ -90,7 +90,7 @@ class FinalTraining:
 
     @property
     def epochs(self) -> int:
-        """Of the whole training."""
+        """Epochs of the whole training."""
         return self.problem.max_epochs if self.final_epochs is None else self.final_epochs
 
     @property
@@ -102,17 +102,19 @@ class FinalTraining:
 
     @cached_property
     def _pre_trained(self) -> tuple[Path, dict[str, Any]]:
-        """Folder of the training that is named, and what it is made of."""
+        """Folder of the training with the given id, and its description."""
         if self.pre_trained_id is None:
             raise UserError("pre_trained_id: none; give that of a training, the name of its folder")
         place = self._folder({}, self.pre_trained_id)
         return place, snapshots.check(place, {"network": self.problem.network, **self.problem.shape})
 
-    def _folder(self, configuration: Configuration, id: str) -> Path:
-        return snapshots.folder(self.experiment_dir, self.problem.data, self.problem.network_of(configuration), id)
+    def _folder(self, configuration: Configuration, training_id: str) -> Path:
+        return snapshots.folder(
+            self.experiment_dir, self.problem.data, self.problem.network_of(configuration), training_id
+        )
 
     def train(self, configuration: Configuration) -> Trained:
-        """Train a configuration, or go on with the training that is named, and test all its snapshots.
+        """Train a configuration, or continue the training with the given id; test all its snapshots.
 
         A training that has snapshots is continued, bit for bit on the same device, from `pre_trained_epoch` or its
         newest one.
@@ -159,17 +161,17 @@ class FinalTraining:
         return self._tested(place, configuration, snapshots.epochs(place))
 
     def test(self) -> Trained:
-        """Test the training that is named at `pre_trained_epoch`, or at all its snapshots without one.
+        """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots.
 
         Raises:
-            UserError: none is named; a damaged snapshot, or one of another network.
+            UserError: no id is given; a damaged snapshot, or one of another network.
         """
         place, made = self._pre_trained
         epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
         return self._tested(place, made["configuration"], epochs)
 
     def _tested(self, place: Path, configuration: Configuration, epochs: Iterable[int]) -> Trained:
-        """Measured on the whole test split, whatever device the snapshots were made on."""
+        """Measure snapshots on the whole test split, whatever device they were made on."""
         problem, (images, labels) = self.problem, self.problem.test_images
         wanted = {"network": problem.network_of(configuration), **problem.shape}
         training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
@@ -185,7 +187,7 @@ class FinalTraining:
         return Trained(place, configuration, tested)
 
     def _made_of(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """What two trainings must share for one to continue the other, in JSON types."""
+        """Describe what two trainings must share for one to continue the other, in JSON types."""
         p = self.problem
         own = {"data": p.data, "digest": registry.load(p.data).digest()}
         own |= {"network": p.network_of(configuration), **p.shape}
@@ -194,7 +196,7 @@ class FinalTraining:
         return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
 
     def _cfg(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """What the training depends on, by notebook 06's settings."""
+        """Collect what the training depends on, as notebook 06's settings."""
         own = {name: getattr(self.problem, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
         per_class = "none" if self.problem.per_class is None else self.problem.per_class
         own |= {"data": [self.problem.data], "per_class": per_class, "final_split": self.problem.split}
@@ -210,7 +212,7 @@ def _measured(training: Training, images: torch.Tensor, labels: torch.Tensor) ->
 
 @contextmanager
 def _tensorboard(place: Path | None):
-    """Yields a function that takes one epoch's scalars; it does nothing without a place."""
+    """Yield a function that writes one epoch's scalars; it does nothing without a place."""
     if place is None:
         yield lambda row: None
         return

@@ -1,4 +1,7 @@
-"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`, which train nothing."""
+"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`.
+
+These train nothing.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,20 +16,20 @@ FOLDER = ROOT / "notebooks"
 
 
 def notebooks(folder: Path = FOLDER) -> list[str]:
-    """Names of the studies' notebooks, such as "01_growing_bohb", in order."""
+    """List the studies' notebooks, such as "01_growing_bohb", in order."""
     return sorted(path.stem for path in folder.glob("[0-9][0-9]_*.ipynb"))
 
 
 def path_of(notebook: str | Path) -> Path:
-    """A notebook's path, given it or the name of one of the project's own."""
+    """Return a notebook's path, from a path or the name of one of the project's own."""
     return notebook if isinstance(notebook, Path) else FOLDER / f"{notebook}.ipynb"
 
 
 def cells(notebook: str | Path, tag: str = "") -> list[str]:
-    """The sources of a notebook's code cells, or of those with a tag.
+    """Read the sources of a notebook's code cells, or of those with a tag.
 
     Raises:
-        UserError: no such notebook, or a file that is none.
+        UserError: no such notebook, or a file that is not one.
     """
     path = path_of(notebook)
     try:
@@ -39,17 +42,18 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
 
 
 def is_described(notebook: str | Path) -> bool:
-    """Whether a notebook's own cells say what is run."""
+    """Tell whether a notebook has cells that define its experiment."""
     return path_of(notebook).exists() and bool(cells(notebook, "experiment"))
 
 
 def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNamespace:
-    """What a notebook's experiment defines with these parameters: `settings`, `study` and all else in those cells.
+    """Execute a notebook's experiment cells with these parameters and return what they define.
 
-    Its runs are `study.planned`. Nothing is trained or written; data that the problem's space depends on are loaded.
+    That is `settings`, `study` and all other names; its runs are `study.planned`. Nothing is trained or written; data
+    that the problem's space depends on are loaded.
 
     Raises:
-        UserError: see `cells`; a parameter with which the notebook cannot work; a cell that fails.
+        UserError: see `cells`; invalid parameters; a cell that fails.
     """
     name, namespace = path_of(notebook).stem, {"__name__": "__experiment__", "In": []}
     for source in cells(notebook, "parameters"):
@@ -62,8 +66,9 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
 
 
 def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
-    """Refuse parameters with which a notebook cannot work, before anything is written; one that does not say what is
-    run is not looked into. Returns where its trial logs are.
+    """Raise if a notebook cannot run with these parameters, before anything is written; returns its logs' folder.
+
+    A notebook without experiment cells is not checked.
 
     Raises:
         UserError: see `experiment` and `Study.check`.
@@ -76,10 +81,10 @@ def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
 
 
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
-    """Execute one cell, and note its source in `In` as IPython does.
+    """Execute one cell, and append its source to `In` as IPython does.
 
     Raises:
-        UserError: whatever goes wrong in the cell, which is named by its first line.
+        UserError: any exception in the cell, which is named by its first line.
     """
     namespace["In"].append(source)
     try:

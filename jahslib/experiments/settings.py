@@ -1,10 +1,9 @@
-"""A notebook's settings: what its parameters cell gives, over a profile's values, over the defaults of what uses them.
+"""A notebook's settings: parameters over layers over a profile's values over defaults.
 
 A setting is declared where it is used: its type and default are those of the problem's or optimizer's own parameter.
 """
 
 import ast
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,14 +13,14 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Positiv
 
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.experiments.cfg import Layers, finite
 
 Value = TypeVar("Value")
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """Two searches of one seed would share one trial log."""
+    """Validate that seeds are distinct: two searches of one seed would share one trial log."""
     if not seeds:
         raise ValueError("give at least one")
     for i, seed in enumerate(seeds):
@@ -49,7 +48,7 @@ COMMON: dict[str, Any] = {
     "fresh": bool,
     "methods": tuple[str, ...],
     "runtime": float | None,  # seconds of a search
-    "data_dir": str | None,  # where data sets are looked for first
+    "data_dir": str | None,  # searched first for data sets
     "working_dir": str | None,
 }
 
@@ -70,7 +69,7 @@ class Settings:
 
     Raises:
         UserError: an unknown profile or parameter, a value of the wrong type or out of bounds, a device that is not
-            here. Papermill only warns of a parameter that the notebook lacks; here it is refused.
+            available. Papermill only warns of a parameter that the notebook lacks; here it is an error.
     """
 
     def __init__(
@@ -93,9 +92,9 @@ class Settings:
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
         cell, injected = _cells(namespace.get("In", []))
-        _refuse_unknown({*cell, *self._profile}, self._types)
+        refuse_unknown("parameter", {*cell, *self._profile}, self._types)
         known = {*COMMON, *types, *cell, *(name for values in profiles.values() for name in values)}
-        _refuse_unknown(injected, known if cell else self._types)
+        refuse_unknown("parameter", injected, known if cell else self._types)
         for name, value in self._profile.items():
             self._checked(name, value)
         mine = {name: hint for name, hint in self._types.items() if name in known or not cell}
@@ -118,21 +117,26 @@ class Settings:
         return self._profile | self._given
 
     def of(self, user: Callable[..., Any]) -> dict[str, Any]:
-        """Those that are parameters of `user`, to call it with; what nobody set is left to its defaults."""
+        """Select the settings that are parameters of `user`, to call it with.
+
+        Settings with no value anywhere are left to its defaults.
+        """
         names = parameters(user).keys() - self._own
         return {name: value for name, value in self._values.items() if name in names}
 
     def merged(self, name: str) -> dict[str, Any]:
-        """A setting that is a mapping, entry by entry as the highest layer has it, where `getattr` has that layer's
-        mapping alone."""
+        """Merge a setting that is a mapping entry by entry over the layers, the highest winning.
+
+        `getattr` returns the highest layer's mapping alone.
+        """
         layers = (self._profile, self._layers, self._given)
         return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
 
     def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
-        """Those of `known` that the setting `name` lists, in its order; all where it is not set.
+        """Select the entries of `known` that the setting `name` lists, in its order; all by default.
 
         Args:
-            without: what another setting leaves out.
+            without: what another setting excludes.
 
         Raises:
             UserError: it lists none, or one that is not known.
@@ -150,15 +154,20 @@ class Settings:
         return {part: known[part] for part in chosen}
 
     def stand_in(self, name: str, value: Any, why: str) -> None:
-        """Let `value` stand for a profile's that cannot be had here; `note` then says why. What a parameter gives
-        stays."""
+        """Replace a profile's value that is not available here; `note` then says why.
+
+        A parameter that was given is not replaced.
+        """
         if name not in self._given and getattr(self, name) != value:
             self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """Parts of the study that this run leaves out, by setting: what `pick` was not asked for, and what of a
-        profile's tuple of names or numbers a parameter does not have. Fewer seeds leave nothing out."""
+        """Parts of the study that this run leaves out, by setting.
+
+        These are what `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not
+        have. Fewer seeds leave nothing out.
+        """
         found = dict(self._left_out)
         for name, whole in self._profile.items():
             chosen = getattr(self, name)
@@ -175,8 +184,10 @@ class Settings:
 
 
 def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Type and default of the parameters that a class or function can be called with, by name; defaults of mutable
-    fields are made anew."""
+    """Return type and default of the parameters of a class or function, by name.
+
+    Defaults of mutable fields are made anew.
+    """
     hints = get_type_hints(user.__init__ if isinstance(user, type) else user)
     made = getattr(user, "__dataclass_fields__", {})
     found = {}
@@ -188,11 +199,14 @@ def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
-    """`value` as the type `hint`, see pydantic's conversions; raises `UserError` where it cannot be, or holds a number
-    that is not finite."""
+    """Convert `value` to the type `hint` by pydantic's rules.
+
+    Raises:
+        UserError: it cannot be converted, or holds a number that is not finite.
+    """
     if not finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
-    if isinstance(value, bool) and _takes_no_flag(hint):  # which pydantic would count as 0 or 1
+    if isinstance(value, bool) and _takes_no_flag(hint):  # pydantic would accept it as 0 or 1
         raise UserError(f"{place}: {value!r} is a flag; give a value of its type{mend}")
     try:
         return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
@@ -207,7 +221,11 @@ def _takes_no_flag(hint: Any) -> bool:
 
 
 def found_device(name: str) -> str:
-    """The device that "auto" stands for, and any other as it is, if it is here. Raises `UserError` if not."""
+    """Resolve "auto" to a device, and check that any other is available.
+
+    Raises:
+        UserError: an unknown device, or one that is not available.
+    """
     if name == "cpu":
         return name
     if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
@@ -222,15 +240,8 @@ def found_device(name: str) -> str:
     return name
 
 
-def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
-    for name in sorted(set(names).difference(known)):
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-        raise UserError(f"parameter {name!r} is unknown; {hint}")
-
-
 def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:
-    """Names that the parameters cell assigns, and those that papermill's own cell does, from IPython's `In`."""
+    """List the names assigned in the parameters cell and in papermill's, from IPython's `In`."""
     cell: set[str] = set()
     injected: set[str] = set()
     for source in inputs:
@@ -243,7 +254,7 @@ def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:
 
 
 def assigned(source: str) -> set[str]:
-    """Names that a cell's statements assign; none of a cell that is more than Python, such as one with a magic."""
+    """List the names that a cell's statements assign; none for a cell with magics."""
     try:
         body = ast.parse(source).body
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""The folder of a training with snapshots: where it is, whose it is, and what it holds.
+"""The folder of a training with snapshots: location, identity and contents.
 
     EXPERIMENT_DIR/snapshot_DATA_NETWORK/ID/made_of.json    what is trained, how, on what
                                             ID_cfg.yml      what that depends on, to be given as `cfg` again
@@ -22,22 +22,22 @@ from jahslib.training import checkpoints
 Scalars = list[dict[str, float]]
 
 
-def folder(experiment_dir: str | Path, data: str, network: str, id: str) -> Path:
-    """Where the snapshots of a training stand.
+def folder(experiment_dir: str | Path, data: str, network: str, training_id: str) -> Path:
+    """Return the folder of a training's snapshots.
 
     Raises:
-        UserError: an id that is no plain name.
+        UserError: an id that is not a plain name.
     """
-    if not isinstance(id, str) or not re.fullmatch(r"\w[\w.-]*", id):
-        raise UserError(f"pre_trained_id: {id!r} is no id; give letters, digits, '-', '_' and '.' only")
-    return Path(experiment_dir).absolute() / f"snapshot_{data}_{network}" / id
+    if not isinstance(training_id, str) or not re.fullmatch(r"\w[\w.-]*", training_id):
+        raise UserError(f"pre_trained_id: {training_id!r} is no id; give letters, digits, '-', '_' and '.' only")
+    return Path(experiment_dir).absolute() / f"snapshot_{data}_{network}" / training_id
 
 
 def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What the training at `place` is made of.
+    """Read the description of the training at `place`.
 
     Raises:
-        UserError: there is none, or one that is made of something else than `wanted`.
+        UserError: there is none, or it differs from `wanted`.
     """
     if not (place / "made_of.json").exists():
         raise UserError(_missing(place))
@@ -52,7 +52,7 @@ def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def path(place: Path, epoch: int | str) -> Path:
-    """The file of one snapshot.
+    """Return the file of one snapshot.
 
     Raises:
         UserError: not a whole number, or no snapshot of that epoch; says which there are.
@@ -67,12 +67,12 @@ def path(place: Path, epoch: int | str) -> Path:
 
 
 def epochs(place: Path) -> list[int]:
-    """The epochs after which there are snapshots, ascending."""
+    """List the epochs of the snapshots, ascending."""
     return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
 
 
 def load(place: Path, epoch: int | str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of a snapshot: tensors, numbers and text, loaded without running anything.
+    """Load a snapshot: tensors, numbers and text, without running anything.
 
     Raises:
         UserError: see `check` and `path`; a damaged file.
@@ -82,18 +82,18 @@ def load(place: Path, epoch: int | str, wanted: Mapping[str, Any]) -> dict[str, 
 
 
 def read_scalars(place: Path) -> Scalars:
-    """Losses and accuracies of every epoch, as far as they are written."""
+    """Read losses and accuracies of every epoch, as far as they are written."""
     file = place / "scalars.json"
     return _read(file) if file.exists() else []
 
 
 def write(file: Path, content: Any) -> None:
-    """As JSON."""
+    """Write as JSON."""
     paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _missing(place: Path) -> str:
-    """There may be a training of that id, but of another network or data set."""
+    """Describe what is missing; there may be a training of that id with other network or data."""
     said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
     for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
         found = _read(other)

@@ -1,4 +1,4 @@
-"""A study: methods under equal budgets on several seeds, their trial logs, and their incumbents' final trainings."""
+"""A study: methods under equal budgets on several seeds, their logs, and final trainings."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,10 +41,10 @@ class Study:
     """The runs of one notebook in one profile.
 
     Args:
-        notebook: its name, such as "01_growing_bohb"; trial logs stand in its folder of `results/`.
+        notebook: its name, such as "01_growing_bohb"; trial logs are in its folder of `results/`.
         settings: workers, scheduler and the like, with which everything is run.
-        folder: where trial logs stand instead, by default the setting `working_dir`.
-        reads: runs of other studies whose trials this one rests on.
+        folder: another folder for trial logs, by default the setting `working_dir`.
+        reads: runs of other studies whose trials this one needs.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Study:
         log: str = "{method}-seed{seed}",
         simulated: int = 0,
     ) -> list[Run]:
-        """Every method with every seed under one budget; nothing is run.
+        """Plan every method with every seed under one budget; nothing is run.
 
         Args:
             problem: what all of them search, instead of each method's own.
@@ -111,7 +111,7 @@ class Study:
         return run
 
     def check(self) -> None:
-        """Refuse what cannot be run as planned, before anything is written.
+        """Raise if the plan cannot be run, before anything is written.
 
         Raises:
             UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
@@ -138,7 +138,10 @@ class Study:
         return [run.search(histories[run.log.stem]) for run in plan]
 
     def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
-        """Run or resume `trainings`: those that succeeded, in the order of their proposals, by the runs' keys."""
+        """Run or resume `trainings`; returns the successful trials by the runs' keys.
+
+        They are in the order of their proposals.
+        """
         s = self.settings
         return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
 
@@ -151,7 +154,7 @@ class Study:
         prefix: str = "test",
         name: str = "{name}",
     ) -> list[AnySearch]:
-        """The searches with `tests`: their incumbents trained `count` times on the problems that are `tested`.
+        """Train incumbents `count` times on the `tested` problems; return the searches with `tests`.
 
         Args:
             seed: added to a search's own; see `retraining`.
@@ -167,19 +170,20 @@ class Study:
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
 
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
-        """The searches with `tests`: their incumbents trained once more on the folds they were found on.
+        """Train incumbents once more on the folds they were found on; returns searches with `tests`.
 
         As study 01's original does at the end of its search, but with other initial weights and batches: with the
-        search's own seed every value would be the search's. What is lost is what choosing the best of many had added.
+        search's own seed every value would be the search's. The difference is the selection bias of choosing the best
+        of many.
         """
         return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
 
     @property
     def log_files(self) -> list[Path]:
-        """The trial logs that the study's records rest on."""
+        """Trial logs on which the study's records are based."""
         return logfiles.found(self.folder / "logs")
 
 
 def _of_seed(problem: P | Callable[..., P] | None, seed: int) -> P:
     assert problem is not None, "neither the method nor its plan says what is searched"
-    return problem if isinstance(problem, Problem) else problem(seed=seed)
+    return problem if isinstance(problem, Problem) else problem(seed=seed)  # type: ignore[return-value]

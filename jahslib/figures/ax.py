@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from jahslib.core.problem import Problem
@@ -76,16 +77,21 @@ def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
 
 def _contour(axis: Axes, problem: Problem, frame: pd.DataFrame, x: str, y: str, value: str, scale: Normalize) -> Any:
     table = frame.pivot_table(index=y, columns=x, values=value)
-    levels = np.linspace(scale.vmin, scale.vmax, LEVELS) if scale.vmax > scale.vmin else LEVELS
+    low, high = scale.vmin or 0.0, scale.vmax or 0.0
+    levels = np.linspace(low, high, LEVELS) if high > low else LEVELS
     drawn = axis.contourf(table.columns, table.index, table.to_numpy(), levels=levels, cmap="cividis", norm=scale)
     for name, side in ((x, axis.xaxis), (y, axis.yaxis)):
         _scale(side, problem, name)
     return drawn
 
 
+def _space(problem: Problem) -> ConfigurationSpace:
+    return cast(ConfigurationSpace, problem.space)  # which Ax's optimizer made sure of
+
+
 def _scale(side: Axis, problem: Problem, name: str) -> None:
     """Label an axis with a parameter's name and draw it on the parameter's scale."""
-    if problem.space[name].log:
+    if _space(problem)[name].log:
         set_scale = side.axes.set_xscale if side.axis_name == "x" else side.axes.set_yscale
         set_scale("log")
     else:
@@ -120,7 +126,7 @@ def fit(analyses: Analyses, label: str) -> Figure:
     shown = analyses.sensitivity.assign(size=analyses.sensitivity.sensitivity.abs()).sort_values("size")
     colours = np.where(shown.sensitivity < 0, COLOURS[1], COLOURS[0])
     right.barh(shown.parameter_name, shown["size"], color=colours, height=0.6)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in (0, 1)]
+    handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in (0, 1)]
     right.legend(handles, ["raises it", "lowers it"], loc="lower right")
     right.set_xlabel("sensitivity (total order)")
     figure.tight_layout()
@@ -130,7 +136,7 @@ def fit(analyses: Analyses, label: str) -> Figure:
 def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Figure:
     """One line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
     table = analyses.parallel_coordinates.sort_values(analyses.metric)
-    names = [*cast(ConfigurationSpace, problem.space), analyses.metric]
+    names = [*_space(problem), analyses.metric]
     units = np.column_stack([_unit(table[name], problem, name) for name in names])
     scale = Normalize(table[analyses.metric].min(), table[analyses.metric].max())
     figure, axis = plt.subplots(figsize=(WIDTH, 2.8))
@@ -157,11 +163,11 @@ def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Fi
 def _unit(column: pd.Series, problem: Problem, name: str) -> np.ndarray:
     """Values between 0 and 1: on a parameter's own scale, of a choice its position, of the metric between its ends."""
     if name in ax_analyses.numeric_parameters(problem):
-        hp = problem.space[name]
+        hp = _space(problem)[name]
         values, low, high = column.to_numpy(float), hp.lower, hp.upper
         if hp.log:
             values, low, high = np.log(values), np.log(low), np.log(high)
-    elif name in problem.space:
+    elif name in _space(problem):
         choices = _choices(problem, name)
         values, low, high = np.array([choices.index(v) for v in column], float), 0, len(choices) - 1
     else:
@@ -171,15 +177,15 @@ def _unit(column: pd.Series, problem: Problem, name: str) -> np.ndarray:
 
 def _ends(column: pd.Series, problem: Problem, name: str) -> tuple[str, str]:
     if name in ax_analyses.numeric_parameters(problem):
-        return f"{problem.space[name].lower:g}", f"{problem.space[name].upper:g}"
-    if name in problem.space:
+        return f"{_space(problem)[name].lower:g}", f"{_space(problem)[name].upper:g}"
+    if name in _space(problem):
         choices = _choices(problem, name)
         return str(choices[0]), str(choices[-1])
     return f"{column.min():.3f}", f"{column.max():.3f}"
 
 
 def _choices(problem: Problem, name: str) -> list:
-    hp = problem.space[name]
+    hp = _space(problem)[name]
     return list(getattr(hp, "choices", getattr(hp, "sequence", ())))
 
 
@@ -205,7 +211,8 @@ def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) ->
     """
     numeric = ax_analyses.numeric_parameters(problem)
     if not interactive() or len(numeric) < 2:
-        figure = surrogate(made, problem, *numeric[:2], analyses.best, label)
+        x, y, *_ = numeric
+        figure = surrogate(made, problem, x, y, analyses.best, label)
         plt.close(figure)  # a notebook shows what is returned, and would show an open figure again
         return figure
     import ipywidgets as widgets
@@ -219,7 +226,7 @@ def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) ->
         "y": widgets.Dropdown(options=numeric, value=numeric[1]),
     }
     for name in numeric:
-        hp = problem.space[name]
+        hp = _space(problem)[name]
         options = {
             "description": name,
             "value": analyses.best[name],

@@ -1,63 +1,16 @@
-"""Figures that compare methods: anytime curves, critical differences, costs."""
+"""Figures that compare methods: critical differences, costs, learning curves."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from jahslib.analysis.statistics import Ranking, band
-from jahslib.figures.panels import COLOURS, DASHES, WIDTH, traces
-
-
-def anytime(
-    table: pd.DataFrame,
-    y: str,
-    y_label: str,
-    columns: Mapping[str, str],
-    labels: Mapping[str, str],
-    *,
-    panel: str,
-    log: bool = False,
-) -> Figure:
-    """The incumbent's `y` against each cost of `columns` (column -> axis label), mean and 95 % band over seeds; with
-    `log` on a scale that is logarithmic from .01 on, and linear below, where it may be negative.
-
-    `table` has the columns method, seed, `y`, the costs and `panel`, whose values get a row each; with a single cost
-    they stand side by side, three in a row, each on its own scale.
-    """
-    rng = np.random.default_rng(0)
-    panels = list(dict.fromkeys(table[panel]))
-    shown = [(name, *column) for name in panels for column in columns.items()]
-    across = len(columns) if len(columns) > 1 else min(3, len(panels))
-    down = -(-len(shown) // across)
-    size = (WIDTH, 2.5 * down + 0.4)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey="row" if len(columns) > 1 else False)
-    for i, (axis, (name, x, x_label)) in enumerate(zip(axes.flat, shown, strict=False)):
-        traces(axis, table[table[panel] == name], x, y, labels, partial(band, rng=rng))
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
-        axis.set_xlabel(x_label)
-        axis.set_ylabel(y_label if i % across == 0 else "")
-        if log:
-            axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
-        axis.set_title(name if len(panels) > 1 and i % len(columns) == 0 else "", loc="left")
-    for unused in axes.flat[len(shown) :]:
-        unused.set_visible(False)
-    _legend(figure, axes.flat, labels.values(), size[1])
-    return figure
-
-
-def _legend(figure: Figure, axes: Iterable[Axes], names: Iterable[str], height: float) -> None:
-    """Above all panels, each name once, and room made for it."""
-    handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
-    shown = [name for name in names if name in handles]
-    figure.legend([handles[name] for name in shown], shown, loc="upper center", ncols=len(shown))
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
+from jahslib.analysis.statistics import Ranking
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH, legend_above, mean_and_band
 
 
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
@@ -120,7 +73,7 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
         axis.set_title(name, loc="left")
     for unused in axes.flat[len(panels) :]:
         unused.set_visible(False)
-    _legend(figure, axes.flat, parts.values(), size[1])
+    legend_above(figure, axes.flat)
     return figure
 
 
@@ -130,7 +83,6 @@ def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Map
 
     `table` has the columns source, model, n_train, split and the scores; a source gets a row.
     """
-    rng = np.random.default_rng(0)
     sources = list(dict.fromkeys(table.source))
     size = (WIDTH, 2.3 * len(sources) + 0.4)
     figure, axes = plt.subplots(len(sources), len(metrics), figsize=size, squeeze=False)
@@ -139,7 +91,9 @@ def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Map
             for colour, dashes, (model, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
                 own = table[(table.source == source) & (table.model == model)]
                 if len(own):
-                    _curve(axis, own, metric, rng, color=colour, linestyle=dashes, label=label)
+                    values = own.pivot(index="split", columns="n_train", values=metric)
+                    look = {"color": colour, "linestyle": dashes, "label": label, "marker": "o", "markersize": 3}
+                    mean_and_band(axis, values.columns.to_numpy(), values.to_numpy(), **look)
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(FixedLocator(_apart(table[table.source == source].n_train)))
             axis.xaxis.set_minor_locator(NullLocator())
@@ -149,9 +103,7 @@ def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Map
             axis.set_xlabel("architectures learnt from")
             axis.set_ylabel(metrics[metric])
         row[0].set_title(source, loc="left")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names))
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
+    legend_above(figure, axes.flat)
     return figure
 
 
@@ -162,11 +114,3 @@ def _apart(sizes: Iterable[int]) -> list[int]:
         if not chosen or n >= 1.6 * chosen[-1]:
             chosen.append(n)
     return chosen
-
-
-def _curve(axis, own: pd.DataFrame, metric: str, rng: np.random.Generator, **look) -> None:
-    values = own.pivot(index="split", columns="n_train", values=metric)
-    sizes, rows = values.columns.to_numpy(), values.to_numpy()
-    axis.plot(sizes, rows.mean(axis=0), marker="o", markersize=3, linewidth=1.6, **look)
-    if len(rows) > 1:
-        axis.fill_between(sizes, *band(rows, rng), color=look["color"], alpha=0.15, linewidth=0)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
-from jahslib.figures.panels import COLOURS, DASHES, WIDTH
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH, mean_and_band
 from jahslib.models.darts.cell import BRANCHES, KERNELS, OPERATIONS, CellOperations
 
 OPERATION_COLOURS = dict(zip(OPERATIONS, (COLOURS[1], "#888888", COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
@@ -21,7 +21,7 @@ INPUT, OUTPUT = (0, 1.5), (3.5, 1.5)
 
 
 def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
-    """Every node's architecture weights over the epochs: the mean over seeds with a band of one standard deviation, or
+    """Every node's architecture weights over the epochs: the mean over seeds with its 95 % band, or
     every seed as a line of its own. `table` has the columns seed, epoch, node, operation, share."""
     nodes = list(KERNELS)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
@@ -31,7 +31,7 @@ def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
             colour, dashes = _look(name)
             of_name = own[own.operation == name]
             if pooled:
-                _band(axis, of_name, "share", color=colour, linestyle=dashes)
+                _over_epochs(axis, of_name, color=colour, linestyle=dashes)
             else:
                 for _, seed in of_name.groupby("seed"):
                     axis.plot(
@@ -48,13 +48,10 @@ def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
     return figure
 
 
-def _band(axis: Axes, table: pd.DataFrame, value: str, **look) -> None:
-    """Mean over seeds ± one standard deviation, over the epochs that all seeds have."""
-    by_epoch = table.pivot(index="epoch", columns="seed", values=value).dropna()
-    mean, sd = by_epoch.mean(axis=1), by_epoch.std(axis=1, ddof=1)
-    axis.plot(by_epoch.index, mean, linewidth=1.8, **look, **_mark(by_epoch))
-    if by_epoch.shape[1] > 1:
-        axis.fill_between(by_epoch.index, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+def _over_epochs(axis: Axes, table: pd.DataFrame, **look) -> None:
+    """Mean share over seeds with its band, over the epochs that all seeds have."""
+    by_epoch = table.pivot(index="epoch", columns="seed", values="share").dropna()
+    mean_and_band(axis, by_epoch.index.to_numpy(), by_epoch.to_numpy().T, **look, **_mark(by_epoch))
 
 
 def _mark(table: pd.DataFrame) -> dict:
@@ -67,8 +64,8 @@ def _look(operation: str) -> tuple:
 
 
 def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], operations: Sequence[str]) -> Figure:
-    """Mean shares of the architecture weights over the epochs, mean ± sd over seeds: a row of panels for each of these
-    operations, a column for each data set.
+    """Shares of the architecture weights over the epochs, mean and 95 % band over seeds: a row of panels for each of
+    these operations, a column for each data set.
 
     The tables have the columns method, seed, epoch, operation, share. All searches begin near the line at one fifth.
     """
@@ -80,7 +77,7 @@ def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], op
             of_name = table[table.operation == name]
             for colour, dashes, (method, label) in zip(COLOURS, DASHES, labels.items(), strict=False):
                 own = of_name[of_name.method == method]
-                _band(axis, own, "share", color=colour, linestyle=dashes, label=label)
+                _over_epochs(axis, own, color=colour, linestyle=dashes, label=label)
                 for _, seed in own.groupby("seed"):
                     axis.plot(seed.epoch, seed.share, color=colour, linestyle=dashes, linewidth=0.6, alpha=0.5)
             axis.axhline(1 / len(OPERATIONS), color="black", linewidth=0.6, linestyle=(0, (1, 2)))
@@ -110,7 +107,7 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
         ids = list(dict.fromkeys(own.id))
         colours = sns.color_palette("viridis", len(ids))
         for colour, id in zip(colours, ids, strict=True):
-            line = own[own.id == id].sort_values("epochs")
+            line = own.loc[own.id == id].sort_values(by="epochs")
             axis.plot(line.epochs, line[metric], marker="o", markersize=3.5, linewidth=1.0, color=colour, alpha=0.85)
         axis.set_title(f"seed {seed}")
         axis.set_xlabel("epochs trained")

@@ -1,6 +1,7 @@
 """Figures that several studies share. Each takes tidy data and returns a matplotlib figure; none reads a log."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,8 +9,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+
+from jahslib.analysis.statistics import band
 
 # Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -36,21 +40,19 @@ def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> 
     return values
 
 
-def deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A band of one sample standard deviation around the mean over seeds, from `seeds x points`."""
-    mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
-    return mean - sd, mean + sd
-
-
-def traces(
-    axis: Axes,
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    labels: Mapping[str, str],
-    band: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = deviation,
+def mean_and_band(
+    axis: Axes, x: np.ndarray, values: np.ndarray, *, step: Literal["post"] | None = None, **look: Any
 ) -> None:
-    """Mean over seeds as a step function of `x`, with a band where there are several.
+    """The mean of `seeds x points` with its 95 % bootstrap band, where there are several seeds."""
+    drawn = {"linewidth": 1.8, "drawstyle": f"steps-{step}" if step else "default"} | look
+    (line,) = axis.plot(x, values.mean(axis=0), **drawn)
+    if len(values) > 1:
+        ends = band(values, np.random.default_rng(0))
+        axis.fill_between(x, *ends, step=step, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str, str]) -> None:
+    """Mean over seeds as a step function of `x`, with the mean's 95 % band where there are several.
 
     `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
     the last seed to end; those that ended before keep their last value.
@@ -63,43 +65,54 @@ def traces(
         curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
         grid = np.unique(np.concatenate([c[0] for c in curves]))
         grid = grid[grid >= max(c[0][0] for c in curves)]
-        values = steps(curves, grid)
-        axis.step(grid, values.mean(axis=0), where="post", color=colour, linestyle=dashes, label=label, linewidth=1.8)
-        if len(curves) > 1:
-            axis.fill_between(grid, *band(values), step="post", color=colour, alpha=0.15, linewidth=0)
+        mean_and_band(axis, grid, steps(curves, grid), step="post", color=colour, linestyle=dashes, label=label)
 
 
-def trace_panels(
+def anytime(
     table: pd.DataFrame,
-    rows: Mapping[str, str],
-    columns: Mapping[str, str],
+    metrics: Mapping[str, str],
+    costs: Mapping[str, str],
     labels: Mapping[str, str],
     limits: Mapping[str, float] | None = None,
+    *,
+    log: bool = False,
 ) -> Figure:
-    """A grid of `traces`: one row a metric, one column a cost. Keys are columns of `table`, values axis labels.
+    """The incumbent's metrics against what was spent: a row a metric (and task), a column a cost, mean and 95 % band.
 
-    `limits` draws a constraint's bound in the row of its metric.
+    `table` has the columns method, seed, the metrics, the costs and, where there are several, task. With one metric and
+    one cost the tasks stand side by side, three in a row. Keys of `metrics` and `costs` are columns, values their
+    labels. `limits` draws a constraint's bound in the rows of its metric. With `log` metrics are on a scale that is
+    logarithmic from .01 on, and linear below, where they may be negative.
     """
-    size = (WIDTH / 2 * len(columns), 2.3 * len(rows) + 0.4)
-    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, sharex="col", sharey="row")
-    for i, (y, y_label) in enumerate(rows.items()):
-        for j, (x, x_label) in enumerate(columns.items()):
-            axis = axes[i, j]
-            traces(axis, table, x, y, labels)
-            if limits and y in limits:
-                axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
-                if j == len(columns) - 1:  # beside the panels, where no curve is
-                    axis.annotate(
-                        "floor", (1.01, limits[y]), xycoords=("axes fraction", "data"), va="center", fontsize=8
-                    )
-            axis.set_ylabel(y_label if j == 0 else "")
-            axis.set_xlabel(x_label if i == len(rows) - 1 else "")
-    _legend_above(figure, axes[0, 0])
+    tasks = list(dict.fromkeys(table.task)) if "task" in table else [""]
+    shown = [(task, y, x) for task in tasks for y in metrics for x in costs]
+    alone = len(metrics) == len(costs) == 1
+    across = min(3, len(tasks)) if alone else len(costs)
+    down = -(-len(shown) // across)
+    shared = {} if alone else {"sharex": "col" if len(tasks) == 1 else False, "sharey": "row"}
+    width = WIDTH if len(costs) > 1 or len(tasks) > 1 else WIDTH / 2
+    size = (width, (2.5 if alone else 2.3) * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, **shared)
+    for i, (axis, (task, y, x)) in enumerate(zip(axes.flat, shown, strict=False)):
+        traces(axis, table[table.task == task] if task else table, x, y, labels)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
+        if log:
+            axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
+        if limits and y in limits:
+            axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
+            if i % across == across - 1:  # beside the panels, where no curve is
+                axis.annotate("floor", (1.01, limits[y]), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        axis.set_ylabel(metrics[y] if i % across == 0 else "")
+        axis.set_xlabel(costs[x] if alone or len(tasks) > 1 or i >= len(shown) - across else "")
+        axis.set_title(task if len(tasks) > 1 and (alone or i % across == 0) else "", loc="left")
+    for unused in axes.flat[len(shown) :]:
+        unused.set_visible(False)
+    legend_above(figure, axes.flat)
     return figure
 
 
 def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """One panel a column of `table`, one curve a layer over training steps, mean ± sd over trainings.
+    """One panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
 
     `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
     belongs to the network, is drawn once.
@@ -112,13 +125,13 @@ def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         if column == "params":
             traces(axis, tidy[tidy.method == network], "step", column, {network: "network"})
             axis.lines[0].set_color("black")
-            for band in axis.collections:
-                band.set_color("black")
+            for filled in axis.collections:
+                filled.set_color("black")
         else:
             traces(axis, tidy, "step", column, layers)
         axis.set_xlabel("optimizer step")
         axis.set_ylabel(label)
-    _legend_above(figure, axes[0, 0])
+    legend_above(figure, axes.flat)
     return figure
 
 
@@ -171,7 +184,7 @@ def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str
         _log_axis(axis)
         axis.set_xlabel(x_label)
     axes[0, 0].set_ylabel(y_label)
-    _legend_above(figure, axes[0, 0])
+    legend_above(figure, axes.flat)
     return figure
 
 
@@ -269,7 +282,7 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
         if len(fidelities) == 1:
             axis.set_xlim(fidelities[0] / 2, fidelities[0] * 2)
     axes[0, 0].set_ylabel(label)
-    lines = [plt.Line2D([], [], color=COLOURS[0], marker="o"), plt.Line2D([], [], color="#999999", marker="o")]
+    lines = [Line2D([], [], color=COLOURS[0], marker="o"), Line2D([], [], color="#999999", marker="o")]
     figure.legend(lines, ["reached the last rung", "stopped earlier"], loc="upper center", ncols=2)
     figure.tight_layout(rect=(0, 0, 1, 0.92))
     return figure
@@ -298,11 +311,12 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _legend_above(figure: Figure, axis: Axes) -> None:
-    """The legend of `axis` above all panels, in two rows where its names are long, and room made for it."""
-    handles, names = axis.get_legend_handles_labels()
-    rows = 1 if sum(map(len, names)) + 6 * len(names) <= 78 else 2
-    figure.legend(handles, names, loc="upper center", ncols=-(-len(names) // rows), bbox_to_anchor=(0.5, 1.0))
+def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
+    """The legend above all panels, each name once, in two rows where names are long, and room made for it."""
+    handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    rows = 1 if sum(map(len, handles)) + 6 * len(handles) <= 11 * figure.get_figwidth() else 2
+    columns = -(-len(handles) // rows) or 1
+    figure.legend(handles.values(), handles, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout(rect=(0, 0, 1, 1 - (0.15 + 0.2 * rows) / figure.get_figheight()))
 
 

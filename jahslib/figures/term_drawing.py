@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from sklearn.isotonic import isotonic_regression
 
@@ -211,4 +211,4 @@ def _arc(axis: Axes, a: tuple[float, float], b: tuple[float, float], arrow: bool
     axis.add_patch(line)
     if arrow:
         tip = [b, (b[0] - 0.06, b[1] + 0.025), (b[0] - 0.06, b[1] - 0.025)]
-        axis.add_patch(plt.Polygon(tip, facecolor=LINES, edgecolor="none", zorder=1.6))
+        axis.add_patch(Polygon(tip, facecolor=LINES, edgecolor="none", zorder=1.6))

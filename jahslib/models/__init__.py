@@ -1,1 +1,1 @@
-"""Networks, layers and what is measured of them."""
+"""Networks, layers, and measurements on them."""

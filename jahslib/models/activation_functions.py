@@ -1,9 +1,9 @@
-"""Activation functions of the grammar "activation", and the ResNet-20 whose activations they replace.
+"""Activation functions of the grammar "activation", and the ResNet-20 that uses them.
 
     model = build(term, channels=3, classes=10, generator=generator)
 
 A term is a function of one tensor: `UnaryTopo(f)` is f, `BinaryTopo(g, f1, f2, id, id)` is g(f1(x), f2(x)). Some
-functions have a trained parameter beta for each channel, which begins at 1; every place of the network has its own.
+functions have a trainable parameter beta per channel, initially 1; every occurrence in the network has its own.
 
 Sources: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), whose space is that of Ramachandran et al. (arXiv 1710.05941);
 He et al., CVPR 2016, section 4.2, for the network. Departure: `logexp` is computed as torch's softplus, the same
@@ -68,7 +68,7 @@ class Activation(nn.Module):
     """The function of a term: `b x c x h x w` -> the same shape.
 
     Raises:
-        UserError: the term has an operation that is none of the grammar's.
+        UserError: the term has an operation that is not in the grammar.
     """
 
     def __init__(self, term: Term, channels: int):
@@ -76,7 +76,7 @@ class Activation(nn.Module):
         operation, inner = term, []
         if term.children:
             first, *rest = (child for child in term.children if isinstance(child, Term))
-            # A single child is the function itself; of several the first joins what the others give.
+            # A single child is the function itself; of several the first combines the others' results.
             operation, inner = (first, rest) if rest or not first.children else (None, [first])
         self.inputs = nn.ModuleList(Activation(child, channels) for child in inner)
         self.name = "id" if operation is None else operation.head
@@ -90,8 +90,11 @@ class Activation(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions, each with batch normalisation, around a shortcut without parameters ("option A"): where
-    the block halves the image, every second pixel, zeros for the channels that are new."""
+    """A basic residual block: two 3 x 3 convolutions, each with batch normalisation.
+
+    The shortcut has no parameters ("option A"): where the block halves the image it takes every second pixel, with
+    zeros for the added channels.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int, term: Term):
         super().__init__()
@@ -107,7 +110,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet of 6n + 2 layers: `n x channels x h x w` float images -> `n x classes` logits."""
+    """A ResNet of 6n + 2 layers: `n x channels x h x w` float images -> `n x classes` logits."""
 
     def __init__(self, term: Term, channels: int, classes: int, width: int = 16, blocks: int = 3):
         super().__init__()
@@ -128,10 +131,12 @@ class ResNet(nn.Module):
 def build(
     term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, generator: torch.Generator | None = None
 ) -> ResNet:
-    """ResNet-20 with the activation of a term; weights are He's normal ones, drawn from a CPU generator.
+    """Build the ResNet-20 with the activation of a term.
+
+    Weights follow He's normal initialisation, drawn from a CPU generator.
 
     Raises:
-        UserError: the term has an operation that is none of the grammar's.
+        UserError: the term has an operation that is not in the grammar.
     """
     generator = generator or torch.Generator()
     model = ResNet(term, channels, classes, width)
@@ -143,7 +148,7 @@ def build(
 
 
 def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16) -> int:
-    """Number of trainable parameters, from shapes alone."""
+    """Count the trainable parameters, from shapes alone."""
     with torch.device("meta"):
         model = ResNet(term, channels, classes, width)
     return sum(parameter.numel() for parameter in model.parameters())

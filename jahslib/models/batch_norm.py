@@ -1,22 +1,29 @@
-"""Batch normalisation whose statistics are precise for channels-last tensors on the CPU, at no cost in time.
+"""Batch normalisation with precise statistics for channels-last tensors on the CPU.
 
-There torch adds up the batch one pixel after the other in float32, which for 64 images of 28 x 28 pixels leaves a
-relative error near 1e-5, a hundred times that of the other layout. Sums in stages are as fast and exact to rounding.
-Small batches are left to torch.
+There torch sums the batch pixel by pixel in float32, which for 64 images of 28 x 28 pixels leaves a relative error near
+1e-5, a hundred times that of the other layout. Sums in stages are as fast and exact to rounding. Small batches are left
+to torch.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FEW = 4096  # values a channel, over which torch's sums are still precise to 1e-6
+FEW = 4096  # values per channel up to which torch's sums are precise to 1e-6
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's own where that is precise, else with statistics from sums in stages."""
+    """torch's batch normalisation where that is precise, else with statistics summed in stages."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
 
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
-        """`b x c x h x w` -> the same shape, times `scale` (a 0-dimensional tensor, applied to weight and bias)."""
+        """Normalise `b x c x h x w` -> the same shape.
+
+        `scale` (0-dimensional tensor) multiplies weight and bias.
+        """
         weight, bias = (self.weight, self.bias) if scale is None else (scale * self.weight, scale * self.bias)
         count = input.numel() // input.shape[1]
         if not self.training or input.device.type != "cpu" or count <= FEW:

@@ -1,9 +1,9 @@
-"""DARTS's image network of a normal and a reduction cell, from a term of `examples.DARTS_CELLS`.
+"""DARTS's image network of a normal and a reduction cell, a term of `DARTS_CELLS`.
 
     model = build(term, channels=3, classes=10, generator=generator)
 
-A cell's inputs are the outputs of the two cells before it, each brought to its width by ReLU, 1 x 1 convolution and
-batch normalisation; every node sums two operations on earlier nodes, and what the nodes give is concatenated. Cells at
+A cell's inputs are the outputs of the two cells before it, each projected to its width by ReLU, 1 x 1 convolution and
+batch normalisation; every node sums two operations on earlier nodes, and the nodes' outputs are concatenated. Cells at
 a third and at two thirds of the depth are reductions: their operations on the inputs have stride 2, and the width
 doubles. Names and details are those of Liu et al., ICLR 2019 (arXiv 1806.09055), sections 3.1 and A.1; poolings are
 followed by batch normalisation without parameters, as in Schrodi et al., NeurIPS 2023. Departures: no auxiliary head
@@ -21,14 +21,16 @@ from jahslib.models.nb201 import ReLUConvBN
 from jahslib.spaces.grammars.terms import Term
 
 NODES = 4
-STEM = 3  # times the width
+STEM = 3  # stem channels, in multiples of the width
 
 Edges = tuple[tuple[str, int], ...]  # (operation, node that it begins at), two for each node
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size, in two halves of the channels from pixels one apart: `b x c x h x w` -> `b x c_out x h/2 x w/2`
-    (rounded up)."""
+    """Downsampling by two 1 x 1 convolutions of stride 2 on pixel grids offset by one.
+
+    `b x c x h x w` -> `b x c_out x h/2 x w/2` (rounded up); each convolution gives half of the channels.
+    """
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
@@ -42,7 +44,7 @@ class FactorizedReduce(nn.Module):
 
 
 def _depthwise(c: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.Module]:
-    """ReLU, a convolution of each channel on its own, one of single pixels, and batch normalisation."""
+    """Build ReLU, depthwise convolution, pointwise convolution and batch normalisation."""
     pad = dilation * (kernel // 2)
     return [
         nn.ReLU(),
@@ -53,7 +55,10 @@ def _depthwise(c: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.M
 
 
 def operation(name: str, c: int, stride: int) -> nn.Module:
-    """One of the grammar's operations: `b x c x h x w` -> the same shape, or half the size with stride 2."""
+    """Build one of the grammar's operations: `b x c x h x w` -> the same shape.
+
+    With stride 2 height and width are halved.
+    """
     match name:
         case "id":
             return nn.Identity() if stride == 1 else FactorizedReduce(c, c)
@@ -71,13 +76,16 @@ def operation(name: str, c: int, stride: int) -> nn.Module:
 
 
 def edges(cell: Term) -> Edges:
-    """The operations of a cell and the nodes that they begin at."""
+    """List the operations of a cell with the nodes at which they begin."""
     words = [child if isinstance(child, str) else child.head for child in cell.children]
     return tuple((name, int(tail)) for name, tail in zip(words[::2], words[1::2], strict=True))
 
 
 class Cell(nn.Module):
-    """`b x . x h x w` of the two cells before -> `b x 4c x h x w`, of half the size in a reduction cell."""
+    """A cell: the outputs of the two previous cells (`b x . x h x w`) -> `b x 4c x h x w`.
+
+    A reduction cell halves height and width.
+    """
 
     def __init__(self, own: Edges, before: int, last: int, c: int, *, reduction: bool, after_reduction: bool):
         super().__init__()
@@ -96,7 +104,7 @@ class Cell(nn.Module):
 
 
 class Network(nn.Module):
-    """`n x channels x h x w` float images -> `n x classes` logits."""
+    """A network of stacked cells: `n x channels x h x w` float images -> `n x classes` logits."""
 
     def __init__(self, normal: Edges, reduction: Edges, channels: int, classes: int, width: int, layers: int):
         super().__init__()
@@ -133,14 +141,16 @@ def build(
     layers: int = 8,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """The network of a pair of cells, its weights drawn by torch's default distributions from a CPU generator.
+    """Build the network of a pair of cells.
+
+    Weights follow torch's default distributions, drawn from a CPU generator.
 
     Args:
         width: channels of the first cells' nodes.
-        layers: cells.
+        layers: number of cells.
 
     Raises:
-        UserError: an operation that is none of the grammar's, or fewer than 2 channels or 1 cell.
+        UserError: an operation that is not in the grammar, or fewer than 2 channels or 1 cell.
     """
     model = _network(term, channels, classes, width, layers)
     reset_parameters(model, generator or torch.Generator())
@@ -148,7 +158,7 @@ def build(
 
 
 def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, layers: int = 8) -> int:
-    """Number of trainable parameters, from shapes alone. Raises as `build` does."""
+    """Count the trainable parameters, from shapes alone. Raises as `build` does."""
     with torch.device("meta"):
         model = _network(term, channels, classes, width, layers)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,7 +1,7 @@
-"""The network of study 07: one to three convolution blocks, then one to three fully connected layers.
+"""The network of study 07: 1 to 3 convolution blocks, then 1 to 3 fully connected layers.
 
 Source: the "AutoML lecture" project of Freiburg and Hannover (summer 2021), network `torchModel` and its search space.
-A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation stands *after* the ReLU, as in the
+A block is Conv2d -> ReLU -> [BatchNorm2d] -> MaxPool2d(2): batch normalisation comes *after* the ReLU, as in the
 original. Dropout follows the fully connected layers only.
 """
 
@@ -71,11 +71,14 @@ _GROUPS = {"channels": "n_channels_conv_", "fc_channels": "n_channels_fc_"}
 
 
 def space(**overrides: Sequence) -> ConfigurationSpace:
-    """The 14-dimensional search space of study 07.
+    """Build the 14-dimensional search space of study 07.
 
     An override narrows one hyperparameter: `(lower, upper)` for a number, the choices for `kernel_size`, `use_BN` and
     `global_avg_pooling`. `channels` and `fc_channels` narrow all three convolution or fully connected widths at once.
-    A default outside a narrowed range moves to the nearest bound. Raises `UserError` for a name the space lacks.
+    A default outside a narrowed range moves to the nearest bound.
+
+    Raises:
+        UserError: a name that is not in the space.
     """
     for group, prefix in _GROUPS.items():
         if group in overrides:
@@ -113,10 +116,10 @@ def space(**overrides: Sequence) -> ConfigurationSpace:
 
 
 def course_space(channels: tuple[int, int] = (512, 2048)) -> ConfigurationSpace:
-    """The space of the course's BOHB example: learning rate, depth and widths of the convolutions.
+    """Build the space of the course's BOHB example: learning rate, depth and convolution widths.
 
-    What it leaves out takes `build`'s fallbacks (three fully connected layers among them), and batches are of the 200
-    images that its script falls back to. `channels`: least and most of a convolution.
+    Omitted hyperparameters take `build`'s fallbacks (three fully connected layers among them), and the batch size is
+    the 200 to which the course's script falls back. `channels`: smallest and largest width of a convolution.
     """
     space = ConfigurationSpace(name="flower_cnn_course")
     rate = Float("learning_rate_init", (1e-5, 1.0), default=2.244958736283895e-05, log=True)
@@ -138,11 +141,13 @@ def build(
     size: int = 16,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """The network of `configuration`: `n x channels x size x size` float images -> `n x classes` logits.
+    """Build the network: `n x channels x size x size` float images -> `n x classes` logits.
 
     Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
-    default seed), which the dropout layers keep for their masks. Keys that the configuration lacks take the
-    original's fallbacks. Raises `UserError` when the image is too small for the number of poolings.
+    default seed), which the dropout layers keep for their masks. Absent keys take the original's fallbacks.
+
+    Raises:
+        UserError: the image is too small for the number of poolings.
     """
     generator = generator or torch.Generator()
     model = _layers(configuration, channels, classes, size, generator).to_empty(device="cpu")
@@ -151,13 +156,16 @@ def build(
 
 
 def count_parameters(configuration: Mapping[str, Any], *, channels: int = 3, classes: int = 17, size: int = 16) -> int:
-    """Number of trainable parameters (batch normalisation's affine ones included), without building the tensors."""
+    """Count the trainable parameters, without allocating tensors.
+
+    Batch normalisation's affine ones are included.
+    """
     model = _layers(configuration, channels, classes, size, generator=None)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size: int, generator) -> nn.Sequential:
-    """The network on the meta device: shapes without storage, so that no random number is drawn."""
+    """Build the network on the meta device: no storage, so no random numbers are drawn."""
     get = dict(configuration).get
     kernel, n_conv = int(get("kernel_size", 5)), int(get("n_conv_layers", 3))
     if size >> n_conv == 0:
@@ -177,7 +185,7 @@ def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size:
         width *= (size >> n_conv) ** 2
     layers.append(nn.Flatten())
 
-    # Without a number of layers the original falls back to these three widths, the last two of them odd ones.
+    # Without a number of layers the original falls back to these three widths, the last two of them unusual.
     fallback = {} if "n_fc_layers" in configuration else {0: 256, 1: 17, 2: 273}
     for i in range(int(get("n_fc_layers", 3))):
         inputs, width = width, int(get(f"n_channels_fc_{i}", fallback.get(i, width // 2 if i else 256)))

@@ -1,4 +1,4 @@
-"""The networks of study 06: the original's AlexNet for small images, and alternatives of other sizes.
+"""The networks of study 06: the original's AlexNet for small images, and alternatives.
 
 - "alexnet": torchvision's AlexNet (Krizhevsky et al., NeurIPS 2012) with a first convolution of kernel 11, stride 1 and
   padding 2, pooling to 1 x 1 and hence 256 inputs to the first fully connected layer: the only network of the original
@@ -29,10 +29,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def build(
     network: str, *, channels: int, classes: int, size: int, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """`n x channels x size x size` float images in [0, 1] -> `n x classes` logits.
+    """Build a network: `n x channels x size x size` float images -> `n x classes` logits.
 
-    `generator` is a CPU generator (None: a new one with torch's default seed), which the dropout layers keep for their
-    masks.
+    Images have values in [0, 1]. `generator` is a CPU generator (None: a new one with torch's default seed), which the
+    dropout layers keep for their masks.
 
     Raises:
         UserError: an unknown network, or images too small for it.
@@ -43,20 +43,25 @@ def build(
     for module in model.modules():
         if isinstance(module, Standardise):
             module.reset()
-        elif network == "resnet18" and isinstance(module, nn.Conv2d):  # the paper's, and torchvision's, for ResNets
+        elif network == "resnet18" and isinstance(
+            module, nn.Conv2d
+        ):  # the initialisation of the paper and of torchvision
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     return model
 
 
 @lru_cache
 def count_parameters(network: str, *, channels: int, classes: int, size: int) -> int:
-    """Number of trainable parameters, without building the tensors. Raises as `build` does."""
+    """Count the trainable parameters without allocating tensors. Raises as `build` does."""
     model = _layers(network, channels, classes, size, torch.Generator())
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 class Standardise(nn.Module):
-    """Subtracts ImageNet's mean and divides by its deviation, channel by channel; not part of the state dict."""
+    """Channel-wise standardisation by ImageNet's mean and deviation; not in the state dict."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self):
         super().__init__()
@@ -64,7 +69,7 @@ class Standardise(nn.Module):
             self.register_buffer(name, torch.empty(1, 3, 1, 1), persistent=False)
 
     def reset(self) -> None:
-        """Fill in the constants, which a network made without storage does not have."""
+        """Fill the buffers, which are uninitialised in a network built on the meta device."""
         self.mean.copy_(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.std.copy_(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
@@ -73,7 +78,7 @@ class Standardise(nn.Module):
 
 
 def _layers(network: str, channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
-    """The network on the meta device: shapes without storage, so that no random number is drawn."""
+    """Build the network on the meta device: no storage, so no random numbers are drawn."""
     if network not in NETWORKS:
         raise UserError(f"network: {network!r} is unknown; choose one of {', '.join(NETWORKS)}")
     if size < SMALLEST[network]:

@@ -1,4 +1,4 @@
-"""Layers whose random numbers, weights and masks alike, come from a generator that is passed in."""
+"""Layers that draw weights and dropout masks from a generator passed in."""
 
 import math
 
@@ -8,21 +8,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that draws no random numbers when it is made."""
+    """A convolution that draws no random numbers on construction."""
 
     def reset_parameters(self) -> None:
-        """Left to `reset_parameters` below, which draws from a given generator."""
+        """Do nothing; the module's `reset_parameters` draws from a given generator."""
 
 
 class Linear(nn.Linear):
-    """A fully connected layer that draws no random numbers when it is made."""
+    """A fully connected layer that draws no random numbers on construction."""
 
     def reset_parameters(self) -> None:
-        """As above."""
+        """Do nothing; see `Conv2d.reset_parameters`."""
 
 
 class Dropout(nn.Module):
-    """Dropout (inverted scaling) whose masks come from `generator`, which must live on the device of the input."""
+    """Inverted dropout with masks from `generator`, which must be on the input's device."""
 
     def __init__(self, p: float, generator: torch.Generator):
         super().__init__()
@@ -40,7 +40,10 @@ class Dropout(nn.Module):
 
 
 def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
-    """torch's default initialisation of every convolution, linear and batch normalisation layer, in module order."""
+    """Initialise every convolution, linear and batch normalisation layer, in module order.
+
+    The distributions are torch's defaults.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)

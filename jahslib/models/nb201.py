@@ -1,12 +1,12 @@
-"""Networks of architecture terms, from the primitives of NAS-Bench-201 and of the hierarchical space.
+"""Networks of architecture terms, built from the primitives of NAS-Bench-201.
 
     grammar = examples.grammar("hierarchical")
     model = nb201.build(grammar, grammar.sample(rng), channels=3, classes=10, size=32, generator=generator)
 
-A term's nested topologies become one flat sequence of operations: `zero` edges and whatever no path from input to
-output meets are left out, `id` edges are bypassed, tensors that meet at a node are summed. Before it comes a 3x3
-convolution with batch normalisation; a `resBlock` halves height and width and doubles the channels; after it come batch
-normalisation, ReLU, global average pooling and the classifier.
+The hierarchical space's primitives are here as well. A term's nested topologies are flattened to one sequence of
+operations: `zero` edges and whatever lies on no path from input to output are omitted, `id` edges are bypassed, tensors
+that meet at a node are summed. The stem is a 3x3 convolution with batch normalisation; a `resBlock` halves height and
+width and doubles the channels; the head is batch normalisation, ReLU, global average pooling and the classifier.
 
 Sources: Dong and Yang, ICLR 2020 (NAS-Bench-201) and Schrodi et al., NeurIPS 2023 (arXiv 2211.01842). Departures: layer
 normalisation has its parameters from the start, where the original made them in the first forward pass, too late for
@@ -30,7 +30,7 @@ from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology, is_leaf, is_zero
 
-SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, of which instance normalisation can take a variance
+SMALLEST = 8  # pixels a side: two resBlocks leave 2 x 2, enough for instance normalisation's variance
 
 Shape = tuple[int, int, int]  # channels, height, width
 Size = int | tuple[int, int]  # of a square, or height and width
@@ -40,9 +40,9 @@ Size = int | tuple[int, int]  # of a square, or height and width
 
 
 class LayerNorm(nn.Module):
-    """Normalises over channels, height and width, with an affine parameter for each element.
+    """Normalisation over channels, height and width, with elementwise affine parameters.
 
-    The parameters are kept `h x w x c`, as channels-last activations are in memory.
+    The parameters are kept `h x w x c`, the memory layout of channels-last activations.
     """
 
     def __init__(self, c: int, h: int, w: int):
@@ -54,7 +54,7 @@ class LayerNorm(nn.Module):
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance normalisation: every channel of every image is a group. torch's kernel for groups is the quicker one."""
+    """Instance normalisation as group normalisation with one channel a group, the faster kernel."""
 
     def __init__(self, c: int):
         super().__init__(c, c)
@@ -64,7 +64,7 @@ class InstanceNorm(nn.GroupNorm):
 
 
 class ReLUConvBN(nn.Module):
-    """ReLU, a convolution without bias that keeps the image size at stride 1, and batch normalisation."""
+    """ReLU, a bias-free convolution ("same" padding) and batch normalisation."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1):
         super().__init__()
@@ -76,7 +76,10 @@ class ReLUConvBN(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """`b x c x h x w` -> `b x 2c x h/2 x w/2` (rounded up); no ReLU after the sum."""
+    """A residual block: `b x c x h x w` -> `b x 2c x h/2 x w/2` (rounded up).
+
+    There is no ReLU after the sum.
+    """
 
     def __init__(self, c: int):
         super().__init__()
@@ -88,7 +91,7 @@ class ResBlock(nn.Module):
 
 
 def avg_pool(x: Tensor) -> Tensor:
-    """Means over 3 x 3 pixels, those outside the image not counted."""
+    """Average over 3 x 3 pixels, excluding the padding."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -117,9 +120,10 @@ PRIMITIVES = (ID, ZERO, *FUNCTIONS, *MODULES)
 
 @dataclass(frozen=True)
 class Step:
-    """One operation; `sources` number the values it takes, 0 being the stem's output and i + 1 that of step i.
+    """One operation of a flattened term.
 
-    `shape` is that of its sources. The label of a sum is "+".
+    `sources` are the indices of its input values, 0 being the stem's output and i + 1 that of step i; `shape` is the
+    shape of these inputs. The label of a sum is "+".
     """
 
     label: str
@@ -129,9 +133,9 @@ class Step:
 
 @dataclass
 class _Flattening:
-    """Steps so far, in an order in which they can be run, and the shape of every value.
+    """Steps so far, in topological order, and the shape of every value.
 
-    Operations without parameters and sums are done once for the same sources, however often the term names them.
+    Sums and operations without parameters are computed once per set of sources, however often the term names them.
     """
 
     topologies: dict[str, Topology]
@@ -140,7 +144,10 @@ class _Flattening:
     known: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
 
     def fill(self, child: Child, value: int) -> int:
-        """The value at the head of an edge whose tail has this value; the child is not `zero`."""
+        """Add the steps of an edge's child; map the value at its tail to that at its head.
+
+        The child is not `zero`.
+        """
         head = child if isinstance(child, str) else child.head
         if is_leaf(child):
             return value if head == ID else self.step(head, (value,))
@@ -179,7 +186,7 @@ class _Flattening:
 
 
 def _contents(topology: Topology, term: Term) -> tuple[list[Child], list[str]]:
-    """What fills each edge, and where each begins."""
+    """List what fills each edge, and the node at which each begins."""
     contents: list[Child] = [edge.label or ZERO for edge in topology.edges]
     tails = [edge.tail or "" for edge in topology.edges]
     for slot, child in zip(topology.slots, term.children, strict=True):
@@ -191,12 +198,12 @@ def _contents(topology: Topology, term: Term) -> tuple[list[Child], list[str]]:
 
 
 def flatten(grammar: Grammar, term: Term, shape: Shape) -> tuple[list[Step], Shape]:
-    """The operations of a term and the shape they end with, for a stem that puts out `shape`.
+    """Flatten a term to its operations and the final shape, given the stem's output `shape`.
 
     A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells.
 
     Raises:
-        UserError: the term is not one of this grammar, or names an operation that is no primitive here.
+        UserError: the term is not one of this grammar, or names an operation that is not a primitive here.
     """
     grammar.check(term)
     topologies = grammar.topologies
@@ -221,7 +228,10 @@ def _add(*values: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """`n x channels x h x w` float images -> `n x classes` logits; weights as yet uninitialised (see `build`)."""
+    """A network of steps: `n x channels x h x w` float images -> `n x classes` logits.
+
+    Its weights are uninitialised; see `build`.
+    """
 
     def __init__(self, steps: list[Step], width: int, channels: int, last: int, classes: int):
         super().__init__()
@@ -242,7 +252,7 @@ class Network(nn.Module):
 
 
 def _program(steps: list[Step], modules: list[nn.Module]) -> tuple[tuple[Callable, tuple[int, ...], list[int]], ...]:
-    """What to call, with which values, and which values nobody needs afterwards."""
+    """List for each step the callable, its inputs, and the values to free afterwards."""
     waiting = iter(modules)
     last_use = {source: number for number, step in enumerate(steps) for source in step.sources}
     spent: list[list[int]] = [[] for _ in steps]
@@ -274,16 +284,17 @@ def build(
     width: int = 16,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """The network of a term, for images of `channels` and `size`.
+    """Build the network of a term, for images of `channels` and `size`.
 
     Args:
         size: pixels of a side, or height and width.
-        width: channels that the stem puts out.
+        width: output channels of the stem.
         generator: a CPU generator for the initial weights, which follow torch's default distributions; None: a new one
             with torch's default seed.
 
     Raises:
-        UserError: the term is not one of this grammar, an operation is no primitive here, or the images are too small.
+        UserError: the term is not one of this grammar, an operation is not a primitive here, or the images are too
+            small.
     """
     model = _network(grammar, term, channels, classes, size, width)
     reset_parameters(model, generator or torch.Generator())
@@ -293,7 +304,7 @@ def build(
 def count_parameters(
     grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
 ) -> int:
-    """Number of trainable parameters, from shapes alone. Raises as `build` does."""
+    """Count the trainable parameters, from shapes alone. Raises as `build` does."""
     steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
     around = 9 * channels * width + 2 * width + 2 * last + (last + 1) * classes
     return around + sum(_parameters(step.label, step.shape) for step in steps if step.label in MODULES)
@@ -308,9 +319,10 @@ def _parameters(label: str, shape: Shape) -> int:
 def count_flops(
     grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
 ) -> int:
-    """Floating-point operations of the convolutions and the classifier for one image, a multiply-accumulate being two.
+    """Count the FLOPs of convolutions and classifier for one image.
 
-    Counted by torch's own counter on tensors without storage. Raises as `build` does.
+    A multiply-accumulate counts as two. Counted by torch's own counter on tensors without storage. Raises as `build`
+    does.
     """
     with torch.device("meta"):
         model = _network(grammar, term, channels, classes, size, width).eval()

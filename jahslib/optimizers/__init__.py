@@ -1,8 +1,9 @@
-"""Optimizers: each proposes from its settings, its seed and the history alone (`jahslib.core.optimizer.Optimizer`).
+"""Optimizers, whose proposals depend only on settings, seed and history.
 
     from jahslib.optimizers import Evolution
 
-A class is imported when it is asked for: those that rest on SMAC, Ax, Optuna or torch take seconds.
+The interface is `jahslib.core.optimizer.Optimizer`. Classes are imported on first use: those built on SMAC, Ax, Optuna
+or torch take seconds.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Search for the point of a grammar space at which an acquisition function is largest.
+"""Maximisation of an acquisition function over a grammar space.
 
 Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), section 5: evolution of a pool that starts from the best observed
 points and random ones; Ru et al., ICLR 2021 (arXiv 2006.07556): mutations of the best, or a random pool.
@@ -21,8 +21,10 @@ Acquisition = Callable[[Sequence[Point]], np.ndarray]
 
 @dataclass
 class Scored:
-    """An acquisition function (larger is better, -inf refuses a point) that is computed once for each point, and the
-    best of the points not in `seen` that it met."""
+    """A cached acquisition function that remembers the best point not in `seen`.
+
+    Larger is better; -inf excludes a point.
+    """
 
     acquisition: Acquisition
     seen: set[Point]
@@ -60,7 +62,7 @@ def evolved(
 
     `original_selection`: from the second generation on, each point is selected by the value of its predecessor in the
     pool, the first by the best value so far, as the original's code does by mistake (it puts that value in front and
-    goes on to index by position in the pool), which leaves hardly any selection.
+    continues to index by position in the pool), which leaves hardly any selection.
     """
     population = [*parents[:size], *(space.draw(rng) for _ in range(size - len(parents)))]
     values = scored(population)
@@ -75,14 +77,20 @@ def evolved(
 
 
 def _settled(bests: list[float]) -> bool:
-    """Whether the best value is that of each of the last five generations (also while nothing new was found)."""
+    """Tell whether none of the last five generations has improved the best value.
+
+    Also true while nothing new was found.
+    """
     return len(bests) > UNCHANGED and bool(np.isclose(bests[-UNCHANGED - 1 : -1], bests[-1]).all())
 
 
 def _offspring(
     space: GrammarSpace, population: list[Point], values: np.ndarray, rng: np.random.Generator, p_self: float
 ) -> Iterator[Point]:
-    """Children without end; a crossover gives two. What cannot be crossed is mutated."""
+    """Yield offspring forever: mutations, and both children of each crossover.
+
+    Where crossover finds no children, the better parent is mutated.
+    """
     drawn = max(2, round(TOURNAMENT * len(population)))
     while True:
         tournament = rng.integers(len(population), size=drawn)
@@ -96,6 +104,6 @@ def _offspring(
 def mutated(
     space: GrammarSpace, parents: Sequence[Point], scored: Scored, rng: np.random.Generator, *, size: int, mutants: int
 ) -> None:
-    """`mutants` mutations of the parents in turn, filled up with random points to `size`."""
+    """Score `mutants` mutations of the parents in turn, filled up with random points to `size`."""
     children = [space.vary(parents[i % len(parents)], rng) for i in range(mutants)]
     scored([*children, *(space.draw(rng) for _ in range(size - mutants))])

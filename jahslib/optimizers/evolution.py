@@ -1,10 +1,9 @@
-"""Constrained evolution, with or without Hyperband: study 07's method (section A5), mended for small budgets.
+"""Constrained evolution, with or without Hyperband: study 07's method for small budgets.
 
-The population is the best results so far, in an order that puts feasible ones first. Each child comes of parents in it
-as it stands, by recombination or mutation. With Hyperband, children compete in the brackets of its plan, the first of
-which are drawn at random: they are the founders, trained no further than their merit carries them.
-
-`Evolution.published` gives the original's way; see `jahslib.optimizers.published_evolution` for what is different.
+Study 07, section A5. The population is the best results so far, ranked with feasible ones first. Each child has its
+parents in the current population, by recombination or mutation. With Hyperband, children compete in the brackets of its
+plan, the first of which are drawn at random: they are the founders, trained only as far as they are promoted.
+`Evolution.published` gives the original's method; see `jahslib.optimizers.published_evolution` for the differences.
 """
 
 from bisect import insort
@@ -27,11 +26,11 @@ ATTEMPTS = 1000
 
 @dataclass
 class Evolution(Replayed):
-    """EA, or with Hyperband EA-HB.
+    """Steady-state evolution (EA), or with Hyperband EA-HB.
 
     Args:
-        pop_size: the best results that may become parents; those of a higher fidelity come first. It never eats the
-            budget: while there are fewer results, the population is as large as they are many.
+        pop_size: the best results that may become parents; those of a higher fidelity come first. It takes nothing from
+            the budget: while there are fewer results, all of them are the population.
         founders: random configurations before the first child; with Hyperband, the plan's first bracket instead.
         num_children: results after which the population is renewed.
         hyperband: send children through Hyperband's brackets instead of training all to the end.
@@ -40,8 +39,8 @@ class Evolution(Replayed):
         parent_selection: "tournament" takes the best of two draws, "neutral" any member.
         frozen: hyperparameters that recombination leaves as the first parent has them.
 
-    Nothing is proposed twice but to continue it, nor what breaks a constraint known before training. When 1,000
-    children and then 10,000 random draws bring nothing new, the search is done.
+    Nothing is proposed twice except to continue it, nor what violates a constraint known before training. When 1,000
+    children and then 10,000 random draws give nothing new, the search is done.
 
     Raises:
         UserError: a space without named hyperparameters or with forbidden clauses, no population, founders or
@@ -73,7 +72,7 @@ class Evolution(Replayed):
 
     @staticmethod
     def published(problem: Problem, seed: int, **settings: Any) -> PublishedEvolution:
-        """The original's way, with its settings."""
+        """Build the original's method, with its settings."""
         return PublishedEvolution(problem, seed, **settings)
 
     # The method --------------------------------------------------------------------------------------------------
@@ -114,11 +113,11 @@ class Evolution(Replayed):
         return not self._history.has(configuration) and self.problem.admits(configuration)
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """See `variation.mutate`."""
+        """Mutate a configuration; see `variation.mutate`."""
         return variation.mutate(self.problem.space, parent, rng)
 
     def recombine(self, parent: Configuration, partner: Configuration, rng: np.random.Generator) -> Configuration:
-        """See `variation.recombine`."""
+        """Recombine two configurations; see `variation.recombine`."""
         return variation.recombine(self.problem.space, parent, partner, rng, self.frozen)
 
     # The population ----------------------------------------------------------------------------------------------
@@ -130,12 +129,12 @@ class Evolution(Replayed):
         self._results = 0
 
     def rederives(self) -> bool:
-        return False  # the state holds nothing but what it was told
+        return False  # the state depends only on what it was told
 
-    def accept(self, id: int) -> None:
-        self.adopt(id, self._history.suggestions[id])
+    def accept(self, trial_id: int) -> None:
+        self.adopt(trial_id, self._history.suggestions[trial_id])
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         self._brackets.suggested(suggestion)
 
     def observe(self, trial: Trial) -> None:
@@ -143,7 +142,7 @@ class Evolution(Replayed):
         best = self._best.setdefault(trial.fidelity, [])
         insort(best, (self._brackets.rank(trial), trial.id, trial))
         del best[self.pop_size :]
-        if trial.parent is not None:  # whose result says less of the configuration than this one
+        if trial.parent is not None:  # superseded by this result
             for members in self._best.values():
                 members[:] = [member for member in members if member[1] != trial.parent]
         self._results += 1

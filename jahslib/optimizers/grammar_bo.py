@@ -1,4 +1,4 @@
-"""Bayesian optimisation over a grammar space, alone or together with ordinary hyperparameters.
+"""Bayesian optimisation over a grammar space, alone or with ordinary hyperparameters.
 
 Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), sections 4 and 5: a Gaussian process with the (hierarchical) WL kernel,
 expected improvement, and evolution to maximise it. Departures: pending trials enter as fantasies of the one fitted
@@ -28,7 +28,7 @@ from jahslib.surrogates.wl import TermTable, folding_levels
 N_BEST = 10
 SURROGATES, STRATEGIES = ("gp_hierarchical", "gp"), ("evolution", "mutation", "random")
 
-# The label counts of all terms of a grammar no larger than this are kept, a matter of a second and some megabytes.
+# For grammars up to this size the label counts of all terms are cached: a second and some megabytes.
 SMALL = 20_000
 
 
@@ -38,23 +38,22 @@ class GrammarBO(Described):
 
     Args:
         surrogate_model: "gp_hierarchical" has the hierarchical WL kernel, "gp" the WL kernel of the full graphs.
-        n_init: random trials before the model is asked.
+        n_init: random trials before the model is used.
         pool_strategy: how the acquisition is maximised: "evolution", "mutation" of the best, or a "random" pool.
         pool_size: points of a pool (of each generation, in an evolution).
-        generations: of the evolution, at least and at most.
+        generations: least and largest number of generations of the evolution.
         p_self_crossover: share of crossovers of a parent with itself.
         mutate_size: mutants in a pool by mutation, the rest being random; None is all of it.
         log_objective: model the logarithm of the cost (of `cost + 1e-8`).
         random_interleave_prob: share of proposals that are random.
         maximum_noise: bound on the variance of the noise, relative to that of the observations.
-        no_isomorphism: propose no architecture whose graph WL cannot tell from a trial's; a proposal's hyperparameters
-            are then not asked.
-        original_selection: see `pool.evolved`.
+        no_isomorphism: propose no architecture whose graph WL cannot tell from a trial's, whatever its hyperparameters.
+        original_selection: see `acquisition_pool.evolved`.
 
-    What a trial that is infeasible or failed counts as: `Problem.penalised_cost`.
+    An infeasible or failed trial counts as `Problem.penalised_cost`.
 
     Raises:
-        UserError: the space is no grammar's, or a setting is out of its range.
+        UserError: the space is not a grammar's, or a setting is out of its range.
     """
 
     problem: Problem
@@ -96,7 +95,7 @@ class GrammarBO(Described):
 
     @property
     def space(self) -> GrammarSpace:
-        """The problem's."""
+        """The problem's grammar space."""
         return self.problem.space  # type: ignore[return-value]
 
     def ask(self, history: History) -> Suggestion | None:
@@ -115,7 +114,7 @@ class GrammarBO(Described):
         return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
 
     def surrogate(self, history: History) -> gp.Surrogate:
-        """The model after a history with at least one finished trial, its pending ones being fantasies."""
+        """Fit the model to a history with at least one finished trial; pending ones are fantasies."""
         told = [t for t in history if t.status != "rejected"]
         points = [self.space.point(t.configuration) for t in told]
         pending = [self.space.point(s.configuration) for s in history.pending.values()]
@@ -138,7 +137,7 @@ class GrammarBO(Described):
     def _maximise(
         self, told: list[Trial], surrogate: gp.Surrogate, seen: set[Point], rng: np.random.Generator
     ) -> Point | None:
-        """The best new point of the pool, None if it has none."""
+        """Find the best new point of the pool; None if it has none."""
         best = sorted(told, key=self.problem.rank)[:N_BEST]
         parents = list(dict.fromkeys(self.space.point(t.configuration) for t in best))
         known = [p.term for p in seen]
@@ -167,7 +166,10 @@ class GrammarBO(Described):
         return scored.best
 
     def _refused(self, points: Sequence[Point], table: TermTable, known: list) -> np.ndarray:
-        """Whether a constraint known before training is broken, or (an option) a trial has the same graph."""
+        """Mark the points that violate a constraint known before training.
+
+        With `no_isomorphism`, also those whose graph a trial already has.
+        """
         refused = np.zeros(len(points), dtype=bool)
         if self.problem.constraints:
             configurations = [self.space.configuration(p.term, dict(p.numeric)) for p in points]
@@ -181,7 +183,7 @@ class GrammarBO(Described):
 
 @lru_cache(maxsize=8)
 def shared_table(grammar: Grammar, hierarchical: bool) -> TermTable:
-    """One table of label counts for all searches over a grammar; what it holds changes no result."""
+    """Return one table of label counts for all searches over a grammar; it is only a cache."""
     table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
     if grammar.count(cap=SMALL + 1) <= SMALL:
         table.index(list(grammar.enumerate(SMALL)))

@@ -17,11 +17,12 @@ from jahslib.spaces.configurations import from_unit, refuse_unbounded
 def grid(
     space: ConfigurationSpace, counts: Mapping[str, int], rng: np.random.Generator | None = None
 ) -> list[Configuration]:
-    """All combinations of `counts[name]` values of each hyperparameter, the middles of equal parts of its range
-    (on its own scale, linear or logarithmic); of a choice, that many of its values.
+    """List all combinations of `counts[name]` values of each hyperparameter.
 
-    In the space's order, the last hyperparameter running fastest, or shuffled by `rng`: a search that a budget ends
-    early then has no preferred corner. Combinations that differ only in inactive hyperparameters appear once.
+    Values are the midpoints of equal parts of the range (on its own scale, linear or logarithmic); of a choice, that
+    many of its values. In the space's order, the last hyperparameter varying fastest, or shuffled by `rng`: a search
+    that a budget ends early then has no preferred corner. Combinations that differ only in inactive hyperparameters
+    appear once.
 
     Raises:
         UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space as in
@@ -44,13 +45,13 @@ def grid(
 
 
 def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
-    """Values of each hyperparameter for an even grid of at most `trials` points.
+    """Compute the number of values of each hyperparameter for an even grid of `trials` points.
 
-    Values are added one at a time, to the hyperparameter that has fewest, the space's first ones first; choices get no
-    more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
+    At most that many. Values are added one at a time, to the hyperparameter that has fewest, the space's first ones
+    first; choices get no more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
 
     Raises:
-        UserError: no trial.
+        UserError: `trials` is below 1.
     """
     if trials < 1:
         raise UserError(f"grid: no grid has {trials} points; give at least 1 trial")

@@ -1,7 +1,7 @@
-"""Hyperband's rung plan and brackets (Li et al., JMLR 18(185), 2018), which Hyperband and EA-HB work through.
+"""Hyperband's rung plan and brackets, used by Hyperband and EA-HB.
 
-A plan's last rungs end at the problem's highest fidelity exactly, since only a trial trained so far can be the
-incumbent. Where fidelities are whole numbers, the lower rungs are rounded to the nearest.
+Li et al., JMLR 18(185), 2018. A plan's last rungs end at the problem's highest fidelity exactly, since only a trial
+trained so far can be the incumbent. Where fidelities are whole numbers, the lower rungs are rounded to the nearest.
 """
 
 import math
@@ -19,38 +19,38 @@ from jahslib.errors import UserError
 
 @dataclass(frozen=True)
 class Rung:
-    """How many members are trained to which fidelity."""
+    """A number of members trained to a fidelity."""
 
     members: int
     fidelity: float
 
 
 def checked_eta(eta: Any) -> int:
-    """The reduction factor as Python's own int.
+    """Validate the reduction factor and convert it to a Python int.
 
     Raises:
-        UserError: it is no whole number of 2 or more.
+        UserError: it is not a whole number of 2 or more.
     """
     number = isinstance(eta, int | float | np.number) and not isinstance(eta, bool)
     if not number or not math.isfinite(eta) or eta != int(eta):
         raise UserError(f"hyperband: eta={eta!r} is no whole number; give 2 or more")
     if eta < 2:
-        raise UserError(f"hyperband: eta={eta} halves nothing; give 2 or more")
+        raise UserError(f"hyperband: eta={eta}: the reduction factor must be at least 2")
     return int(eta)
 
 
 def plan(
     low: float, high: float, eta: int = 2, *, rounding: Literal["exact", "published"] = "exact"
 ) -> list[list[Rung]]:
-    """One Hyperband iteration: a list of brackets, most exploratory first, each a list of rungs.
+    """Plan one Hyperband iteration: brackets, most exploratory first, each a list of rungs.
 
     Bracket s of s_max + 1 (s_max is the largest with low * eta^s_max <= high) starts with
     ceil((s_max + 1) / (s + 1) * eta^s) members at high / eta^s; each rung keeps floor(n / eta) of them, at least one,
     and multiplies the fidelity by eta up to `high`. With two whole bounds the fidelities are rounded to whole ones:
     2..50 and eta 2 give 16@3, 8@6, 4@13, 2@25, 1@50.
 
-    "published" is study 07's way: the first fidelity is rounded down and multiplied from there, so that a bracket may
-    end below `high` (16@3, 8@6, 4@12, 2@24, 1@48). It is for whole fidelities.
+    "published" is study 07's rounding: the first fidelity is rounded down and multiplied from there, so that a bracket
+    may end below `high` (16@3, 8@6, 4@12, 2@24, 1@48). It is for whole fidelities.
 
     Raises:
         UserError: see `checked_eta`; or no range, or the published rounding of fractions.
@@ -80,8 +80,11 @@ def _bracket(s: int, s_max: int, high: float, eta: int, whole: bool, rounding: s
 
 
 def _integer_log(high: float, low: float, eta: int) -> int:
-    """The largest s with low * eta^s <= high, by multiplication: math.log would round 3^5 down. Fractions are allowed
-    the rounding of their last digits, so that 0.1..0.9 has three levels."""
+    """Compute the largest s with low * eta^s <= high.
+
+    By multiplication, as math.log would round 3^5 down. Fractions are compared up to rounding of their last digits, so
+    that 0.1..0.9 has three levels.
+    """
     s, slack = 0, 1 if isinstance(low, int) and isinstance(high, int) else 1 + 1e-9
     while low * eta ** (s + 1) <= high * slack:
         s += 1
@@ -90,7 +93,10 @@ def _integer_log(high: float, low: float, eta: int) -> int:
 
 @dataclass
 class _Bracket:
-    """A bracket in progress: its present rung, the members promoted into it (none in the first), and their results."""
+    """A bracket in progress: its current rung, the members promoted into it, and their results.
+
+    In the first rung no members are promoted.
+    """
 
     rungs: list[Rung]
     level: int = 0
@@ -104,10 +110,11 @@ class _Bracket:
 
 
 class Brackets:
-    """What comes next in brackets that are worked through one after the other: a function of what it has been told.
+    """Hyperband's brackets, worked through in order.
 
-    A rung is promoted from when all of its trials have finished; while it waits for the slowest, members of the next
-    bracket are asked for, so that no worker is idle. What is promoted is decided by `rank`.
+    The state is a function of what it was told. A rung is promoted from when all of its trials have finished; while it
+    waits for the slowest, members of the next bracket are proposed, so that no worker is idle. Promotion is decided by
+    `rank`.
     """
 
     def __init__(self, problem: Problem, brackets: list[list[Rung]]):
@@ -119,7 +126,7 @@ class Brackets:
         self._growth: dict[tuple[str, float], list[float]] = defaultdict(list)
 
     def promotion(self) -> Suggestion | None:
-        """The best member not yet promoted of the oldest bracket that has one."""
+        """Propose the best member not yet promoted, of the oldest bracket that has one."""
         for number, bracket in self.open.items():
             if bracket.level and bracket.asked < bracket.size:
                 member = bracket.promoted[bracket.asked]
@@ -127,12 +134,15 @@ class Brackets:
         return None
 
     def newcomer(self, configuration: Configuration, origin: Origin) -> Suggestion:
-        """This configuration in the lowest rung of the newest bracket that is not full, or of a new one."""
+        """Propose a new configuration in the lowest rung of the bracket that `filling` names."""
         return self._suggestion(self.filling, 0, configuration, None, origin)
 
     @property
     def filling(self) -> int:
-        """The number of the bracket that the next newcomer joins."""
+        """Number of the bracket that the next newcomer joins.
+
+        The newest one, or a new one if that is full.
+        """
         newest = self.open.get(self.opened - 1)
         return self.opened - bool(newest and not newest.level and newest.asked < newest.size)
 
@@ -154,7 +164,7 @@ class Brackets:
         return self.plan[number % len(self.plan)]
 
     def suggested(self, suggestion: Suggestion) -> None:
-        """Take note that a suggestion became a trial."""
+        """Record that a suggestion became a trial."""
         number = suggestion.bracket
         if number is not None and number >= self.opened:
             self.opened = number + 1
@@ -163,7 +173,10 @@ class Brackets:
             self.open[number].asked += 1
 
     def finished(self, trial: Trial) -> None:
-        """Take note of a result; a rung that is complete promotes its best, and is the last if none succeeded."""
+        """Record a result.
+
+        A complete rung promotes its best, and is the last if none succeeded.
+        """
         bracket = None if trial.bracket is None else self.open.get(trial.bracket)
         if bracket is None:
             return
@@ -180,10 +193,12 @@ class Brackets:
             del self.open[trial.bracket]
 
     def rank(self, trial: Trial) -> tuple:
-        """As `Problem.rank`, but a constrained metric counts with what is expected of it at the highest fidelity: a
-        training time that is within its limit after a third of the epochs may not be so at the end, a precision not yet
-        above its floor may come to be. It grows as the median of the trials that were continued; none is known, none is
-        assumed."""
+        """Rank as `Problem.rank`, with constrained metrics extrapolated to the highest fidelity.
+
+        A training time within its limit after a third of the epochs may exceed it at the end, and a precision not yet
+        above its floor may still reach it. The growth is the median of that of the continued trials; without any, none
+        is assumed.
+        """
         if trial.status != "ok" or not self.problem.constraints:
             return self.problem.rank(trial)
         expected = dict(trial.metrics)
@@ -202,6 +217,6 @@ class Brackets:
 
 
 def brackets(problem: Problem, eta: int, min_fidelity: float | None) -> list[list[Rung]]:
-    """The plan for a problem's fidelities, or those from `min_fidelity` on. Raises `UserError`: see `plan`."""
+    """Plan for a problem's fidelities, or those from `min_fidelity` on. Raises as `plan`."""
     fidelity = problem.fidelity.above(min_fidelity)
     return plan(fidelity.low, fidelity.high, eta)

@@ -1,7 +1,8 @@
-"""Optuna's samplers, asked and told by a search (Akiba et al., KDD 2019; `pip install "jahslib[optuna]"`).
+"""Optuna's samplers, asked and told by a search (`pip install "jahslib[optuna]"`).
 
-The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011; as Optuna has it: Watanabe, arXiv 2304.11127) is
-the default; "GPSampler" is Gaussian-process optimisation, "CmaEsSampler" CMA-ES (needs the package cmaes).
+Akiba et al., KDD 2019. The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011; in Optuna's version:
+Watanabe, arXiv 2304.11127) is the default; "GPSampler" is Gaussian-process optimisation, "CmaEsSampler" CMA-ES (needs
+the package cmaes).
 """
 
 import importlib
@@ -31,7 +32,7 @@ from jahslib.spaces.configurations import refuse_unbounded
 
 ATTEMPTS = 10  # proposals of the sampler before a new configuration is drawn at random
 
-# They read all they need from the trials, so that another seed for each proposal makes it a function of the history.
+# These read all they need from the trials: with a new seed for each proposal it is a function of the history.
 MEMORYLESS = ("TPESampler", "GPSampler", "RandomSampler")
 CONSTRAINED = ("TPESampler", "GPSampler", "NSGAIISampler", "NSGAIIISampler")
 UNGUIDED = ("RandomSampler", "QMCSampler")
@@ -40,21 +41,20 @@ WITHOUT_SEED_OR_END = ("BaseSampler", "BaseGASampler", "BruteForceSampler", "Gri
 
 @dataclass
 class OptunaSampler(Replayed):
-    """One of Optuna's samplers, or another that follows its interface, at the highest fidelity.
+    """One of Optuna's samplers, or another with its interface, at the highest fidelity.
 
     Args:
         sampler: a class of `optuna.samplers`, or "package.module:Class".
-        options: what the class is made with beside its seed, in JSON types, such as {"multivariate": True}. A space
-            with conditions is modelled better by TPE with {"group": True}.
+        options: the class's arguments beside its seed, in JSON types, such as {"multivariate": True}. A space with
+            conditions is modelled better by TPE with {"group": True}.
 
     Optuna is told the objective itself; a failed trial counts as the objective's `worst`, which should therefore be one
     that trials come near. Constraints are told to samplers that model them, relative to the size of their bounds, and
     in full (1) where a trial did not measure them; to others the cost of an infeasible trial is the penalised one
     (`Problem.penalised_cost`). Results below the highest fidelity, which a warm start may bring, are not told. Choices
-    are told as indices, ordinals as ranks; weights of choices are not minded.
-
-    Nothing is proposed twice, nor what breaks a constraint known before training: after 10 such proposals a
-    configuration is drawn at random, and when 10,000 draws bring nothing new, the search is done.
+    are told as indices, ordinals as ranks; weights of choices are ignored.
+    Nothing is proposed twice, nor what violates a constraint known before training: after 10 such proposals a
+    configuration is drawn at random, and when 10,000 draws give nothing new, the search is done.
 
     Raises:
         UserError: no such sampler, options that it does not take, as `refuse_unbounded`, or Optuna is not installed.
@@ -77,9 +77,9 @@ class OptunaSampler(Replayed):
     def start(self) -> None:
         optuna = _optuna()
         self._objective = self.problem.objective
-        # While it runs, Optuna's trial remembers values even of what is inactive in it; one that it is told does not.
+        # A running Optuna trial remembers values even of inactive parameters; one that is told does not.
         self._retells = self.sampler in MEMORYLESS and bool(self.problem.space.conditions)
-        self._minded = self.sampler in CONSTRAINED or not self.problem.constraints
+        self._constrained = self.sampler in CONSTRAINED or not self.problem.constraints
         self._running: dict[int, Any] = {}
         self._seen: set[str] = set()
         self._suggested = self._finished = 0
@@ -108,35 +108,35 @@ class OptunaSampler(Replayed):
         self._exhausted = drawn is None
         return None if drawn is None else self._suggestion(drawn, "random")
 
-    def accept(self, id: int) -> None:
+    def accept(self, trial_id: int) -> None:
         if self._trial is None:
-            self.adopt(id, self._proposed)
+            self.adopt(trial_id, self._proposed)
         else:
-            self._enter(id, self._trial, self._proposed)
+            self._enter(trial_id, self._trial, self._proposed)
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         with _quiet():
             self._study.enqueue_trial(self._encoded(suggestion.configuration))
             trial = self._study.ask()
             self._configuration(trial)
-        self._enter(id, trial, suggestion)
+        self._enter(trial_id, trial, suggestion)
 
     def observe(self, trial: Trial) -> None:
         own = self._running.pop(trial.id)
-        if trial.fidelity < self.problem.fidelity.high:  # of another search, whose results these begin with
+        if trial.fidelity < self.problem.fidelity.high:  # from a warm start at a lower fidelity
             self._drop(own)
             return
         self._finished += 1
         with _quiet():
-            for constraint in self.problem.constraints if self._minded else ():
+            for constraint in self.problem.constraints if self._constrained else ():
                 excess = constraint.excess(trial.metrics) / (abs(constraint.bound) or 1.0)
                 own.set_constraint(str(constraint), excess if np.isfinite(excess) else 1.0)
             self._study.tell(own, self._value(trial))
 
     def _value(self, trial: Trial) -> float:
-        if trial.status == "ok" and (self._minded or not self.problem.violation(trial)):
+        if trial.status == "ok" and (self._constrained or not self.problem.violation(trial)):
             return trial.metrics[self._objective.metric]
-        if self._minded:
+        if self._constrained:
             return self._objective.worst
         towards_worst = np.sign(self._objective.worst - self._objective.best)
         return self._objective.best + towards_worst * self.problem.penalised_cost(trial)
@@ -146,19 +146,19 @@ class OptunaSampler(Replayed):
             return
         words = np.random.SeedSequence([self.seed, self._suggested, attempt]).generate_state(1)
         self._study.sampler = _made(self.sampler, self.options, int(words[0]))
-        if not self.options.get("group"):  # which parameters all trials have is worked out from the new trials alone
+        if not self.options.get("group"):  # the intersection of parameters is updated from new trials alone
             self._study.sampler.infer_relative_search_space = self._kept.infer_relative_search_space
 
     def _drop(self, trial) -> None:
         with _quiet():
-            self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # which every sampler ignores
+            self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # failed trials are ignored by every sampler
 
     def _suggestion(self, configuration: Configuration, origin: Origin) -> Suggestion:
         self._proposed = Suggestion(configuration, self.problem.fidelity.high, origin=origin)
         return self._proposed
 
-    def _enter(self, id: int, trial, suggestion: Suggestion) -> None:
-        self._running[id] = trial
+    def _enter(self, trial_id: int, trial, suggestion: Suggestion) -> None:
+        self._running[trial_id] = trial
         if suggestion.fidelity >= self.problem.fidelity.high:
             self._seen.add(spaces.key(suggestion.configuration))
         self._suggested += 1
@@ -170,15 +170,16 @@ class OptunaSampler(Replayed):
         if self.sampler in UNGUIDED:
             return "random"
         known = inspect.signature(type(self._kept)).parameters
-        for name, guided in (("population_size", "variation"), ("n_startup_trials", "model")):
+        guides: dict[str, Origin] = {"population_size": "variation", "n_startup_trials": "model"}
+        for name, guided in guides.items():
             if name in known and isinstance(first := self.options.get(name, known[name].default), int):
                 return guided if self._finished >= first else "initial"
         return ""
 
     def _configuration(self, trial) -> Configuration:
-        """What the trial suggests, parents before children, as far as the space's conditions make it active."""
+        """Decode the trial's active hyperparameters, parents before children."""
         space, chosen = self.problem.space, {}
-        vector = np.full(len(space), np.nan)  # ConfigSpace's own, in which what is inactive is NaN
+        vector = np.full(len(space), np.nan)  # ConfigSpace's representation, with NaN for inactive ones
         for i, (name, hp) in enumerate(space.items()):
             if all(c.satisfied_by_vector(vector) for c in space.parent_conditions_of[name]):
                 chosen[name] = _suggested(trial, hp)
@@ -187,8 +188,9 @@ class OptunaSampler(Replayed):
 
     def _encoded(self, configuration: Configuration) -> dict[str, Any]:
         encoded = dict(configuration)
+        space = dict(self.problem.space.items())
         for name, value in configuration.items():
-            if values := _values(self.problem.space[name]):
+            if values := _values(space[name]):
                 encoded[name] = list(map(json.dumps, values)).index(json.dumps(value))
         return encoded
 
@@ -207,7 +209,7 @@ def _suggested(trial, hp: Hyperparameter) -> Any:
 
 
 def _values(hp: Hyperparameter) -> list:
-    """In order, in Python's own types; empty for a number."""
+    """List a choice's values in order, in Python's own types; empty for a number."""
     values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))
     return [v.item() if isinstance(v, np.generic) else v for v in values]
 
@@ -230,7 +232,7 @@ def _refuse_options(options: dict[str, Any]) -> None:
 
 
 def _made(sampler: str, options: dict[str, Any], seed: int):
-    """The sampler with this seed; a class that cannot be made so is refused."""
+    """Build the sampler with this seed. Raises `UserError` where the class cannot be so built."""
     optuna = _optuna()
     try:
         if ":" in sampler:
@@ -249,7 +251,7 @@ def _made(sampler: str, options: dict[str, Any], seed: int):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's messages, and its warnings of what is experimental or on its way out."""
+    """Suppress Optuna's messages, and its warnings of experimental or deprecated features."""
     optuna = _optuna()
     before = optuna.logging.get_verbosity()
     if before < optuna.logging.ERROR:  # a change, even to the same, empties the caches of all loggers

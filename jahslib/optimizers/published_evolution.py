@@ -1,10 +1,10 @@
-"""Constrained evolution as study 07's original has it, for comparison with that study and to go on with its logs.
+"""Constrained evolution exactly as in study 07's original, for comparison and for its logs.
 
-A (mu + lambda) strategy in generations. `Evolution.published` makes it. What it does and `Evolution` does not: its
-founders are trained at the highest fidelity before anything evolves, the population is renewed only after all brackets
-of a Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are
-then no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer
-counts are not exchanged.
+A (mu + lambda) strategy in generations, built by `Evolution.published`. Differences from `Evolution`: its founders are
+trained at the highest fidelity before anything evolves, the population is renewed only after all brackets of a
+Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are then
+no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer counts
+are not exchanged.
 
 Departures from the original, each with its option: `continuation` of the training belongs to the problem; parents may
 also be picked by tournament, which the original's slides describe and its code does not do.
@@ -30,7 +30,7 @@ ATTEMPTS = 10_000
 
 @dataclass
 class PublishedEvolution(Replayed):
-    """EA, or with Hyperband EA-HB, in generations. It describes itself as the `Evolution` of the committed logs.
+    """EA, or with Hyperband EA-HB, in generations; describes itself as the logs' `Evolution`.
 
     Args:
         pop_size: mu, the members kept.
@@ -75,7 +75,7 @@ class PublishedEvolution(Replayed):
     # The method --------------------------------------------------------------------------------------------------
 
     def evolve(self, rng: np.random.Generator) -> Generator[Batch, list[Trial], None]:
-        """The whole search: yields batches of suggestions, receives their trials in the same order."""
+        """Run the whole search: yields batches of suggestions, receives their trials in order."""
         founders = [self._admitted(lambda: spaces.sample(self.problem.space, rng)) for _ in range(self.pop_size)]
         if None in founders:
             return
@@ -122,7 +122,7 @@ class PublishedEvolution(Replayed):
         return plan(fidelity.low, fidelity.high, self.eta, rounding="published")
 
     def _survivors(self, members: list[Trial]) -> list[Trial]:
-        """Feasible members by objective, then infeasible ones by how little they violate; the first mu live on."""
+        """Select the mu best: feasible members by objective, then infeasible ones by violation."""
         return sorted(members, key=self.problem.rank)[: self.pop_size]
 
     # Variation ---------------------------------------------------------------------------------------------------
@@ -139,7 +139,10 @@ class PublishedEvolution(Replayed):
         return children
 
     def _parents(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Trial]:
-        """`population` is sorted best first. More parents than members: the draw without replacement starts anew."""
+        """Draw parents from `population`, which is sorted best first.
+
+        When more are needed than there are members, the draw without replacement is repeated.
+        """
         if self.parent_selection == "tournament":
             return [population[rng.integers(len(population), size=2).min()] for _ in range(count)]
         rounds = -(-count // len(population))
@@ -147,7 +150,7 @@ class PublishedEvolution(Replayed):
         return [population[i] for i in order[:count]]
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """Resample one gene from its prior; while a constraint is broken keep that and resample another as well.
+        """Resample one gene from its prior; repeat on the child while a constraint is violated.
 
         A layer that becomes active starts at the space's default width; one that becomes inactive is dropped.
         """
@@ -159,7 +162,7 @@ class PublishedEvolution(Replayed):
         return parent
 
     def recombine(self, parent: Configuration, partner: Configuration, rng: np.random.Generator) -> Configuration:
-        """Uniform crossover of the genes active in both; the layer counts are never exchanged."""
+        """Cross uniformly the genes active in both, except the `frozen` ones (the layer counts)."""
         child = dict(parent)
         for gene in sorted(set(parent) & set(partner) - set(self.frozen)):
             if rng.random() < 0.5:
@@ -167,7 +170,7 @@ class PublishedEvolution(Replayed):
         return spaces.complete(self.problem.space, child)
 
     def _admitted(self, draw) -> Configuration | None:
-        """Redo a draw until its configuration meets the constraints known before training."""
+        """Repeat a draw until its configuration meets the constraints known before training."""
         return next((c for c in (draw() for _ in range(ATTEMPTS)) if self.problem.admits(c)), None)
 
     # Ask and tell ------------------------------------------------------------------------------------------------
@@ -179,18 +182,18 @@ class PublishedEvolution(Replayed):
     def propose(self) -> Suggestion | None:
         return self._queue[0] if self._queue else None
 
-    def accept(self, id: int) -> None:
+    def accept(self, trial_id: int) -> None:
         self._queue.popleft()
-        self._ids.append(id)
+        self._ids.append(trial_id)
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         if self._queue:
-            self.accept(id)
+            self.accept(trial_id)
 
     def observe(self, trial: Trial) -> None:
         self._done[trial.id] = trial
         if not self._queue and len(self._done) == len(self._ids):
-            self._open_batch(self._search.send([self._done[id] for id in self._ids]))
+            self._open_batch(self._search.send([self._done[trial_id] for trial_id in self._ids]))
 
     def _open_batch(self, batch: Batch) -> None:
         self._queue, self._ids, self._done = deque(batch), [], {}

@@ -12,9 +12,10 @@ from jahslib.spaces import configurations as spaces
 
 @dataclass
 class RandomSearch(Described):
-    """Uniform draws from the space without repetition, among those that meet the constraints known before training.
+    """Random draws from the space's priors, without repetition.
 
-    It is done when 10,000 draws bring nothing new: the space is exhausted, or the constraints are impossible.
+    Only configurations that meet the constraints known before training are drawn. It is done when 10,000 draws give
+    nothing new: the space is exhausted, or the constraints are impossible.
     """
 
     problem: Problem

@@ -1,7 +1,8 @@
-"""Regularized evolution: tournament, mutation, and the oldest of the population dies.
+"""Regularized (aging) evolution: tournament selection, mutation, removal of the oldest.
 
 Real et al., AAAI 2019 (arXiv 1802.01548); population and tournament as in Schrodi et al., NeurIPS 2023 (arXiv
-2211.01842). The population is the last finished trials, so it needs no state of its own, and any number of workers.
+2211.01842). The population is the last finished trials, so it needs no state of its own, and any number of workers
+may be used.
 """
 
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ class RegularizedEvolution(Described):
         pop_size: the trials that may become parents, those that finished last; as many are drawn at random first.
         tournament_size: draws with replacement from the population; the best drawn (`Problem.rank`) is the parent.
         newly_active: hyperparameters that a mutation makes active are "drawn" or start at their "default", as in the
-            committed logs of study 08. On a grammar's space it means nothing and is not in the description.
+            committed logs of study 08. It has no effect on a grammar's space and is then not in the description.
 
     One mutation makes the child: of the term where the space is a grammar's (`GrammarSpace.mutate`), else one
-    hyperparameter drawn afresh. Nothing is proposed twice, nor what breaks a constraint known before training: another
-    tournament is held. When 1,000 of them and then 10,000 random draws bring nothing new, the search is done.
+    hyperparameter is resampled. Nothing is proposed twice, nor what violates a constraint known before training:
+    another tournament is held. When 1,000 of them and then 10,000 random draws give nothing new, the search is done.
 
     Raises:
         UserError: a population or tournament below 1, or a space with forbidden clauses.
@@ -53,7 +54,7 @@ class RegularizedEvolution(Described):
     def describe(self) -> dict[str, Any]:
         description = super().describe()
         if self.newly_active == "default" or not isinstance(self.problem.space, ConfigurationSpace):
-            del description["newly_active"]  # which logs from before there was a choice do not have
+            del description["newly_active"]  # absent from logs made before the option existed
         return description
 
     def ask(self, history: History) -> Suggestion | None:

@@ -1,9 +1,9 @@
-"""BOHB as SMAC3 has it: Hyperband whose configurations come from a random-forest surrogate.
+"""SMAC3's BOHB: Hyperband whose configurations come from a random-forest surrogate.
 
 SMAC's own ask and tell decide everything (Lindauer et al., JMLR 23(54), 2022; Falkner et al., ICML 2018 used a kernel
-density estimator instead). Around it stand these repairs: budgets are rounded up to whole epochs in one place, the
-model leaves a lower budget only once the higher one has `min_trials` results, costs are finite, a seed proposes the
-same in every process, and a space that was tried as a whole ends the search.
+density estimator instead), with these repairs: budgets are rounded up to whole epochs in one place, the model leaves a
+lower budget only once the higher one has `min_trials` results, costs are finite, a seed proposes the same in every
+process, and an exhausted space ends the search.
 """
 
 import copy
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
+from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import NumericalHyperparameter
 
 from jahslib.core.optimizer import Replayed
@@ -31,24 +32,22 @@ class SmacBohb(Replayed):
     """SMAC's multi-fidelity facade, asked and told by a search.
 
     Args:
-        eta: Hyperband's halving rate.
+        eta: Hyperband's reduction factor.
         min_fidelity: epochs of the lowest rung, at least; None is the problem's own minimum.
-        n_init: random configurations before the model is asked; None is one a hyperparameter.
+        n_init: random configurations before the model is used; None is one per hyperparameter.
         retrain_after: results between two fits of the forest.
-        min_trials: results at a budget before the forest is fitted to them; None is one a hyperparameter, at least 8.
+        min_trials: results at a budget before the forest is fitted to them; None is one per hyperparameter, at least 8.
         use_default_config: the space's default follows the random configurations.
 
     Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. A problem without
-    constraints gives the plain baseline.
-
-    Until a budget has `min_trials` results, SMAC draws at random, from where its initial design began: a configuration
-    that it draws again takes a place in its bracket, and is not trained again.
-
-    A log whose decisions are not repeated here is adopted: SMAC is told its trials, its brackets go on from what they
-    hold, and it draws and models anew.
+    constraints gives the plain baseline. Until a budget has `min_trials` results, SMAC draws at random, from where its
+    initial design began: a configuration that it draws again takes a place in its bracket, and is not trained again. A
+    log whose decisions are not reproduced here is adopted: SMAC is told its trials, its brackets continue from what
+    they hold, and it draws and models anew.
 
     Raises:
-        UserError: a space without named hyperparameters, or with conditions on what SMAC cannot have conditional; no
+        UserError: a space without named hyperparameters, or with conditions on kinds that SMAC cannot have conditional;
+            no
             Hyperband plan; a count below 1.
     """
 
@@ -62,7 +61,10 @@ class SmacBohb(Replayed):
     use_default_config: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """The last two options are named where they are used: logs made before there were any stay valid."""
+        """Describe the settings, the last two only where they are used.
+
+        Logs made before these existed thus stay valid.
+        """
         unused = {"min_trials": None, "use_default_config": False}
         return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
 
@@ -70,6 +72,7 @@ class SmacBohb(Replayed):
         super().__post_init__()
         space = self.problem.space
         spaces.refuse_others(space, "BOHB", forbidden=True)
+        assert isinstance(space, ConfigurationSpace)
         self._fidelity()
         self.eta = checked_eta(self.eta)
         self._refuse_no_count("BOHB", "n_init", "retrain_after", "min_trials")
@@ -84,7 +87,7 @@ class SmacBohb(Replayed):
         return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without SMAC, which cannot be sent to another process and is told the history again there."""
+        """Return the settings without SMAC, which cannot be pickled and is told the history again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def start(self) -> None:
@@ -94,7 +97,7 @@ class SmacBohb(Replayed):
         self._all, self._adopted, self._budgets = [], False, None
 
     def propose(self) -> Suggestion | None:
-        # SMAC averages the durations of a local search, none where it ended at once.
+        # SMAC averages the durations of local searches, of which there may be none.
         with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
             if self._adopted:
                 self._go_on_from_adopted()
@@ -113,26 +116,29 @@ class SmacBohb(Replayed):
             origin=self._origins.setdefault(key, _origin(self._asked.config)),
         )
 
-    def accept(self, id: int) -> None:
-        self._infos[id] = self._asked
+    def accept(self, trial_id: int) -> None:
+        self._infos[trial_id] = self._asked
         self._all.append(self._asked)
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         if self._budgets is None:
             self._budgets = {self._rounded(budget): budget for budget in self._smac.intensifier.budgets()}
         configuration = self._drawn_as(suggestion.configuration)
         budget = self._budgets.get(suggestion.fidelity, suggestion.fidelity)
-        self._infos[id] = info = self._smac.intensifier.trial(configuration, budget)
+        self._infos[trial_id] = info = self._smac.intensifier.trial(configuration, budget)
         self._smac.runhistory.add_running_trial(info)
         self._all.append(info)
         self._adopted = True
         self._origins.setdefault(spaces.key(suggestion.configuration), suggestion.origin)
 
     def _drawn_as(self, configuration: Configuration) -> CSConfiguration:
-        """As if the space had drawn it. Its hash is that of the values' notation, where a text drawn is NumPy's."""
+        """Rebuild a configuration with the types it had when drawn, for an equal hash.
+
+        ConfigSpace hashes the values' notation, and a drawn text is NumPy's.
+        """
         values = {}
         for name, value in configuration.items():
-            hp = self._space[name]
+            hp = self._space[name]  # type: ignore[index]  # a ConfigurationSpace
             values[name] = value if isinstance(hp, NumericalHyperparameter) else hp.to_value(hp.to_vector(value))
         return CSConfiguration(self._space, values=values)
 
@@ -144,11 +150,12 @@ class SmacBohb(Replayed):
             self._trained[spaces.key(trial.configuration)] = (trial.fidelity, trial.id)
 
     def cost(self, trial: Trial) -> float:
-        """What SMAC is told: the objective's value, an accuracy (what is to be maximised) as its distance to 1, never
-        worse than `worst`; of a trial that is infeasible or failed the worst value, and the violation (at most 1).
+        """Compute the cost that SMAC is told.
 
-        `Objective.best` plays no part: SMAC models the logarithm of the distance to its own lower bound, a little below
-        the lowest cost it was told, and the least rounding decides between equal predictions.
+        It is the objective's value, for a maximised one (an accuracy) its distance to 1, never worse than `worst`; for
+        an infeasible or failed trial the worst value plus the violation (at most 1). `Objective.best` has no effect:
+        SMAC models the logarithm of the distance to its own lower bound, a little below the lowest cost it was told,
+        and the least rounding decides between equal predictions.
         """
         objective, violation = self.problem.objective, self.problem.violation(trial)
         worst, value = objective.worst, trial.metrics[objective.metric] if not violation else objective.worst
@@ -156,21 +163,24 @@ class SmacBohb(Replayed):
         return cost + min(violation, 1.0)
 
     def _next(self):
-        """SMAC's next trial; None where the space was tried as a whole, for good or until pending trials are told."""
+        """Ask SMAC for its next trial.
+
+        None where the space is exhausted, for good or until pending trials are told.
+        """
         from jahslib.optimizers.smac_parts import Exhausted
 
         held = None
         while True:
             try:
                 return self._smac.ask()
-            except Exhausted:  # which ended SMAC's iteration, perhaps before promotions that it had just decided
+            except Exhausted:  # ended SMAC's iteration, perhaps before promotions that it had just decided
                 before, held = held, self._smac.intensifier.get_state()["tracker"]
                 self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
                 if held == before:
                     return None
 
     def _go_on_from_adopted(self) -> None:
-        # The generator stands where the adopted draws began.
+        # The generator is at the beginning of the adopted draws.
         self._space.seed(int(np.random.SeedSequence([self.seed, len(self._all)]).generate_state(1)[0]))
         self._smac.intensifier.resume([(info.config, info.budget) for info in self._all])
         self._smac.optimizer._trial_generator = iter(self._smac.intensifier)
@@ -189,15 +199,15 @@ class SmacBohb(Replayed):
                 self._space,
                 output_directory=Path(folder),
                 deterministic=True,
-                n_trials=1_000_000,  # the search loop keeps the budget
+                n_trials=1_000_000,  # the search loop enforces the budget
                 min_budget=self._fidelity().low,
                 max_budget=self._fidelity().high,
                 seed=self.seed,
                 use_default_config=self.use_default_config,
             )
             model = MultiFidelityFacade.get_model(scenario)
-            # The same forest in less time: ten small trees are not worth threads, and scikit-learn takes memory for the
-            # greatest number of leaves at once, of which SMAC allows a million and no tree has more than results.
+            # The same forest in less time: ten small trees are not worth threads, and scikit-learn allocates for the
+            # largest number of leaves, of which SMAC allows a million and a tree has at most one per result.
             model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": 2**14}
             maximizer = MultiFidelityFacade.get_acquisition_maximizer(scenario)
             _order_starting_points(maximizer)
@@ -220,8 +230,11 @@ class SmacBohb(Replayed):
 
 
 def _order_starting_points(maximizer) -> None:
-    """SMAC 2.4 passes the starting points of its local search through a set of configurations, whose order hangs on the
-    process's string hashing (PYTHONHASHSEED), and with it what is proposed."""
+    """Sort the starting points of SMAC's local search, for reproducible proposals.
+
+    SMAC 2.4 passes them through a set of configurations, whose order depends on the process's string hashing
+    (PYTHONHASHSEED).
+    """
     search = maximizer._local_search
     unordered = search._get_init_points_from_previous_configs
 
@@ -232,7 +245,10 @@ def _order_starting_points(maximizer) -> None:
 
 
 def _origin(configuration: CSConfiguration) -> Origin:
-    """Of a configuration that SMAC gives out for the first time: what it says, nothing where it has no model yet."""
+    """Translate the origin that SMAC states when it first gives out a configuration.
+
+    It states none where it has no model yet.
+    """
     said = configuration.origin or ""
     if said.startswith("Initial"):
         return "initial"

@@ -1,4 +1,4 @@
-"""Parts of SMAC for BOHB, mended where SMAC 2.4 repeats itself for ever or decides by more than its seed and history.
+"""Parts of SMAC for BOHB, repaired where SMAC 2.4 loops forever or is not reproducible.
 
 Where a space still has configurations to try, the decisions are SMAC's own. Importing SMAC takes seconds, so this
 module is imported only once a search asks for a suggestion.
@@ -18,17 +18,17 @@ from smac.runhistory import TrialInfo
 from smac.runhistory.encoder import RunHistoryLogScaledEncoder
 
 UNTRIED_DRAWS = 10_000  # before a space counts as exhausted
-LOWEST_LOGARITHM = -50.0  # SMAC's own are above, where they are finite
+LOWEST_LOGARITHM = -50.0  # below all finite values of SMAC's own
 
 if logging.getLogger("smac").level == logging.NOTSET:
-    # At its end a space brings up warnings that advise to change SMAC's settings.
+    # An exhausted space causes warnings that advise to change SMAC's settings.
     logging.getLogger("smac").setLevel(logging.ERROR)
 
 
 class Selector(ConfigSelector):
-    """SMAC's choice of configurations, which ends once all of the space was tried.
+    """SMAC's choice of configurations, ended once the whole space was tried.
 
-    SMAC's own draws for ever while its model has too few results, and gives up after sixteen draws once it has a model.
+    SMAC's own draws forever while its model has too few results, and gives up after sixteen draws once it has a model.
     """
 
     def _set_components(self, *args, **components) -> None:
@@ -45,7 +45,7 @@ class Selector(ConfigSelector):
         self._tried = set(self._runhistory.get_configs())
         tries = self._max_new_config_tries
         while True:
-            self._max_new_config_tries = tries - len(self._runhistory.get_configs())  # which SMAC adds again
+            self._max_new_config_tries = tries - len(self._runhistory.get_configs())  # SMAC adds this number again
             yield from self._until_repeating(tries)
             drawn = self._scenario.configspace.sample_configuration(UNTRIED_DRAWS)
             untried = next((configuration for configuration in drawn if configuration not in self._tried), None)
@@ -68,11 +68,13 @@ class Selector(ConfigSelector):
 
 
 class Brackets(Hyperband):
-    """SMAC's Hyperband, whose brackets may begin with fewer configurations than planned: (b, n) is bracket b with n.
+    """SMAC's Hyperband with brackets that may begin with fewer configurations than planned.
+
+    (b, n) is bracket b with n.
 
     Raises:
         Exhausted: from its iterator, when all trials that can follow now were given and the space has no untried
-            configuration. Iterating again goes on from there, once results came in.
+            configuration. Iterating again continues from there, once results came in.
     """
 
     def reset(self) -> None:
@@ -85,7 +87,7 @@ class Brackets(Hyperband):
             self._shorten(bracket, n)
 
     def _shorten(self, bracket: int, n: int) -> Any:
-        """The name of a bracket that is planned like this one, but for n configurations at its beginning."""
+        """Add a bracket planned like this one, but beginning with n configurations; return its name."""
         stages = range(self._max_iterations[bracket])
         self._short.add((bracket, n))
         self._n_configs_in_stage[bracket, n] = [max(1, int(n // self._eta**stage)) for stage in stages]
@@ -116,29 +118,29 @@ class Brackets(Hyperband):
         return bracket
 
     def budgets(self) -> set[float]:
-        """Those of its plan."""
+        """Return the budgets of its plan."""
         self.__post_init__()
         return {budget for stages in self._budgets_in_stage.values() for budget in stages}
 
     def trial(self, configuration: Configuration, budget: float) -> TrialInfo:
-        """As this would have given it out."""
+        """Build the trial info that this intensifier would have given out."""
         return TrialInfo(configuration, seed=self.get_instance_seed_keys_of_interest()[0].seed, budget=budget)
 
     def resume(self, suggested: list[tuple[Configuration, float]]) -> None:
-        """Put what was suggested elsewhere, at which budgets, into brackets as SMAC fills them, one after the other.
+        """Put what was suggested elsewhere, with its budgets, into brackets in SMAC's order.
 
-        The runhistory knows these trials already, with their results. The last two brackets, and those with a running
-        trial, go on; the others ended, though SMAC might have promoted more: of a configuration that it draws again for
-        a bracket, a log tells nothing.
+        The runhistory has these trials already, with their results. The last two brackets, and those with a running
+        trial, continue; the others ended, though SMAC might have promoted more: a log does not tell of a configuration
+        that SMAC draws again for a bracket.
         """
-        self.config_selector = self._config_selector  # to begin anew with what the runhistory knows
+        self.config_selector = self._config_selector  # restart with the configurations of the runhistory
         planned = {bracket: self._n_configs_in_stage[bracket][0] for bracket in range(self._s_max + 1)}
         begins = {self._budgets_in_stage[bracket][0]: bracket for bracket in planned}
         first: dict[Configuration, float] = {}
         promoted = {c for c, budget in suggested if budget > first.setdefault(c, budget)}
         filled: list[tuple[int, list[Configuration]]] = []
         for configuration, budget in first.items():
-            if (bracket := begins.get(budget)) is None:  # of another plan
+            if (bracket := begins.get(budget)) is None:  # from another plan
                 continue
             if not filled or filled[-1][0] != bracket or len(filled[-1][1]) == planned[bracket]:
                 filled.append((bracket, []))
@@ -155,14 +157,14 @@ class Brackets(Hyperband):
         for bracket, members in going_on or [(0, [])]:
             whole = len(members) in (0, planned[bracket])
             begun = bracket if whole else self._shorten(bracket, len(members))
-            # SMAC looks at the stages that are listed: with all of them it promotes through several at once.
+            # SMAC checks the stages that are listed: with all of them it promotes through several at once.
             stages = [self._tracker[begun, stage] for stage in range(self._max_iterations[begun])]
             if members:
                 stages[0].append((self._get_next_order_seed(), members))
 
 
 class Finite(RunHistoryLogScaledEncoder):
-    """SMAC's scaled logarithm of the costs, finite also where the lowest costs are equal and in the millions.
+    """SMAC's scaled logarithm of the costs, finite also for equal lowest costs in the millions.
 
     SMAC's own takes the logarithm of the distance to a bound 1e-10 below, which rounding then loses.
     """

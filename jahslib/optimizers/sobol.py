@@ -22,10 +22,10 @@ ATTEMPTS = 10_000
 
 @dataclass
 class Sobol(Described):
-    """The sequence's points in turn at the highest fidelity, without repetition and without those that break a
-    constraint known before training.
+    """The points of a Sobol sequence in turn at the highest fidelity, without repetition.
 
-    It is done when 10,000 further points bring nothing new: the space is exhausted, or the constraints are impossible.
+    Points that violate a constraint known before training are skipped. It is done when 10,000 further points give
+    nothing new: the space is exhausted, or the constraints are impossible.
 
     Raises:
         UserError: as `refuse_unbounded`.
@@ -37,12 +37,12 @@ class Sobol(Described):
     def __post_init__(self):
         super().__post_init__()
         refuse_unbounded(self.problem.space, "Sobol")
-        self._points: list[Configuration] = []  # the sequence as far as it was needed
+        self._points: list[Configuration] = []  # the sequence as far as it was generated
         self._further = self._sequence()
         self._history, self._turn = None, 0
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `jahslib.core.optimizer.Optimizer`: the first point that the history does not hold yet."""
+        """Propose the first point that the history does not hold yet; see `Optimizer.ask`."""
         if history is not self._history:
             self._history, self._turn = history, 0
         while True:
@@ -54,7 +54,7 @@ class Sobol(Described):
             self._turn += 1
 
     def __getstate__(self) -> dict:
-        """Without the sequence, which cannot be sent to another process and is begun again there."""
+        """Return the state without the sequence, which cannot be pickled and is restarted."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
     def __setstate__(self, state: dict) -> None:

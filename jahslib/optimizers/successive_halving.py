@@ -1,4 +1,4 @@
-"""Hyperband and asynchronous successive halving: random configurations, most of them trained a little.
+"""Hyperband and asynchronous successive halving (ASHA) of random configurations.
 
 Hyperband: Li et al., JMLR 18(185), 2018. ASHA: Li et al., MLSys 2020 (arXiv 1810.05934), algorithm 2. Both order the
 members of a rung by `Problem.rank`, feasible ones first.
@@ -19,7 +19,7 @@ from jahslib.spaces import configurations as spaces
 
 @dataclass
 class _Halving(Replayed):
-    """The settings that both share, and newcomers drawn without repetition."""
+    """Base of both: their common settings, and newcomers drawn without repetition."""
 
     problem: Problem
     seed: int
@@ -32,10 +32,10 @@ class _Halving(Replayed):
         self._plan = brackets(self.problem, self.eta, self.min_fidelity)
 
     def rederives(self) -> bool:
-        return False  # the state holds nothing but what it was told
+        return False  # the state depends only on what it was told
 
-    def accept(self, id: int) -> None:
-        self.adopt(id, self._history.suggestions[id])
+    def accept(self, trial_id: int) -> None:
+        self.adopt(trial_id, self._history.suggestions[trial_id])
 
     def _newcomer(self) -> Configuration | None:
         rng, history = np.random.default_rng([self.seed, len(self._history.suggestions)]), self._history
@@ -44,13 +44,13 @@ class _Halving(Replayed):
 
 @dataclass
 class Hyperband(_Halving):
-    """Random configurations compete in the brackets of Hyperband's plan.
+    """Random configurations competing in the brackets of Hyperband's plan.
 
     Args:
         eta: one in eta of a rung's members is promoted.
         min_fidelity: of the lowest rung; None is the problem's own minimum.
 
-    Nothing is proposed twice but to continue it. The search is done when 10,000 draws bring nothing new.
+    Nothing is proposed twice except to continue it. The search is done when 10,000 draws give nothing new.
 
     Raises:
         UserError: there is no such plan.
@@ -65,7 +65,7 @@ class Hyperband(_Halving):
         newcomer = self._newcomer()
         return None if newcomer is None else self._brackets.newcomer(newcomer, "random")
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         self._brackets.suggested(suggestion)
 
     def observe(self, trial: Trial) -> None:
@@ -74,7 +74,7 @@ class Hyperband(_Halving):
 
 @dataclass
 class _Level:
-    """A rung without end: its results, best first, and a heap of those that may still be promoted."""
+    """A rung of unlimited size: its results, best first, and a heap of promotion candidates."""
 
     fidelity: float
     results: list[tuple] = field(default_factory=list)
@@ -83,13 +83,13 @@ class _Level:
 
 @dataclass
 class ASHA(_Halving):
-    """Asynchronous successive halving: whoever is in the best of eta of its rung's results so far is promoted at once.
+    """Asynchronous successive halving: immediate promotion from the top 1/eta of a rung.
 
     Args:
-        eta: one in eta of a rung's results is promoted.
+        eta: one in eta of a rung's results so far is promoted.
         min_fidelity: of the lowest rung; None is the problem's own minimum.
 
-    No worker ever waits. Nothing is proposed twice but to continue it. The search is done when 10,000 draws bring
+    No worker ever waits. Nothing is proposed twice except to continue it. The search is done when 10,000 draws give
     nothing new and no promotion is due.
 
     Raises:
@@ -109,19 +109,19 @@ class ASHA(_Halving):
         return None if newcomer is None else self._suggestion(newcomer, 0, None)
 
     def _promotable(self, level: _Level) -> Trial | None:
-        """The best result not yet promoted, if it is in the top 1/eta."""
+        """Return the best result not yet promoted, if it is in the top 1/eta."""
         while level.waiting and level.waiting[0][1] in self._promoted:
             heapq.heappop(level.waiting)
         if not level.waiting:
             return None
-        rank, id, trial = level.waiting[0]
-        return trial if bisect_left(level.results, (rank, id)) < len(level.results) // self.eta else None
+        rank, trial_id, trial = level.waiting[0]
+        return trial if bisect_left(level.results, (rank, trial_id)) < len(level.results) // self.eta else None
 
     def _suggestion(self, configuration: Configuration, number: int, parent: int | None) -> Suggestion:
         final, fidelity = number == len(self._levels) - 1, self._levels[number].fidelity
         return Suggestion(configuration, fidelity, parent, bracket=0, rung=number, final=final, origin="random")
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         if suggestion.parent is not None:
             self._promoted.add(suggestion.parent)
 

@@ -15,8 +15,10 @@ STEP = 0.2  # median of a step's standard deviation, as a share of a number's ra
 
 
 def mutate(space: ConfigurationSpace, parent: Configuration, rng: np.random.Generator) -> Configuration:
-    """With one or a few of the active hyperparameters changed (a Poisson number of mean 1 more than one), each by a
-    step (`moved`) or a fresh draw; what becomes active is drawn."""
+    """Change one or more active hyperparameters, by a step (`moved`) or a fresh draw each.
+
+    Their number is 1 plus a Poisson number of mean 1. Hyperparameters that become active are drawn.
+    """
     names = [name for name in sorted(parent) if space[name].size > 1]
     count = min(len(names), 1 + int(rng.poisson(1.0)))
     changed = {}
@@ -28,8 +30,11 @@ def mutate(space: ConfigurationSpace, parent: Configuration, rng: np.random.Gene
 
 
 def moved(space: ConfigurationSpace, name: str, value: Any, rng: np.random.Generator) -> Any:
-    """A value near this one: of a choice any other, of an ordinal a neighbour, of a number a normal step on its own
-    scale. Step sizes are log-normal, so that some are fine and some wide."""
+    """Move a value to a neighbour.
+
+    A choice takes any other value, an ordinal an adjacent one, a number a normal step on its own scale. Step sizes are
+    log-normal, so that some are fine and some wide.
+    """
     hp = space[name]
     if isinstance(hp, CategoricalHyperparameter):
         others = [choice for choice in hp.choices if choice != value]
@@ -51,8 +56,11 @@ def recombine(
     rng: np.random.Generator,
     frozen: Collection[str] = (),
 ) -> Configuration:
-    """Each hyperparameter from one of the two with equal chances, structure included: what is active in the child and
-    in only one of the two is that one's, in neither is drawn. The `frozen` ones are the parent's."""
+    """Take each hyperparameter from one of two parents with equal probability.
+
+    This includes the structure: what is active in the child and in only one of the two is taken from that one, in
+    neither is drawn. The `frozen` ones are the parent's.
+    """
     child = dict(parent)
     for name in sorted(partner):
         if name not in parent or (name not in frozen and rng.random() < 0.5):

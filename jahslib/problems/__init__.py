@@ -1,1 +1,1 @@
-"""Problems: what a study optimises, and the ways to search without training (`jahslib.core.problem.Problem`)."""
+"""Optimisation problems of the studies, and benchmarks that need no training."""

@@ -1,8 +1,9 @@
-"""Study 03's search for activation functions: terms of the grammar "activation" in a ResNet-20, trained on images.
+"""Study 03's search for activation functions: terms of a grammar in a ResNet-20.
 
-Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), whose objective is called act_cifar10: 64,000 steps on batches
-of 128 of nine tenths of CIFAR-10's training images, the other tenth being held back. Departures: the same number of
-whole epochs; no training is stopped at step 10,000 for an error above .4; which images are held back is drawn.
+The grammar is "activation". Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), whose objective is called
+act_cifar10: 64,000 steps on batches of 128 of nine tenths of CIFAR-10's training images, the other tenth being held
+back. Departures: the same number of whole epochs; no training is stopped at step 10,000 for an error above .4; the
+held-back images are drawn at random.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ PROTOCOL: dict[str, Any] = CIFAR10 | {
 
 
 class InStairs(Training):
-    """The learning rate falls to a tenth after one half and again after three quarters of `recipe.cosine_epochs`."""
+    """Training with a step schedule: rate divided by 10 at 1/2 and 3/4 of `cosine_epochs`."""
 
     def follow_schedule(self) -> None:
         assert self.recipe.cosine_epochs is not None
@@ -49,7 +50,10 @@ class InStairs(Training):
 
 @dataclass
 class ActivationFunctions(NB201):
-    """The options are those of `NB201`; `width` is that of the ResNet's first stage, 16 in ResNet-20."""
+    """`NB201` with activation functions: its options, `width` being the ResNet's first stage.
+
+    The width is 16 in ResNet-20.
+    """
 
     grammar: str = "activation"
 
@@ -69,5 +73,5 @@ class ActivationFunctions(NB201):
 
 
 def problem(**options: Any) -> ActivationFunctions:
-    """The source's protocol with some options changed. Raises `UserError` as `nb201.made`."""
+    """Build the source's protocol with some options changed. Raises `UserError` as `made`."""
     return made(ActivationFunctions, PROTOCOL | options)

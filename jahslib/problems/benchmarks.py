@@ -1,7 +1,7 @@
-"""Public benchmarks on which optimizers are compared, each with what a regret is measured against.
+"""Public benchmarks for the comparison of optimizers, each with the reference of its regret.
 
-Twelve of LCBench's tasks tuned the defaults of this library's optimizers; a comparison that is to say something of them
-leaves these out (`FINAL`).
+Twelve of LCBench's tasks tuned the defaults of this library's optimizers; a comparison of these optimizers must leave
+them out (`FINAL`).
 """
 
 import json
@@ -41,8 +41,11 @@ TUNED = {
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A problem and what a regret is measured against: of `metric`, which is the objective without noise, `best` has a
-    regret of 0, and what lies `span` behind it (towards the worse) one of 1."""
+    """A problem with the reference values of its regret.
+
+    Regret is measured in `metric`, the objective without noise: 0 at `best`, and 1 at a distance of `span` towards
+    worse values.
+    """
 
     problem: Problem
     metric: str
@@ -50,8 +53,10 @@ class Benchmark:
     span: float
 
     def regret(self, trial: Trial | None) -> float:
-        """Of an incumbent; 1 where there is none or where it breaks a constraint, negative where it is ahead of the
-        best that was known."""
+        """Compute the regret of an incumbent.
+
+        1 where there is none or where it violates a constraint; negative where it beats the best that was known.
+        """
         if trial is None or self.problem.violation(trial):
             return 1.0
         return (self.best - trial.metrics[self.metric]) / self.span
@@ -59,10 +64,10 @@ class Benchmark:
 
 @lru_cache(maxsize=128)
 def benchmark(name: str) -> Benchmark:
-    """The task of this name, one of `FAMILIES` or `TUNED`.
+    """Build the task of this name, one of `FAMILIES` or `TUNED`.
 
     Raises:
-        UserError: no such task; data that are not there, see `jahslib.problems.lcbench` and `recorded_tables`.
+        UserError: no such task; missing data, see `jahslib.problems.lcbench` and `recorded_tables`.
     """
     family, _, data = name.partition("-")
     if name not in FAMILIES.get(family, ()) + TUNED.get(family, ()):
@@ -71,7 +76,7 @@ def benchmark(name: str) -> Benchmark:
 
 
 def of_lcbench(task: str, limited: str = "") -> Benchmark:
-    """Regret relative to 2,000 random points: 0 is the best (feasible) one, 1 the worst of all.
+    """Measure regret against 2,000 random points: 0 is the best (feasible) one, 1 the worst.
 
     Args:
         limited: "floor": balanced accuracy at least the points' 70th percentile; "limit": time at most their median.
@@ -87,7 +92,7 @@ def of_lcbench(task: str, limited: str = "") -> Benchmark:
 
 
 def reference(task: str) -> dict[str, float]:
-    """What `of_lcbench` measures against, drawn anew: a second and a half of sampling."""
+    """Compute the reference values of `of_lcbench` anew, in 1.5 s of sampling."""
     free = lc.LCBench(task)
     rng = np.random.default_rng([int(task), 0])
     points = free.measure([spaces.sample(free.space, rng) for _ in range(POINTS)], int(free.fidelity.high))
@@ -106,15 +111,19 @@ def reference(task: str) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _references() -> dict[str, dict[str, float]]:
-    """Of every task, kept as numbers: constraints are part of a log's fingerprint, and another machine's surrogate
-    may differ in the last digit. Made by `{task: reference(task) for task in TASKS}`."""
+    """Load the reference values of every task.
+
+    They are stored because constraints are part of a log's fingerprint, and another machine's surrogate may differ in
+    the last digit. Made by `{task: reference(task) for task in TASKS}`.
+    """
     return json.loads(Path(__file__).with_name("lcbench_references.json").read_text(encoding="utf-8"))
 
 
 def of_table(table: Tabular) -> Benchmark:
-    """Regret relative to the whole table, by the mean of a configuration's trainings: 0 is the best, 1 the median.
+    """Measure regret against the whole table: 0 is the best configuration, 1 the median.
 
-    Cells are six choices here (`CellEdges`), whose `cells` are the grammar's terms.
+    By the mean of a configuration's trainings. Cells are six choices here (`CellEdges`), whose `cells` are the
+    grammar's terms.
     """
     means = table.means()
     best = float(means.max() if table.objective.maximize else means.min())
@@ -123,5 +132,5 @@ def of_table(table: Tabular) -> Benchmark:
 
 
 def tasks(families: Sequence[str]) -> dict[str, str]:
-    """Task -> family, of these families in turn."""
+    """Map the tasks of these families to their family, in order."""
     return {task: family for family in families for task in FAMILIES[family]}

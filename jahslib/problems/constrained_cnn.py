@@ -1,4 +1,4 @@
-"""Study 07's problem: the best small CNN under a limit on its size and a floor on its precision.
+"""Study 07's problem: the best small CNN with a limited size and a minimum precision.
 
 maximise  top3(x)   subject to   params(x) <= max_model_size,   precision(x) >= min_precision
 over the configurations x of `flower_cnn.space()`, with training epochs as fidelity.
@@ -26,17 +26,19 @@ from jahslib.training.trainer import Recipe, Training
 
 @dataclass
 class ConstrainedCNN(CrossValidated):
-    """Stratified folds by `seed` and three of them by default, as in the original; "weights" is its continuation.
+    """Constrained optimisation of the CNN by stratified cross-validation.
+
+    As in the original, folds are drawn by `seed`, three of them by default; "weights" is its continuation.
 
     Args:
-        max_model_size, min_precision: the bounds; None leaves a constraint out.
+        max_model_size, min_precision: the bounds; None omits a constraint.
         narrowed: narrower ranges for `flower_cnn.space`.
         precision: the constrained metric: the original's "batchwise_precision", which its batch size caps, or the true
             "macro_precision". Both are always measured.
         optimizer: "adam" as in the original's search, or "adamw" as in its final evaluation script.
 
     Raises:
-        UserError: an unknown option, or a bound that cannot be.
+        UserError: an unknown option, or an impossible bound.
     """
 
     max_model_size: float | None = 2e7
@@ -48,7 +50,7 @@ class ConstrainedCNN(CrossValidated):
 
     name = "constrained_cnn"
     objective = Objective("top3", best=1.0, worst=0.0)
-    sorted_by_class = True  # as the original's folders are: the batch-wise precision hinges on it
+    sorted_by_class = True  # as the original's folders are: the batch-wise precision depends on it
     curve_metric = "top3"
 
     def __post_init__(self):
@@ -58,10 +60,14 @@ class ConstrainedCNN(CrossValidated):
             raise UserError(f"constraint_max_model_size: {self.max_model_size} must be positive")
         if self.min_precision is not None and not 0 <= self.min_precision <= 1:
             raise UserError(f"constraint_min_precision: {self.min_precision} is no precision; give 0..1")
-        Recipe(1, 1.0, self.optimizer, self.loss)  # refuses unknown names here, at the door
+        Recipe(1, 1.0, self.optimizer, self.loss)  # raises for unknown names
 
     def check(self) -> None:
-        """Load the data. Raises `UserError` where they are missing, or where no configuration is small enough."""
+        """Load the data.
+
+        Raises:
+            UserError: the data are missing, or no configuration is small enough.
+        """
         super().check()
         if self.max_model_size is None:
             return
@@ -122,13 +128,13 @@ class ConstrainedCNN(CrossValidated):
 
 @dataclass
 class CourseExample(ConstrainedCNN):
-    """What the course's BOHB example searches: a space of its own (`flower_cnn.course_space`) and no constraint.
+    """The course's BOHB example: a space of its own (`flower_cnn.course_space`), no constraints.
 
     Args:
-        channels: least and most channels of a convolution.
+        channels: smallest and largest number of channels of a convolution.
 
     Raises:
-        UserError: no range of channels.
+        UserError: `channels` is not a range.
     """
 
     min_epochs: int = 5

@@ -1,4 +1,4 @@
-"""Image classification as a problem: networks trained on the folds of a training split, or once for the test split."""
+"""Image classification problems, by cross-validation or on the test split."""
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
@@ -17,20 +17,20 @@ Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
 @dataclass
 class CrossValidated(Problem):
-    """Subclasses say what is trained (`training`) and what is measured (`measure`).
+    """Base of image classification problems, which define `training` and `measure`.
 
     Args:
         data: name of a data set for `jahslib.data.registry.load`.
         seed: of the stratified folds.
         split: "validation" trains on the other folds and measures on each; "test" trains on the whole training split.
-        folds, folds_used: cross-validation and how many of its folds a trial trains.
-        per_class: use at most this many training images a class, the first ones.
+        folds, folds_used: number of folds, and how many of them a trial trains.
+        per_class: use at most this many training images per class, the first ones.
         continuation: what a promoted trial continues with: "exact" (weights, optimizer and random state: as if never
             interrupted), "weights" (a fresh optimizer at every rung) or "scratch" (nothing).
         curves: measure `curve_metric` on the validation data after every epoch.
 
     Raises:
-        UserError: an unknown option, an impossible number of folds, or fewer images a class than folds.
+        UserError: an unknown option, an impossible number of folds, or fewer images per class than folds.
     """
 
     data: str = "micro17flower"
@@ -69,18 +69,24 @@ class CrossValidated(Problem):
 
     @abstractmethod
     def training(self, job: Job, train: Images) -> Training:
-        """The network of `job.configuration`, ready to be trained on these images."""
+        """Prepare the training of `job.configuration`'s network on these images."""
 
     @abstractmethod
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
-        """Metrics of a trained network from its logits (`n x classes`, CPU) on the held-out images."""
+        """Compute a trained network's metrics from its logits on held-out images.
+
+        Logits are `n x classes`, on the CPU.
+        """
 
     def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
-        """What of one fold is worth its place in the log beside the metrics' mean over folds (JSON types)."""
+        """Return further results of one fold for the log, in JSON types.
+
+        The log holds the metrics' mean over folds as well.
+        """
         return {}
 
     def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
-        """`Outcome.outputs` from the notes of all folds."""
+        """Build `Outcome.outputs` from the notes of all folds."""
         return {}
 
     @property
@@ -97,17 +103,17 @@ class CrossValidated(Problem):
 
     @property
     def classes(self) -> int:
-        """Classes of the data."""
+        """Number of classes."""
         return registry.load(self.data).classes
 
     @property
     def shape(self) -> dict[str, Any]:
-        """See `jahslib.data.registry.Dataset.shape`."""
+        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
         return registry.load(self.data).shape
 
     @property
     def training_images(self) -> Images:
-        """The training split, or its part, in the data set's order or sorted by class."""
+        """Training split, or its part, in the data set's order or sorted by class."""
         loaded = registry.load(self.data)
         order = loaded.labels.argsort(stable=True)
         if self.per_class is not None:
@@ -118,7 +124,7 @@ class CrossValidated(Problem):
 
     @property
     def test_images(self) -> Images:
-        """The whole test split, in the same order."""
+        """Whole test split, in the same order."""
         loaded = registry.load(self.data, "test")
         if not self.sorted_by_class:
             return loaded.images, loaded.labels
@@ -139,8 +145,7 @@ class CrossValidated(Problem):
                     training.run(job.fidelity, deadline=job.deadline, on_epoch=record if self.curves else None)
                 )
             except Diverged as error:
-                error.epochs = charged + training.epoch + 1 - start
-                raise
+                raise Diverged(str(error), charged + error.epochs - start) from error
             if job.save is not None:
                 job.save.mkdir(parents=True, exist_ok=True)
                 training.save(job.save / f"fold{fold}.pt")
@@ -167,9 +172,10 @@ class CrossValidated(Problem):
         return [((images[a], labels[a]), (images[b], labels[b])) for a, b in parts[: self.folds_used]]
 
     def _resume(self, training: Training, job: Job, fold: int) -> int:
-        """Bring the training to the stage before the one asked for; returns the epoch from which epochs are charged.
+        """Bring the training to the last stage but one.
 
-        A checkpoint that is gone costs time and nothing else: the earlier stages are trained again, to the same bits.
+        Returns the epoch from which epochs are charged. A missing checkpoint costs only time: the earlier stages are
+        trained again, to the same bits.
         """
         if self.continuation == "scratch" or len(job.stages) == 1:
             return 0

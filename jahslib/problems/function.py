@@ -1,4 +1,4 @@
-"""Any function of a configuration as a problem: the shortest way to search a space of one's own."""
+"""Any function of a configuration as a problem: the shortest way to search a custom space."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from jahslib.core.trials import Configuration
 
 @dataclass
 class Function(Problem):
-    """Minimise `function(configuration)`.
+    """Minimisation of `function(configuration)`.
 
     Args:
         name: tells the trial logs of different functions apart, as the function itself cannot be compared.
-        best: a bound that no value passes below.
-        worst: what a failed evaluation counts as.
+        best: a lower bound of the function.
+        worst: the value charged to a failed evaluation.
 
     To evaluate in other processes, the function must be importable there (no lambda).
     """

@@ -3,9 +3,9 @@
 minimise  validation error   over architectures x, and optionally training hyperparameters, at a fixed number of epochs
 
 Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), which takes three of the protocols from NAS-Bench-201 (Dong and
-Yang, ICLR 2020). Surrogates model the logarithm of the error; that is their affair. Departures: NAS-Bench-201's file
-with its two halves of CIFAR-10's training images is not at hand, so that the halves are drawn; a batch that does not
-fit into memory is not divided but fails.
+Yang, ICLR 2020). The logarithm of the error is left to the surrogates. Departures: NAS-Bench-201's file with its two
+halves of CIFAR-10's training images is not available, so that the halves are drawn; a batch that does not fit into
+memory is not divided but fails.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from jahslib.training import augment, metrics
 from jahslib.training.trainer import Recipe, Training
 
 SPACES = ("hierarchical", "cell-based", "shared")
-NUMERIC = {"lr": (1e-3, 1.0), "weight_decay": (1e-6, 1e-2)}  # what can be searched beside, and its default bounds
+NUMERIC = {"lr": (1e-3, 1.0), "weight_decay": (1e-6, 1e-2)}  # searchable training hyperparameters, with default bounds
 
 _NB201 = {
     "max_epochs": 200,
@@ -62,7 +62,7 @@ _UNSEEN = {
 CIFAR10 = {"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}
 _MNIST = {"mean": (255 * 0.1307,) * 3, "std": (255 * 0.3081,) * 3}
 
-# The source's protocols: everything that it fixes about a training.
+# The source's training protocols.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "nb201_cifar10": _NB201 | CIFAR10 | {"data": "cifar10", "crop": 4, "validation": "train", "validation_share": 0.5},
     "nb201_cifar100": _NB201
@@ -77,7 +77,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 def problem(objective: str, **options: Any) -> "NB201":
-    """The problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
+    """Build the problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
 
     Raises:
         UserError: an unknown objective, or as `made`.
@@ -91,7 +91,9 @@ Kind = TypeVar("Kind", bound="NB201")
 
 
 def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
-    """A problem of this kind; of one fidelity, `max_epochs`, unless `min_epochs` is given too.
+    """Build a problem of this class, with the fidelity fixed at `max_epochs` by default.
+
+    `min_epochs` gives it a range.
 
     Raises:
         UserError: an unknown option, or an impossible value.
@@ -104,19 +106,20 @@ def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
 
 @dataclass
 class NB201(CrossValidated):
-    """One fixed split: images to train on, validation images, and test images that a trial is measured on as well.
+    """Networks from a grammar on one fixed split into training, validation and test images.
 
-    Splits are class-balanced, drawn by `seed`, in an order of which every beginning is class-balanced too. On "test"
-    the network is trained on all training images and measured on the test images alone.
+    A trial is measured on the test images as well. Splits are class-balanced, drawn by `seed`, in an order of which
+    every prefix is class-balanced too. On "test" the network is trained on all training images and measured on the test
+    images alone.
 
     Args:
         name: of the objective.
         grammar: one of `SPACES`, or the text of a grammar whose terminals are `nb201.PRIMITIVES`.
-        searched: of `NUMERIC`, what is searched beside the architecture.
+        searched: names of `NUMERIC` that are searched beside the architecture.
         bounds: other (lower, upper) for some of these.
         validation, validation_share: validation images are this share of the "train" or of the "test" split.
         n_train, n_val, n_test: use only so many images, the first ones; n_test 0 measures no test error in a search.
-        image_size: pixels of a side to which larger images are averaged; None leaves them.
+        image_size: pixels of a side to which larger images are averaged; None keeps them.
         width: channels of the stem; the network ends with four times as many.
         batch_size, lr, momentum, weight_decay, nesterov, shuffle: of SGD, where not searched. The learning rate
             follows half a cosine that reaches 0 after `max_epochs`.
@@ -153,7 +156,7 @@ class NB201(CrossValidated):
     mean: tuple[float, ...] = (127.5,) * 3
     std: tuple[float, ...] = (63.75,) * 3
     bf16: bool = False
-    # Of the folds that the base class can train, there are none here.
+    # The base class's cross-validation is not used here.
     folds: int = field(default=2, init=False)
     folds_used: int = field(default=1, init=False)
     per_class: None = field(default=None, init=False)
@@ -178,10 +181,10 @@ class NB201(CrossValidated):
             raise UserError(f"crop: {self.crop}, width: {self.width}; give crop >= 0 and width >= 1")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UserError(f"mean, std: {self.mean}, {self.std}; give one of each a channel, deviations above 0")
-        self.recipe({})  # refuses bad ones here, at the door
+        self.recipe({})  # raises for invalid ones
 
     def check(self) -> None:
-        """Raises `UserError` for images that the networks cannot take. Loads the data."""
+        """Load the data. Raises `UserError` for images that the networks cannot take."""
         self.shape  # noqa: B018
 
     @property
@@ -208,7 +211,7 @@ class NB201(CrossValidated):
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Channels, classes and pixels of the images as they are trained on."""
+        """Channels, classes and size of the images as they are trained on."""
         loaded = registry.load(self.data)
         _, channels, h, w = loaded.images.shape
         if len(self.mean) != channels:
@@ -220,19 +223,23 @@ class NB201(CrossValidated):
         return {"channels": channels, "classes": loaded.classes, "size": (h, w)}
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Parameters, counted from shapes. Raises `UserError` for what is no configuration of the space."""
+        """Count the parameters from shapes.
+
+        Raises:
+            UserError: a configuration outside the space.
+        """
         return {"params": float(self.count_parameters(self.space.term(configuration)))}
 
     def count_parameters(self, term: Term) -> int:
-        """Of the network of a term, from shapes alone."""
+        """Count the parameters of a term's network, from shapes alone."""
         return nb201.count_parameters(self.space.grammar, term, width=self.width, **self.shape)
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
-        """The network of a term, its weights drawn from a CPU generator."""
+        """Build the network of a term, its weights drawn from a CPU generator."""
         return nb201.build(self.space.grammar, term, width=self.width, **self.shape, generator=generator)
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """How a configuration is trained.
+        """Return the training hyperparameters of a configuration.
 
         Raises:
             UserError: a learning rate, momentum or weight decay with which SGD cannot work.
@@ -284,14 +291,14 @@ class NB201(CrossValidated):
 
     @property
     def training_images(self) -> Images:
-        """What a search trains on, or on "test" the whole training split."""
+        """Training images of a search or, on "test", the whole training split."""
         if self.split == "test" or self.validation == "test":
             return self._part("train", 0.0, 1.0, self.n_train)
         return self._part("train", 0.0, 1 - self.validation_share, self.n_train)
 
     @property
     def validation_images(self) -> Images:
-        """What a search measures on."""
+        """Validation images of a search."""
         return self._part(self.validation, 1 - self.validation_share, 1.0, self.n_val)
 
     @property
@@ -309,7 +316,10 @@ class NB201(CrossValidated):
 
 
 class Standardised(nn.Module):
-    """A network on images from which each channel's mean is subtracted and which are divided by its deviation."""
+    """A network preceded by channel-wise standardisation of its images."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -322,13 +332,13 @@ class Standardised(nn.Module):
 
 
 def _balanced_order(labels: Tensor, seed: int) -> Tensor:
-    """A random order of the rows, in which the classes take turns (`n`)."""
+    """Draw a random order of the rows in which the classes take turns (`n`)."""
     drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     return drawn[registry.rank_in_class(labels[drawn]).argsort(stable=True)]
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:
-    """uint8 images (`n x c x h x w`) averaged over the areas of `size x size` pixels."""
+    """Average uint8 images (`n x c x h x w`) over areas, to `size x size` pixels."""
     if size is None or images.shape[2:] == (size, size):
         return images
     parts = [

@@ -1,4 +1,4 @@
-"""The objectives of study 03 by the source's names: what networks of a grammar are trained on, and over which spaces.
+"""Objectives of study 03 by the source's names, with the spaces of each.
 
 Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
 """
@@ -34,10 +34,10 @@ Space = Annotated[str, AfterValidator(lambda name: SOURCE_SPACES.get(name.remove
 
 
 def tasks(objectives: Iterable[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
-    """Pair objectives with spaces; an objective that has a single space is searched over that, whatever is given.
+    """Pair objectives with spaces; an objective with a single space always gets that.
 
     Args:
-        all_used: refuse a space over which none of the objectives is searched.
+        all_used: reject a space over which none of the objectives is searched.
 
     Raises:
         UserError: an objective without one of these spaces.
@@ -58,11 +58,11 @@ def tasks(objectives: Iterable[str], spaces: Sequence[str], *, all_used: bool) -
 
 
 def problem(objective: str, *, data: Mapping[str, str] | str | None = None, **options: Any) -> NB201:
-    """The problem of one of `OBJECTIVES`, some options of `NB201` being changed.
+    """Build the problem of one of `OBJECTIVES`, with some options of `NB201` changed.
 
     Args:
-        data: images instead of the objective's, which is then called by their name (act_digits) and has their channels
-            standardised alike; or such by objective.
+        data: images instead of the objective's, or such by objective. The problem is then named after them (act_digits)
+            and their channels are standardised alike.
 
     Raises:
         UserError: an objective, an option or a data set that is unknown, or an impossible value.

@@ -1,4 +1,4 @@
-"""The problem of studies 01 and 02: ConvNets for small images that grow while they are trained, or do not.
+"""The problem of studies 01 and 02: growing or static ConvNets for small images.
 
 maximise  top1(x)   subject to   params(x) <= max_params
 over learning rate, depth and growth thresholds (or, for static networks, widths), with training epochs as fidelity.
@@ -17,7 +17,7 @@ from torch import nn
 
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -33,7 +33,7 @@ LEARNING_RATE = 0.01  # where it is not searched
 BASELINE_WIDTHS = (16, 32, 64)
 BASELINE = {"learning_rate_init": LEARNING_RATE, **{f"n_channels_conv_{i}": w for i, w in enumerate(BASELINE_WIDTHS)}}
 
-# What the original reports as found. Of the static network it prints three widths and 26.2 thousand parameters, which a
+# The original's reported incumbents. Of the static network it prints three widths and 26.2 thousand parameters, which a
 # fourth convolution of 19 gives; its learning rate is not reported.
 INCUMBENT = {
     "learning_rate_init": 0.0125,
@@ -48,8 +48,9 @@ INCUMBENT_STATIC = {
 
 
 def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> ConfigurationSpace:
-    """Search spaces, all parts of one vocabulary, of networks with at most `most_conv` convolutions (3 or 4):
+    """Build one of the search spaces for networks of at most `most_conv` convolutions (3 or 4).
 
+    They share one vocabulary:
     - "joint": learning rate, depths and the growth thresholds q of convolutions and fully connected layers (reported);
     - "north": the same with one threshold gamma of NORTH-Select for all layers (the original's option `--paper`);
     - "static": learning rate, depths and a width in [8, 128] for each layer, logarithmic (the scale is not reported);
@@ -85,14 +86,15 @@ def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> Configura
 
 
 def grows(configuration: Configuration) -> bool:
-    """Whether a configuration is of a network that grows: one with a threshold."""
+    """Tell whether a configuration is of a growing network: one with a threshold."""
     return any(name.endswith("trigger_threshold") for name in configuration)
 
 
 def widths(configuration: Configuration, initial: int) -> tuple[list[int], list[int]]:
-    """Of the convolutions and the fully connected layers; growing networks begin with `initial` neurons in each.
+    """Return the (initial) widths of the convolutions and of the fully connected layers.
 
-    Without depths and thresholds the widths given say how deep the network is; with nothing given it is the baseline.
+    Growing networks begin with `initial` neurons in each. Without depths and thresholds the given widths determine the
+    depth; with nothing given it is the baseline.
     """
     found = [
         [configuration[name] for i in range(most) if (name := f"n_channels_{kind}_{i}") in configuration]
@@ -104,7 +106,7 @@ def widths(configuration: Configuration, initial: int) -> tuple[list[int], list[
 
 
 def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: int) -> Configuration:
-    """The configuration of a static network with these widths, convolutions first."""
+    """Build the configuration of a static network with these widths, convolutions first."""
     conv, fc = layer_widths[:n_conv], layer_widths[n_conv:]
     named = {f"n_channels_conv_{i}": w for i, w in enumerate(conv)} | {
         f"n_channels_fc_{i}": w for i, w in enumerate(fc)
@@ -114,17 +116,17 @@ def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: 
 
 @dataclass
 class GrowingConvNets(CrossValidated):
-    """Three stratified folds of seed 42, as in the original.
+    """Growing or static ConvNets on three stratified folds of seed 42, as in the original.
 
-    Every convolution halves the image, so that of images under 16 pixels the space has no fourth one.
+    Every convolution halves the image, so that for images under 16 pixels the space has no fourth one.
 
     Args:
         searched: which `space`.
-        max_params: limit on weights and biases (batch normalisation not counted); None leaves it out.
-        initial_width: neurons in each layer of a growing network to begin with.
-        rule: options of `jahslib.models.growing.neurogenesis.GrowthRule` but the thresholds and `max_params`.
+        max_params: limit on weights and biases (batch normalisation not counted); None omits it.
+        initial_width: initial neurons in each layer of a growing network.
+        rule: options of `jahslib.models.growing.neurogenesis.GrowthRule` except the thresholds and `max_params`.
         batch_norm: see `jahslib.models.growing.convnet.GrowingConvNet`.
-        trace_every: log ranks and widths of every so many steps, with the batch's loss and accuracy; 0 logs none.
+        trace_every: log ranks and widths every so many steps, with the batch's loss and accuracy; 0 logs none.
     """
 
     data: str = "fashion_mnist"
@@ -150,14 +152,17 @@ class GrowingConvNets(CrossValidated):
         for name, least in (("initial_width", 1), ("trace_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}: {getattr(self, name)}; give at least {least}")
-        rule = self.growth_rule({"trigger_threshold": 0.8})  # refuses unknown options here, at the door
+        rule = self.growth_rule({"trigger_threshold": 0.8})  # raises for unknown options
         for name in ("max_conv", "max_fc"):
             if (most := getattr(rule, name)) < self.initial_width:
                 raise UserError(f"{name}: {most} is below the initial width {self.initial_width}; raise it")
 
     def check(self) -> None:
-        """Raises `UserError` when the smallest network of the space exceeds `max_params`, or the images are too small
-        for any. Loads the data."""
+        """Load the data.
+
+        Raises:
+            UserError: the smallest network of the space exceeds `max_params`, or the images are too small for any.
+        """
         super().check()
         depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":
@@ -171,7 +176,7 @@ class GrowingConvNets(CrossValidated):
             )
 
     def check_configuration(self, configuration: Configuration) -> None:
-        """Raises `UserError` when the images are too small for a configuration's network. Loads the data."""
+        """Load the data. Raises `UserError` if the images are too small for a configuration."""
         conv, _ = widths(configuration, self.initial_width)
         if len(conv) > self.most_conv:
             raise UserError(
@@ -181,7 +186,10 @@ class GrowingConvNets(CrossValidated):
 
     @property
     def most_conv(self) -> int:
-        """Convolutions that the images have pixels for, at most `MOST_CONV`. Raises `UserError` for fewer than 3."""
+        """Largest number of convolutions for the image size, at most `MOST_CONV`.
+
+        Raises `UserError` for fewer than 3.
+        """
         size = self.shape["size"]
         if size < 8:
             raise UserError(f"data: images of {size} pixels in {self.data} are too small; take at least 8 pixels")
@@ -196,26 +204,33 @@ class GrowingConvNets(CrossValidated):
         return () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Parameters before training; growth keeps to the limit, so a growing network is judged by its beginning."""
+        """Count the parameters before training.
+
+        Growth keeps to the limit, so a growing network is judged by its initial size.
+        """
         conv, fc = widths(configuration, self.initial_width)
         return {"params": _count(tuple(conv), tuple(fc), **self.shape)}
 
     def growth_rule(self, configuration: Configuration) -> GrowthRule:
-        """The rule by which a configuration grows. Raises `UserError` for an unknown option in `rule`."""
+        """Build the growth rule of a configuration.
+
+        Raises:
+            UserError: an unknown option in `rule`.
+        """
         c = configuration
         one = c.get("trigger_threshold")
         conv = c.get("conv_trigger_threshold", one)
         fc = c.get("fc_trigger_threshold", one)
         thresholds = {"conv_threshold": conv, "fc_threshold": fc}
         given = {name: value for name, value in thresholds.items() if value is not None}
-        try:
-            return GrowthRule(**self.rule, **given, max_params=self.max_params)
-        except TypeError as error:
-            known = ", ".join(f for f in asdict(GrowthRule()) if f not in ("max_params", *thresholds))
-            raise UserError(f"rule: {error}; known options are {known}") from None
+        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - {"max_params", *thresholds})
+        return GrowthRule(**self.rule, **given, max_params=self.max_params)
 
     def describe(self) -> dict[str, Any]:
-        """NORTH's trigger is named by what it compares with: logs of one that included the present step exist."""
+        """Describe the problem, and what NORTH's trigger compares with.
+
+        There are logs of a trigger that included the present step.
+        """
         compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
         return super().describe() | compared
 
@@ -258,7 +273,7 @@ class GrowingConvNets(CrossValidated):
 
 
 def _as_it_is(conv: list[int], fc: list[int]) -> GrowthRule:
-    """A rule by which a network of these widths is measured and never grows."""
+    """Build a rule by which a network of these widths is measured and never grows."""
     return GrowthRule(conv_threshold=1.0, fc_threshold=1.0, max_conv=max(conv), max_fc=max(fc, default=1))
 
 

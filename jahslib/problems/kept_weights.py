@@ -1,4 +1,4 @@
-"""The weights of a final training, kept in a file and measured on the test split again.
+"""Weights of a final training, stored in a file and measured on the test split again.
 
 A file holds tensors, numbers and text and is loaded as such (`weights_only`): opening one runs none of its contents.
 """
@@ -15,14 +15,14 @@ from jahslib.training import checkpoints
 
 
 def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:
-    """What was trained, on what and how, in JSON types."""
+    """Describe a training, its data and its settings, in JSON types."""
     training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
     own = problem.describe()
     return training | {name: own[name] for name in ("data", "digest", "per_class", "optimizer", "loss")}
 
 
 def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
-    """Train on all training images, to the bits that `problem.evaluate(job)` trains, and keep the weights.
+    """Train on all training images, bit for bit as `problem.evaluate(job)`, and save.
 
     Raises:
         UserError: the file cannot be written.
@@ -35,7 +35,7 @@ def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
 
 
 def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
-    """The weights in a file, by parameter name.
+    """Load the weights in a file, by parameter name.
 
     Raises:
         UserError: a damaged or foreign file, or weights of another training than this one.
@@ -53,7 +53,7 @@ def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
 
 
 def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
-    """Measure kept weights on the whole test split, whatever device they were trained on.
+    """Measure stored weights on the whole test split, whatever device they were trained on.
 
     Raises:
         UserError: see `check`.
@@ -69,7 +69,7 @@ def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
 
 
 def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
-    """Measure the weights in a file, which are trained first where it is not there, or `fresh`.
+    """Measure the weights in a file; train first if it is missing, or if `fresh`.
 
     Raises:
         UserError, Diverged: see `train` and `check`.

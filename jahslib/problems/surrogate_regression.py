@@ -1,9 +1,9 @@
-"""How well a surrogate, fitted to some architectures, predicts others: each evaluation is one fit.
+"""Surrogates' predictive quality on architectures as a problem: each evaluation is one fit.
 
 Protocol of Schrodi et al., NeurIPS 2023 (arXiv 2211.01842): architectures are shuffled by a seed, the first `n_train`
-are learnt from and the last `n_test` predicted. Departures: the negative log likelihood is that of each observation
-under its own predictive variance, noise included (theirs passes the whole covariance matrix for the variances), and
-training and test architectures never overlap.
+are training data and the last `n_test` are predicted. Departures: the negative log likelihood is that of each
+observation under its own predictive variance, noise included (theirs passes the whole covariance matrix for the
+variances), and training and test architectures never overlap.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ METRICS = ("kendall", "spearman", "pearson", "nll")
 
 
 class Source(NamedTuple):
-    """What is learnt from: see the arguments of `Regression`."""
+    """Regression data; see the arguments of `Regression`."""
 
     source: str
     grammar: str
@@ -42,8 +42,10 @@ class Source(NamedTuple):
     values: tuple[float, ...]
 
     def points(self, models: Iterable[str], sizes: Iterable[int], n_test: int) -> list[dict[str, Any]]:
-        """Every model with every number of architectures that leaves room for `n_test` to be predicted. A cell alone
-        has no folding levels: hWL is WL there and is left out."""
+        """List every pair of model and training size that leaves `n_test` architectures to predict.
+
+        A cell alone has no folding levels: hWL is WL there and is left out.
+        """
         folds = self.grammar != "cell-based"
         admitted = [model for model in models if folds or model != "gp_hierarchical"]
         fitting = [n for n in sizes if n + n_test <= len(self.values)]
@@ -51,22 +53,22 @@ class Source(NamedTuple):
 
 
 def unique(searches: Iterable[Iterable[Trial]]) -> list[Trial]:
-    """The trials of searches that succeeded, each architecture once, search by search as they were proposed."""
+    """Select the successful trials of searches as they were proposed, each architecture once."""
     trials = (t for search in searches for t in as_proposed(search))
     return list({t.configuration["architecture"]: t for t in trials if t.status == "ok"}.values())
 
 
 def of_trials(name: str, grammar: str, trials: Sequence[Trial], *, log: bool) -> Source:
-    """The validation errors of trained networks, or their logarithms."""
+    """Collect the validation errors of trained networks, or their logarithms."""
     architectures = tuple(t.configuration["architecture"] for t in trials)
     return Source(name, grammar, architectures, _observed([t.metrics["val_error"] for t in trials], log))
 
 
 def of_table(data: str, count: int, *, log: bool) -> Source:
-    """A fixed random part of the NAS-Bench-201 table, of at most `count` cells.
+    """Sample a fixed random part of the NAS-Bench-201 table, of at most `count` cells.
 
     Raises:
-        UserError: the table is not there, or is not whole.
+        UserError: the table is missing or incomplete.
     """
     table = nasbench201.errors(data)
     chosen = np.random.default_rng(0).permutation(len(table))[:count]
@@ -80,19 +82,19 @@ def _observed(errors: Iterable[float], log: bool) -> tuple[float, ...]:
 
 @dataclass
 class Regression(Problem):
-    """Fit a surrogate to `n_train` of the architectures and predict the last `n_test` of a shuffle.
+    """A surrogate's fit to `n_train` architectures, scored on the last `n_test` of a shuffle.
 
     Args:
         source: what the values are, for tables.
         grammar: its name, one of `examples.TEXTS`.
-        architectures, values: terms in LISP-like form, and what was observed of them (to be predicted as it is).
+        architectures, values: terms in LISP-like form, and their observed values, which are predicted as they are.
         split: seed of the shuffle.
 
     Metrics: Kendall's, Spearman's and Pearson's correlation of predicted means with values, and the mean negative log
     likelihood of the values. Outputs: the means and deviations themselves, in the order of `tested`.
 
     Raises:
-        UserError: not one value an architecture, or fewer architectures than are to be predicted.
+        UserError: not one value per architecture, or fewer architectures than are to be predicted.
     """
 
     source: str
@@ -131,7 +133,7 @@ class Regression(Problem):
 
     @property
     def tested(self) -> np.ndarray:
-        """Numbers of the architectures that are predicted (`n_test`)."""
+        """Indices of the predicted architectures (`n_test`)."""
         return self._order[-self.n_test :]
 
     def evaluate(self, job: Job) -> Outcome:
@@ -149,15 +151,17 @@ class Regression(Problem):
 
 
 def _rounded(values: np.ndarray) -> list[float]:
-    """Five significant digits, so that the log stays small."""
+    """Round to five significant digits, to keep the log small."""
     return [float(f"{value:.5g}") for value in values]
 
 
 def fit(
     grammar: Grammar, model: str, terms: Sequence[Term], train: np.ndarray, test: np.ndarray, y: np.ndarray
 ) -> gp.Surrogate:
-    """One of `MODELS` fitted to the terms of number `train`; "gp_nasbot" has to know those of `test` beforehand, though
-    not their values `y`."""
+    """Fit one of `MODELS` to the terms with indices `train`.
+
+    "gp_nasbot" must know the terms of `test` beforehand, though not their values `y`.
+    """
     hierarchical = model == "gp_hierarchical"
     table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
     learnt = [terms[i] for i in train]
@@ -169,7 +173,10 @@ def fit(
 
 
 def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """A model that predicts one value for all has no correlation: 0."""
+    """Compute correlations and the negative log likelihood.
+
+    A model that predicts one value for all has correlation 0.
+    """
     correlations = {"kendall": stats.kendalltau, "spearman": stats.spearmanr, "pearson": stats.pearsonr}
     flat = np.ptp(mean) == 0 or np.ptp(y) == 0
     found = {name: 0.0 if flat else float(f(mean, y)[0]) for name, f in correlations.items()}
@@ -177,15 +184,15 @@ def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def digest(architectures: Sequence[str], values: Sequence[float]) -> str:
-    """Eight hexadecimal digits that tell data apart in file names and fingerprints.
+    """Hash the data to eight hexadecimal digits, for file names and fingerprints.
 
-    Of each value eight digits count: a logarithm's last ones differ between processors.
+    Only eight digits of each value count: the last digits of a logarithm differ between processors.
     """
     rounded = [f"{value:.8g}" for value in values]
     return hashlib.sha256(json.dumps([list(architectures), rounded]).encode()).hexdigest()[:8]
 
 
-# Terms keep what was computed of them, for the next fit.
+# Terms cache what was computed from them, for the next fit.
 @lru_cache(maxsize=20_000)
 def _term(grammar: str, text: str) -> Term:
     return examples.grammar(grammar).parse(text)

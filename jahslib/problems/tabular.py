@@ -1,14 +1,15 @@
-"""Problems whose every evaluation is looked up among recorded trainings (`jahslib.problems.recorded_tables`).
+"""Problems whose evaluations are looked up in tables of recorded trainings.
 
+The tables are `jahslib.problems.recorded_tables`:
     NasBench201Full   cells of NAS-Bench-201 after 200 epochs (Dong and Yang, ICLR 2020, arXiv 2001.00326; MIT License)
     HPOBenchMLP       multilayer perceptrons on 8 classification tasks after 243 epochs (HPOBench: Eggensperger et al.,
                       NeurIPS Datasets and Benchmarks 2021, arXiv 2109.06716; Apache License 2.0)
     HPOLib            feed-forward networks on 4 regression tasks after 100 epochs (Klein and Hutter, arXiv 1905.04970;
                       BSD 3-Clause License)
 
-A trial is one of the trainings that the table has of its configuration, drawn by the trial's seed; `mean_` and the
-objective's name is the mean over all of them, which a search is judged by and must not be shown. The tables were made
-at the highest fidelity alone, so there is no lower one, and a trial is charged all its epochs.
+A trial is one of the table's trainings of its configuration, drawn by the trial's seed; `mean_` and the objective's
+name is the mean over all of them, by which a search is judged and which it must not see. The tables were made at the
+highest fidelity alone, so there is no lower one, and a trial is charged all its epochs.
 """
 
 from abc import abstractmethod
@@ -31,7 +32,7 @@ from jahslib.spaces.grammars.space import GrammarSpace
 
 @dataclass
 class Tabular(Problem):
-    """Base of the problems here.
+    """Base of tabular problems.
 
     Args:
         data: the table, one of the class's `DATA`.
@@ -60,7 +61,7 @@ class Tabular(Problem):
 
     @abstractmethod
     def key(self, configuration: Configuration) -> str:
-        """The table's name of a configuration: the rank of each choice."""
+        """Compute the table's key of a configuration: the rank of each choice."""
 
     def table(self) -> Table:
         return recorded_tables.table(self._file)
@@ -70,11 +71,11 @@ class Tabular(Problem):
         return f"{self.FOLDER}/{self.data}"
 
     def recorded(self, metric: str) -> np.ndarray:
-        """A metric of every training: shape (configurations, trainings), NaN where there is none."""
+        """Return a metric of every training: shape (configurations, trainings), padded with NaN."""
         return self.table().values[metric]
 
     def means(self) -> np.ndarray:
-        """The objective of every configuration of the table, mean over its trainings: what a search is judged by."""
+        """Average the objective over each configuration's trainings; judges a search."""
         return np.nanmean(self.recorded(self.objective.metric), axis=1)
 
     def evaluate(self, job: Job) -> Outcome:
@@ -91,12 +92,12 @@ class Tabular(Problem):
 
 @dataclass
 class NasBench201Full(Tabular):
-    """Minimise the validation error (0..1) after 200 epochs; see `Tabular`.
+    """Minimisation of the validation error (0..1) after 200 epochs; see `Tabular`.
 
     `jahslib.problems.cells.nasbench201` has the same cells after 12 epochs, with the test errors, from another table.
     Here each cell has 2 or 3 trainings, there are no test errors, and `val_error` on CIFAR-10 comes from training on
-    half of the training images. `latency` is seconds a batch, `model_size` millions of parameters: the larger one where
-    the trainings of a cell disagree, as in 204 cells, which is that of the cell as it is written.
+    half of the training images. `latency` is seconds per batch, `model_size` millions of parameters: the larger one
+    where the trainings of a cell disagree, as in 204 cells, which is that of the cell as it is written.
     """
 
     name = "nasbench201_full"
@@ -126,7 +127,10 @@ _DIGITS = {operation: str(digit) for digit, operation in enumerate(OPERATIONS.va
 
 @dataclass
 class _Grid(Tabular):
-    """Base of tables over a grid of hyperparameters: ordered values are ordinals, texts are choices."""
+    """Base of tables over a grid of hyperparameters.
+
+    Ordered values are ordinals, texts are choices.
+    """
 
     GRID: ClassVar[dict[str, tuple]]
 
@@ -148,7 +152,10 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 @dataclass
 class HPOBenchMLP(_Grid):
-    """Maximise the validation accuracy (0..1); 30,000 configurations of 5 hyperparameters; see `Tabular`."""
+    """Maximisation of the validation accuracy (0..1) over 5 hyperparameters; see `Tabular`.
+
+    The table has 30,000 configurations.
+    """
 
     name = "hpobench_mlp"
     objective = Objective("val_acc", best=1.0, worst=0.0)
@@ -172,10 +179,10 @@ class HPOBenchMLP(_Grid):
 
 @dataclass
 class HPOLib(_Grid):
-    """Minimise the validation error, a mean square; 62,208 configurations of 9 hyperparameters; see `Tabular`.
+    """Minimisation of the validation mean squared error over 9 hyperparameters; see `Tabular`.
 
-    Targets have a variance of 1, so that a constant prediction has an error of 1. Trainings that diverge have up to
-    10^8; they count as 1. `model_size` is the number of parameters.
+    The table has 62,208 configurations. Targets have a variance of 1, so that a constant prediction has an error of 1.
+    Trainings that diverge have up to 10^8; they count as 1. `model_size` is the number of parameters.
     """
 
     name = "hpolib"

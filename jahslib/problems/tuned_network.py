@@ -1,4 +1,4 @@
-"""Study 06's problem: the training hyperparameters of a given network, and optionally the network itself.
+"""Study 06's problem: tuning of SGD for a given network, and optionally of its choice.
 
 maximise  top1(x)   over   x = (lr, momentum, weight_decay)   of SGD, at a fixed number of epochs
 
@@ -32,7 +32,7 @@ RANGES = {"reported": REPORTED, "wide": WIDE}
 
 DEFAULT = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-5}  # the original's, for a training without a search
 
-# What a setting may be at all: bounds, and whether the upper one is allowed itself.
+# Legal bounds of a setting.
 LEGAL = {"lr": (0.0, 100.0), "momentum": (0.0, 1.0), "weight_decay": (0.0, 1.0)}
 
 JOINT = ("batch_size", "schedule", "network")
@@ -40,9 +40,9 @@ BATCH_SIZES = (16, 512)
 
 
 def check_setting(name: str, value: Any, what: str = "") -> None:
-    """Raises `UserError` for a value with which SGD cannot work: momentum of 1 or more, a learning rate of 0, ...
+    """Raise `UserError` for a value with which SGD cannot work, such as a momentum of 1 or more.
 
-    `what` says of what it is the value, such as "lower bound".
+    `what` names the value in the message, such as "lower bound".
     """
     place = f"{name}: {what} {value!r}" if what else f"{name}: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -62,12 +62,12 @@ def space(
     joint: tuple[str, ...] = (),
     networks: tuple[str, ...] = (),
 ) -> ConfigurationSpace:
-    """lr, momentum and weight_decay, and those of "batch_size", "schedule" and "network" that `joint` names.
+    """Build the space of lr, momentum and weight_decay, and of what `joint` adds.
 
     Args:
         ranges: "reported" or "wide".
         bounds: other (lower, upper) for some of the three.
-        joint: what is searched beside them.
+        joint: what is searched beside them: any of "batch_size", "schedule" and "network".
         networks: the choices of "network".
 
     Raises:
@@ -110,7 +110,7 @@ def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
 
 @dataclass
 class TunedNetwork(CrossValidated):
-    """Trials hold one stratified fold of `folds` back from the training split; "test" trains on all of it.
+    """SGD tuning with one stratified fold of `folds` held out; "test" trains on the whole split.
 
     Args:
         network: of `jahslib.models.image_nets`, where it is not searched.
@@ -141,11 +141,11 @@ class TunedNetwork(CrossValidated):
         for network in (self.network, *self.networks):
             if network not in image_nets.NETWORKS:
                 raise UserError(f"network: {network!r} is unknown; choose from {', '.join(image_nets.NETWORKS)}")
-        Recipe(self.batch_size, 1.0, "sgd", nesterov=self.nesterov, schedule=self.schedule)  # refuses bad ones here
-        self.space  # noqa: B018 (refuses bad bounds here, at the door)
+        Recipe(self.batch_size, 1.0, "sgd", nesterov=self.nesterov, schedule=self.schedule)  # raises for invalid ones
+        self.space  # noqa: B018 (raises for invalid bounds)
 
     def check(self) -> None:
-        """Raises `UserError` for images too small for a network. Loads the data."""
+        """Load the data. Raises `UserError` for images too small for a network."""
         super().check()
         for network in self.networks if "network" in self.joint else (self.network,):
             self.known({"network": network})
@@ -155,14 +155,14 @@ class TunedNetwork(CrossValidated):
         return space(self.ranges, bounds=self.bounds, joint=self.joint, networks=self.networks)
 
     def network_of(self, configuration: Configuration) -> str:
-        """The configuration's network, or the one that is not searched."""
+        """Return the configuration's network, or the fixed one where it is not searched."""
         return configuration.get("network", self.network)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return {"params": float(image_nets.count_parameters(self.network_of(configuration), **self.shape))}
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """How a configuration is trained; the original's defaults for what it lacks.
+        """Return a configuration's training hyperparameters, completed by the original's defaults.
 
         Raises:
             UserError: a learning rate, momentum or weight decay with which SGD cannot work.
@@ -189,7 +189,7 @@ class TunedNetwork(CrossValidated):
         return Training(build, *train, self.recipe(job.configuration), seed=job.seed, device=self.device)
 
     def images(self) -> tuple[Images, Images | None]:
-        """What a final training is trained on and what is held back: the first fold, or nothing on "test"."""
+        """Return training and held-out images (the first fold; None on "test") of a final training."""
         train, held_out = self._splits()[0]
         return train, None if self.split == "test" else held_out
 

@@ -66,7 +66,7 @@ def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str
     """File names and contents; history.jsonl comes last, since DeepCAVE watches it."""
     space, objective, constraints = _declared(recorded, log)
     ids: dict[str, int] = {}
-    repeats: dict[tuple[int, int], int] = {}
+    repeats: dict[tuple[int, float], int] = {}
     configurations, origins, history = {}, {}, []
     begin = min((t.started for t in recorded.trials if t.started), default=0.0)
     for trial in recorded.trials:

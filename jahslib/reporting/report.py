@@ -7,6 +7,7 @@ that a notebook that fails half-way leaves the files of the last whole run. The 
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from jahslib import paths
-from jahslib.analysis.text import pm
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
@@ -53,14 +54,18 @@ class Report:
             record.value(LEFT_OUT, "; ".join(missing), "Parts of the study that this run leaves out")
         return record
 
-    def value(self, name: str, value: float | int | str, about: str, *, text: str | None = None) -> None:
-        """A number or word that the paper quotes as `text` (default: four significant digits)."""
-        shown = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
-        self._add(name, {"kind": "value", "value": value, "text": shown, "about": about})
+    def value(self, name: str, value: Any, about: str, *, text: str | None = None) -> None:
+        """A number or word that the paper quotes as `text` (default: four significant digits), or a record in JSON's
+        types, such as a verdict, that it sets a sentence from."""
+        record = {"kind": "value", "value": value, "about": about}
+        if not isinstance(value, list | dict):
+            record["text"] = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        self._add(name, record)
 
-    def mean(self, name: str, values: Sequence[float], about: str, *, population: bool = False) -> None:
-        """The mean over seeds or folds; the paper quotes it with the standard deviation of the sample or population."""
-        self.value(name, float(np.mean(values)), about, text=pm(values, population=population))
+    def mean(self, name: str, values: Sequence[float], about: str) -> None:
+        """The mean over seeds or folds, with the standard deviation of the sample and their number."""
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        self._add(name, {"kind": "value", "value": float(np.mean(values)), "sd": sd, "n": len(values), "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """To be NAME.csv; returned for the notebook to show.
@@ -81,7 +86,7 @@ class Report:
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 drawn = io.BytesIO()
                 figure.savefig(drawn, format=suffix, metadata=metadata, dpi=150)
-                self._files[self.figs / f"{name}.{suffix}"] = drawn.getvalue()
+                self._files[self.figs / f"{name}.{suffix}"] = smaller(drawn.getvalue(), suffix)
 
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
         """To be NAME.json, which a notebook's `configuration` parameter takes."""
@@ -111,6 +116,19 @@ class Report:
         if name in self._records:
             raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
         self._records[name] = record
+
+
+def smaller(drawn: bytes, suffix: str) -> bytes:
+    """Store a figure in fewer bytes: 256 colours for a PNG, hundredths of a point for an SVG."""
+    if suffix == "svg":
+        return _LONG_NUMBER.sub(lambda number: b"%.2f" % float(number[0]), drawn)
+    made = io.BytesIO()
+    image = Image.open(io.BytesIO(drawn)).convert("RGB")
+    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+    return made.getvalue()
+
+
+_LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
 
 
 def _provenance(logs: list[Path]) -> dict[str, Any]:

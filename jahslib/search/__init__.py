@@ -1,4 +1,4 @@
-"""The one search loop, its trial log, its workers, and how far it is.
+"""The search loop, its trial log, its workers, and the progress of searches.
 
     from jahslib.search import Budget, search
 
@@ -17,7 +17,7 @@ __all__ = ["Budget", "search"]
 
 
 class _Callable(ModuleType):
-    """A package that is called as the function of its name."""
+    """A package that can be called as its function of the same name."""
 
     __call__ = staticmethod(search)
 

@@ -1,4 +1,4 @@
-"""The evaluation of one job where the executor runs it."""
+"""Evaluation of one job, in the executor's process."""
 
 import errno
 import math
@@ -13,20 +13,20 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from jahslib.core.problem import Job, Outcome, Problem
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 
-# What a disk, a mount, a permission or a limit of the system does, not the configuration that happened to be trained.
+# Errors of disk, mount, permissions or system limits, not of the configuration.
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ENOTDIR, errno.EISDIR),
     *(errno.EIO, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE),
 }
-_TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk tells no reason
+_TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk gives no reason
 
 
 @dataclass
 class Evaluated:
-    """What came of a job, whether it went well or not."""
+    """The result of a job, successful or not."""
 
     status: str
     outcome: Outcome = field(default_factory=lambda: Outcome({}, 0.0))
@@ -37,12 +37,16 @@ class Evaluated:
 
 
 def evaluate(problem: Problem, job: Job) -> Evaluated:
-    """Evaluate a job where the executor runs it; what goes wrong becomes a failed trial with its reason."""
+    """Evaluate a job in the executor's process; an exception gives a failed trial.
+
+    Raises:
+        UserError: the problem's own, an outcome that is not one, or a fault of the system, such as a full disk.
+    """
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""
     try:
-        # One BLAS thread: the matrices are small, other workers' threads are in the way of further ones (training that
-        # watches ranks took three times as long), and sums must not be ordered by how many cores there are.
+        # One BLAS thread: the matrices are small, more threads compete with other workers' (training that
+        # measures ranks took three times as long), and the order of sums must not depend on the number of cores.
         with _thread_pools().limit(limits=1, user_api="blas"):
             outcome = _checked(problem, problem.evaluate(job))
         bad = [f"{name} is {value}" for name, value in outcome.metrics.items() if not math.isfinite(value)]
@@ -51,22 +55,22 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
             outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
         elif outcome.cut:
             status, reason = "cut", "time limit"
-    except UserError:  # a missing data set, say: every further trial would fail the same way
+    except UserError:  # such as a missing data set: every further trial would fail the same way
         raise
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # `sys.exit` in a training script must end that trial and no more
+    except BaseException as error:  # `sys.exit` in a training script must end only that trial
         if (cause := _of_the_system(error)) is not None:
             raise UserError(
                 f"problem {problem.name}: {reason_of(cause)}; mend that and run again, the trial was not logged"
             ) from error
         status, reason = "failed", reason_of(error)
-        outcome = Outcome({}, getattr(error, "epochs", 0.0))
+        outcome = Outcome({}, error.epochs if isinstance(error, EvaluationError) else 0.0)
     return Evaluated(status, outcome, reason, time.perf_counter() - clock, started, f"pid {os.getpid()}")
 
 
 def _of_the_system(error: BaseException | None) -> BaseException | None:
-    """The error in a chain of them that no configuration is to blame for."""
+    """Find the error in a chain that the system caused, not the configuration; None if none."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             return error
@@ -77,7 +81,11 @@ def _of_the_system(error: BaseException | None) -> BaseException | None:
 
 
 def _checked(problem: Problem, outcome: Any) -> Outcome:
-    """The outcome with Python's own numbers. Raises `UserError` where it is none, as every further one would be."""
+    """Convert the outcome's numbers to Python's types.
+
+    Raises:
+        UserError: it is not an Outcome, or holds something else than numbers, as every further one would.
+    """
     place = f"problem {problem.name}: evaluate"
     if not isinstance(outcome, Outcome):
         raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")
@@ -95,17 +103,17 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
 
 @cache
 def _thread_pools() -> ThreadpoolController:
-    """Looking for them takes milliseconds, limiting those that were found microseconds."""
+    """Find the thread pools, once: that takes milliseconds, limiting them microseconds."""
     return ThreadpoolController()
 
 
 def _plain(number: Any) -> Any:
-    """A number of NumPy's or torch's as Python's own."""
+    """Convert a number of NumPy's or torch's to Python's own type."""
     return number.item() if hasattr(number, "item") else number
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's kind and first line, as a trial log keeps it: text that every reader of it can write again."""
+    """Format an error's type and first line for the trial log, as text that can be encoded."""
     first_line = (str(error).strip().splitlines() or [""])[0]
     reason = f"{type(error).__name__}: {first_line}"[:300]
-    return reason.encode(errors="backslashreplace").decode()  # lone surrogates, of a foreign file name say
+    return reason.encode(errors="backslashreplace").decode()  # lone surrogates, as from a foreign file name

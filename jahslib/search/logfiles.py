@@ -1,10 +1,10 @@
-"""The forms of a trial log on disk.
+"""File formats of trial logs: plain, compressed, and packs of many logs.
 
 `NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for comparisons of thousands of short
 searches a pack, `TASK.jsonl.xz`, of all logs that are named TASK-METHOD-seedSEED. A log is named by the plain form
-everywhere; what reads it takes any (`pandas.read_json` does so too, a pack as the lines of all its logs). A search that
-goes on unpacks its log. Where a plain form stands beside another one, a kill came between two steps, or a packed search
-went on, and the plain one holds all that the other does; where it does not, nobody but a person can say which counts.
+everywhere; all readers take any form (so does `pandas.read_json`, a pack as the lines of all its logs). A search that
+continues unpacks its log. If a plain form and another one exist, either a process was killed between two steps or a
+packed search was continued, and the plain one contains the other; if it does not, the user must decide which is valid.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ PLAIN, PACKED, PACK = ".jsonl", ".jsonl.gz", ".jsonl.xz"
 
 
 def named(file: Path | str) -> Path:
-    """The log's name, from either form's."""
+    """Return the log's plain path, from any form's."""
     file = Path(file)
     return file.with_suffix("") if file.name.endswith(PACKED) else file
 
 
 def packed(log: Path) -> Path:
-    """Where the log's compressed form stands."""
+    """Return the path of the log's compressed form."""
     return log.with_name(f"{log.name}.gz")
 
 
 def pack_of(log: Path) -> Path:
-    """The pack that the log may be in."""
+    """Return the path of the pack that may hold the log."""
     return log.with_name(f"{log.stem.rsplit('-', 2)[0]}{PACK}")
 
 
 def form(log: Path) -> Path:
-    """The file that holds the log: the compressed one or the pack where there is no plain one."""
+    """Return the file that holds the log: plain if it exists, else compressed, else the pack."""
     if log.exists():
         return log
     if packed(log).exists():
@@ -54,7 +54,7 @@ def form(log: Path) -> Path:
 
 
 def members(pack: Path) -> dict[str, bytes]:
-    """The logs in a pack, as plain bytes by name; none where there is no such file.
+    """Read the logs in a pack, as plain bytes by name; empty if there is no such file.
 
     Raises:
         UserError: the pack is damaged.
@@ -71,24 +71,28 @@ def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
     try:
         lines = lzma.decompress(pack.read_bytes()).splitlines(keepends=True)
         found: dict[str, list[bytes]] = {}
+        own: list[bytes] = []
         for line in lines:
             if line.startswith(b'{"kind": "header"'):
                 header = json.loads(line)
                 name = f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
                 own = found.setdefault(name, [])
             own.append(line)
-    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, UnboundLocalError) as error:
+    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError) as error:
         raise UserError(f"pack of trial logs {pack}: is damaged ({error}); get it again, or move it away") from error
     return {name: b"".join(own) for name, own in found.items()}
 
 
 def exists(log: Path) -> bool:
-    """Whether the log is there in either form."""
+    """Tell whether the log exists in any form."""
     return form(log).exists()
 
 
 def found(folder: Path, pattern: str = "*") -> list[Path]:
-    """The logs in a folder by name, each once whatever its form; `pattern` is that of a path without its ending."""
+    """List the logs in a folder by name, each once whatever its form.
+
+    `pattern` matches a path without its suffix.
+    """
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
@@ -105,13 +109,13 @@ def opened(log: Path) -> BinaryIO:
 
 
 def content(log: Path) -> bytes:
-    """The log's plain bytes.
+    """Read the log's plain bytes.
 
     Raises:
-        FileNotFoundError: there is neither form.
+        FileNotFoundError: it exists in no form.
         UserError: the compressed form is damaged, or holds what the plain one beside it does not.
     """
-    for file in (log, packed(log), log):  # one may take the other's place meanwhile
+    for file in (log, packed(log), log):  # one may replace the other meanwhile
         try:
             found = file.read_bytes()
         except FileNotFoundError:
@@ -126,7 +130,7 @@ def content(log: Path) -> bytes:
 
 
 def unpacked(log: Path, compressed: bytes) -> bytes:
-    """Plain bytes from compressed ones. Raises `UserError` where they are damaged."""
+    """Decompress a log. Raises `UserError` where it is damaged."""
     try:
         return gzip.decompress(compressed)
     except (OSError, EOFError, zlib.error) as error:
@@ -134,7 +138,7 @@ def unpacked(log: Path, compressed: bytes) -> bytes:
 
 
 def refuse_rival(log: Path, plain: bytes) -> None:
-    """Raise `UserError` where another form beside the plain one holds anything that this one does not."""
+    """Raise `UserError` if another form has content that the plain one does not."""
     rivals = {pack_of(log).name: members(pack_of(log)).get(log.stem, b"")}
     with contextlib.suppress(FileNotFoundError):
         rivals[packed(log).name] = unpacked(log, packed(log).read_bytes())
@@ -144,7 +148,9 @@ def refuse_rival(log: Path, plain: bytes) -> None:
 
 
 def locked(log: Path, file: BinaryIO) -> None:
-    """Lock an open log against a second writer, until it is closed; a pack, which nobody writes to, is shared.
+    """Lock an open log against a second writer, until it is closed.
+
+    Packs have no writer and are locked shared.
 
     Raises:
         UserError: there is a writer.
@@ -158,7 +164,10 @@ def locked(log: Path, file: BinaryIO) -> None:
 
 
 def is_there(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file is the one that now stands at its path: another process may have replaced or removed it."""
+    """Tell whether an open file is still the one at its path.
+
+    Another process may have replaced or removed it.
+    """
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
@@ -166,7 +175,7 @@ def is_there(file: BinaryIO, path: Path) -> bool:
 
 
 def unpack(log: Path, plain: bytes) -> BinaryIO:
-    """Put the plain form in the place of the compressed one, whole or not at all; the caller holds the lock on that.
+    """Replace the compressed form by the plain one atomically; the caller holds its lock.
 
     Returns:
         The plain file, open for appending and locked.
@@ -187,7 +196,7 @@ def unpack(log: Path, plain: bytes) -> BinaryIO:
 
 
 def compress(log: Path) -> bool:
-    """Put the compressed form in the place of the plain one, whole or not at all; the same log gives the same bytes.
+    """Replace the plain form by the compressed one atomically and reproducibly.
 
     Returns:
         False where a search has the log open, or it is compressed already.
@@ -210,10 +219,10 @@ def compress(log: Path) -> bool:
 
 
 def pack(logs: Iterable[Path]) -> int:
-    """Put packs in the place of plain logs whose names have a task, a method and a seed; what a pack had before stays.
+    """Move plain logs named TASK-METHOD-seedSEED into packs, keeping what a pack had before.
 
     Returns:
-        How many logs were packed: those that no search has open.
+        The number of logs packed: those that no search has open.
 
     Raises:
         UserError: see `content`; a log of another name than its header says.
@@ -251,7 +260,7 @@ def _written(file: BinaryIO, content: bytes) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a file once what replaces it is sure to be found."""
+    """Delete a file after syncing its folder, so that its replacement survives a crash."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""What a line of a trial log may be: the record of a header, of a trial or of a search's end, in JSON types."""
+"""Validation of a trial log's lines: a header, a trial or a search's end, in JSON types."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, get_args
 from jahslib.core.trials import Status
 
 FORMAT = 1
-MOST_PENDING = 4096  # trials at once; more are damage, which would take minutes to work through
+MOST_PENDING = 4096  # trials at once; more indicate damage and would take minutes to process
 _REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _MEASURES = ("fidelity", "epochs", "seconds", "elapsed", "started", "finished")
 _KINDS = {
@@ -18,7 +18,7 @@ _KINDS = {
 
 
 def other_format(header: Mapping[str, Any]) -> str:
-    """What format a log has, where it is not the one that is read here."""
+    """Describe the format of a log that cannot be read here; empty for the supported one."""
     found = header.get("format", FORMAT)
     if type(found) is int and found == FORMAT:
         return ""
@@ -26,7 +26,7 @@ def other_format(header: Mapping[str, Any]) -> str:
 
 
 def is_line(record: Mapping[str, Any], number: int, before: int) -> bool:
-    """Whether a record can be the line of this number, with at most so many trials before it."""
+    """Tell whether a record can be line `number`, with at most `before` trials before it."""
     match record.get("kind"):
         case "header":
             return number == 1 and _describes_a_search(record.get("fingerprint"))
@@ -38,27 +38,27 @@ def is_line(record: Mapping[str, Any], number: int, before: int) -> bool:
 
 
 def _describes_a_search(fingerprint: Any) -> bool:
-    """Whether a header's fingerprint has the two descriptions that readers look into."""
+    """Tell whether a fingerprint has the descriptions of problem and optimizer that readers use."""
     return isinstance(fingerprint, dict) and all(
         isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
     )
 
 
 def _is_trial(record: Mapping[str, Any], before: int) -> bool:
-    """Whether a line's fields are of the kinds and in the ranges that readers rely on."""
+    """Tell whether a line's fields have the types and ranges that readers rely on."""
     if not (_REQUIRED <= set(record) and _is_count(record["id"])):
         return False
-    id, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
-    if not (_is_count(asked) and id < asked <= before + MOST_PENDING):
+    number, asked, parent = record["id"], record.get("asked", record["id"] + 1), record.get("parent")
+    if not (_is_count(asked) and number < asked <= before + MOST_PENDING):
         return False
-    if not (parent is None or (_is_count(parent) and parent < id)):
+    if not (parent is None or (_is_count(parent) and parent < number)):
         return False
     measures = [record.get(name, 0) for name in _MEASURES]
     if not all(_is_number(value) and not isinstance(value, bool) and value >= 0 for value in measures):
         return False
     if not all(isinstance(record.get(name, kind()), kind) for name, kind in _KINDS.items()):
         return False
-    metrics = record["metrics"].values()  # null is what was no finite number
+    metrics = record["metrics"].values()  # null stands for a non-finite number
     return record["status"] in get_args(Status) and all(v is None or _is_number(v) for v in metrics)
 
 

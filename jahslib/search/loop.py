@@ -1,6 +1,6 @@
-"""The loop itself: from a log's history through proposals and evaluations to the end of the budget.
+"""The search loop: from the logged history to the end of the budget.
 
-`jahslib.search.search` opens what a `Loop` needs and closes it again.
+`jahslib.search.search` opens the resources of a `Loop` and closes them.
 """
 
 import contextlib
@@ -39,13 +39,13 @@ KEPT_CHECKPOINTS = 40
 
 @dataclass(frozen=True)
 class Budget:
-    """The search ends with whichever of these ends first.
+    """Limits of a search, which ends with the first one reached.
 
-    `epochs` are summed over folds and never overspent, as far as `Problem.epochs` foretells what a trial is charged. A
+    `epochs` are summed over folds and never overspent, as far as `Problem.epochs` predicts what a trial is charged. A
     log made under more trials or epochs is read as far as this budget goes, one made under more seconds as a whole.
 
     Raises:
-        UserError: nothing is given, or what is given is no positive finite number, of trials a whole one.
+        UserError: no limit, or one that is not a positive finite number, for trials a whole one.
     """
 
     trials: int | None = None
@@ -82,7 +82,7 @@ class Loop:
 
     def __post_init__(self):
         self._overcharged = self._was_worse = False
-        self._failed_in_a_row = 0  # in this session: what failed before may have been mended since
+        self._failed_in_a_row = 0  # in this session: the cause of earlier failures may have been fixed
         self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
         self._admitted: dict[int, bool] = {}
         self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
@@ -91,18 +91,24 @@ class Loop:
         self._since = time.monotonic()
 
     def begin_with(self, earlier: list[Trial]) -> None:
-        """Write the trials of an earlier search that this one begins with, those that are not in the log yet."""
+        """Log the trials of an earlier search (warm start) that are not in the log yet."""
         for trial in earlier[len(self.log.trials) :]:
             self.log.append(trial, **self.labels)
             self.log.trials.append(trial)
         self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
 
     def elapsed(self) -> float:
-        """Seconds of search over all sessions; what a killed session did after its last trial is not known."""
+        """Compute the seconds of search over all sessions.
+
+        What a killed session did after its last trial is unknown.
+        """
         return self._before + time.monotonic() - self._since
 
     def already_complete(self) -> bool:
-        """True when the log says that this very budget, or the optimizer, was exhausted; then nothing is re-decided."""
+        """Tell whether the log ends with this budget or the optimizer exhausted; loads its history.
+
+        Nothing is then decided again.
+        """
         end = self.log.end
         same_budget = end is not None and end["budget"] == vars(self.budget)
         if end is None or not (same_budget or end["reason"] == "optimizer"):
@@ -112,7 +118,10 @@ class Loop:
         return True
 
     def replay(self) -> None:
-        """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point."""
+        """Rebuild the history from the log; suggestions lost in flight are asked for again.
+
+        They are asked for at the same point of the history.
+        """
         self._recorded_events(ask=self.optimizer.ask)
 
     def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None, whole: bool = False) -> None:
@@ -123,7 +132,7 @@ class Loop:
             while len(self.history.suggestions) < trial.asked:
                 known = recorded.get(len(self.history.suggestions))
                 suggestion = known.suggestion() if known else ask and ask(self.history)
-                if suggestion is None:  # cut off in flight by the end of a complete search: its content is moot
+                if suggestion is None:  # cut off in flight by the end of a complete search: its content does not matter
                     suggestion = Suggestion({}, self.problem.fidelity.low)
                 self.history.ask(suggestion)
             self._refuse_lacking(trial)
@@ -135,8 +144,10 @@ class Loop:
             raise UserError(f"trial log {self.log.path}: trial {trial.id} has no {lacking}; move the file away")
 
     def _is_beyond(self, trial: Trial) -> bool:
-        """Whether a logged trial lies past this budget, smaller than the one it was made under: it is as `_next` would
-        have decided, on what was foretold for this trial and what the others were charged."""
+        """Tell whether a logged trial lies beyond this budget, which is smaller than its own was.
+
+        Decided as `_next` would have: by the predicted charge of this trial and the actual ones of the others.
+        """
         if trial.status == "rejected" or is_copy(trial):
             return False
         spent = self.history.spent + self._price_of(trial.suggestion())
@@ -150,38 +161,41 @@ class Loop:
     def live(self, executor: Executor, workers: int) -> None:
         """Propose, evaluate and record until the budget or the optimizer ends the search.
 
-        An interrupt or an error leaves the log as far as it is, with what was running lost in flight.
+        On an interrupt or an error the log stays valid, and running trials are lost in flight.
         """
         running: dict[Future, int] = {}
-        first_completed = getattr(executor, "first_completed", _first_completed)  # a simulated clock has its own
+        first_completed = getattr(executor, "first_completed", _first_completed)  # simulated workers have their own
         try:
-            for id in list(self.history.pending):  # lost in flight by a kill
-                running[self._submit(executor, id)] = id
+            for trial_id in list(self.history.pending):  # lost in flight by a kill
+                running[self._submit(executor, trial_id)] = trial_id
             while True:
                 while len(running) < workers and not self.end:
-                    id = self._next(bool(running))
-                    if id is None:
+                    trial_id = self._next(bool(running))
+                    if trial_id is None:
                         break
-                    running[self._submit(executor, id)] = id
+                    running[self._submit(executor, trial_id)] = trial_id
                 if not running:
                     return
                 done = first_completed(running)
                 # Futures that finish together are told in the order they were asked.
                 for future in sorted(done, key=running.__getitem__):
-                    id = running.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool) and id not in self._run_again:
-                        self._run_again.add(id)  # its worker was killed: by chance, as far as one can know
-                        running[self._submit(executor, id)] = id
+                    trial_id = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool) and trial_id not in self._run_again:
+                        self._run_again.add(trial_id)  # its worker was killed, possibly by chance: try once more
+                        running[self._submit(executor, trial_id)] = trial_id
                     else:
-                        self._record(id, future)
+                        self._record(trial_id, future)
         except BaseException:
             for future in running:
                 future.cancel()
             raise
 
     def _next(self, others_running: bool) -> int | None:
-        """Ask for one suggestion and record it, unless the budget is used up or the optimizer waits or is done."""
-        in_training = [id for id in self.history.pending if self._admits(id)]
+        """Ask for one suggestion and record it.
+
+        None if the budget is used up, or the optimizer waits or is done.
+        """
+        in_training = [trial_id for trial_id in self.history.pending if self._admits(trial_id)]
         trained = self._searched() + len(in_training)
         if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
@@ -207,21 +221,21 @@ class Loop:
         return self.history.ask(suggestion)
 
     def _searched(self) -> int:
-        """Trials that count towards the budget: neither rejected ones nor those that the search began with."""
+        """Count the trials charged to the budget: neither rejected nor copied by a warm start."""
         return len(self.history.trained) - self._copied
 
     def _all_were_rejected(self) -> bool:
         return self.history.rejected_in_a_row >= MAX_REJECTED_IN_A_ROW
 
-    def _admits(self, id: int) -> bool:
-        if id not in self._admitted:
-            configuration = self.history.suggestions[id].configuration
-            self._known[id] = self.problem.facts(configuration)
-            self._admitted[id] = self.problem.admits(configuration)
-        return self._admitted[id]
+    def _admits(self, trial_id: int) -> bool:
+        if trial_id not in self._admitted:
+            configuration = self.history.suggestions[trial_id].configuration
+            self._known[trial_id] = self.problem.facts(configuration)
+            self._admitted[trial_id] = self.problem.admits(configuration)
+        return self._admitted[trial_id]
 
-    def _price(self, id: int) -> float:
-        return self._price_of(self.history.suggestions[id])
+    def _price(self, trial_id: int) -> float:
+        return self._price_of(self.history.suggestions[trial_id])
 
     def _price_of(self, suggestion: Suggestion) -> float:
         return self.problem.epochs(self._stages(suggestion))
@@ -230,24 +244,24 @@ class Loop:
         ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
         return (*(self.history.suggestions[i].fidelity for i in ancestors), suggestion.fidelity)
 
-    def _submit(self, executor: Executor, id: int) -> Future:
-        suggestion = self.history.suggestions[id]
-        if not self._admits(id):
+    def _submit(self, executor: Executor, trial_id: int) -> Future:
+        suggestion = self.history.suggestions[trial_id]
+        if not self._admits(trial_id):
             rejected: Future = Future()
             rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
             return rejected
-        root = self.history.lineage(id)[0]
+        root = self.history.lineage(trial_id)[0]
         parent = suggestion.parent
         deadline = None
         if self.budget.seconds is not None:
             deadline = time.time() + self.budget.seconds - self.elapsed()
         job = Job(
-            configuration=dict(suggestion.configuration),  # its own: what it does to it must not reach the log
+            configuration=dict(suggestion.configuration),  # a copy: changes by the problem must not reach the log
             stages=self._stages(suggestion),
             # A promoted trial keeps the seed of its first ancestor: it is the same training, continued.
             seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
             restore=None if parent is None else self._checkpoint(parent),
-            save=None if suggestion.final else self._checkpoint(id),
+            save=None if suggestion.final else self._checkpoint(trial_id),
             deadline=deadline,
         )
         try:
@@ -259,18 +273,18 @@ class Loop:
             ) from error
 
     def leave_no_checkpoints(self) -> None:
-        """Delete what a search left there, and its folder unless somebody keeps other files in it."""
+        """Delete the search's checkpoints, and their folder unless it holds other files."""
         for folder in self.checkpoints.glob("trial-[0-9]*"):
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.checkpoints.rmdir()
 
-    def _checkpoint(self, id: int) -> Path:
-        return self.checkpoints / f"trial-{id:05d}"
+    def _checkpoint(self, trial_id: int) -> Path:
+        return self.checkpoints / f"trial-{trial_id:05d}"
 
-    def _record(self, id: int, future: Future) -> None:
-        """Turn a finished future into a trial, write it down, and tell it."""
-        suggestion = self.history.suggestions[id]
+    def _record(self, trial_id: int, future: Future) -> None:
+        """Turn a finished future into a trial, log it, and tell the history."""
+        suggestion = self.history.suggestions[trial_id]
         try:
             result = future.result()
         except UserError:
@@ -279,19 +293,19 @@ class Loop:
             result = Evaluated("failed", reason=reason_of(error))
         trial = Trial(
             **vars(suggestion),
-            id=id,
+            id=trial_id,
             status=result.status,
             reason=result.reason,
-            metrics={**self._known.pop(id), **result.outcome.metrics},
+            metrics={**self._known.pop(trial_id), **result.outcome.metrics},
             curve=result.outcome.curve,
             outputs=result.outcome.outputs,
             epochs=result.outcome.epochs,
-            seconds=result.seconds,
-            elapsed=self.elapsed(),
+            seconds=round(result.seconds, 6),
+            elapsed=round(self.elapsed(), 6),
             asked=len(self.history.suggestions),
             worker=result.worker,
-            started=result.started,
-            finished=time.time(),
+            started=round(result.started, 3),
+            finished=round(time.time(), 3),
         )
         self.problem.refuse_undeclared(trial)
         self._compare_charge(trial)
@@ -342,8 +356,11 @@ class Loop:
             )
 
     def _finish(self, trial: Trial) -> None:
-        """Tell the history, and delete the continued parent's checkpoint and all but the newest of those that might
-        still be continued: one missed later costs time, as the problem trains through the earlier stages again."""
+        """Tell the history, and delete checkpoints that are no longer needed.
+
+        These are the continued parent's and all but the newest of those that might still be continued: a missing one
+        costs only time, as the problem trains through the earlier stages again.
+        """
         self.history.finish(trial)
         self._admitted.pop(trial.id, None)
         gone = [] if trial.parent is None else [trial.parent]
@@ -351,8 +368,8 @@ class Loop:
             self._continuable.append(trial.id)
             if len(self._continuable) > KEPT_CHECKPOINTS:
                 gone.append(self._continuable.popleft())
-        for id in gone:
-            shutil.rmtree(self._checkpoint(id), ignore_errors=True)
+        for trial_id in gone:
+            shutil.rmtree(self._checkpoint(trial_id), ignore_errors=True)
 
 
 def _first_completed(futures: Collection[Future]) -> set[Future]:

@@ -1,4 +1,4 @@
-"""Where a result came from: commit, package versions, device."""
+"""Provenance of results: commit, package versions, device."""
 
 import functools
 import os
@@ -15,18 +15,19 @@ PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch",
 
 
 def environment(device: str, threads: int | None = None) -> dict[str, Any]:
-    """Commit, package versions and the device's name, as a trial log's header holds them.
+    """Collect commit, package versions and device name for a trial log's header.
 
-    `threads` are torch's where training happens; default is those of this process.
+    `threads` are torch's in the training processes, by default those of this process.
     """
     return {"commit": commit(), "versions": versions(), "device": device_name(device, threads)}
 
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit, with `+` when library or notebooks differ from it; empty outside a checkout.
+    """Return the checkout's commit, with `+` when library or notebooks differ from it.
 
-    A repository that merely surrounds an installed wheel or an unpacked archive says nothing of this code.
+    Empty outside a checkout: a repository that merely contains an installed wheel or an unpacked archive does not
+    identify this code.
     """
     if not is_checkout(ROOT):
         return ""
@@ -48,7 +49,7 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of Python and of those of `PACKAGES` that are installed."""
+    """Collect the versions of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -59,12 +60,12 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: str, threads: int | None = None) -> str:
-    """A torch device for people: the GPU's name, or the CPU with torch's number of threads."""
+    """Describe a torch device: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name(device)
     if threads is None:
-        torch = sys.modules.get("torch")  # not imported for a problem that does without
+        torch = sys.modules.get("torch")  # not imported for a problem that does not use it
         threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     return f"cpu ({threads} threads)"

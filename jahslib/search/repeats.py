@@ -1,8 +1,8 @@
-"""Repeated trainings: one policy for all optimizers.
+"""Repeated trainings of a configuration, for all optimizers alike.
 
-No optimizer proposes a configuration twice. Where the objective is so noisy that one training does not tell, the
-problem asks for `repeats` by name: each configuration that reaches the highest fidelity is then trained that often from
-initial weights of its own, the optimizer hears of the mean, and the incumbent is judged by it (`Problem.judged`).
+No optimizer proposes a configuration twice. Where the objective is too noisy for one training to be decisive, the
+problem sets `repeats`: each configuration that reaches the highest fidelity is then trained that often from different
+initial weights, the optimizer is told the mean, and the incumbent is judged by it (`Problem.judged`).
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from jahslib.core.trials import Asked, History, Suggestion, Trial, mean_of
 
 
 class Repeats:
-    """An optimizer around another one, which is shown all trainings of a configuration as a single trial.
+    """A wrapper that shows an optimizer all trainings of a configuration as a single trial.
 
     Args:
         inner: the optimizer that proposes.
@@ -26,11 +26,11 @@ class Repeats:
         self._outer: History | None = None
 
     def describe(self) -> dict[str, Any]:
-        """The inner optimizer's settings: that trainings are repeated stands in the problem's description."""
+        """Return the inner optimizer's settings; the repeats are in the problem's description."""
         return self.inner.describe()
 
     def ask(self, history: History) -> Suggestion | None:
-        """See `Optimizer`."""
+        """Propose a due repetition, else the inner optimizer's suggestion; see `Optimizer.ask`."""
         self._catch_up(history)
         if self._due:
             return replace(self._leader, parent=None, bracket=None, rung=None, origin="repeat")
@@ -76,6 +76,6 @@ class Repeats:
         inner = self._inner_id[trial.id]
         group = self._groups[inner]
         still_due = self._due if inner == len(self._leaders) - 1 else 0
-        if not still_due and all(id in self._done for id in group):
-            merged = mean_of([self._done[id] for id in group])
+        if not still_due and all(trial_id in self._done for trial_id in group):
+            merged = mean_of([self._done[trial_id] for trial_id in group])
             self._shown.finish(replace(merged, **vars(self._shown.suggestions[inner]), id=inner))

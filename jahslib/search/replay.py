@@ -1,8 +1,8 @@
-"""Whether this machine would decide as a trial log has it: a check on demand, which nothing else rests on.
+"""On-demand check of whether this machine reproduces the decisions in a trial log.
 
 Floating point differs between kinds of machines and versions of packages, and a model of many trials may turn a last
-digit into another proposal. A search resumes from its log all the same (`jahslib.search`); this says where the log's
-own decisions could not be repeated here.
+digit into another proposal. A search resumes from its log all the same (`jahslib.search`); this reports where the log's
+own decisions could not be reproduced here.
 """
 
 import itertools
@@ -21,11 +21,10 @@ SHOWN = 90  # characters of a value
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of deciding a log's search once more.
+    """The result of repeating a log's decisions.
 
     `decisions` were made, `trial` is the first that differs, None where none does; `differences` names each
-    hyperparameter and field with (the log's value, this machine's, their relative difference: NaN where they are no
-    numbers).
+    hyperparameter and field with (the log's value, this machine's, their relative difference: NaN for non-numbers).
     """
 
     decisions: int
@@ -70,8 +69,8 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
     history, made = History(), 0
     for trial in trials:
         while len(history.suggestions) < trial.asked:
-            id = len(history.suggestions)
-            logged = suggestions.get(id)
+            trial_id = len(history.suggestions)
+            logged = suggestions.get(trial_id)
             if is_copy(trial):
                 history.ask(trial.suggestion())
                 continue
@@ -79,7 +78,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
             if logged is not None:  # lost in flight otherwise: its place counts, its content is not known
                 made += 1
                 if own != logged:
-                    return Replay(made, id, dict(_differences(logged, own)))
+                    return Replay(made, trial_id, dict(_differences(logged, own)))
             history.ask(logged or own)
         history.finish(trial)
     return Replay(made)

@@ -1,4 +1,4 @@
-"""Running a study's searches, one after another or side by side, with progress."""
+"""Execution of a study's searches, sequentially or in parallel, with progress."""
 
 import logging
 import math
@@ -35,7 +35,7 @@ MIN_TRIALS = 3  # before a time left is estimated
 
 @dataclass(frozen=True)
 class Run:
-    """A search that is ready to be run: the arguments of `jahslib.search.search`, and what its result is joined to.
+    """A search that is ready to run: the arguments of `search`, and the context of its result.
 
     Args:
         label: the method's name in tables and figures.
@@ -60,13 +60,16 @@ class Run:
     simulated: int = 0
 
     def check(self, *, fresh: bool = False) -> None:
-        """Refuse a trial log of another search; writes nothing. Describing the problem loads its data."""
+        """Raise `UserError` if the trial log is of another search; writes nothing.
+
+        Describing the problem loads its data.
+        """
         wanted = fingerprint(self.problem, self.optimizer, self.seed)
         if logfiles.exists(self.log) and not fresh:
             triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
-        if self.simulated:  # one that was cut off begins anew
+        if self.simulated:  # an interrupted one is restarted
             fresh = fresh or not (logfiles.exists(self.log) and triallog.read(self.log).end)
             executor, workers = SimulatedWorkers(), self.simulated
         return search(
@@ -84,7 +87,7 @@ class Run:
         )
 
     def search(self, history: History) -> "AnySearch":
-        """The finished search that this run's history is.
+        """Combine this run and its history to a finished search.
 
         Raises:
             UserError: no trial was finished at the highest fidelity, so that there is no incumbent.
@@ -109,7 +112,10 @@ def trainings(
     study: str,
     profile: str,
 ) -> Run:
-    """A run that trains each of the configurations in turn, from initial weights of its own, at the full fidelity."""
+    """Build a run that trains each of the configurations in turn at the highest fidelity.
+
+    Each starts from initial weights of its own.
+    """
     budget = Budget(trials=len(configurations))
     return Run(problem, Listed(problem, seed, configurations), budget, log, seed, method, study, profile)
 
@@ -125,7 +131,7 @@ class AnySearch(Generic[AnyProblem]):
     Args:
         problem: with the study's constraints, also where the search ignored one.
         task, label, tested: see `Run`.
-        name: of its trial log, without the ending.
+        name: of its trial log, without the suffix.
         tests: the incumbent's final trainings, on the test split.
     """
 
@@ -160,7 +166,7 @@ class AnySearch(Generic[AnyProblem]):
 
 
 def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "") -> AnySearch:
-    """A finished search from its log alone, of a tool that is not installed here, say.
+    """Read a finished search from its log alone, for example of a tool that is not installed.
 
     Raises:
         UserError: see `triallog.read`; the search is not finished.
@@ -189,12 +195,13 @@ def retraining(
     study: str,
     profile: str,
 ) -> Run:
-    """A search's incumbent trained `count` times, on a problem that measures it on the test split.
+    """Build a run that trains a search's incumbent `count` times, measured on the test split.
 
-    A larger budget may bring another incumbent, so the log's name carries the configuration's digest.
+    `problem` measures there. A larger budget may give another incumbent, so the log's name contains the configuration's
+    digest.
     `name`: that of the search in the log's name, where its method and seed are not enough. `prefix`: what the log's
     name begins with.
-    `seed`: the search's, if not given. Where `problem` has the search's training images, give another: with the same
+    `seed`: the search's, by default. Where `problem` has the search's training images, give another: with the same
     seed the k-th training here and the search's k-th trial draw the same random numbers.
     """
     c = found.incumbent.configuration
@@ -208,9 +215,9 @@ def run_all(
 ) -> dict[str, History]:
     """Run or resume searches; returns their histories by log name.
 
-    With several searches and several workers, whole searches go side by side, each proposing and training in its own
-    worker: its decisions then depend on nothing but its seed. A single search spreads its trials over the workers. What
-    was finished before is only read, without a worker and without a word.
+    With several searches and several workers, whole searches run in parallel, each proposing and training in its own
+    worker: its decisions then depend on nothing but its seed. A single search distributes its trials over the workers.
+    Finished searches are only read, without a worker or messages.
     """
     runs = list(runs)
     with _progress(runs, fresh) as finished:
@@ -235,7 +242,9 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             run = running.pop(future)
-            if isinstance(future.exception(), BrokenProcessPool):  # its worker was killed: once by chance, say
+            if isinstance(
+                future.exception(), BrokenProcessPool
+            ):  # its worker was killed, possibly by chance: try once more
                 if run.log in again:
                     raise UserError(
                         f"{run.log.stem}: two workers in turn were killed in it, for want of memory perhaps; "
@@ -253,7 +262,7 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
 def run_trials(
     runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
 ) -> dict[Key, list[Trial]]:
-    """As `run_all`; returns the trials that succeeded, as they were proposed, by the runs' keys."""
+    """Run or resume as `run_all`; returns the successful trials as they were proposed, by the runs' keys."""
     if not runs:
         return {}
     histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
@@ -261,14 +270,14 @@ def run_trials(
 
 
 class _Pace:
-    """When the last headless line was written: a notebook writes one in LINE_EVERY seconds at most, over all calls."""
+    """Time of the last headless line: at most one per LINE_EVERY seconds in a process."""
 
     last = -math.inf
 
 
 @contextmanager
 def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
-    """Watch the trial logs grow: a bar for a person at a notebook, a line now and then for a headless run.
+    """Show progress: a bar in an interactive notebook, occasional log lines in a headless run.
 
     Yields the logs that are finished already.
     """
@@ -314,7 +323,10 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
 
 
 def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seconds: float) -> str:
-    """What a headless run says of its searches; `before`: trials and epochs that had been spent `seconds` ago."""
+    """Format a headless progress line.
+
+    `before`: trials and epochs that had been spent `seconds` ago.
+    """
     trials, epochs = sum(w.trials for w in watches), sum(w.epochs for w in watches)
     failed = sum(w.statuses["failed"] for w in watches)
     open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not is_done(run, watch)]
@@ -327,7 +339,7 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
     ]
     left = sum(max(0.0, size(run) - watch.epochs) for run, watch in open_)
     limit = sum(run.budget.seconds or math.inf for run, _ in open_)
-    # The first few trials tell little of the rate: one in training counts for nothing until it is finished.
+    # The first few trials do not determine the rate, as unfinished ones do not count.
     if open_ and trials - before[0] >= MIN_TRIALS and epochs > before[1]:
         left_s = min(left / (epochs - before[1]) * seconds, limit)
         parts.append(f"about {duration(left_s)} left" if math.isfinite(left_s) else "")
@@ -335,12 +347,12 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
 
 
 def is_done(run: Run, watch: Watch) -> bool:
-    """Whether the log ends with this budget exhausted, or the optimizer."""
+    """Tell whether the log ends with this budget exhausted, or the optimizer."""
     return watch.end is not None and (watch.end["reason"] == "optimizer" or watch.end["budget"] == vars(run.budget))
 
 
 def size(run: Run) -> float:
-    """Epochs a run may spend at most; infinite where only a time limit is set."""
+    """Compute the most epochs a run may spend; infinite where only a time limit is set."""
     if run.budget.epochs is not None:
         return run.budget.epochs
     if run.budget.trials is None:

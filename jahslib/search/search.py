@@ -1,14 +1,14 @@
-"""The one search loop that every method of every study runs through: `search` and its budget.
+"""The search function of all methods and studies.
 
-It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then lets the optimizer
-hear of it. The log is a memo: the same search started again takes what is logged as it is and goes on from there.
+It asks the optimizer, hands jobs to an executor, writes each finished trial to the log and only then tells the
+optimizer. The same search started again takes what is logged as it is and continues from there.
 """
 
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
@@ -44,27 +44,27 @@ def search(
 ) -> History:
     """Run or resume one search and return its history.
 
-    What the log holds is a fact: the optimizer is told it and goes on from there, on any machine. Whether this machine
-    would have decided the same is a question of its own (`jahslib.search.replay`).
+    The log is authoritative: the optimizer is told what it holds and continues from there, on any machine. Whether this
+    machine would have decided the same is checked separately (`jahslib.search.replay`).
 
     Args:
         optimizer: one that was made for this problem, or what makes one from problem and seed: an optimizer's class,
             or a `functools.partial` of it with its settings.
-        log_path: the trial log; checkpoints stand in a folder beside it while the search is unfinished.
+        log_path: the trial log; checkpoints are in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial, and the optimizer where it is made here.
         executor: any `concurrent.futures.Executor`; default is this process.
-        workers: how many trials may be pending at once; at least 1.
+        workers: number of trials that may be pending at once; at least 1.
         warm_start: trials of another search on the same problem (`jahslib.search.warm_start.trials_of` reads them from
             its log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
-        on_trial: called after a trial is safe in the log.
+        on_trial: called after a trial is safely logged.
 
     Raises:
-        UserError: what is no problem, budget or seed, no worker, choices that are no text, number or truth value; the
-            log belongs to another search or is in use; 50 trials in a row failed; an outcome that is none, a trial
-            without the metrics that the problem names, or with a value beyond the objective's `best`.
+        UserError: an invalid problem, budget, seed or number of workers; choices that are not text, number or truth
+            value; the log belongs to another search or is in use; 50 trials in a row failed; an invalid outcome, a
+            trial without the metrics that the problem names, or with a value beyond the objective's `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
-    # here: ConfigSpace takes seconds to import, which `import jahslib.search` need not wait
+    # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not
     from jahslib.spaces import configurations as spaces
 
     refuse_incomplete(problem)
@@ -112,9 +112,9 @@ def _made(make: Any, problem: Problem, seed: int) -> Optimizer:
         raise UserError(
             f"search: optimizer={make!r} is none; give one, or its class: search(problem, RandomSearch, ...)"
         )
-    return made
+    return cast(Optimizer, made)
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
-    """What two searches must share for one to resume the other."""
+    """Describe what two searches must share for one to resume the other."""
     return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}

@@ -1,4 +1,4 @@
-"""Workers whose trainings take only the time that a table says, so that hours on many machines pass in seconds."""
+"""Workers on a simulated clock, so that hours of tabulated training times pass in seconds."""
 
 import heapq
 from collections.abc import Collection
@@ -9,19 +9,20 @@ from jahslib.core.problem import Job
 
 
 class Timed(Protocol):
-    """A problem that tells how long its trainings take."""
+    """A problem with known training times."""
 
     def training_seconds(self, job: Job) -> float:
-        """Seconds of the job's last stage."""
+        """Return the duration of the job's last stage, in seconds."""
         ...
 
 
 class SimulatedWorkers(Executor):
-    """Evaluates each job at once and hands its result over when the simulated clock has come to its end.
+    """An executor that evaluates jobs at once and delivers results by a simulated clock.
 
     A trial's `started` and `seconds` are those of the clock, which begins at 0: `started + seconds` is when it ended.
-    The optimizer's own time passes on the real clock alone. Give `search` as many `workers` as shall run at once, and a
-    problem that has `training_seconds(job)`; a search that was cut off must begin anew, for its clock is lost.
+    The optimizer's own time passes on the real clock alone. Set `workers` of `search` to the number of jobs in
+    parallel; the problem must have `training_seconds(job)`. An interrupted search must be restarted, as its clock is
+    lost.
     """
 
     threads = 1
@@ -42,7 +43,7 @@ class SimulatedWorkers(Executor):
         return future
 
     def first_completed(self, futures: Collection[Future]) -> set[Future]:
-        """Let the clock go on to the end of the next job, and of those that end with it."""
+        """Advance the clock to the end of the next job; returns the jobs that end then."""
         free = {future for future in futures if all(future is not running for *_, running in self._running)}
         if free:  # a configuration that was rejected without a training
             return free

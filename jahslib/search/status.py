@@ -1,10 +1,11 @@
-"""How far searches are, read from their trial logs while they are being written: `python -m jahslib status [FOLDER]`.
+"""Progress of searches, read from their trial logs: `python -m jahslib status [FOLDER]`.
 
     from jahslib.search.status import status
-    status("results")             # one row a notebook and profile
-    status("results", logs=True)  # one row a trial log
 
-Nothing is locked or written, so that a run may be going on.
+    status("results")             # one row per notebook and profile
+    status("results", logs=True)  # one row per trial log
+
+Nothing is locked or written, so that searches may be running.
 """
 
 import logging
@@ -28,19 +29,20 @@ STATUSES = ("ok", "failed", "rejected", "cut")
 
 
 def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFrame:
-    """How far the searches below `folder` are; default is the repository's results/.
+    """Summarise the progress of searches from their trial logs.
 
-    One row a profile and notebook, with columns
-    `run`: whether `run_all.sh` is at work in this profile; `searches`, of these `finished` and `under_way`;
-    `trials`, of these `ok`, `failed`, `rejected` (a constraint known before training broken) and `cut` (by a time
-    limit); `best`: as text, the best feasible objective, as `best` above has it; `epochs` charged; `age`: seconds
-    since the last trial finished, NaN without one.
+    These are the logs below `folder`, by default the repository's results/. One row per profile and notebook, with
+    columns `run`: whether `run_all.sh` is running in this profile; `searches`, of these `finished` and `under_way`;
+    `trials`, of these `ok`, `failed`, `rejected` (a constraint known before training violated) and `cut` (by a time
+    limit); `best`: as text, the best feasible objective, see `watch.best`; `epochs` charged; `age`: seconds since the
+    last trial finished, NaN without one.
 
-    With `logs` one row a trial log (`log`), whose `state` is finished, under way, stopped (the next run resumes it) or
-    damaged, and whose `best` is a number beside its `metric`; NaN where no trial was feasible at the highest fidelity.
+    With `logs` one row per trial log (`log`), whose `state` is finished, under way, stopped (the next run resumes it)
+    or damaged, and whose `best` is a number beside its `metric`; NaN where no trial was feasible at the highest
+    fidelity.
 
-    A run and a search under way are known by the files that processes hold open, so those of another machine or user
-    are not seen; a small `age` shows them.
+    A run and a search under way are recognised by the files that processes hold open, so those of another machine or
+    user are not seen; a small `age` shows them.
 
     Raises:
         UserError: no such folder, or no trial log in it.
@@ -67,7 +69,10 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
 
 
 def _place(watch: Watch) -> tuple[str, str]:
-    """A log's profile and notebook: by its folder, results/<profile>/<notebook>/logs, or else by its header."""
+    """Determine a log's profile and notebook, by its folder or else by its header.
+
+    The folder is results/<profile>/<notebook>/logs.
+    """
     *_, profile, notebook, logs, _ = ("", "", "", *watch.path.parts)
     if logs == "logs":
         return profile, notebook
@@ -121,7 +126,7 @@ def _state(watch: Watch, held: set[Path]) -> str:
 
 
 def _held_open() -> set[Path]:
-    """Trial logs and a run's locks that some process of this user holds open for writing.
+    """Find the trial logs and run locks that processes of this user hold open for writing.
 
     A search holds its log open, and a run its profile's lock, for as long as they last. Trying the lock instead would
     take it for a moment, in which a run that is just beginning would be refused.

@@ -17,23 +17,26 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.trials import Trial
-from jahslib.errors import UserError
+from jahslib.errors import JahslibError, UserError
 from jahslib.search import logfiles
 from jahslib.search.loglines import FORMAT, is_line, other_format
 
 log = logging.getLogger(__name__)
 
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
-_BIRTH = b'{"kind": "header"'  # what every log begins with
+_BEGINNING = b'{"kind": "header"'  # the beginning of every log
 
 
-class LogWriteError(OSError):
-    """The log could not be extended (a full disk, say). What it held before is intact, so the search can resume."""
+class LogWriteError(JahslibError, OSError):
+    """The log could not be extended, for example on a full disk.
+
+    Its earlier content is intact, so the search can be resumed.
+    """
 
 
 @dataclass
 class LoggedSearch:
-    """A search as its trial log has it; `end` says how it ended, None where it did not."""
+    """A search as logged; `end` says how it ended, None if it did not."""
 
     header: dict[str, Any]
     trials: list[Trial]
@@ -45,13 +48,15 @@ class LoggedSearch:
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is no more than a header: of a search that was refused, say, before its first trial."""
+        """Whether the log holds only a header, as of a search that failed before its first trial."""
         return not self.trials and self.end is None
 
 
 def data_name(problem: Mapping[str, Any]) -> str:
-    """The data that a fingerprint's problem is about: of a regression its source, of a wrapped problem the inner one's;
-    empty where it names none."""
+    """Return the name of the data in a fingerprint's problem; empty if it has none.
+
+    For a regression its source, for a wrapped problem the inner one's.
+    """
     inner = problem.get("cells")
     if isinstance(inner, dict):
         return data_name(inner)
@@ -63,13 +68,13 @@ class TrialLog:
     """An open trial log, locked against a second writer.
 
     Args:
-        path: created with its folders when absent; where the log was compressed, it stays so until it is extended.
+        path: created with its folders when absent; a compressed log stays so until it is extended.
         header: everything beside `fingerprint` is provenance and may differ on resume.
         fresh: start over, overwriting an existing log.
 
     Raises:
         UserError: the log belongs to another search (says what differs), is in use, is damaged before its last line, or
-            cannot be opened; or the file is no trial log. It is left as it is.
+            cannot be opened; or the file is no trial log. It is not changed.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], *, fresh: bool = False):
@@ -99,7 +104,7 @@ class TrialLog:
         self.header, self.trials, self.end = logged.header, logged.trials, logged.end
 
     def _locked(self) -> tuple[BinaryIO, bool]:
-        """The file, locked, and whether it is the compressed form."""
+        """Open and lock the file; also tells whether it is the compressed form."""
         while True:
             file, place = self._opened()
             logfiles.locked(self.path, file)
@@ -108,8 +113,10 @@ class TrialLog:
             file.close()  # another process was just about to unpack it, compress it or start it over
 
     def _opened(self) -> tuple[BinaryIO, Path]:
-        """The file, opened for appending; for reading alone where it is compressed or cannot be written, for a finished
-        search needs no more."""
+        """Open the file for appending, or for reading only if it is compressed or not writable.
+
+        The latter suffices for a finished search.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _refuse_device(self.path)
@@ -136,11 +143,15 @@ class TrialLog:
         return self._file.read()
 
     def append(self, trial: Trial, **labels: Any) -> None:
-        """Write one trial and force it to disk; only after this returns may the optimizer hear of it."""
+        """Write one trial and force it to disk; only after this returns may the optimizer be told."""
         self._append({"kind": "trial", **labels, **trial.to_json()})
 
     def make_extendable(self) -> None:
-        """Unpack a compressed log. Raise `LogWriteError` where the log can be read and not be extended."""
+        """Unpack a compressed log.
+
+        Raises:
+            LogWriteError: the log can be read but not extended.
+        """
         try:
             if self._read_only:
                 raise OSError(errno.EROFS, self._read_only)
@@ -149,7 +160,7 @@ class TrialLog:
                     self._file = logfiles.unpack(self.path, self._content()[: self._size])
                 self._packed = False
             else:
-                logfiles.packed(self.path).unlink(missing_ok=True)  # a kill left it beside what holds all of it
+                logfiles.packed(self.path).unlink(missing_ok=True)  # left by a kill beside the complete plain form
         except OSError as error:
             raise LogWriteError(
                 error.errno,
@@ -157,8 +168,10 @@ class TrialLog:
             ) from error
 
     def close(self, end: dict[str, Any] | None = None) -> None:
-        """Close the log, with an `end` line when the search is complete; one that can only be read gets none, nor does
-        a compressed one to which nothing was added."""
+        """Close the log, with an `end` line when the search is complete.
+
+        A read-only log gets none, nor does a compressed one to which nothing was added.
+        """
         if self._file.closed:
             return
         if end is not None and not self._read_only and not self._packed:
@@ -185,8 +198,10 @@ class TrialLog:
             ) from error
 
     def _refuse_lost(self) -> None:
-        """Notice that the file is gone from its place, as what is written to a deleted one ends with the process, or
-        is no longer as it was left."""
+        """Raise `LogWriteError` if the file was deleted, replaced or changed by others.
+
+        What is written to a deleted file would be lost with the process.
+        """
         try:
             there = os.stat(self.path)
             ours = os.path.samestat(there, os.fstat(self._file.fileno())) and there.st_size == self._size
@@ -216,7 +231,7 @@ def read(path: Path) -> LoggedSearch:
     """Read a log; a torn last line is ignored.
 
     Raises:
-        UserError: no such log, one of another format, or a line before the last that is damaged or there twice.
+        UserError: no such log, one of another format, or a line before the last that is damaged or duplicated.
     """
     return _parsed(logfiles.named(path), _content(logfiles.named(path)))
 
@@ -253,7 +268,7 @@ def _content(path: Path) -> bytes:
 
 
 def _refuse_device(path: Path) -> None:
-    """Raise where there is something that keeps no lines, such as /dev/null, or that opening would wait for."""
+    """Raise `UserError` for a device or pipe, such as /dev/null, which keeps no lines or blocks."""
     path = logfiles.form(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
@@ -272,9 +287,9 @@ def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raise unless a search of this fingerprint may go on with the file, or take it over; nothing is written.
+    """Raise unless a search of this fingerprint may continue the file or take it over.
 
-    A log that holds no trial may be taken over by any search.
+    Nothing is written. A log that holds no trial may be taken over by any search.
 
     Raises:
         UserError: the file is no trial log, or one of another search; says what differs.
@@ -283,8 +298,11 @@ def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
 
 
 def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> LoggedSearch | None:
-    """The search of this fingerprint in a file, None where there is none yet. Raises as `refuse_other_search`."""
-    if b"\n" not in content:  # not even a whole header: torn at birth, if a log at all
+    """Parse a file as the log of this fingerprint; None if it holds none yet.
+
+    Raises as `refuse_other_search`.
+    """
+    if b"\n" not in content:  # not even a whole header: a torn first line, if a log at all
         _refuse_foreign(path, content)
         return None
     logged = _parsed(path, content)
@@ -294,12 +312,15 @@ def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> Logged
 
 
 def _refuse_foreign(path: Path, content: bytes) -> None:
-    if not (content.startswith(_BIRTH) or _BIRTH.startswith(content)):
+    if not (content.startswith(_BEGINNING) or _BEGINNING.startswith(content)):
         raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
 
 
 def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
-    """Raise `UserError` where two descriptions in JSON types, one from a log, are not the same: `what` made the log."""
+    """Raise `UserError` where a logged description in JSON types differs from the wanted one.
+
+    `what` names what made the log.
+    """
     differing = list(_differences(found, json.loads(json.dumps(_finite(wanted)))))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -325,7 +346,7 @@ def _short(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """In JSON types. JSON has no NaN or infinity: they become null, as pandas reads them back as NaN."""
+    """Convert to JSON types, with NaN and infinity as null, which pandas reads as NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

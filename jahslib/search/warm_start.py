@@ -1,6 +1,7 @@
 """Warm start: a search that begins with the trials of another one on the same problem.
 
-Its log begins with copies of them, charged nothing, so that it stands alone: resumed, replayed and read like any other.
+Its log begins with copies of them, charged nothing, so that it is self-contained: it can be resumed, replayed and read
+like any other.
 """
 
 import hashlib
@@ -15,14 +16,14 @@ from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.search import triallog
 
-COPY = "copy of an earlier search"  # where a trial of the log ran
+COPY = "copy of an earlier search"  # marks a copy in a trial's `worker`
 
 
 def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
-    """The trials of a log, for `search(..., warm_start=...)`.
+    """Read the trials of a log, for `search(..., warm_start=...)`.
 
     Raises:
-        UserError: no such log, a damaged one, or one of another problem, whose trials would be no results here.
+        UserError: no such log, a damaged one, or one of another problem, whose trials would not be valid here.
     """
     logged = triallog.read(Path(path))
     triallog.refuse_difference(Path(path), logged.fingerprint["problem"], problem.describe(), "another problem")
@@ -30,7 +31,11 @@ def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
 
 
 def renumbered(trials: Iterable[Trial]) -> list[Trial]:
-    """Copies that stand at the beginning of a log: numbered anew in the order of their completion, charged nothing."""
+    """Copy trials for the beginning of a log: renumbered in completion order, charged nothing.
+
+    Raises:
+        UserError: a trial continues one that is not among them.
+    """
     numbers: dict[int, int] = {}
     copies = []
     for trial in trials:
@@ -44,7 +49,7 @@ def renumbered(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def described(copies: list[Trial]) -> dict[str, Any]:
-    """What tells searches with different warm starts apart, for the fingerprint; empty without one."""
+    """Return what distinguishes warm starts in the fingerprint; empty without one."""
     if not copies:
         return {}
     facts = json.dumps([[t.configuration, t.fidelity, t.status, t.metrics] for t in copies], sort_keys=True)
@@ -52,5 +57,5 @@ def described(copies: list[Trial]) -> dict[str, Any]:
 
 
 def is_copy(trial: Trial) -> bool:
-    """Whether a log's trial was copied into it from an earlier search."""
+    """Tell whether a log's trial was copied from an earlier search."""
     return trial.worker == COPY

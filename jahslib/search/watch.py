@@ -1,4 +1,4 @@
-"""Trial logs followed as they grow, and what they say of the best found so far."""
+"""Incremental reading of growing trial logs, and their best results."""
 
 import json
 import math
@@ -15,16 +15,15 @@ from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
 
 FOREIGN = "is no trial log"
-TAIL = 256  # bytes before the place reached that must still be there; a trial's line ends with its times
+TAIL = 256  # bytes before the current position that must be unchanged; a trial's line ends with its times
 
 
 @dataclass
 class Watch:
     """A trial log followed as it grows; `look` reads only what is new.
 
-    `since`: trials that finished earlier (`time.time()`) are not counted. `objective` and `constraints` are those of
-    the log's header where not given.
-
+    `since`: trials that finished earlier (`time.time()`) are not counted. `objective` and `constraints` are by default
+    those of the log's header.
     `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
     the best feasible one of these, NaN without any; `epochs` are those charged, `seconds` those that they took; `last`
     is the time at which the newest trial finished, `end` the line that closed the search, if no trial came after it;
@@ -52,7 +51,7 @@ class Watch:
 
     @property
     def trials(self) -> int:
-        """Trials counted, whatever became of them."""
+        """Number of trials counted, whatever their status."""
         return self.statuses.total()
 
     @property
@@ -62,23 +61,23 @@ class Watch:
 
     @property
     def trains_a_list(self) -> bool:
-        """Whether configurations were given rather than searched for: an incumbent retrained, say."""
+        """Whether the configurations were given, not searched for, as in retraining an incumbent."""
         return self.header.get("fingerprint", {}).get("optimizer", {}).get("name") == "Listed"
 
     def look(self) -> None:
-        """Read the lines written since the last look; a torn last line waits for the next."""
+        """Read the lines written since the last call; a torn last line waits for the next."""
         try:
             now = logfiles.form(self.path).stat()
             if (now.st_size, now.st_mtime_ns) == self._seen:
                 return
             with logfiles.opened(self.path) as file:
                 file.seek(self._place - len(self._tail))
-                if file.read(len(self._tail)) != self._tail:  # begun afresh
+                if file.read(len(self._tail)) != self._tail:  # the log was started over
                     self._start_over()
                     file.seek(0)
                 self._seen = now.st_size, now.st_mtime_ns
                 self._read(file)
-        except FileNotFoundError:  # not begun
+        except FileNotFoundError:  # not started yet
             self._start_over()
         except (OSError, EOFError, zlib.error) as error:
             self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
@@ -114,7 +113,7 @@ class Watch:
                 if record.get("finished", 0.0) >= self.since:
                     self._count(record)
             case "end":
-                # an end without a trial since then is that of the log about to be overwritten
+                # an end without a trial since then belongs to the log about to be overwritten
                 self.end = record if self.trials or not self.since else None
 
     def _count(self, trial: dict[str, Any]) -> None:
@@ -142,7 +141,7 @@ class Watch:
 
 
 def best(watches: Iterable[Watch]) -> str:
-    """The best feasible objective on each data set, as text; empty without any.
+    """Format the best feasible objective on each data set; empty without any.
 
     Values are compared where objective, data and constraints are the same. Of several sets of constraints on one data
     set, that of most searches counts. Trainings on a test split never count, nor does a list of configurations that
@@ -165,7 +164,7 @@ def best(watches: Iterable[Watch]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: 40 s, 12 min, 2.5 h, 3 days."""
+    """Format a duration: 40 s, 12 min, 2.5 h, 3 days."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     if seconds < 90 * 60:

@@ -14,15 +14,15 @@ from typing import Any
 from jahslib.errors import UserError
 from jahslib.search.evaluation import reason_of
 
-COMING_SECONDS = 10.0  # for a cluster's first worker to be there
-ANSWER_SECONDS = 30.0  # for a cluster's workers to say whether they can load a job; the first import takes some
+COMING_SECONDS = 10.0  # timeout for a cluster's first worker
+ANSWER_SECONDS = 30.0  # timeout for a cluster's workers to report whether they can load a job, imports included
 
 
 class InProcess(Executor):
-    """Runs each job at once in the caller; the default, and the easiest to debug.
+    """An executor that runs each job at once in the caller; the default, and easiest to debug.
 
     Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
-    other spin, and sums must not be ordered by how many cores there are.
+    other spin, and the order of sums must not depend on the number of cores.
     """
 
     threads = 1
@@ -42,7 +42,7 @@ class InProcess(Executor):
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # not imported for a problem that does without
+    torch = sys.modules.get("torch")  # not imported for a problem that does not use it
     before = torch.get_num_threads() if torch else 0
     try:
         if torch:
@@ -54,13 +54,13 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 class LocalProcesses(Executor):
-    """`workers` processes of one torch thread each, as `threads` tells the search loop, which logs it.
+    """An executor of `workers` processes with one torch thread each.
 
-    Each process is a pool of its own, because a worker that is killed breaks its whole `ProcessPoolExecutor`: this way
-    only the trial that it ran is lost, and the next job gets a new process. The search loop never has more jobs pending
-    than there are workers; a caller that submits more has them queued round-robin.
+    The search loop logs `threads`. Each process is a pool of its own, because a worker that is killed breaks its whole
+    `ProcessPoolExecutor`: this way only the trial that it ran is lost, and the next job gets a new process. The search
+    loop never has more jobs pending than there are workers; a caller that submits more has them queued round-robin.
 
-    The processes import what they run. What stands in a notebook cannot be imported, and a script that starts them
+    The processes import what they run. What is defined in a notebook cannot be imported, and a script that starts them
     must do so under `if __name__ == "__main__":`, as its top level is run in each of them.
 
     Raises:
@@ -98,9 +98,12 @@ class LocalProcesses(Executor):
         return future
 
     def _try_out(self, job: tuple) -> None:
-        """Once, before the first job: what no process can do is said here, and not by the failure of every job."""
+        """Check before the first job that processes start and can import it.
+
+        This gives one clear error instead of the failure of every job.
+        """
         try:
-            sent = pickle.dumps(job)  # as the queue to a process would
+            sent = pickle.dumps(job)  # as for the queue to a process
         except Exception as error:
             raise UserError(
                 f"workers: the problem cannot be sent to other processes ({error}); "
@@ -127,9 +130,9 @@ class LocalProcesses(Executor):
 
 
 class OnCluster(Executor):
-    """A Dask cluster's workers, of which each is asked once, before the first job, whether it can load such a job.
+    """An executor on a Dask cluster, whose workers are first asked whether they can load a job.
 
-    Where one cannot, Dask itself fails every job or waits for ever, depending on who could not.
+    Where one cannot, Dask itself fails every job or waits forever, depending on which could not.
 
     Raises:
         UserError: from `submit`, a job that cannot be sent, no worker, or one that cannot load it or does not answer.
@@ -139,7 +142,7 @@ class OnCluster(Executor):
         self._client, self._executor, self._tried = client, client.get_executor(retries=0), False
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
-        """Have a worker run the job."""
+        """Submit the job to a worker."""
         if not self._tried:
             self._try_out((fn, args, kwargs))
         return self._executor.submit(fn, *args, **kwargs)
@@ -159,7 +162,7 @@ class OnCluster(Executor):
         asking = ThreadPoolExecutor(1)
         try:
             answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)
-        except Exception as error:  # of Dask's own, or none in time
+        except Exception as error:  # Dask's own error, or a timeout
             answers = {"the cluster": reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS} s"}
         finally:
             asking.shutdown(wait=False)
@@ -173,7 +176,7 @@ class OnCluster(Executor):
 
 
 def _cannot_load(sent: bytes) -> str:
-    """Run by a worker: why it cannot load a job, empty where it can."""
+    """Return why this worker cannot load a job; empty if it can."""
     from distributed.protocol.pickle import loads
 
     try:
@@ -184,13 +187,13 @@ def _cannot_load(sent: bytes) -> str:
 
 
 def _set_up() -> None:
-    """One thread of torch's and of each BLAS; exit when the parent process dies."""
+    """Limit torch and each BLAS to one thread; exit when the parent process dies."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for the libraries that are loaded later
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    if torch := sys.modules.get("torch"):  # a problem that needs none does not wait for its import
+    if torch := sys.modules.get("torch"):  # not imported for a problem that does not use it
         torch.set_num_threads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
@@ -204,7 +207,9 @@ def _follow_parent() -> None:
 
 @contextmanager
 def pool(workers: int = 1, scheduler: str | None = None):
-    """An executor for `workers` jobs at once: this process for one, local processes for more, or a Dask scheduler.
+    """Open an executor for `workers` jobs at once.
+
+    It is this process for one, local processes for more, or a Dask scheduler.
 
     Args:
         scheduler: address of a running `dask.distributed` scheduler, such as `tcp://node1:8786`. Its workers must see

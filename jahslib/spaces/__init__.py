@@ -1,1 +1,1 @@
-"""Search spaces: ConfigSpace's configurations as dictionaries, and grammars of architectures."""
+"""Search spaces: ConfigSpace configurations as dictionaries, and grammars of architectures."""

@@ -1,7 +1,7 @@
 """ConfigSpace helpers: configurations as plain dictionaries of the active hyperparameters.
 
-Every draw comes from the generator passed in; ConfigSpace's own random state is set from it before each use, so a
-space carries nothing from one call to the next.
+Every draw comes from the generator passed in; ConfigSpace's own random state is set from it before each use, so that a
+space carries no state from one call to the next.
 """
 
 import hashlib
@@ -33,22 +33,27 @@ from jahslib.errors import UserError
 
 
 def plain(configuration: CSConfiguration) -> Configuration:
-    """Active hyperparameters with Python's own types (ConfigSpace returns NumPy scalars and strings)."""
+    """Convert a ConfigSpace configuration to a dictionary of the active hyperparameters.
+
+    Values get Python's own types (ConfigSpace returns NumPy scalars and strings).
+    """
     return {name: python(configuration[name]) for name in sorted(configuration.keys())}
 
 
 def python(value: Any) -> Any:
-    """With Python's own type."""
+    """Convert a NumPy scalar to Python's own type; leave other values as they are."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def digest(configuration: Configuration) -> str:
-    """Eight hexadecimal digits that tell configurations apart in file names."""
+    """Hash a configuration to eight hexadecimal digits, for file names."""
     return hashlib.sha256(key(configuration).encode()).hexdigest()[:8]
 
 
 def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
-    """The configuration in a JSON file, such as `Report.configuration` writes, with absent values at their defaults.
+    """Read a configuration from a JSON file, filling absent values with their defaults.
+
+    Such a file is what `Report.configuration` writes.
 
     Raises:
         UserError: no such file, not JSON, or not a configuration of the space.
@@ -63,10 +68,10 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
 
 
 def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: bool = False) -> None:
-    """At the door of a method that works on named hyperparameters; `forbidden`: it minds forbidden clauses.
+    """Raise unless `space` is a ConfigurationSpace; allow forbidden clauses only if `forbidden`.
 
     Raises:
-        UserError: the space is no ConfigurationSpace, or one with clauses that the method does not mind.
+        UserError: another kind of space, or one with clauses that the method does not respect.
     """
     if not isinstance(space, ConfigurationSpace):
         raise UserError(
@@ -78,7 +83,7 @@ def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: 
 
 
 def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> None:
-    """At the door of a method that would run into forbidden clauses. Raises `UserError` if the space has any."""
+    """Raise `UserError` if the space has forbidden clauses, which the method does not respect."""
     if isinstance(space, ConfigurationSpace) and space.forbidden_clauses:
         raise UserError(
             f"{method}: minds no forbidden clauses, such as {space.forbidden_clauses[0]}; use random search or BOHB, "
@@ -87,10 +92,10 @@ def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> 
 
 
 def refuse_unloggable(space: ConfigurationSpace | Space | None) -> None:
-    """At the door of a search, whose log is JSON.
+    """Raise unless all values of the space survive a round trip through JSON, the log's format.
 
     Raises:
-        UserError: a hyperparameter has values that JSON would not give back as they are, or choices of weight 0.
+        UserError: a value that JSON does not preserve, or a choice of weight 0.
     """
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
         values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))
@@ -104,12 +109,12 @@ def refuse_unloggable(space: ConfigurationSpace | Space | None) -> None:
 
 def _is_loggable(value: Any) -> bool:
     if isinstance(value, str):
-        return value.encode(errors="replace").decode() == value  # a lone surrogate is no text in any file
+        return value.encode(errors="replace").decode() == value  # lone surrogates cannot be encoded
     return value is None or (isinstance(value, int | float) and abs(value) < math.inf)
 
 
 def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Configuration:
-    """A configuration from the space's priors."""
+    """Draw a configuration from the space's priors."""
     if not isinstance(space, ConfigurationSpace):
         return space.sample(rng)
     space.seed(int(rng.integers(2**31)))
@@ -122,7 +127,7 @@ def sample_where(
     accept: Callable[[Configuration], bool],
     attempts: int = 10_000,
 ) -> Configuration | None:
-    """Rejection sampling; None when no accepted configuration was found in `attempts` draws."""
+    """Draw an accepted configuration by rejection sampling; None after `attempts` rejections."""
     for _ in range(attempts):
         configuration = sample(space, rng)
         if accept(configuration):
@@ -131,7 +136,7 @@ def sample_where(
 
 
 def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
-    """A fresh value of one hyperparameter from its prior."""
+    """Draw a value of one hyperparameter from its prior."""
     state = np.random.RandomState(int(rng.integers(2**31)))
     return python(space[name].sample_value(seed=state))
 
@@ -142,8 +147,10 @@ def mutate(
     rng: np.random.Generator,
     newly_active: Literal["drawn", "default"] = "default",
 ) -> Configuration:
-    """With one of the active hyperparameters drawn afresh from its prior; what becomes active is drawn as well, or
-    starts at its default."""
+    """Resample one of the active hyperparameters from its prior.
+
+    Hyperparameters that become active are drawn as well, or start at their defaults.
+    """
     if not isinstance(space, ConfigurationSpace):
         return space.mutate(configuration, rng)
     name = sorted(configuration)[rng.integers(len(configuration))]
@@ -153,15 +160,24 @@ def mutate(
 
 
 def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
-    """A fresh value of one hyperparameter from its prior. Faster than `resample`, with other values."""
+    """Draw a value of one hyperparameter from its prior.
+
+    Faster than `resample`, and with another random stream.
+    """
     return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
 
 
 def activated(
     space: ConfigurationSpace, values: Configuration, rng: np.random.Generator | None = None
 ) -> Configuration:
-    """Legal `values` made a configuration: what is inactive is dropped, what is active and has no value is drawn from
-    `rng`, which may be left out where all have one."""
+    """Turn legal `values` into a configuration.
+
+    Inactive hyperparameters are dropped; active ones without a value are drawn from `rng`, which may be left out where
+    all have one.
+
+    Raises:
+        UserError: an active hyperparameter has no value and there is no `rng`.
+    """
     known: Configuration = dict.fromkeys(space, NotSet)
     for name in space:  # a parent comes before its children
         if all(condition.satisfied_by_value(known) for condition in space.parent_conditions_of[name]):
@@ -173,46 +189,57 @@ def activated(
 
 
 def rounded(value: Any) -> Any:
-    """As ConfigSpace gives back a number from a range of floats, to so many decimals, so that equal configurations have
-    equal keys; choices and ordinals it gives back as they were declared."""
+    """Round a float to ConfigSpace's precision, so that equal configurations have equal keys.
+
+    For values of float ranges; ConfigSpace returns choices and ordinals as they were declared.
+    """
     return round(value, ROUND_PLACES) if isinstance(value, float) else value
 
 
 def nudge(space: ConfigurationSpace, configuration: Configuration, rng: np.random.Generator) -> Configuration:
-    """With one of the active hyperparameters moved to a neighbour, as ConfigSpace has it: a normal step of a fifth of
-    the range of a number, a rank next to an ordinal's, another value of a choice."""
+    """Move one of the active hyperparameters to a neighbour in ConfigSpace's sense.
+
+    Numbers take a normal step with a standard deviation of a fifth of the range, ordinals an adjacent rank, choices
+    another value.
+    """
     movable = [name for name in sorted(configuration) if space[name].size > 1]
     if not movable:
         return dict(configuration)
     name = movable[rng.integers(len(movable))]
     state = np.random.RandomState(int(rng.integers(2**31)))
     moved = np.atleast_1d(space[name].neighbors_values(configuration[name], n=1, seed=state))
-    return complete(space, {**configuration, name: python(moved[0])})
+    return completed(space, {**configuration, name: python(moved[0])})
 
 
-def encoded(space: ConfigurationSpace, configuration: Configuration) -> list[float]:
-    """Coordinates in the unit cube for a distance-based kernel: numbers and ordinals on their own scale, a column for
-    each value of a choice; what is inactive lies at 0."""
-    point: list[float] = []
+def encoded(space: ConfigurationSpace, configurations: Sequence[Configuration]) -> np.ndarray:
+    """Encode configurations in the unit cube, for distance-based kernels: `configurations x columns`.
+
+    Numbers and ordinals have one column on their own scale, choices are one-hot; inactive hyperparameters are 0.
+    """
+    columns = []
     for name, hp in space.items():
-        value = configuration.get(name)
+        values = [configuration.get(name) for configuration in configurations]
         if isinstance(hp, CategoricalHyperparameter):
-            point += [float(value == choice) for choice in hp.choices]
-        else:
-            steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # whose vectors are ranks
-            point.append(0.0 if value is None else float(hp.to_vector(value)) / max(steps, 1))
-    return point
+            columns += [np.array([float(value == choice) for value in values]) for choice in hp.choices]
+            continue
+        steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # vectors of ordinals are ranks
+        column, active = np.zeros(len(values)), np.array([value is not None for value in values], dtype=bool)
+        if active.any():
+            vector = hp.to_vector(np.array([value for value in values if value is not None]))
+            column[active] = np.asarray(vector, dtype=float) / max(steps, 1)
+        columns.append(column)
+    return np.stack(columns, axis=1)
 
 
 def _is_scalar_for(hyperparameter: Hyperparameter, value: Any) -> bool:
-    """Whether a value is of a kind that `legal_value` can judge: it takes [0.1] for .1, and true for 1."""
+    """Tell whether `legal_value` can judge a value: it accepts [0.1] for .1, and true for 1."""
     if isinstance(hyperparameter, NumericalHyperparameter):
         return isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return isinstance(value, str | int | float | np.generic | None)
 
 
 def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
-    """Make `values` valid: drop what became inactive, give what became active its default.
+    """Make `values` valid: drop what became inactive, set what became active to its default.
 
     Raises:
         UserError: a value lies outside its hyperparameter's range, or a name is not in the space.
@@ -229,12 +256,22 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
     return plain(deactivate_inactive_hyperparameters(full, space))
 
 
+def completed(space: ConfigurationSpace, values: Configuration) -> Configuration:
+    """Complete legal values of Python's types, faster than `complete`.
+
+    ConfigSpace, which takes five times as long, is asked only where there are forbidden clauses.
+    """
+    if space.forbidden_clauses:
+        return complete(space, values)
+    return activated(space, {name: python(values.get(name, hp.default_value)) for name, hp in space.items()})
+
+
 def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
-    """At the door of a method that divides the space's box evenly.
+    """Raise unless a method can divide the space's box evenly.
 
     Raises:
-        UserError: the space is no ConfigurationSpace, has forbidden clauses, or a hyperparameter that is drawn from
-            another distribution than the uniform one.
+        UserError: the space is not a ConfigurationSpace, has forbidden clauses, or a hyperparameter with a non-uniform
+            distribution.
     """
     refuse_others(space, method)
     for hp in space.values():  # type: ignore[union-attr]
@@ -245,10 +282,10 @@ def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
 
 
 def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
-    """The configuration at a point of the unit cube, one coordinate in [0, 1] for each hyperparameter of the space.
+    """Map a point of the unit cube to a configuration, one coordinate per hyperparameter.
 
-    Numbers are scaled linearly or logarithmically as the space has them, choices get equal shares of the interval.
-    Hyperparameters that are inactive there are left out.
+    Coordinates lie in [0, 1]. Numbers are scaled linearly or logarithmically as declared, choices get equal shares of
+    the interval. Hyperparameters that are inactive there are left out.
     """
     values = {}
     for hp, u in zip(space.values(), point, strict=True):
@@ -257,5 +294,5 @@ def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuratio
         elif isinstance(hp, Constant):
             values[hp.name] = hp.value
         else:
-            values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # their vectors are indices
+            values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # vectors of choices are indices
     return activated(space, values)

@@ -1,7 +1,7 @@
-"""Models of a value over architecture terms: Weisfeiler-Lehman and NASBOT kernels, and Gaussian processes on them.
+"""Surrogates over architecture terms: WL and NASBOT kernels, and Gaussian processes.
 
-Schrodi et al., "Construction of Hierarchical Neural Architecture Search Spaces based on Context-free Grammars",
-NeurIPS 2023 (arXiv 2211.01842). Written for any grammar of `jahslib.spaces.grammars`.
+WL: Weisfeiler-Lehman. Schrodi et al., "Construction of Hierarchical Neural Architecture Search Spaces based on
+Context-free Grammars", NeurIPS 2023 (arXiv 2211.01842). Written for any grammar of `jahslib.spaces.grammars`.
 """
 
 import warnings

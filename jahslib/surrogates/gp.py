@@ -1,4 +1,4 @@
-"""Gaussian-process surrogates over terms, alone or together with numeric hyperparameters, in BoTorch's terms.
+"""Gaussian-process surrogates over terms, alone or with numeric hyperparameters, in BoTorch.
 
 Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), sections 4 and 5. Inference is exact. Departures from their program: of
 the iterates of a fit the one whose likelihood was measured is kept (theirs keeps its successor), and the variance of a
@@ -33,7 +33,7 @@ LEARNING_RATE, STEPS = 0.1, 20
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted Gaussian process. `model` is an ordinary BoTorch model whose inputs are `[id, numeric ...]`."""
+    """A fitted Gaussian process; `model` is a BoTorch model with inputs `[id, numeric ...]`."""
 
     table: TermTable
     model: SingleTaskGP
@@ -42,16 +42,16 @@ class Surrogate:
     @property
     def noise(self) -> float:
         """Variance of the noise, relative to that of the observations."""
-        return self.model.likelihood.noise.item()
+        return _likelihood(self.model).noise.item()
 
     @property
     def h(self) -> int | None:
-        """Iterations of WL on the full graphs; None for a kernel that has none."""
+        """Number of WL iterations on the full graphs; None for a kernel without any."""
         return next((k.h for k in _wl_kernels(self.model.covar_module)), None)
 
     @property
     def weights(self) -> dict[int | None, float]:
-        """The share of each folding level in an hWL kernel (None is the full graph)."""
+        """Weight of each folding level in an hWL kernel (None is the full graph)."""
         for kernel in _wl_kernels(self.model.covar_module):
             if isinstance(kernel, HierarchicalWLKernel):
                 return dict(zip(self.table.levels, kernel.weights.tolist(), strict=True))
@@ -60,22 +60,27 @@ class Surrogate:
     def predict(
         self, terms: Sequence[Term], numeric: np.ndarray | None = None, *, observation_noise: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (each of shape n) of the value, or of an observation of it."""
+        """Predict mean and standard deviation (each of shape n) of the value or an observation."""
         with self.table.borrowed(terms) as ids, _exact(), torch.no_grad():
             posterior = self.model.posterior(_inputs(ids, numeric).unsqueeze(-2), observation_noise=observation_noise)
             mean, variance = posterior.mean[:, 0, 0], posterior.variance[:, 0, 0]
         return mean.numpy(), variance.sqrt().numpy()
 
     def log_expected_improvement(self, terms: Sequence[Term], numeric: np.ndarray | None = None) -> np.ndarray:
-        """BoTorch's LogExpectedImprovement (Ament et al., NeurIPS 2023) below the best observation, shape n; its
-        exponential is the expected improvement."""
+        """Compute the log expected improvement below the best observation, shape n.
+
+        BoTorch's LogExpectedImprovement (Ament et al., NeurIPS 2023); its exponential is the expected improvement.
+        """
         with self.table.borrowed(terms) as ids, _exact(), torch.no_grad():
             acquisition = LogExpectedImprovement(self.model, best_f=self.best, maximize=False)
             return acquisition(_inputs(ids, numeric).unsqueeze(-2)).numpy()
 
     def fantasised(self, terms: Sequence[Term], numeric: np.ndarray | None = None) -> Surrogate:
-        """Conditioned on pending points, taken to be observed at their posterior means; hyperparameters and the best
-        observation stay. (The original fits a second time, with these means among the observations.)"""
+        """Condition on pending points, taken to be observed at their posterior means.
+
+        Hyperparameters and the best observation stay. (The original fits a second time, with these means among the
+        observations.)
+        """
         if not terms:
             return self
         X = _inputs(self.table.index(terms), numeric)
@@ -94,8 +99,10 @@ def fit(
     maximum_noise: float = NOISE[1],
     steps: int = STEPS,
 ) -> Surrogate:
-    """Fit a Gaussian process to observations that are to be minimised: first the number of WL iterations on the full
-    graphs, of all that the table holds (0 to 4), then the rest, both by likelihood.
+    """Fit a Gaussian process, by likelihood, to observations that are to be minimised.
+
+    First the number of WL iterations on the full graphs, of all that the table holds (0 to 4), then the other
+    parameters.
 
     Args:
         table: label counts; those of `terms` stay in it.
@@ -133,7 +140,7 @@ def fit(
 
 
 def _inputs(ids: np.ndarray, numeric: np.ndarray | None) -> Tensor:
-    """`n x (1 + d)`, in double precision, which holds every id."""
+    """Assemble the inputs (`n x (1 + d)`) in double precision, which represents every id."""
     X = torch.from_numpy(ids.astype(np.float64))[:, None]
     if numeric is None:
         return X
@@ -144,7 +151,7 @@ def _inputs(ids: np.ndarray, numeric: np.ndarray | None) -> Tensor:
 
 
 def _exact():
-    """Cholesky factors at any number of observations, where GPyTorch would turn to approximations past 800."""
+    """Force Cholesky factors at any size, where GPyTorch would approximate beyond 800."""
     return gpytorch.settings.max_cholesky_size(1_000_000)
 
 
@@ -152,9 +159,16 @@ def _wl_kernels(kernel: torch.nn.Module) -> list[WLKernel | HierarchicalWLKernel
     return [k for k in kernel.modules() if isinstance(k, WLKernel | HierarchicalWLKernel)]
 
 
+def _likelihood(model: SingleTaskGP) -> GaussianLikelihood:
+    assert isinstance(model.likelihood, GaussianLikelihood)
+    return model.likelihood
+
+
 def _loss(model: SingleTaskGP, mll: ExactMarginalLogLikelihood) -> Tensor:
-    """Negative log marginal likelihood per observation."""
-    return -mll(model(*model.train_inputs), model.train_targets)
+    """Compute the negative log marginal likelihood per observation."""
+    likelihood = mll(model(*model.train_inputs), model.train_targets)
+    assert isinstance(likelihood, Tensor)
+    return -likelihood
 
 
 def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterable[int]) -> None:
@@ -167,7 +181,7 @@ def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterab
 
 
 def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, noise: tuple[float, float]) -> None:
-    """Adam; the iterate of the highest likelihood is kept."""
+    """Minimise by Adam, keeping the iterate of the highest likelihood."""
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
     best, kept = float("inf"), [p.detach().clone() for p in parameters]
@@ -180,7 +194,7 @@ def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, n
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                model.likelihood.raw_noise.clamp_(*noise)
+                _likelihood(model).raw_noise.clamp_(*noise)
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)

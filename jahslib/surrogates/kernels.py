@@ -22,8 +22,10 @@ from jahslib.surrogates.wl import TermTable
 
 
 class WLKernel(Kernel):
-    """The cosine-normalised WL kernel of the full graphs; it has no parameters but `h`, the number of iterations, which
-    a fit may choose."""
+    """The cosine-normalised WL kernel of the full graphs.
+
+    It has no parameters but `h`, the number of iterations, which a fit may choose.
+    """
 
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
@@ -33,16 +35,21 @@ class WLKernel(Kernel):
     def forward(
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
-        """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
+        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
+
+        Returns `batch x n x m`, or `batch x n` for `diag`.
+        """
         return _similarities(self.table, [0], [self.h], x1, x2, diag)[0]
 
 
 class HierarchicalWLKernel(Kernel):
-    """A convex combination of normalised WL kernels: of the full graphs and of the table's folding levels.
+    """A convex combination of normalised WL kernels, of full graphs and folding levels.
 
-    The weights are the softmax of `raw_weights`, equal at first. `h` is the number of iterations on the full graphs,
-    which a fit may choose; at the folding levels it is the table's.
+    The levels are the table's. The weights are the softmax of `raw_weights`, equal at first. `h` is the number of
+    iterations on the full graphs, which a fit may choose; at the folding levels it is the table's.
     """
+
+    raw_weights: torch.nn.Parameter
 
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
@@ -53,19 +60,24 @@ class HierarchicalWLKernel(Kernel):
 
     @property
     def weights(self) -> Tensor:
-        """Shape `1 + number of folding levels`, the full graph's first; they sum to 1."""
+        """Weights, full graph first, of shape `1 + number of folding levels`; they sum to 1."""
         return self.raw_weights.softmax(-1)
 
     def forward(
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
-        """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
+        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
+
+        Returns `batch x n x m`, or `batch x n` for `diag`.
+        """
         stack = self._similarities(x1, x2, diag)
         return torch.tensordot(self.weights.to(stack), stack, dims=1)
 
     def _similarities(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
-        """Those of the observations with themselves are kept, as each step of a fit asks for them and moves only the
-        weights."""
+        """Compute the levels' similarities, caching those of the observations with themselves.
+
+        Each step of a fit asks for these and changes only the weights.
+        """
         h = (self.h, *self.table.h[1:])
         if diag or x1.dim() != 2 or not torch.equal(x1, x2):
             return _similarities(self.table, range(len(h)), h, x1, x2, diag)
@@ -76,8 +88,10 @@ class HierarchicalWLKernel(Kernel):
 
 
 def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:
-    """Over `[id, hyperparameters ...]`: hWL (or WL) of the terms, times a Matérn 5/2 kernel where there are
-    hyperparameters, `columns` of them."""
+    """Build the kernel over `[id, hyperparameters ...]`: hWL (or WL), times a Matérn 5/2 kernel.
+
+    The latter is over the `columns` hyperparameters, if there are any.
+    """
     kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
     if columns:
         kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
@@ -87,7 +101,10 @@ def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = Tru
 def _similarities(
     table: TermTable, numbers: Sequence[int], h: Sequence[int], x1: Tensor, x2: Tensor, diag: bool
 ) -> Tensor:
-    """The similarities at each level number, stacked in front: `levels x batch x n x m`, or without m for `diag`."""
+    """Stack the similarities at each level number: `levels x batch x n x m`.
+
+    Without m for `diag`.
+    """
     single = diag or x1.shape[-2] == x2.shape[-2] == 1
     if single and torch.equal(x1, x2):
         shape = x1.shape[:-1] if diag else (*x1.shape[:-1], 1)
@@ -100,7 +117,7 @@ def _similarities(
 
 
 def _distinct(x: Tensor) -> tuple[np.ndarray, Tensor]:
-    """The distinct ids of `batch x n x 1` ascending, and where among them each one is (`batch x n`)."""
+    """Return the distinct ids of `batch x n x 1`, ascending, and the inverse (`batch x n`)."""
     ids, inverse = x[..., 0].detach().unique(return_inverse=True)
     whole = ids.round()
     if not torch.equal(ids, whole):

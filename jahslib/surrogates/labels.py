@@ -1,4 +1,4 @@
-"""Weisfeiler-Lehman labels of graphs, and how often each occurs.
+"""Weisfeiler-Lehman labels of graphs, and their counts.
 
 Shervashidze et al., JMLR 12, 2011, on directed graphs: iteration k + 1 relabels a node with its own label and the
 multiset of its successors' labels at iteration k.
@@ -14,41 +14,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from jahslib.spaces.grammars.graphs import Graph
+from jahslib.spaces.grammars.graphs import Graph, Names
 
 _EVEN, _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
 
 def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Labels (uint64) of all nodes of all graphs at iterations 0 to `iterations`, and each node's graph number."""
+    """Compute the labels (uint64) of all nodes at iterations 0 to `iterations`, by batch.
+
+    Also returns each node's graph number.
+    """
     sizes = np.array([g.n_nodes for g in batch])
     of_graph = np.repeat(np.arange(len(batch)), sizes)
-    arcs = np.array([g.n_edges for g in batch])
-    offset = np.repeat(np.cumsum(sizes) - sizes, arcs)
-    tails = np.fromiter(chain.from_iterable(g.tails for g in batch), np.int64, arcs.sum()) + offset
-    heads = np.fromiter(chain.from_iterable(g.heads for g in batch), np.int64, arcs.sum()) + offset
-    successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(sizes.sum(), sizes.sum()))
-    code = {label: _code(label) for label in set(chain.from_iterable(g.labels for g in batch))}
-    names = chain.from_iterable(g.labels for g in batch)
-    labels = [np.fromiter((code[name] for name in names), np.uint64, sizes.sum())]
+    offset = np.repeat(np.cumsum(sizes) - sizes, [g.n_edges for g in batch])
+    tails, heads = np.concatenate([g.arcs for g in batch], axis=1) + offset
+    n = len(of_graph)
+    successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(n, n))
+    labels = [_codes(len(Names.known))[np.concatenate([g.names for g in batch])]]
     for _ in range(iterations):
         below = successors @ _mix(labels[-1] + _EVEN)
         labels.append(_mix(_mix(labels[-1]) * _ODD + below))
     return labels, of_graph
 
 
-@lru_cache(maxsize=4096)
-def _code(label: str) -> int:
-    return int.from_bytes(blake2b(label.encode(), digest_size=8).digest(), "little")
+@lru_cache(maxsize=1)
+def _codes(n: int) -> np.ndarray:
+    """Hashes of the first `n` names."""
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in Names.known[:n])
+    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64-bit words that scatters them (the last step of splitmix64)."""
+    """Scatter 64-bit words by a bijection (the last step of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -56,8 +57,11 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 @dataclass(eq=False)
 class Counts:
-    """Label counts at one level and iteration: `matrix` (terms x labels), whose column for the label `known[i]` is
-    `columns[i]`; `known` ascends. Squared norms are those of the rows."""
+    """Label counts at one level and iteration.
+
+    `matrix` is terms x labels; its column for the label `known[i]` is `columns[i]`; `known` ascends. Squared norms are
+    those of the rows.
+    """
 
     known: np.ndarray
     columns: np.ndarray
@@ -70,7 +74,7 @@ class Counts:
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64), csr_matrix((0, 0)), np.empty(0))
 
     def extended(self, distinct: np.ndarray, found: csr_matrix, n: int) -> Counts:
-        """With `n` more rows: `found` counts the labels `distinct` (some may be equal) in them."""
+        """Append `n` rows: `found` counts the labels `distinct` (some may be equal) in them."""
         labels, inverse = np.unique(distinct, return_inverse=True)
         columns = np.full(len(labels), -1)
         if len(self.known):
@@ -94,14 +98,15 @@ class Counts:
         )
 
     def products(self, rows: np.ndarray, other: Counts, others: np.ndarray) -> np.ndarray:
-        """Inner products of these rows with the `others` of another (or the same) matrix of counts, dense."""
-        chosen, column = self.matrix[rows], self._columns_in(other)
+        """Compute dense inner products of these rows with the `others` of another (or this) matrix."""
+        chosen = self.matrix if np.array_equal(rows, np.arange(len(self.squared_norms))) else self.matrix[rows]
+        column = self._columns_in(other)
         width = len(other.known) + 1  # the last stands for all labels that the other does not have
         renumbered = csr_matrix((chosen.data, column[chosen.indices], chosen.indptr), shape=(len(rows), width))
         return (renumbered @ other._transposed(others)).toarray()
 
     def _columns_in(self, other: Counts) -> np.ndarray:
-        """For each column, that of the same label in another matrix."""
+        """Map each column to that of the same label in another matrix."""
         absent = len(other.known)
         column = np.full(len(self.known), absent)
         if other is self:
@@ -112,7 +117,10 @@ class Counts:
         return column
 
     def _transposed(self, rows: np.ndarray) -> csr_matrix:
-        """Labels x rows, and an empty row. The last is kept: pool after pool is compared with the observed terms."""
+        """Return labels x rows, with an empty last row, caching the latest.
+
+        Pool after pool is compared with the observed terms.
+        """
         if self.kept is None or not np.array_equal(self.kept[0], rows):
             turned = self.matrix[rows].T.tocsr()
             turned.resize(len(self.known) + 1, len(rows))

@@ -1,4 +1,4 @@
-"""A baseline kernel over terms that sees only how many of what a graph has, not how they are joined.
+"""A baseline kernel over terms that sees counts and degrees, not the connections.
 
 After the distance of NASBOT (Kandasamy et al., NeurIPS 2018, arXiv 1802.07191), in the simple form in which Schrodi et
 al. (arXiv 2211.01842) compare with it: the L1 distance d of operation counts and of sorted in-degrees and out-degrees,
@@ -23,7 +23,7 @@ SCALE = 9.0
 
 
 class NasbotKernel(Kernel):
-    """exp(-d / 9) over ids of a `TermTable`, of the terms named at the start only; it has no parameters.
+    """The kernel exp(-d / 9) over ids of a `TermTable`; it has no parameters.
 
     Args:
         terms: all that the kernel will see; they stay in the table.
@@ -40,7 +40,10 @@ class NasbotKernel(Kernel):
     def forward(
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
-        """x1: `batch x n x 1`, x2: `batch x m x 1`; returns `batch x n x m`, or `batch x n` for `diag`."""
+        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
+
+        Returns `batch x n x m`, or `batch x n` for `diag`.
+        """
         a, b = self._rows(x1), self._rows(x2)
         distance = (a - b).abs().sum(-1) if diag else torch.cdist(a, b, p=1.0)
         return (-distance / SCALE).exp().to(x1)
@@ -54,7 +57,7 @@ class NasbotKernel(Kernel):
 
 
 def features(graphs: Sequence[Graph]) -> np.ndarray:
-    """One row a graph: the counts of all operations that occur, and in-degrees and out-degrees, largest first."""
+    """Count operations and sort in-degrees and out-degrees, largest first; one row per graph."""
     size = max(g.n_nodes for g in graphs)
     names = {name: i for i, name in enumerate(sorted({label for g in graphs for label in g.labels}))}
     rows = np.zeros((len(graphs), len(names) + 2 * size))

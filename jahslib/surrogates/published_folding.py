@@ -1,11 +1,12 @@
-"""The folded graphs as the original program made them, for comparison with published results.
+"""Folded graphs as the original program makes them, for comparison with published results.
 
-They differ from `jahslib.spaces.grammars.graphs` in two ways, both by oversight, it seems; the full graph is the same.
+They differ from `jahslib.spaces.grammars.graphs` in two ways, apparently by mistake; the full graph is the same.
 (1) A topology's graph is closed by taking every node without a predecessor for an input and every node without a
 successor for an output. Where `zero` leaves an operation without either, that operation vanishes and the one before it
 (after it) is joined to the output (the input): dead ends turn into short cuts.
 (2) Equal subterms share one graph, the one made last. When that one stood where nothing led to it, because of `zero`,
 it lacks what came first, and all its equals do so too.
+
 Since (2) depends on the whole term, parts are not reused between terms: this is slower than `graphs.graph`.
 """
 
@@ -22,7 +23,7 @@ from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology
 
 
 def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
-    """As `graphs.graph`; a level that the term does not reach is its deepest folded one.
+    """Build the graph as `graphs.graph`; levels beyond the term's give its deepest folded one.
 
     Raises:
         UserError: the term is not one of this grammar, is a lone terminal, or has a chosen tail (the original made no
@@ -76,7 +77,7 @@ class _Arcs:
 
 
 class _Builder:
-    """Replaces nodes by topologies from left to right in one large graph, and keeps each topology's own graph."""
+    """Expansion of nodes into topologies, left to right, in one graph and in one per topology."""
 
     def __init__(self, grammar: Grammar, term: Term):
         self.grammar, self.term = grammar, term
@@ -127,7 +128,7 @@ class _Builder:
         return nodes, arcs
 
     def _close(self, own: _Arcs) -> None:
-        """Fault (1): every loose end is taken for the input or the output, and its neighbours joined to that."""
+        """Reproduce fault (1): loose ends become input or output, joined to their neighbours."""
         starts = [n for n in own.after if own.after[n] and not own.before[n]]
         ends = [n for n in own.after if own.before[n] and not own.after[n]]
         source, sink = self.new(), self.new()
@@ -144,7 +145,7 @@ class _Builder:
 
 
 def _levels(builder: _Builder) -> list[Graph]:
-    """All levels but the last, which is the full graph."""
+    """Build all levels but the last, which is the full graph."""
     current = builder.parts[builder.term].copy()
     levels = [current]
     while any(isinstance(label, Term) for label in current.labels.values()):
@@ -177,7 +178,6 @@ def _finished(arcs: _Arcs) -> Graph:
     order = [source, *(n for n in arcs.labels if n not in (source, sink)), sink]
     index = {node: i for i, node in enumerate(order)}
     pairs = [(index[tail], index[head]) for tail in order for head in sorted(arcs.after[tail])]
-    names = [
-        label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in map(arcs.labels.get, order)
-    ]  # type: ignore[union-attr]
-    return Graph(names, [tail for tail, _ in pairs], [head for _, head in pairs])
+    labels = (arcs.labels[node] for node in order)
+    names = [label if isinstance(label, str) else f"{label.symbol} {label.head}" for label in labels]
+    return Graph.of(names, [tail for tail, _ in pairs], [head for _, head in pairs])

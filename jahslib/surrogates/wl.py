@@ -29,13 +29,16 @@ FOLDINGS = {"cut": graphs.graph, "published": published_folding.graph}
 
 
 def folding_levels(grammar: Grammar) -> tuple[int, ...]:
-    """Folding levels of the hierarchical kernel: the published 0 to 4, as far as they differ from the full graph."""
+    """List the hierarchical kernel's folding levels.
+
+    The published 0 to 4, as far as they differ from the full graph.
+    """
     return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
 
 
 @dataclass(frozen=True)
 class _State:
-    """`ids` ascend with the rows; `counts[level][iteration]`."""
+    """Label counts of some terms: `ids` ascend with the rows; `counts[level][iteration]`."""
 
     rows: dict[Term, int]
     ids: np.ndarray
@@ -47,14 +50,15 @@ class _State:
 
 
 class TermTable:
-    """The label counts of terms, computed once per term, at the full graph (level number 0) and at folding levels.
+    """Label counts of terms, computed once per term, of full graphs and at folding levels.
 
-    A term is known by its id, a whole number that is never used twice; a tensor of ids is how terms enter kernels.
+    The full graph has level number 0. A term is known by its id, a whole number that is never used twice; terms enter
+    kernels as a tensor of ids.
 
     Args:
         levels: folding levels, of level numbers 1, 2, ...; empty for the plain WL kernel.
-        h: the most iterations at each level number that will be asked for; by default 4 at the full graph, 1 at level 0
-            and 2 at the other levels, as in the paper.
+        h: largest number of iterations at each level number; by default 4 at the full graph, 1 at level 0 and 2 at the
+            other levels, as in the paper.
         folding: "cut" is `graphs.graph`, "published" `published_folding.graph`.
     """
 
@@ -83,11 +87,14 @@ class TermTable:
         return sum(len(state.ids) for state in self._states)
 
     def __deepcopy__(self, memo: dict) -> TermTable:
-        """Models share their table when they are copied (as GPyTorch does to condition one on more observations)."""
+        """Return the table itself, which copies of a model share.
+
+        GPyTorch copies a model to condition it on more observations.
+        """
         return self
 
     def index(self, terms: Sequence[Term]) -> np.ndarray:
-        """Ids (int64, shape n) of the terms; those not in the table yet are added.
+        """Return the ids (int64, shape n) of the terms, adding those not in the table yet.
 
         Raises:
             UserError: a term is not one of the grammar.
@@ -99,7 +106,7 @@ class TermTable:
 
     @contextmanager
     def borrowed(self, terms: Sequence[Term]) -> Iterator[np.ndarray]:
-        """Ids of the terms for a while: those not in the table before are dropped again.
+        """Yield the ids of the terms; those added are dropped at the end of the block.
 
         They have a state of their own, as it would take longer to merge their counts with the others'.
         """
@@ -129,22 +136,28 @@ class TermTable:
         self._states[-1] = _State(rows, ids, tuple(counts))
 
     def gram(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Unnormalised Gram matrix (shape len(a) x len(b)) of the terms with ids `a` and `b` at one level number.
+        """Compute the unnormalised Gram matrix of ids `a` and `b` at one level number.
+
+        Returns shape len(a) x len(b).
 
         Raises:
             UserError: an id is not in the table, or h is larger than the table's.
         """
         self._refuse(number, h)
-        return self._grams(number, h, a, b)[h]
+        gram = np.zeros((len(a), len(b)))
+        for k in range(h + 1):
+            self._add_products(gram, number, k, a, b)
+        return gram
 
     def similarity(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The Gram matrix, cosine-normalised: 1 for a term with itself."""
+        """Compute the cosine-normalised Gram matrix: 1 for a term with itself."""
         self._refuse(number, h)
         if a is not b and not np.array_equal(a, b):
-            return self._normalised(number, h, a, b)[h]
+            norms = self._norms(number, h, a)[h], self._norms(number, h, b)[h]
+            return self.gram(number, h, a, b) / np.outer(*norms)
         key = (number, a.tobytes())
         if key not in self._cache:  # at every h, of which a fit chooses one
-            self._cache[key] = self._normalised(number, self.h[number], a, a)
+            self._cache[key] = self._similarities(number, a)
             if len(self._cache) > len(self.levels):
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
@@ -154,31 +167,33 @@ class TermTable:
         if not 0 <= h <= self.h[number]:
             raise UserError(f"term table: h={h} at level number {number}, but it was made for at most {self.h[number]}")
 
-    def _normalised(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        """The similarities with 0 to `h` iterations."""
-        norms = zip(self._norms(number, h, a), self._norms(number, h, b), strict=True)
-        return [gram / np.outer(*both) for gram, both in zip(self._grams(number, h, a, b), norms, strict=True)]
+    def _similarities(self, number: int, ids: np.ndarray) -> list[np.ndarray]:
+        """Those of terms with one another, with 0 iterations and more."""
+        gram, found = np.zeros((len(ids), len(ids))), []
+        for k, norms in enumerate(self._norms(number, self.h[number], ids)):
+            self._add_products(gram, number, k, ids, ids)
+            found.append(gram / np.outer(norms, norms))
+        return found
 
-    def _grams(self, number: int, h: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        """The Gram matrices with 0 to `h` iterations."""
-        grams = np.zeros((h + 1, len(a), len(b)))
-        places_a, places_b = self._places(a), self._places(b)
-        for state_b, at_b, rows_b in places_b:
-            for state_a, at_a, rows_a in places_a:
-                pairs = zip(state_a.counts[number][: h + 1], state_b.counts[number], strict=False)
-                for gram, (counts_a, counts_b) in zip(grams, pairs, strict=True):
-                    gram[np.ix_(at_a, at_b)] = counts_a.products(rows_a, counts_b, rows_b)
-        return list(grams.cumsum(axis=0))
+    def _add_products(self, gram: np.ndarray, number: int, k: int, a: np.ndarray, b: np.ndarray) -> None:
+        """Add the inner products of the label counts at iteration `k`."""
+        for state_b, at_b, rows_b in self._places(b):
+            for state_a, at_a, rows_a in self._places(a):
+                products = state_a.counts[number][k].products(rows_a, state_b.counts[number][k], rows_b)
+                if products.shape == gram.shape:  # all of them, in their order
+                    gram += products
+                else:
+                    gram[np.ix_(at_a, at_b)] += products
 
     def _norms(self, number: int, h: int, ids: np.ndarray) -> np.ndarray:
-        """Norms of the label counts with 0 to `h` iterations (first axis)."""
+        """Compute the norms of the label counts with 0 to `h` iterations (first axis)."""
         squared = np.zeros((h + 1, len(ids)))
         for state, at, rows in self._places(ids):
             squared[:, at] = [counts.squared_norms[rows] for counts in state.counts[number][: h + 1]]
         return squared.cumsum(axis=0) ** 0.5
 
     def _places(self, ids: np.ndarray) -> list[tuple[_State, np.ndarray, np.ndarray]]:
-        """Where the ids are: a state, their positions among `ids`, and their rows in it."""
+        """Locate ids: for each state, their positions among `ids` and their rows in it."""
         places, missing = [], np.ones(len(ids), dtype=bool)
         for state in self._states:
             rows = np.searchsorted(state.ids, ids)

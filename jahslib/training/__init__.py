@@ -1,1 +1,1 @@
-"""One training loop, its schedules, losses, augmentation, metrics and checkpoints."""
+"""The training loop, its schedules, losses, augmentation, metrics and checkpoints."""

@@ -1,4 +1,4 @@
-"""Random augmentation of whole batches, as tensor code without a loop over images."""
+"""Random augmentation of whole batches, vectorised over images."""
 
 import math
 
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 def flips_and_rotations(
     images: Tensor, generator: torch.Generator, *, flips: bool = True, degrees: float = 180.0
 ) -> Tensor:
-    """Each image flipped left-right and upside down, each with probability 1/2, then turned by up to +-`degrees`.
+    """Flip each image along both axes, each with probability 1/2, and rotate it by +-`degrees`.
 
     `images`: `b x c x h x w` floats; the result has the same shape. As torchvision's RandomHorizontalFlip,
-    RandomVerticalFlip and RandomRotation, which study 05's original chains: the angle is uniform, every pixel takes the
-    value of the nearest one, and what comes from outside is 0. `generator` lives on the images' device.
+    RandomVerticalFlip and RandomRotation, which study 05's original chains: the angle is uniform, sampling is
+    nearest-neighbour, and pixels from outside are 0. `generator` is on the images' device.
     """
     b = len(images)
     draws = torch.rand(3, b, generator=generator, device=images.device, dtype=images.dtype)
@@ -24,10 +24,10 @@ def flips_and_rotations(
 
 
 def flip_and_crop(images: Tensor, generator: torch.Generator, *, pad: int, flip: bool = True) -> Tensor:
-    """Each image flipped left-right with probability 1/2 and shifted by up to `pad` pixels, zeros coming in.
+    """Flip each image left-right with probability 1/2 and shift it by up to `pad` pixels.
 
-    `images`: `b x c x h x w` floats; the result has the same shape. As torchvision's RandomHorizontalFlip and
-    RandomCrop with padding. `generator` lives on the images' device.
+    `images`: `b x c x h x w` floats; the result has the same shape, padded with zeros. As torchvision's
+    RandomHorizontalFlip and RandomCrop with padding. `generator` is on the images' device.
     """
     b, _, h, w = images.shape
     device = images.device
@@ -42,9 +42,9 @@ def flip_and_crop(images: Tensor, generator: torch.Generator, *, pad: int, flip:
 
 
 def turn(images: Tensor, angle: Tensor, mirror_x: Tensor, mirror_y: Tensor) -> Tensor:
-    """Each image mirrored (-1) or not (1) along its axes, then turned counter-clockwise by `angle` (radians).
+    """Mirror each image (-1) or not (1) along its axes, then rotate it counter-clockwise.
 
-    All but `images` (`b x c x h x w`) have shape `b`. One nearest-neighbour look-up does it all.
+    All but `images` (`b x c x h x w`) have shape `b`, `angle` in radians. Done in one nearest-neighbour look-up.
     """
     h, w = images.shape[2:]
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors, numbers and text in a file, written whole or not at all and loaded without running anything.
+"""Checkpoints of tensors, numbers and text: written atomically, loaded without running code.
 
 A file is what `torch.save` writes, and `torch.load` reads it; its ZIP comment holds a digest of everything before it.
 """
@@ -20,15 +20,17 @@ from jahslib.errors import UserError
 
 Generators = Mapping[str, torch.Generator]
 
-_UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError)  # what loading other contents raises
+_UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError)  # errors from loading other contents
 _UNREADABLE = (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, *_UNFIT)
 _MARK = b"jahslib sha256 "
 _COMMENT = len(_MARK) + 64  # bytes of the ZIP comment
-_BARE_END = b"PK\5\6"  # what the last 22 bytes of a ZIP archive without a comment begin with
+_BARE_END = b"PK\5\6"  # start of the last 22 bytes of a ZIP archive without a comment
 
 
 def write(path: str | os.PathLike, device: torch.device, generators: Generators, **state: Any) -> None:
-    """Write `state`, the generators' and the kind of device, which generator states are not portable between.
+    """Write `state`, the generators' states and the kind of device.
+
+    Generator states are not portable between kinds of device.
 
     Raises:
         UserError: the file cannot be written. The training is not to blame, so no trial may count as failed for it.
@@ -45,18 +47,18 @@ def write(path: str | os.PathLike, device: torch.device, generators: Generators,
 
 
 def read(path: str | os.PathLike, device: torch.device | None = None, *, again: str = "train again") -> dict[str, Any]:
-    """What `write` wrote, its tensors on the CPU.
+    """Read a checkpoint, its tensors on the CPU.
 
     Args:
-        device: refuse what was written on another kind of device; None where nothing random goes on from it.
-        again: what the message advises where the file cannot be read.
+        device: reject a checkpoint from another kind of device; None where no generator state is used.
+        again: remedy that the message gives where the file cannot be read.
 
     Raises:
         UserError: a missing or damaged file, one that is no checkpoint, or one from another kind of device.
     """
     unreadable = f"{path} is not a readable checkpoint: remove it and {again}"
     try:
-        if not Path(path).is_file():  # reading a pipe would wait for ever
+        if not Path(path).is_file():  # reading a pipe would block
             raise UserError(unreadable)
         content = Path(path).read_bytes()
         if not _is_whole(content):
@@ -74,10 +76,10 @@ def read(path: str | os.PathLike, device: torch.device | None = None, *, again: 
 
 @contextmanager
 def applied(path: str | os.PathLike, *, again: str = "restore it with the configuration it had") -> Iterator[None]:
-    """Turn what fails while the contents of the file are applied into a `UserError`: they are those of something else.
+    """Convert errors from applying a checkpoint's contents into `UserError`: it does not fit.
 
     Args:
-        again: what the message advises.
+        again: remedy that the message gives.
     """
     try:
         yield
@@ -88,15 +90,19 @@ def applied(path: str | os.PathLike, *, again: str = "restore it with the config
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load an optimizer's state; `ValueError` where another kind of optimizer was saved, which torch itself accepts."""
+    """Load an optimizer's state.
+
+    Raises:
+        ValueError: the state is of another kind of optimizer, which torch itself accepts.
+    """
     for own, other in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
-        if own.keys() - other.keys() and other.keys() - own.keys():  # a new version of torch only adds some
+        if own.keys() - other.keys() and other.keys() - own.keys():  # new versions of torch only add options
             raise ValueError("the options are those of another optimizer")
     optimizer.load_state_dict(dict(saved))
 
 
 def _signed(archive: bytes) -> bytes:
-    """A ZIP archive with a digest of itself as its comment."""
+    """Append a SHA-256 digest to a ZIP archive as its comment."""
     if archive[-22:-18] != _BARE_END:
         raise RuntimeError("torch.save wrote something else than a ZIP archive without a comment")
     body = archive[:-2] + _COMMENT.to_bytes(2, "little") + _MARK
@@ -104,7 +110,7 @@ def _signed(archive: bytes) -> bytes:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a file is as it was written; those of earlier versions have a checksum of each entry and no digest."""
+    """Check a file's integrity; files of earlier versions have entry checksums and no digest."""
     if content[-_COMMENT:-64] == _MARK:
         return content[-64:] == hashlib.sha256(content[:-64]).hexdigest().encode()
     if content[-22:-18] != _BARE_END:
@@ -114,6 +120,6 @@ def _is_whole(content: bytes) -> bool:
 
 
 def restore(generators: Generators, state: Mapping[str, Any]) -> None:
-    """Set every generator to where it was when `state` was written."""
+    """Set every generator to its state when `state` was written."""
     for name, generator in generators.items():
         generator.set_state(state["generators"][name])

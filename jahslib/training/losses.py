@@ -8,11 +8,13 @@ from jahslib.errors import UserError
 
 
 def class_weights(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    """Smoothed inverse class frequencies, `classes` weights that sum to 1.
+    """Compute smoothed inverse class frequencies: `classes` weights that sum to 1.
 
     w_c = (1 / freq_c) / mean(1 / freq), then w_c^smoothing / sum(w^smoothing): 0 weighs all classes alike, 1 in full
-    inverse proportion to their frequency among `labels`. A class that no label has gets weight 0. Raises `UserError`
-    for a smoothing outside 0..1.
+    inverse proportion to their frequency among `labels`. A class that no label has gets weight 0.
+
+    Raises:
+        UserError: a smoothing outside 0..1.
     """
     if not 0 <= smoothing <= 1:
         raise UserError(f"loss_class_weight_smoothing: {smoothing} is outside 0..1")
@@ -24,12 +26,12 @@ def class_weights(labels: Tensor, classes: int, smoothing: float) -> Tensor:
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
-    """Weighted mean over the batch of (1 - p)^gamma * -log p, p being the softmax probability of the true class.
+    """Compute the weighted batch mean of (1 - p)^gamma * -log p, p for the true class.
 
-    `logits`: `b x classes`; `labels`: `b`; `weights`: one a class, of which the mean makes only the ratios matter. With
-    gamma = 0 this is the weighted cross-entropy. Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV
-    2017, equation 5, with the normalisation by the sum of the weights of the package focal_loss_torch 0.1.2. Where that
-    adds 1e-16 inside the logarithm, this works with log-probabilities.
+    `logits`: `b x classes`; `labels`: `b`; `weights`: one per class, of which only the ratios matter. p is the softmax
+    probability. With gamma = 0 this is the weighted cross-entropy. Source: Lin et al., "Focal Loss for Dense Object
+    Detection", ICCV 2017, equation 5, with the normalisation by the sum of the weights of the package focal_loss_torch
+    0.1.2. Where that adds 1e-16 inside the logarithm, this works with log-probabilities.
     """
     log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
     # The floor keeps the gradient of the power finite for a gamma below 1 where p rounds to 1.

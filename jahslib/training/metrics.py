@@ -1,22 +1,25 @@
-"""Classification metrics: tensors in, floats out; true metrics beside the original studies' own variants."""
+"""Classification metrics, tensors to floats, and the variants of the original studies."""
 
 import torch
 from torch import Tensor
 
 
 def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Share of the `n` samples whose label is among the `k` largest of their `n x classes` logits."""
+    """Compute the share of samples whose label is among the `k` largest logits (`n x classes`)."""
     top = logits.topk(min(k, logits.shape[1]), dim=1).indices
     return (top == labels[:, None]).any(dim=1).double().mean().item()
 
 
 def confusion_matrix(pred: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """`classes x classes` counts: row = true class, column = predicted class. `pred`: classes (n) or logits (n x c)."""
+    """Count samples by true class (row) and predicted class (column): `classes x classes`.
+
+    `pred`: predicted classes (n) or logits (n x classes).
+    """
     return _count(labels * classes + _predicted(pred), classes * classes).reshape(classes, classes)
 
 
 def macro_precision(pred: Tensor, labels: Tensor, classes: int) -> float:
-    """Mean over all classes of the precision on the whole set; a class never predicted scores 0.
+    """Average the precision over classes; a class never predicted scores 0.
 
     `pred`: predicted classes (n) or logits (n x classes).
     """
@@ -25,7 +28,7 @@ def macro_precision(pred: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def macro_f1(pred: Tensor, labels: Tensor, classes: int) -> float:
-    """Mean over all classes of the F1 score on the whole set; a class neither present nor predicted scores 0.
+    """Average the F1 score over classes; a class neither present nor predicted scores 0.
 
     `pred`: predicted classes (n) or logits (n x classes).
     """
@@ -34,7 +37,7 @@ def macro_f1(pred: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def batchwise_precision(pred: Tensor, labels: Tensor, classes: int, batch_size: int) -> float:
-    """The precision of study 07's original: that of each consecutive batch, averaged by batch size.
+    """Average the precision of consecutive batches by batch size, as study 07's original does.
 
     A class absent from a batch scores 0 there. On class-sorted validation data small batches hold few classes, so this
     caps the value even for a perfect classifier: with 17 classes of 20 samples .383 at batch size 128, .779 at 290,
@@ -61,7 +64,7 @@ def _count(cells: Tensor, size: int) -> Tensor:
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
-    """The metrics that every classification study reports."""
+    """Compute the metrics that every classification study reports."""
     predicted = logits.argmax(1)
     return {
         "top1": top_k_accuracy(logits, labels, 1),

@@ -1,9 +1,10 @@
-"""One training loop for every study, written for the small images and small networks that they search over.
+"""The training loop of all studies, written for small images and small networks.
 
-The data set lives on the device as one float tensor and batches are index selections from it; activations are
-channels-last, which spares the CPU's pooling and normalisation kernels their slow path; optimizers are fused; the loss
-is summed on the device and read once an epoch. On CUDA, where networks this small wait for kernel launches, the step
-on a full batch is captured once as a CUDA graph and replayed. `benchmarks/training.md` holds what this gains.
+The data set is on the device as one float tensor and batches are index selections from it; activations are
+channels-last, for which the CPU's pooling and normalisation kernels are fast; optimizers are fused; the loss is summed
+on the device and read once an epoch. On CUDA, where networks this small wait for kernel launches, the step on a full
+batch is captured once as a CUDA graph and replayed. `benchmarks/training.md` has the measured gain.
+
 Every random number comes from a generator that the training owns: a run depends on its seed alone.
 """
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
+from jahslib.errors import EvaluationError, UserError
 from jahslib.training import checkpoints
 from jahslib.training.schedules import SCHEDULES, cosine
 
@@ -27,20 +28,23 @@ LOSSES = {
     "cross_entropy": F.cross_entropy,
     "mse": lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)),
 }
-EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches suit CUDA, batches that fit the cache the CPU
+EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}  # large batches for CUDA, batches that fit the cache for the CPU
 
 
-class Diverged(ArithmeticError):
+class Diverged(EvaluationError):
     """The training loss of an epoch was not finite; the message names the epoch."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained; `weight_decay` None is the torch default of that optimizer.
+    """Training hyperparameters of one network.
 
-    `nesterov` changes nothing at momentum 0. `schedule` names one of `jahslib.training.schedules`; `cosine_epochs`
-    multiplies it with half a cosine that reaches 0 after so many epochs. Without `shuffle`, batches follow the order of
-    the images. Raises `UserError` for an unknown name and for momentum where there is none.
+    `weight_decay` None is torch's default of that optimizer. `nesterov` changes nothing at momentum 0. `schedule` names
+    one of `jahslib.training.schedules`; `cosine_epochs` multiplies it by half a cosine that reaches 0 after so many
+    epochs. Without `shuffle`, batches follow the order of the images.
+
+    Raises:
+        UserError: an unknown name, a number below its least value, or momentum with an optimizer that has none.
     """
 
     batch_size: int
@@ -74,11 +78,15 @@ class Training:
     `build(generator)` returns the network, its weights drawn from the CPU generator it is given, so that they are the
     same on every device. Modules with an attribute `generator` (a `torch.Generator`) are layers that draw random
     numbers: they receive the training's own generator on its device.
+
     `images`: uint8 `n x c x h x w`, converted once to floats in [0, 1] on the device; `labels`: class indices (`n`).
     `augment(batch, generator)` maps a float batch (`b x c x h x w`) to one of the same shape.
-    `after_step(model, logits, labels, loss)` is called after each optimizer step with what the step's forward pass gave
-    for its batch (`b x classes`, `b`, a scalar, on the device); it may change the model, parameters' sizes included.
-    `evaluation_batch`: images a forward pass in `predict`; for networks that normalise by the batch's statistics there.
+
+    `after_step(model, logits, labels, loss)` is called after each optimizer step with the results of the step's forward
+    pass (`b x classes`, `b`, a scalar, on the device); it may change the model, parameters' sizes included.
+    `evaluation_batch`: images per forward pass in `predict`; matters for networks that normalise by the batch's
+    statistics.
+
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
     """
@@ -100,10 +108,10 @@ class Training:
     ):
         self.recipe, self.device, self.augment, self.after_step = recipe, torch.device(device), augment, after_step
         self.epoch = 0
-        self.losses: list[float] = []  # mean training loss of every epoch done, which schedules look at
+        self.losses: list[float] = []  # mean training loss of every epoch done, for the schedules
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
-        self.model = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        self.model = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
         share_generator(self.model, self.generators["layers"])
         self.optimizer = _optimizer(recipe, self.model, self.device)
         self._images, self._labels = placed(images, labels, self.device)
@@ -115,8 +123,13 @@ class Training:
     def run(
         self, epochs: int, *, deadline: float | None = None, on_epoch: Callable[[int, float], None] | None = None
     ) -> list[float]:
-        """Train until `epoch == epochs` or `time.time() > deadline`, looked at between epochs; the mean losses of these
-        epochs. `on_epoch(epoch, loss)` is called after each. Raises `Diverged` when a mean loss is not finite."""
+        """Train until `epoch == epochs` or past the deadline; return these epochs' mean losses.
+
+        The deadline, a `time.time()`, is checked between epochs. `on_epoch(epoch, loss)` is called after each.
+
+        Raises:
+            Diverged: a mean loss is not finite.
+        """
         losses = []
         while self.epoch < epochs and (deadline is None or time.time() <= deadline):
             losses.append(self._run_epoch())
@@ -144,13 +157,13 @@ class Training:
             total += step(images, labels) * len(rows)
         mean = total.item() / sum(map(len, batches))
         if not math.isfinite(mean):
-            raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}")
+            raise Diverged(f"non-finite training loss in epoch {self.epoch + 1}", self.epoch + 1)
         self.epoch += 1
         self.losses.append(mean)
         return mean
 
     def follow_schedule(self) -> None:
-        """Called before each epoch."""
+        """Set the learning rate of the next epoch."""
         rate = self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](self.losses)
         if self.recipe.cosine_epochs is not None:
             rate *= cosine(self.epoch, self.recipe.cosine_epochs)
@@ -160,9 +173,10 @@ class Training:
                 self._graphed_step = None  # the rate is a constant of the captured step
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        """One epoch's batches of rows, from all rows (`n`) in the order drawn; the last may be smaller.
+        """Split all rows (`n`), in the order drawn, into one epoch's batches.
 
-        A single image that is left over is left out where a layer normalises by the batch, of which one is none.
+        The last may be smaller. A single remaining image is dropped where a layer normalises by the batch, which needs
+        two.
         """
         batches = list(order.split(self.recipe.batch_size))
         if len(batches) > 1 and len(batches[-1]) == 1:
@@ -174,7 +188,10 @@ class Training:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One optimizer step on a float batch (`b x c x h x w`) and its labels, both on the device; its mean loss."""
+        """Make one optimizer step on a float batch (`b x c x h x w`) and return its mean loss.
+
+        Images and labels are on the device.
+        """
         with self._autocast():
             logits = self.model(images)
             loss = LOSSES[self.recipe.loss](logits, labels)
@@ -191,7 +208,10 @@ class Training:
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Logits (`n x classes`, float32, on the device) for uint8 images (`n x c x h x w`), in evaluation mode."""
+        """Compute logits (`n x classes`, float32, on the device) in evaluation mode.
+
+        `images`: uint8, `n x c x h x w`.
+        """
         self.model.eval()
         logits = []
         for batch in images.split(self.evaluation_batch):
@@ -201,7 +221,7 @@ class Training:
         return torch.cat(logits)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write model, optimizer, epoch and generators to `path`, whole or not at all."""
+        """Write model, optimizer, epoch and generators to `path` atomically."""
         model, optimizer = self.model.state_dict(), self.optimizer.state_dict()
         state = {"model": model, "optimizer": optimizer, "epoch": self.epoch, "losses": self.losses}
         checkpoints.write(path, self.device, self.generators, **state)
@@ -210,8 +230,10 @@ class Training:
         """Continue from `path` in a fresh training of the same network, on the same kind of device.
 
         `weights_only_continuation` leaves the optimizer fresh, as the original of study 07 does between rungs; weights
-        (with the running statistics of batch normalisation), epoch and generators continue. Raises `UserError` when
-        the file is damaged, holds another network or optimizer or comes from another kind of device.
+        (with the running statistics of batch normalisation), epoch and generators continue.
+
+        Raises:
+            UserError: the file is damaged, holds another network or optimizer, or comes from another kind of device.
         """
         state = checkpoints.read(path, self.device)
         with checkpoints.applied(path):
@@ -226,29 +248,33 @@ class Training:
         self._graphed_step = None  # it holds the addresses of the optimizer state just replaced
 
     def restart_optimizer(self) -> None:
-        """Forget the optimizer's state, as `restore(..., weights_only_continuation=True)` does."""
+        """Reset the optimizer's state, as `restore(..., weights_only_continuation=True)` does."""
         self.optimizer = _optimizer(self.recipe, self.model, self.device)
         self._graphed_step = None
 
 
 def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
-    """Independent generators for initial weights and batch order (CPU), augmentation and random layers (`device`)."""
+    """Create independent generators for initial weights, batch order, augmentation and layers.
+
+    The first two are on the CPU, the others, for augmentation and random layers, on `device`.
+    """
     places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
     seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
     return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
 
 
 def share_generator(model: nn.Module, generator: torch.Generator) -> None:
-    """Let all layers that draw random numbers, those with an attribute `generator`, draw from this one."""
+    """Make all layers with an attribute `generator` draw from this one."""
     for module in model.modules():
         if isinstance(getattr(module, "generator", None), torch.Generator):
             module.generator = generator
 
 
 def placed(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (uint8, `n x c x h x w`) as floats in [0, 1], `n x h x w x c`, and class indices (`n`), on the device.
+    """Move images and labels to the device: floats in [0, 1] (`n x h x w x c`), indices (`n`).
 
-    Selecting rows then keeps the layout in memory, and a permuted view of them is channels-last.
+    Images come as uint8, `n x c x h x w`. Selecting rows then keeps the memory layout, and a permuted view of them is
+    channels-last.
     """
     pixels = images.to(device).permute(0, 2, 3, 1).contiguous().float().div_(255)
     return pixels, labels.to(device, torch.long)
@@ -259,18 +285,19 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
     if recipe.optimizer == "sgd":
         options["momentum"] = recipe.momentum
         options["nesterov"] = recipe.nesterov and recipe.momentum > 0
-    else:  # SGD counts no steps, so nothing in it hinders a capture
+    else:  # SGD counts no steps and can be captured without this option
         options["capturable"] = device.type == "cuda"
-    if recipe.optimizer != "adadelta":  # which has no fused form
+    if recipe.optimizer != "adadelta":  # Adadelta has no fused form
         options["fused"] = True
     return OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.learning_rate, **options)
 
 
 class _GraphedStep:
-    """`Training.step` on full batches, captured as a CUDA graph (after torch's notes, "whole-network capture").
+    """`Training.step` on full batches, captured as a CUDA graph.
 
-    cuDNN and the optimizer set themselves up lazily, so a few steps run on a side stream first. They must leave no
-    trace: weights, optimizer state and generator are put back *in place*, as the graph refers to them by address.
+    After torch's notes, "whole-network capture". cuDNN and the optimizer initialise lazily, so a few steps run on a
+    side stream first. They must leave no trace: weights, optimizer state and generator are restored *in place*, as the
+    graph refers to them by address.
     """
 
     def __init__(self, training: Training):
@@ -287,7 +314,9 @@ class _GraphedStep:
                     training.step(self.images, self.labels)
             torch.cuda.current_stream().wait_stream(side)
             model.load_state_dict(weights)
-            for value in _state_tensors(optimizer):  # what the warm-up created starts from zero in all four optimizers
+            for value in _state_tensors(
+                optimizer
+            ):  # state that the warm-up created is zero initially in all four optimizers
                 value.copy_(moments.get(value, torch.zeros_like(value)))
             layers.set_state(random_state)
 

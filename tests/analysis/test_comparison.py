@@ -60,28 +60,6 @@ def test_the_band_covers_the_mean_and_narrows_with_seeds():
     assert (high - low).mean() == pytest.approx(2 * 1.96 / np.sqrt(40), rel=0.25)
 
 
-def table():
-    rows = [
-        {"data": d, "method": m, "seed": s, "trials": t, "minutes": 0.1 * t * (s + 1), "top1": 0.5 + 0.01 * t + 0.1 * s}
-        for d in ("one", "two")
-        for m in ("a", "b")
-        for s in (0, 1)
-        for t in (1, 2, 3)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_anytime_draws_every_method_with_its_band_and_a_row_a_data_set():
-    figure = comparison.anytime(
-        table(), "top1", "accuracy", {"trials": "trials", "minutes": "minutes"}, {"a": "A", "b": "B"}, panel="data"
-    )
-    assert len(figure.axes) == 4 and [len(axis.lines) for axis in figure.axes] == [2] * 4
-    assert all(len(axis.collections) == 2 for axis in figure.axes)
-    line = figure.axes[0].lines[0]
-    assert line.get_xdata().tolist() == [1, 2, 3]
-    assert line.get_ydata() == pytest.approx([0.56, 0.57, 0.58])
-
-
 def test_costs_stack_the_parts_of_the_mean():
     costs = pd.DataFrame(
         {"method": ["a", "a", "b"], "training": [2.0, 4.0, 5.0], "choosing": [1.0, 1.0, 0.5], "seed": [0, 1, 0]}
@@ -107,15 +85,6 @@ def test_one_sided_tests_are_of_being_above_the_baseline():
     z_p, t_p = statistics.one_sided([0.92, 0.93, 0.94], baseline)
     assert z_p < t_p < 0.05
     assert min(statistics.one_sided([0.80, 0.81, 0.82], baseline)) > 0.95
-
-
-def test_anytime_with_one_cost_sets_panels_side_by_side_and_names_every_method_once():
-    own = table()
-    own = own[(own.method == "a") | (own.data == "two")]  # B is missing from the first panel
-    figure = comparison.anytime(own, "top1", "accuracy", {"trials": "trials"}, {"a": "A", "b": "B"}, panel="data")
-    assert [len(axis.lines) for axis in figure.axes] == [1, 2]
-    assert figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 
 def test_mcnemar_by_hand():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from jahslib.analysis import constraints
+from jahslib.analysis.methods import with_reported
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
@@ -38,15 +39,14 @@ def test_precision_caps_are_the_originals():
     ]
 
 
-def test_the_trajectory_follows_the_feasible_first_order():
-    searches = [search([(0.9, 0.0), (0.5, 0.3), (0.7, 0.25), (0.6, 0.1)]), search([(0.5, 0.3)], "rs", "RS", 1)]
-    table = constraints.trajectories(searches, pop_size=2)
+def test_the_population_follows_the_feasible_first_order():
+    searches = [search([(0.9, 0.0), (0.5, 0.3), (0.7, 0.25), (0.6, 0.1)]), search([(0.5, 0.3)], "ea", "EA", 1)]
+    table = constraints.populations(searches, size=2)
     course = table[table.method == "ea_hb"]
     assert list(course.best_acc) == [0.9, 0.5, 0.7, 0.7]
     assert list(course.avg_acc) == pytest.approx([0.9, 0.7, 0.6, 0.6])
-    assert list(course.epochs) == [4, 8, 12, 16] and list(course.time) == [1, 2, 3, 4]
-    assert list(course.columns[:6]) == ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"]
-    assert table.iloc[-1][["step", "epochs", "method", "seed"]].tolist() == [0, 4, "rs", 1]
+    assert list(course.epochs) == [4, 8, 12, 16] and list(60 * course.minutes) == pytest.approx([1, 2, 3, 4])
+    assert table.iloc[-1][["epochs", "method", "seed"]].tolist() == [4, "ea", 1]
 
 
 def test_what_stands_by_trial_or_step_does_not_hang_on_which_worker_was_first():
@@ -58,20 +58,6 @@ def test_what_stands_by_trial_or_step_does_not_hang_on_which_worker_was_first():
     assert there.step.tolist() == back.step.tolist() == [0, 1, 2] and back.best_acc.equals(there.best_acc)
 
 
-def test_methods_are_averaged_over_seeds_and_final_trainings_within_one():
-    searches = [
-        search([(0.5, 0.3)], seed=0, tests=[final(0.4), final(0.6)]),
-        search([(0.7, 0.3)], seed=1, tests=[final(0.8), final(0.8)]),
-    ]
-    reported = {"EA-HB": {"test_top3": 0.891, "test_precision": 0.552}}
-    row, default = constraints.methods_table(searches, reported, [final(0.5)]).itertuples()
-    assert row.val_top3 == "0.600 ± 0.141" and row.test_top3 == "0.650 ± 0.212" and row.epochs_final == 16
-    assert (row.feasible_incumbents, row.feasible_share, row.epochs_search) == (2, "1.000 ± 0.000", 4)
-    assert row.reported_test_top3 == 0.891
-    assert (default.method, default.n, default.test_top3, default.feasible_incumbents) == ("Default", 1, "0.500", 1)
-    assert default.reported_test_top3 != default.reported_test_top3  # none: NaN
-
-
 def test_a_row_has_the_constraints_of_its_own_search_and_what_is_reported_for_them():
     limits = {(0.42, 2e7): 1897658, (0.31, 2e5): 2251076, (0.35, 2e5): None}
     searches = [
@@ -79,29 +65,16 @@ def test_a_row_has_the_constraints_of_its_own_search_and_what_is_reported_for_th
         for floor, size in limits
     ]
     reported = {pair: {"params": params} for pair, params in reversed(limits.items()) if params}
-    table = constraints.constraints_table(searches, reported)
+    table = with_reported(constraints.constraints_table(searches), reported, ["min_precision", "max_size"])
     assert list(zip(table.min_precision, table.max_size, strict=True)) == list(limits)
     assert [None if pd.isna(value) else int(value) for value in table.reported_params] == list(limits.values())
-    assert not table.feasible.any() and set(table.test_top3) == {"0.500"}
+    assert not table.feasible.any() and set(table.test_top3_mean) == {0.5} and set(table.n) == {1}
 
 
-def test_a_retrained_configuration_stands_beside_its_own_report():
-    reported = {"default": {"test_top3": 0.755, "test_precision": 0.318}, "row 1": {}}
-    (row,) = constraints.retrained_table({"default": [final(0.5), final(0.7)]}, reported).itertuples()
-    assert (row.configuration, row.n, row.test_top3) == ("default", 2, "0.600 ± 0.141")
-    assert (row.reported_test_top3, row.reported_test_precision) == (0.755, 0.318)
-    assert list(constraints.retrained_table({}, {}).columns[:2]) == ["configuration", "n"]
-
-
-def test_methods_are_ordered_by_feasible_incumbents_then_by_their_accuracy():
-    searches = [
-        search([(0.9, 0.1)]),
-        search([(0.8, 0.3)], seed=1),
-        search([(0.4, 0.3)], "rs", "RS"),
-        search([(0.6, 0.3)], "rs", "RS", 1),
-        search([(0.9, 0.0)], "ax", "Ax"),
-    ]
-    assert constraints.ordering(searches) == "RS (2 of 2, 0.500), EA-HB (1 of 2, 0.800), Ax (0 of 1)"
+def test_every_training_of_a_configuration_has_a_row():
+    table = constraints.trainings_table({"default": [final(0.5), final(0.7)]})
+    assert table.training.tolist() == [0, 1] and table.test_top3.tolist() == [0.5, 0.7]
+    assert list(constraints.trainings_table({}).columns[:2]) == ["configuration", "training"]
 
 
 def test_the_courses_incumbent_is_of_its_own_problem_and_judged_by_the_limits():

@@ -25,17 +25,6 @@ def table():
     return pd.DataFrame(rows)
 
 
-def test_pairs_are_by_split(table):
-    pairs = regression.paired_table(table).set_index("n_train")
-    assert pairs.difference.to_dict() == pytest.approx({10: 0.1, 25: 0.0}, abs=1e-9)
-    assert pairs.hwl_ahead[10] == "8 of 8" and pairs.p[10] < 0.05 and pairs.p[25] == 1.0
-
-
-def test_the_verdict_in_words(table):
-    assert regression.verdict(table) == "10: hWL ahead (+0.100); 25: not told apart (+0.000)"
-    assert regression.verdict(table[table.model == "gp"]) == "no source with folding levels"
-
-
 def test_the_figure_has_a_row_a_source(table):
     figure = learning_curves(table, {"kendall": "τ", "nll": "NLL"}, {"gp_hierarchical": "hWL", "gp": "WL"})
     assert len(figure.axes) == 2 and figure.axes[0].get_title(loc="left") == "s"

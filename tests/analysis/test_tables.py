@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from jahslib.analysis import claims, tables
+from jahslib.analysis.curves import curves
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search.runs import AnySearch
 from tests.analysis.conftest import backwards
 from tests.conftest import PRECISION, Toy
@@ -35,7 +38,7 @@ def test_the_course_follows_the_incumbent_from_the_first_on():
     found = [(at.trials, at.trial.id, at.epochs, at.minutes, at.incumbent.id) for at in tables.course(s)]
     # What was not trained to the end never leads; a feasible trial displaces a better one that is not.
     assert found == [(3, 2, 6.0, 1.5, 2), (4, 3, 8.0, 2.0, 3), (5, 4, 10.0, 2.5, 3), (6, 5, 12.0, 3.0, 5)]
-    assert tables.incumbent_curves([s], "accuracy").feasible.tolist() == [False, True, True]
+    assert curves([s], ["accuracy"]).feasible.tolist() == [False, True, True, True]
 
 
 def test_of_equals_the_one_proposed_first_is_the_incumbent_whichever_worker_was_first():
@@ -45,17 +48,8 @@ def test_of_equals_the_one_proposed_first_is_the_incumbent_whichever_worker_was_
     assert [t.id for t in back.full] == [0, 1, 2]
 
 
-def test_methods_are_ranked_in_words():
-    means, labels = {"a": 0.25, "b": 0.5, "c": 0.5}, {"a": "A", "b": "B", "c": "C"}
-    assert tables.ranked(means, labels) == "B (0.500), C (0.500), A (0.250)"
-    assert tables.ranked(means, labels, digits=1, lowest=True) == "A (0.2), B (0.5), C (0.5)"
-
-
-def test_means_are_over_trials_and_over_searches():
-    one, other = search((0.2, 0.6, True), (0.4, 0.6, True)), search((0.6, 0.6, True))
-    assert tables.mean_of(one.full, "accuracy") == pytest.approx(0.3)
-    assert tables.mean_epochs([one, other]) == 3
-    assert tables.pm([0.25, 0.75], 2) == "0.50 ± 0.35" and tables.pm([0.25]) == "0.250"
+def test_means_are_over_trials():
+    assert tables.mean_of(search((0.2, 0.6, True), (0.4, 0.6, True)).full, "accuracy") == pytest.approx(0.3)
 
 
 def test_the_feasible_share_is_of_full_trainings_that_succeeded():
@@ -85,3 +79,13 @@ def test_claims_of_final_trainings_name_the_one_that_lacks_some():
     claims.check_finals({("rs", 0): trials}, 2)
     with pytest.raises(AssertionError, match="rs, digits, 0: 2 final trainings"):
         claims.check_finals({("rs", "digits", 0): trials}, 3)
+
+
+def test_the_space_has_ranges_defaults_and_the_values_of_configurations():
+    space = GrowingConvNets(data="mnist5k", per_class=30).space
+    found = tables.space_table(space, {"seed_0": {"learning_rate_init": 0.02}, "reported": {"n_conv_layers": 4}})
+    rows = found.set_index("hyperparameter")
+    assert rows.loc["learning_rate_init", ["lower", "upper", "log", "default", "seed_0"]].tolist() == [
+        *(0.0001, 0.05, True, 0.01, 0.02)
+    ]
+    assert rows.reported["n_conv_layers"] == 4 and np.isnan(rows.reported["learning_rate_init"])

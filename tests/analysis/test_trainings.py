@@ -32,25 +32,23 @@ def test_seeds_are_put_together():
 
 def test_the_sweep_stands_beside_the_reported_values():
     swept = {"q = 0.8": [trial([(0.8, (10, 12, 14)), (0.9, (11, 12, 15))])], "other": [trial([(0.7, (8, 8, 8))])]}
-    row, other = trainings.sweep_table(swept, {"q = 0.8": REPORTED}).itertuples()
-    assert (row.channels, row.n, row.minutes) == ("10-12-14", 2, 0.5) and row.accuracy_sd == pytest.approx(0.05)
-    assert (row.reported_channels, row.reported_accuracy, row.reported_params) == ("10-16-21", 0.9, 6400)
-    assert np.isnan(other.reported_accuracy)
-    assert list(trainings.sweep_table({}, {}).columns)[:3] == ["type", "n", "channels"]
-
-
-def test_changes_stand_side_by_side():
-    row = trainings.ablation_table({"random": [trial([(0.8, (10, 12, 14)), (0.9, (11, 12, 15))])]}).iloc[0]
-    assert (row.change, row.n, row.params, row.accuracy) == ("random", 2, "100 ± 0", "0.850 ± 0.050")
+    row, other = trainings.networks_table(swept, {"q = 0.8": REPORTED}).itertuples()
+    assert (row.channels, row.n, row.minutes) == ("10-12-14", 2, 0.5)
+    assert (row.accuracy_mean, row.accuracy_sd) == pytest.approx((0.85, np.std([0.8, 0.9], ddof=1)))
+    assert (row.reported_channels, row.reported_accuracy_mean, row.reported_params_mean) == ("10-16-21", 0.9, 6400)
+    assert np.isnan(other.reported_accuracy_mean)
+    assert list(trainings.networks_table({}, {}).columns)[:3] == ["type", "n", "channels"]
+    assert not any("reported" in column for column in trainings.networks_table(swept))
 
 
 def test_points_are_ours_and_those_reported_of_the_same_networks():
     swept = {"q = 0.8": [trial([(0.8, (10, 12, 14)), (0.9, (11, 12, 15))])]}
     reported = {name: {"params": [6000] * 5, "accuracy": [0.9] * 5} for name in ("q = 0.8", "q = 0.9")}
     points = trainings.points_table(swept, reported)
-    assert list(points) == ["type", "params", "accuracy", "source"]
+    assert list(points) == ["type", "params", "accuracy", "training", "source"]
     assert points.source.tolist() == ["ours"] * 2 + ["reported"] * 5 and set(points.type) == {"q = 0.8"}
-    assert list(trainings.points_table(swept, {"q = 0.8": {"accuracy": [0.9]}})) == ["type", "accuracy", "source"]
+    without_sizes = trainings.points_table(swept, {"q = 0.8": {"accuracy": [0.9]}})
+    assert list(without_sizes) == ["type", "accuracy", "training", "source"]
 
 
 def test_traces_are_relative_to_the_width():
@@ -59,10 +57,8 @@ def test_traces_are_relative_to_the_width():
 
 
 def test_all_but_the_baseline_are_compared_with_it():
-    reported = dict.fromkeys(comparison(), REPORTED)
-    table = trainings.tests_table(comparison(), reported).set_index("type")
-    assert np.isnan(table.loc["baseline", "z_p"]) and table.loc["static", "t_p"] == pytest.approx(0.5)
-    assert table.loc["growing", "z_p"] < table.loc["growing", "t_p"] < 0.05
-    assert table.loc["growing", "reported_accuracy"] == "0.900 ± 0.003"
+    baseline, static, growing = trainings.tested_against_first(comparison()).itertuples()
+    assert np.isnan(baseline.z_p) and static.t_p == pytest.approx(0.5)
+    assert growing.z_p < growing.t_p < 0.05
     once = {name: trials[:1] for name, trials in comparison().items()}
-    assert trainings.tests_table(once, reported).z_p.isna().all()
+    assert trainings.tested_against_first(once).z_p.isna().all()

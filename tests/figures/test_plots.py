@@ -38,28 +38,54 @@ class TestTraces:
         assert b.get_xdata().tolist() == [1, 6]
         assert (a.get_color(), a.get_linestyle()) != (b.get_color(), b.get_linestyle())
 
-    def test_the_band_is_one_standard_deviation_unless_another_is_given_and_one_seed_has_none(self):
-        for band, high in (
-            (panels.deviation, 0.3 + 0.1 * 2**0.5),
-            (lambda values: (values.min(0), values.max(0)), 0.4),
-        ):
-            axis = plt.figure().subplots()
-            panels.traces(axis, curves(), "epochs", "accuracy", {"a": "A", "b": "B"}, band)
-            (filled,) = axis.collections
-            corners = np.asarray(filled.get_paths()[0].vertices)
-            assert max(y for x, y in corners if x == 2) == pytest.approx(high)
+    def test_the_band_is_of_the_mean_and_one_seed_has_none(self):
+        axis = plt.figure().subplots()
+        panels.traces(axis, curves(), "epochs", "accuracy", {"a": "A", "b": "B"})
+        (filled,) = axis.collections
+        at_two = [y for x, y in np.asarray(filled.get_paths()[0].vertices) if x == 2]
+        assert (min(at_two), max(at_two)) == pytest.approx((0.2, 0.4))  # of two seeds: from one to the other
 
 
 def test_panels_have_their_metrics_costs_and_the_bound():
     table = curves().assign(minutes=lambda t: t.epochs / 2, precision=0.5)
     rows, columns = {"accuracy": "accuracy", "precision": "precision"}, {"epochs": "epochs", "minutes": "minutes"}
-    figure = panels.trace_panels(table, rows, columns, {"a": "A", "b": "B"}, limits={"precision": 0.39})
+    figure = panels.anytime(table, rows, columns, {"a": "A", "b": "B"}, limits={"precision": 0.39})
     labels = [(axis.get_ylabel(), axis.get_xlabel()) for axis in figure.axes]
     assert labels == [("accuracy", ""), ("", ""), ("precision", "epochs"), ("", "minutes")]
     bounds = [[line for line in axis.lines if list(line.get_ydata()) == [0.39, 0.39]] for axis in figure.axes]
     assert [len(lines) for lines in bounds] == [0, 0, 1, 1]
     named = [[text.get_position() for text in axis.texts if text.get_text() == "floor"] for axis in figure.axes]
     assert named == [[], [], [], [(1.01, 0.39)]]  # once a row, beyond the panel: over no curve
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
+
+
+def by_task():
+    rows = [
+        {"task": d, "method": m, "seed": s, "trials": t, "minutes": 0.1 * t * (s + 1), "top1": 0.5 + 0.01 * t + 0.1 * s}
+        for d in ("one", "two")
+        for m in ("a", "b")
+        for s in (0, 1)
+        for t in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_task_has_a_row_and_a_cost_a_column():
+    costs = {"trials": "trials", "minutes": "minutes"}
+    figure = panels.anytime(by_task(), {"top1": "accuracy"}, costs, {"a": "A", "b": "B"})
+    assert len(figure.axes) == 4 and [len(axis.lines) for axis in figure.axes] == [2] * 4
+    assert all(len(axis.collections) == 2 for axis in figure.axes)
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata() == pytest.approx([0.56, 0.57, 0.58])
+
+
+def test_with_one_metric_and_one_cost_tasks_stand_side_by_side_and_every_method_is_named_once():
+    own = by_task()
+    own = own[(own.method == "a") | (own.task == "two")]  # B is missing from the first panel
+    figure = panels.anytime(own, {"top1": "accuracy"}, {"trials": "trials"}, {"a": "A", "b": "B"})
+    assert [len(axis.lines) for axis in figure.axes] == [1, 2]
+    assert figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "B"]
 
 

@@ -161,4 +161,4 @@ def test_incumbents_are_evaluated_again_where_that_is_asked_for(tmp_path):
         names = {**vars(found), "searches": found.study.run(found.plan), "record": record, "display": shown.append}
         run_cell(source, names, NOTEBOOK)
         assert kept == ["again"] * asked and len(list((tmp_path / "logs").glob("again-rs-*"))) == asked
-    assert shown[0].loc[0, "val_top1"] != shown[0].loc[0, "val_top1_again"]
+    assert shown[0].loc[0, "val_top1"] != shown[0].loc[0, "again"]

@@ -76,8 +76,8 @@ def test_nearest_is_the_nearest_in_the_unit_cube(toy, logged, tmp_path):
     full = [t for log in logged for t in triallog.read(log).trials if t.fidelity == 9]
     configuration = spaces.sample(toy.space, np.random.default_rng(5))
     outcome = problem.evaluate(Job(configuration, (9,), 0))
-    at = {spaces.key(t.configuration): np.array(spaces.encoded(toy.space, t.configuration)) for t in full}
-    here = np.array(spaces.encoded(toy.space, configuration))
+    at = {spaces.key(t.configuration): spaces.encoded(toy.space, [t.configuration])[0] for t in full}
+    here = spaces.encoded(toy.space, [configuration])[0]
     distances = {key: math.dist(here, point) for key, point in at.items()}
     assert outcome.outputs["distance"] == pytest.approx(min(distances.values()))
     assert distances[spaces.key(outcome.outputs["recorded"])] == min(distances.values())

@@ -89,8 +89,8 @@ class TestNasbot:
     def test_the_distance_of_two_small_graphs_by_hand(self):
         """in -> a -> out against in -> {a, b} -> out: one operation more (1), in-degrees 1, 1, 0 against 2, 1, 1, 0
         (2), and the same for out-degrees (2)."""
-        one = Graph(["input", "a", "output"], [0, 1], [1, 2])
-        two = Graph(["input", "a", "b", "output"], [0, 0, 1, 2], [1, 2, 3, 3])
+        one = Graph.of(["input", "a", "output"], [0, 1], [1, 2])
+        two = Graph.of(["input", "a", "b", "output"], [0, 0, 1, 2], [1, 2, 3, 3])
         rows = features([one, two])
         assert np.abs(rows[0] - rows[1]).sum() == 5
 

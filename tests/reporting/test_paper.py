@@ -34,11 +34,11 @@ PICKED = {
     "04": {
         "scores_main": [
             *({"source": "cifar10", "model": model} for model in ("counts", "WL")),
-            *({"source": "sources", "model": model} for model in ("hWL", "WL")),  # as its made-up record says
+            *({"source": "networks", "model": model} for model in ("hWL", "WL")),
         ]
     },
     "06": {
-        "bootstrap": [{"pair": f"Ax − {name}"} for name in ("random", "Sobol", "grid", "SMAC")],
+        "bootstrap": [{"second": name} for name in ("random", "Sobol", "grid", "SMAC")],
         "methods": [{"method": name} for name in ("Ax", "random", "Sobol", "grid", "SMAC")],
     },
     "05": {
@@ -47,6 +47,17 @@ PICKED = {
     },
     "07": {"mcnemar": [{"pair": "EA-HB vs EA"}], "retrained": [{"configuration": "row 1"}]},
 }
+
+
+# Records that are more than a number or a word, by the function that quotes them.
+METHODS = [{"method": "a", "n": 3, "mean": 0.5}, {"method": "b", "n": 0, "mean": None}]
+STRUCTURED = {
+    "order": [{"leader": "a", "behind": ["b"], "told_apart": [], "methods": METHODS}],
+    "numbers": {"networks": 270, "cifar10": 1650},
+}
+PAIR = {"n": 5, "above": 1, "difference": -0.1, "low": -0.2, "high": 0.1, "p": 0.2, "p_holm": 0.4}
+COMPARED = {"task": "t", "n_train": 10, "first": "a", "second": "b", **PAIR, "leader": "a", "told_apart": False}
+CLAIM = {"claim": "a is ahead of b", "reported": 0.1, **PAIR, "margin": 0.01, "answer": "cannot tell"}
 
 
 def names(call: str, key: str = "07") -> list[str]:
@@ -81,10 +92,21 @@ def write_records(root: Path, profile: str = "cpu", notebook: str = NOTEBOOK, to
         TrialLog(log, {**made, "fingerprint": {}}).close()
         report = Report(notebook, profile)
         key = notebook[:2]
-        for name in {*names("study-value", key), *names("raw-value", key)}:
+        structured = {name for call in STRUCTURED for name in names(call, key)}
+        for name in {*names("study-value", key), *names("raw-value", key)} - structured:
             value = 0.25 if name.endswith("_share") else name
             report.value(name, value, "a value", text="0.123 ± 0.004")
+        for call, value in STRUCTURED.items():
+            for name in names(call, key):
+                report.value(name, value, "a record")
+        report.table("claims", pd.DataFrame([CLAIM, CLAIM]), "claims")
+        compared = {*names("tally", key), *names("pairs-told", key)}
+        for name in compared:
+            measures = ("val_error", "test_error", "kendall")
+            report.table(name, pd.DataFrame([{**COMPARED, "measure": m} for m in measures]), "pairs")
         for name, shown in columns(key).items():
+            if name in compared:
+                continue
             wanted = rows(key, name)
             every = sorted(shown.union(*wanted))
             filled = [[row.get(c, 0.25) for c in every] for row in wanted] + [
@@ -335,16 +357,23 @@ def test_the_command_says_in_one_line_that_nothing_has_run(tmp_path):
         ("", "auto", "–"),
         ("True", "auto", "yes"),
         ("EA-HB", "auto", "EA-HB"),
-        ("0.5 ± 0.1", "auto", "0.5\u00a0±\u00a00.1"),
-        ("-2.04 ± 0.16", "auto", "−2.04\u00a0±\u00a00.16"),
-        ("29864 ± 1200", "auto", "29,864\u00a0±\u00a01,200"),
+        (["0.5", "0.104"], "auto", "0.500\u00a0±\u00a00.104"),
+        (["-2.04", "0.16"], "2", "−2.04\u00a0±\u00a00.16"),
+        (["29864.3", "1200"], "0", "29,864\u00a0±\u00a01,200"),
+        (["0.5", ""], "2", "0.50"),
+        (["", ""], "auto", "–"),
+        ("5.07e-05", "none", "5.07·10⁻⁵"),
+        ("0.00622879", "none", "0.00623"),
+        ("0.1", "none", "0.1"),
+        ("20", "none", "20"),
         ("8-8-8", "auto", "8-8-8"),
     ],
 )
 def test_cells_are_shown_readably(raw, decimals, shown, tmp_path):
     shutil.copyfile(paper.SOURCES / "records.typ", tmp_path / "records.typ")
     main = tmp_path / "main.typ"
-    main.write_text(f'#import "records.typ": _cell\n#metadata(_cell("{raw}", {decimals})) <cell>')
+    entry = json.dumps(raw) if isinstance(raw, str) else f"({', '.join(map(json.dumps, raw))})"
+    main.write_text(f'#import "records.typ": _cell\n#metadata(_cell({entry}, {decimals})) <cell>')
     assert json.loads(typst.query(main, "<cell>", field="value", one=True)) == shown
 
 

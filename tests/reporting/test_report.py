@@ -1,12 +1,15 @@
+import io
 import json
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from jahslib.analysis.trainings import sweep_table
+from jahslib.analysis.trainings import networks_table
 from jahslib.errors import UserError
-from jahslib.reporting.report import Report
+from jahslib.reporting.report import Report, smaller
 from tests.conftest import Toy
 from tests.search.test_search import run
 
@@ -67,7 +70,7 @@ def test_a_notebook_that_fails_half_way_leaves_the_files_of_the_last_whole_run(l
     [
         (pd.DataFrame(columns=["x", "y"]), ["x", "y"]),
         (pd.DataFrame(), ["nothing"]),
-        (sweep_table({}, {}).iloc[:, :3], ["type", "n", "channels"]),
+        (networks_table({}, {}).iloc[:, :3], ["type", "n", "channels"]),
     ],
 )
 def test_a_table_without_rows_is_one_that_pandas_reads(log, table, header):
@@ -83,3 +86,21 @@ def test_a_name_is_written_once(log):
     report.value("x", 1, "one")
     with pytest.raises(UserError, match="'x' is written twice"):
         report.value("x", 2, "two")
+
+
+def test_figures_are_stored_small_and_look_the_same(tmp_path):
+    figure, axis = plt.subplots()
+    x = np.linspace(0, 1, 200)
+    for k in range(5):
+        axis.fill_between(x, np.sin(9 * x + k), np.sin(9 * x + k) + 0.3, alpha=0.2)
+    drawn = {}
+    for suffix in ("png", "svg"):
+        file = io.BytesIO()
+        figure.savefig(file, format=suffix)
+        drawn[suffix] = file.getvalue()
+    plt.close(figure)
+    made = {suffix: smaller(content, suffix) for suffix, content in drawn.items()}
+    assert len(made["png"]) < 0.7 * len(drawn["png"]) and len(made["svg"]) < 0.95 * len(drawn["svg"])
+    before, after = (np.asarray(Image.open(io.BytesIO(c["png"])).convert("RGB"), float) for c in (drawn, made))
+    assert np.abs(before - after).mean() < 1.0  # of 255
+    assert smaller(made["svg"], "svg") == made["svg"]

@@ -66,7 +66,7 @@ def test_the_cut_folding_has_the_originals_gram_matrices_where_no_zero_is_in_sig
 def test_a_diamond_against_a_line():
     """input->{a,b}->output against input->a->b->output."""
     names = ["input", "a", "b", "output"]
-    labels, of_graph = relabel([Graph(names, [0, 0, 1, 2], [1, 2, 3, 3]), Graph(names, [0, 1, 2], [1, 2, 3])], 3)
+    labels, of_graph = relabel([Graph.of(names, [0, 0, 1, 2], [1, 2, 3, 3]), Graph.of(names, [0, 1, 2], [1, 2, 3])], 3)
     assert of_graph.tolist() == [0] * 4 + [1] * 4
     shared = [len(set(x[:4]) & set(x[4:])) for x in labels]
     assert np.cumsum(shared).tolist() == [4, 6, 8, 10]

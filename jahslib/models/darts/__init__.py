@@ -1,1 +1,1 @@
-"""Cells, the supernet that holds all of them, and networks stacked of chosen ones."""
+"""Cells of study 05, the supernet that contains all of them, and stacks of selected cells."""

@@ -18,10 +18,10 @@ from jahslib.models.darts import fourier
 from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
 
 OPERATIONS = ("identity", "zero", "conv", "resnet", "bottleneck")
-KERNELS = {2: 3, 3: 5, 4: 7, 5: 9, 6: 3, 7: 3}  # of the mixed nodes; node 1 is the cell's input
+KERNELS = {2: 3, 3: 5, 4: 7, 5: 9, 6: 3, 7: 3}  # kernel size by node; node 1 is the cell's input
 BRANCHES = ((2,), (3,), (4, 6), (5, 7))  # chains of nodes from the input to the output, which is their sum
 
-CellOperations = tuple[str, ...]  # of nodes 2..7
+CellOperations = tuple[str, ...]  # one for each of the nodes 2..7
 
 
 class SameConv2d(Conv2d):
@@ -38,7 +38,7 @@ class SameConv2d(Conv2d):
 
 
 class Identity(nn.Module):
-    """The input itself, or a bare 1x1 convolution where the number of channels changes."""
+    """The identity, or a bare 1x1 convolution where the number of channels changes."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 1):
         super().__init__()
@@ -49,7 +49,7 @@ class Identity(nn.Module):
 
 
 class Zero(nn.Module):
-    """Nothing: zeros of the output's shape."""
+    """The zero operation: zeros of the output's shape."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 1):
         super().__init__()
@@ -60,7 +60,7 @@ class Zero(nn.Module):
 
 
 class Conv(nn.Module):
-    """Twice k x k convolution, batch normalisation, ReLU."""
+    """Two k x k convolutions, each followed by batch normalisation and ReLU."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int):
         super().__init__()
@@ -72,7 +72,7 @@ class Conv(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A bare 1x1 convolution, even where the channels agree; on it a basic residual block."""
+    """A 1x1 projection, even where the channels agree, followed by a basic residual block."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int):
         super().__init__()
@@ -86,7 +86,7 @@ class ResNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A bare 1x1 convolution; on it a residual block whose k x k convolution has a quarter of the channels."""
+    """A 1x1 projection, then a residual block with a quarter of the channels in its k x k layer."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int):
         super().__init__()
@@ -106,7 +106,7 @@ _CLASSES = dict(zip(OPERATIONS, (Identity, Zero, Conv, ResNet, Bottleneck), stri
 
 
 def operation(name: str, c_in: int, c_out: int, kernel: int) -> nn.Module:
-    """One of `OPERATIONS`; its weights are not initialised before `layers.reset_parameters`."""
+    """Build one of `OPERATIONS`, with weights uninitialised until `layers.reset_parameters`."""
     return _CLASSES[name](c_in, c_out, kernel)
 
 
@@ -117,10 +117,12 @@ def operation(name: str, c_in: int, c_out: int, kernel: int) -> nn.Module:
 class Architecture:
     """A stack of cells and its fully connected layers.
 
-    `cells[i]` holds six names of `OPERATIONS`, `channels[i]` the channels that cell puts out, `pooling[i]` whether a
+    `cells[i]` holds six names of `OPERATIONS`, `channels[i]` the output channels of that cell, `pooling[i]` whether a
     2 x 2 max pooling follows it. After a global average pooling, `fc` are the widths of the hidden layers, each
     followed by ReLU and dropout. With `surrogate`, every node gets the skip path of the search (see `Network`).
-    Raises `UserError` for an unknown operation, for lists that differ in length and for fewer than 4 channels.
+
+    Raises:
+        UserError: an unknown operation, lists that differ in length, or fewer than 4 channels.
     """
 
     cells: tuple[CellOperations, ...]
@@ -141,13 +143,13 @@ class Architecture:
 
 
 def check_cell(cell: CellOperations) -> None:
-    """Raises `UserError` unless `cell` names an operation for each of the nodes 2..7."""
+    """Raise `UserError` unless `cell` names an operation for each of the nodes 2..7."""
     if len(cell) != len(KERNELS) or not set(cell) <= set(OPERATIONS):
         raise UserError(f"cell {'-'.join(cell)!r}: give {len(KERNELS)} operations, each one of {', '.join(OPERATIONS)}")
 
 
 class Node(nn.Module):
-    """One operation, in a network that trains with the surrogate skip beside a parallel path of the kind Identity.
+    """One operation; in a network with surrogate skips, with a parallel `Identity` path.
 
     With a surrogate fraction s the output is (1 - s) operation(x) + s skip(x), as in the class project's search.
     """
@@ -162,8 +164,9 @@ class Node(nn.Module):
 
 
 class Cell(nn.Module):
-    """Nodes 2..5 on the input (kernels 3, 5, 7, 9), 6 on 4 and 7 on 5 (kernel 3); the sum of nodes 2, 3, 6, 7, pooled.
+    """A cell: the pooled sum of the nodes 2, 3, 6 and 7.
 
+    Nodes 2..5 take the input (kernels 3, 5, 7, 9), node 6 takes 4 and node 7 takes 5 (kernel 3).
     `b x c_in x h x w` -> `b x c_out x h x w`, halved (rounded down) by pooling.
     """
 
@@ -175,7 +178,7 @@ class Cell(nn.Module):
             {str(n): Node(operations[n], inputs[n], c_out, k, surrogate) for n, k in KERNELS.items()}
         )
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
-        # A zero that ends a branch leaves nothing of it: what comes before is not computed.
+        # A branch that ends in zero is zero: the nodes before it are not computed.
         self._live = [b for b in BRANCHES if operations[b[-1]] != "zero" or surrogate] or BRANCHES[:1]
 
     def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
@@ -189,11 +192,13 @@ class Cell(nn.Module):
 
 
 class Network(nn.Module):
-    """The discretised network of an architecture: `n x channels x h x w` float images -> `n x classes` logits.
+    """The discretised network: `n x channels x h x w` float images -> `n x classes` logits.
 
-    `surrogate` is the fraction s of the skip paths (a 0-dimensional tensor, changed in place by whoever trains);
+    `surrogate` is the fraction s of the skip paths (a 0-dimensional tensor, which the training loop changes in place);
     in evaluation mode it counts as 0.
     """
+
+    surrogate: Tensor
 
     def __init__(self, architecture: Architecture, channels: int, classes: int, generator: torch.Generator):
         super().__init__()
@@ -213,7 +218,7 @@ class Network(nn.Module):
 
 
 def head(width: int, fc: Sequence[int], dropout: float, classes: int, generator: torch.Generator) -> nn.Sequential:
-    """Global average pooling, hidden layers with ReLU and dropout, and the classifier."""
+    """Build global average pooling, hidden layers with ReLU and dropout, and the classifier."""
     layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     for hidden in fc:
         layers += [Linear(width, hidden), nn.ReLU(inplace=True), Dropout(dropout, generator)]
@@ -222,7 +227,7 @@ def head(width: int, fc: Sequence[int], dropout: float, classes: int, generator:
 
 
 def check_size(size: int, pooling: Sequence[bool]) -> None:
-    """Raises `UserError` when the poolings halve images of `size` pixels to nothing."""
+    """Raise `UserError` when the poolings halve images of `size` pixels to nothing."""
     if size >> sum(pooling) == 0:
         raise UserError(f"pooling: {sum(pooling)} poolings halve {size}-pixel images to nothing; switch some off")
 
@@ -235,11 +240,13 @@ def build(
     size: int = 28,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """The network of `architecture` for `channels x size x size` images.
+    """Build the network of `architecture` for `channels x size x size` images.
 
     Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
-    default seed), which the dropout layers keep for their masks. Raises `UserError` when the image is too small for
-    the number of poolings.
+    default seed), which the dropout layers keep for their masks.
+
+    Raises:
+        UserError: the image is too small for the number of poolings.
     """
     check_size(size, architecture.pooling)
     generator = generator or torch.Generator()
@@ -249,7 +256,7 @@ def build(
 
 
 def count_parameters(architecture: Architecture, *, channels: int = 3, classes: int = 5) -> int:
-    """Number of trainable parameters, those behind a zero node and on skip paths included."""
+    """Count the trainable parameters, including those behind zero nodes and on skip paths."""
     with torch.device("meta"):
         model = Network(architecture, channels, classes, torch.Generator("cpu"))
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,8 +1,8 @@
-"""Convolutions with large kernels on small images through the discrete Fourier transform: faster on the CPU.
+"""Fast CPU convolution of small images with large kernels, by the Fourier transform.
 
 By the convolution theorem a k x k convolution is a product at each frequency, whose cost does not grow with k. Images
-of 28, 14 or 7 pixels are so small that their transform is cheapest as two multiplications with dense DFT matrices;
-these also pad, crop and leave the spectrum laid out as the products need it, frequency first. All steps are matrix
+of 28, 14 or 7 pixels are so small that their discrete transform is cheapest as two multiplications with dense DFT
+matrices; these also pad, crop and lay out the spectrum as the products need it, frequency first. All steps are matrix
 products, so autograd supplies the backward pass. The result differs from the direct convolution's by rounding alone.
 """
 
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# What a multiplication here costs in multiplications of the direct convolution: measured for 4 to 64 channels, images
-# of 28, 14 and 7 pixels and kernels of 3 to 9 (the transpositions and the smaller matrices are in it).
+# Cost of one multiplication here in multiplications of the direct convolution: measured for 4 to 64 channels, images
+# of 28, 14 and 7 pixels and kernels of 3 to 9 (transpositions and the smaller matrices included).
 COST = 1.7
-OVERHEAD = 5e6  # multiplications of the direct convolution in the time that the many small steps take to start
+OVERHEAD = 5e6  # start-up time of the many small steps, in multiplications of the direct convolution
 MAX_KERNEL_ELEMENTS = 2**24  # of the transformed kernel: 64 MiB in float32
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.conv2d` with stride 1 and padding k // 2 for an odd k, computed in the way that is faster.
+    """Compute `F.conv2d` with stride 1 and padding k // 2 (odd k) by the faster method.
 
     `x`: `b x c_in x h x w`; `weight`: `c_out x c_in x k x k`; returns `b x c_out x h x w`.
     """
@@ -32,7 +32,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def fourier_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`conv2d` by the transform; a channels-last tensor."""
+    """Compute `conv2d` by the Fourier transform; returns a channels-last tensor."""
     (b, c_in, h, w), (c_out, _, k, _) = x.shape, weight.shape
     rows, to_rows, to_columns, from_columns, from_rows, of_kernel = _matrices(h, w, k, x.dtype)
     frequencies = len(of_kernel) // 2
@@ -72,7 +72,7 @@ def _pays(x: tuple[int, ...], weight: tuple[int, ...]) -> bool:
 @functools.cache
 @torch.inference_mode(False)  # a prediction may be the first to ask, and a training the next
 def _matrices(h: int, w: int, k: int, dtype: torch.dtype) -> tuple:
-    """The number of rows of the half spectrum and the five matrices of `fourier_conv2d`.
+    """Compute the row count of the half spectrum and the five matrices of `fourier_conv2d`.
 
     Real rows come as (frequency, re/im). A period of h + k // 2 suffices: what wraps around meets only the padding.
     """

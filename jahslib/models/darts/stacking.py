@@ -1,4 +1,4 @@
-"""Flexible stacking: cells sampled from a search's architecture weights, to be stacked in any number.
+"""Flexible stacking: any number of cells, sampled from architecture weights.
 
 Source: the AutoML class project "DARTS with skip prevention and flexible cell stacking" (Hannover, 2024).
 """
@@ -13,32 +13,33 @@ from jahslib.models.darts.cell import KERNELS, OPERATIONS, CellOperations, check
 
 
 def node_probabilities(alphas: Tensor) -> Tensor:
-    """p = softmax(alpha / sum|alpha|) per node: `6 x 5` architecture parameters -> `6 x 5` probabilities.
+    """Compute p = softmax(alpha / sum|alpha|) per node.
 
-    Dividing by the L1 norm first is the class project's: tiny parameters are sharpened and large ones capped. With
-    five operations p lies between 0.084 and 0.405. Parameters that are all zero give the uniform distribution.
+    `6 x 5` architecture parameters -> `6 x 5` probabilities. Dividing by the L1 norm first is the class project's
+    choice: tiny parameters are sharpened and large ones capped. With five operations p lies between 0.084 and 0.405.
+    Parameters that are all zero give the uniform distribution.
     """
     norm = alphas.abs().sum(dim=-1, keepdim=True)
     return torch.softmax(alphas / norm.where(norm > 0, 1), dim=-1)
 
 
 def uniform_probabilities() -> Tensor:
-    """`6 x 5` probabilities under which every cell is equally likely: cells without a search."""
+    """Return uniform `6 x 5` probabilities: cells without a search."""
     return torch.full((len(KERNELS), len(OPERATIONS)), 1 / len(OPERATIONS))
 
 
 def most_probable_cell(probabilities: Tensor) -> CellOperations:
-    """Each node's most probable operation (`6 x 5` probabilities or architecture parameters)."""
+    """Select each node's most probable operation, from `6 x 5` probabilities or parameters."""
     return tuple(OPERATIONS[i] for i in probabilities.argmax(dim=1).tolist())
 
 
 def sample_cells(
     probabilities: Tensor, rng: np.random.Generator, *, levels: int = 6, candidates: int = 5
 ) -> list[list[CellOperations]]:
-    """Flexible stacking: `candidates` different cells for each level of the stack, from `6 x 5` probabilities.
+    """Sample `candidates` distinct cells per level of the stack, from `6 x 5` probabilities.
 
     Every node draws its operation independently. A cell that its level already has is drawn again, which the original
-    did not do: its search space refused the duplicates. Where fewer cells have a positive probability, a level gets
+    did not do: its search space rejected the duplicates. Where fewer cells have a positive probability, a level gets
     all of them.
     """
     p = probabilities.double().cpu().numpy()
@@ -46,7 +47,7 @@ def sample_cells(
     wanted = min(candidates, math.prod((p > 0).sum(axis=1).tolist()))
     sampled = []
     for _ in range(levels):
-        level: dict[CellOperations, None] = {}  # a set that keeps the order of drawing
+        level: dict[CellOperations, None] = {}  # an ordered set
         while len(level) < wanted:
             level[tuple(OPERATIONS[rng.choice(len(OPERATIONS), p=row)] for row in p)] = None
         sampled.append(list(level))
@@ -54,12 +55,12 @@ def sample_cells(
 
 
 def to_text(cell: CellOperations) -> str:
-    """`"conv-zero-..."`: configuration spaces take strings as choices, not tuples."""
+    """Format a cell as `"conv-zero-..."`, as choices of a configuration space must be strings."""
     return "-".join(cell)
 
 
 def from_text(text: str) -> CellOperations:
-    """The cell that `to_text` wrote. Raises `UserError` for anything else."""
+    """Parse a cell written by `to_text`. Raises `UserError` for anything else."""
     cell = tuple(text.split("-"))
     check_cell(cell)
     return cell

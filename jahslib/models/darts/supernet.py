@@ -1,16 +1,18 @@
-"""The supernet of study 05's DARTS phase: every node mixes all five operations, weighted, in few and fast passes.
+"""The supernet of study 05: every node is a weighted mixture of all five operations.
 
-A node of the search computes sum_o w_o o(x), beside it the surrogate skip path of the skip prevention. Done the
-ordinary way, each operation on its own and then the weighted sum, most of the time goes to work that algebra spares:
+A node computes sum_o w_o o(x), with the surrogate skip path of the skip prevention beside it. Evaluated naively, each
+operation on its own and then the weighted sum, most of the time is spent on work that algebra avoids:
+
 - A bare 1x1 convolution followed by another convolution is one convolution with composed weights. It is cheaper where
-  the channels grow (the k x k of ResNet) and always in front of a 1x1 (Bottleneck). The bias of the first one stops at
+  the channels grow (the k x k of ResNet) and always before a 1x1 (Bottleneck). The bias of the first one stops at
   the zero padding of the second; its effect is one map of the image's size, the same for every image.
 - A weight w > 0 passes through ReLU: w relu(z) = relu(w z). So it scales the affine parameters of the last batch
   normalisation and of the 1x1 convolution on the residual path, and no activation is multiplied by it. (At w = 0 the
   output is right as well, but w gets no gradient; a softmax does not reach 0.)
 - Identity and skip path are linear: with the weights of nodes 2 and 3, whose outputs are summed, they are one 1x1.
-- Zero is left out, sums and ReLUs are in place, and activations are channels-last.
-- Large kernels go through the Fourier transform on the CPU (`fourier`).
+- Zero is omitted, sums and ReLUs are in place, and activations are channels-last.
+- Large kernels use the Fourier transform on the CPU (`fourier`).
+
 The modules hold the operations' own parameters under their own names. `benchmarks/supernet.py` measures the gain.
 """
 
@@ -32,6 +34,7 @@ from jahslib.models.darts.cell import (
     Conv,
     Identity,
     Network,
+    Node,
     ResNet,
     check_size,
     head,
@@ -61,7 +64,7 @@ class MixedCell(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], s: float) -> Tensor:
-        """`weights`: for each node the five weights of its operations; `s`: the weight of the skip paths."""
+        """Apply the cell, with five operation weights per node and skip weight `s`."""
         nodes = [(self.nodes[str(n)], w) for n, w in zip(KERNELS, weights, strict=True)]
         two, three, four, five, six, seven = nodes
         total = _mixed(x, [two, three], s)
@@ -71,13 +74,15 @@ class MixedCell(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Mixed cells and a head: float images (`n x channels x size x size`) -> logits (`n x classes`).
+    """Mixed cells and a head: `n x channels x size x size` float images -> `n x classes` logits.
 
     One set of architecture weights (`6 x 5`: node, operation) is shared by all cells. With `surrogate` "convex" a node
-    puts out (1 - s) mixed(x) + s skip(x), as in the class project, with "additive" mixed(x) + s skip(x), as in DARTS-
+    outputs (1 - s) mixed(x) + s skip(x), as in the class project, with "additive" mixed(x) + s skip(x), as in DARTS-
     (Chu et al., ICLR 2021, equation 4; there the skip of reduction cells differs, which these cells do not have).
-    Weights follow torch's default distributions, drawn from `generator` (a CPU generator). Raises `UserError` as
-    `darts_cell.Architecture` and `darts_cell.build` do.
+    Weights follow torch's default distributions, drawn from `generator` (a CPU generator).
+
+    Raises:
+        UserError: as `darts.cell.Architecture` and `darts.cell.build`, or an unknown `surrogate`.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class Supernet(nn.Module):
         reset_parameters(self, generator)
 
     def forward(self, images: Tensor, weights: Tensor, s: float = 0.0) -> Tensor:
-        """`weights`: `6 x 5`, none negative; `s`: the surrogate fraction."""
+        """Apply the supernet with architecture weights `6 x 5` >= 0 and surrogate fraction `s`."""
         if self.surrogate == "convex" and s:
             weights = (1 - s) * weights
         by_node = [row.unbind() for row in weights.unbind()]
@@ -119,18 +124,20 @@ class Supernet(nn.Module):
         return self.head(x)
 
     def discretise(self, cells: Sequence[CellOperations]) -> Network:
-        """The network of these cells, one for each of the supernet's, with copies of the weights learnt here."""
+        """Build the network of these cells, one per supernet cell, copying the learnt weights."""
         network = Network(Architecture(tuple(cells), **self.shape), self.channels, self.classes, torch.Generator())
         network.to(next(self.parameters())).train(self.training)
         for cell, ours, names in zip(network.cells, self.cells, cells, strict=True):
             for n, name in zip(KERNELS, names, strict=True):
-                cell.nodes[str(n)].op.load_state_dict(ours.nodes[str(n)].ops[name].state_dict())
+                node, mixed = cell.get_submodule(f"nodes.{n}"), ours.get_submodule(f"nodes.{n}")
+                assert isinstance(node, Node) and isinstance(mixed, MixedNode)
+                node.op.load_state_dict(mixed.ops[name].state_dict())
         network.head.load_state_dict(self.head.state_dict())
         return network
 
 
 def _mixed(x: Tensor, nodes: Sequence[tuple[MixedNode, Sequence[Tensor]]], s: float) -> Tensor:
-    """The sum of the outputs of these nodes, all of them on the input `x`."""
+    """Sum the outputs of these nodes, all applied to `x`."""
     identity, _, conv, resnet, bottleneck = range(len(OPERATIONS))
     linear = [(node.ops["identity"], w[identity]) for node, w in nodes]
     if s:
@@ -144,7 +151,7 @@ def _mixed(x: Tensor, nodes: Sequence[tuple[MixedNode, Sequence[Tensor]]], s: fl
 
 
 def _linear(x: Tensor, parts: Sequence[tuple[Identity, Tensor]]) -> Tensor:
-    """sum_i w_i identity_i(x), in a tensor that may be changed in place."""
+    """Compute sum_i w_i identity_i(x); the result may be changed in place."""
     coefficients = torch.stack([w for _, w in parts])
     projections = [op.project for op, _ in parts if op.project is not None]
     if not projections:
@@ -172,11 +179,12 @@ def _bottleneck(op: Bottleneck, x: Tensor, w: Tensor) -> Tensor:
 
 
 def _weighted_residual(project: nn.Conv2d, x: Tensor, w: Tensor) -> Tensor:
+    assert project.bias is not None
     return F.conv2d(x, w * project.weight, w * project.bias)
 
 
 def _composed(project: nn.Conv2d, conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """conv(project(x)), as one convolution where that takes fewer operations."""
+    """Compute conv(project(x)), as one convolution where that takes fewer operations."""
     if project.in_channels >= project.out_channels:
         return conv(project(x))
     kernel = torch.einsum("omij,mc->ocij", conv.weight, project.weight[:, :, 0, 0])

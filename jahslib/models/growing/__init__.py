@@ -1,1 +1,1 @@
-"""Networks that gain neurons while they train."""
+"""Networks that gain neurons during training."""

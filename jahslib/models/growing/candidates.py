@@ -1,4 +1,4 @@
-"""What new neurons begin with: incoming weights and biases. Their outgoing weights are zero in every case.
+"""Initialisation of new neurons: incoming weights and biases; outgoing weights are zero.
 
 Each function returns `count x in ...` weights and biases (`count`) for a block, given the block's captured input and
 its output, both of the same forward pass.
@@ -19,24 +19,24 @@ Neurons = tuple[Tensor, Tensor]
 
 
 def select(block: Block, x: Tensor, output: Tensor, count: int, extra: int, generator: torch.Generator) -> Neurons:
-    """Of `count + extra` random neurons the `count` whose outputs the present ones represent least ([Berg22]).
+    """Select the `count` least representable of `count + extra` random neurons ([Berg22]).
 
-    Weights are uniform with the standard deviation of the present weights, biases likewise. All are chosen at once by
-    their residual, not one after another.
+    Representable means by the outputs of the present neurons. Weights are uniform with the standard deviation of the
+    present weights, biases likewise. All are selected at once by their residual, not one after another.
     """
     return _least_representable(block, x, output, *_like_present(block, count + extra, generator), count)
 
 
 def random(block: Block, x: Tensor, output: Tensor, count: int, extra: int, generator: torch.Generator) -> Neurons:
-    """Glorot-uniform directions ([Maile22] "Random")."""
+    """Draw Glorot-uniform directions ([Maile22] "Random")."""
     return _scaled(block, _glorot(block, count, generator))
 
 
 def weight(block: Block, x: Tensor, output: Tensor, count: int, extra: int, generator: torch.Generator) -> Neurons:
-    """Random directions off the row space of the present weights ([Maile22] "Weight").
+    """Draw random directions orthogonal to the present weights' row space ([Maile22] "Weight").
 
-    Where the present rows span the whole fan-in (3 x 3 kernels on one channel: from nine neurons on) nothing is left
-    off it, and the direction stays random.
+    Where the present rows span the whole fan-in (3 x 3 kernels on one channel: from nine neurons on) there is no
+    orthogonal complement, and the direction stays random.
     """
     drawn = _glorot(block, count, generator).flatten(1)
     present = block.layer.weight.flatten(1)
@@ -48,8 +48,11 @@ def weight(block: Block, x: Tensor, output: Tensor, count: int, extra: int, gene
 
 
 def pre(block: Block, x: Tensor, output: Tensor, count: int, extra: int, generator: torch.Generator) -> Neurons:
-    """Weights whose pre-activations lie in the orthogonal complement of the present ones, as well as the block's input
-    allows; of these the least representable by their outputs ([Maile22] "Pre"). Convolutions fall back to `select`."""
+    """Fit weights whose pre-activations are orthogonal to the present ones ([Maile22] "Pre").
+
+    Orthogonal as far as the block's input allows; of these the least representable by their outputs are selected.
+    Convolutions fall back to `select`.
+    """
     if block.is_conv:
         return select(block, x, output, count, extra, generator)
     x = x.flatten(1)
@@ -84,7 +87,7 @@ def _glorot(block: Block, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _scaled(block: Block, directions: Tensor) -> Neurons:
-    """Rescaled to the mean norm of the present neurons' incoming weights, with bias 0."""
+    """Rescale to the mean norm of the present neurons' incoming weights, with bias 0."""
     norm = block.layer.weight.flatten(1).norm(dim=1).mean()
     flat = directions.flatten(1)
     scaled = flat * (norm / flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny))

@@ -1,10 +1,10 @@
-"""The ConvNet of studies 01 and 02, which can be widened while it is trained.
+"""The ConvNet of studies 01 and 02, which can be widened during training.
 
 Source: L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. A block is Conv2d -> ReLU -> BatchNorm ->
 MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. There is no global pooling and no dropout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -31,12 +31,12 @@ class Block(nn.Module):
 
     @property
     def is_conv(self) -> bool:
-        """Whether the layer is a convolution, else it is fully connected."""
+        """Whether the layer is a convolution; else it is fully connected."""
         return isinstance(self.layer, nn.Conv2d)
 
     @property
     def width(self) -> int:
-        """Neurons, or channels of a convolution."""
+        """Number of neurons, or of a convolution's channels."""
         return len(self.layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,30 +46,44 @@ class Block(nn.Module):
         return F.max_pool2d(x, 2) if self.is_conv else x
 
     def simulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """What neurons with these weights (`k x in ...`) would put out for the block's input `x`."""
+        """Compute the outputs that neurons with weights `k x in ...` would have for the input `x`."""
         x = self._activate(x, weight, bias)
         if self.norm is not None:
             x = F.batch_norm(x, None, None, training=True, eps=self.norm.eps)
         return F.max_pool2d(x, 2) if self.is_conv else x
 
     def statistics(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and (unbiased) variance (k) of such neurons before normalisation."""
+        """Compute mean and unbiased variance (k) of such neurons before normalisation."""
         var, mean = torch.var_mean(self._activate(x, weight, bias), dim=(0, 2, 3) if self.is_conv else 0)
         return mean, var
 
     def _activate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if isinstance(self.layer, nn.Conv2d):
             x = F.conv2d(x, weight, bias, padding=self.layer.padding)
-            # Of one input channel the result may come channels-first, which pooling on the CPU is slow on.
+            # For one input channel the result may be channels-first, for which pooling on the CPU is slow.
             return F.relu(x).contiguous(memory_format=torch.channels_last)
         return F.relu(F.linear(x, weight, bias))
 
 
+class Blocks(nn.ModuleList):
+    """A list of `Block`, in the order of the layers."""
+
+    def __getitem__(self, index: int) -> Block:  # type: ignore[override]  # no slices
+        block = super().__getitem__(index)
+        assert isinstance(block, Block)
+        return block
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[i] for i in range(len(self)))
+
+
 class GrowingConvNet(nn.Module):
-    """`n x channels x size x size` floats -> `n x classes` logits.
+    """A ConvNet that can be widened: `n x channels x size x size` -> `n x classes` logits.
+
+    Images are floats.
 
     Args:
-        conv, fc: widths of the convolutions and of the hidden fully connected layers to begin with.
+        conv, fc: initial widths of the convolutions and of the hidden fully connected layers.
         batch_norm: "batch" uses the batch's statistics in evaluation too, as the original does; "running" is the
             ordinary kind; "none" leaves it out.
         generator: a CPU generator for the weights, which follow torch's default distributions for these widths.
@@ -98,7 +112,7 @@ class GrowingConvNet(nn.Module):
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
         if batch_norm not in get_args(BatchNormKind):
             raise UserError(f"GrowingConvNet: batch_norm={batch_norm!r}; choose {', '.join(get_args(BatchNormKind))}")
-        self.blocks = nn.ModuleList()
+        self.blocks = Blocks()
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
             layer = growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2, device="meta")
@@ -115,8 +129,10 @@ class GrowingConvNet(nn.Module):
         self.captured: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """With `capturing` set, a forward pass in training keeps `captured`: the input of the first block and the
-        output of every block, detached."""
+        """Compute the logits; with `capturing` set, a training pass also fills `captured`.
+
+        It then holds the input of the first block and the output of every block, detached.
+        """
         kept = [x]
         for block in self.blocks:
             if x.ndim == 4 and not block.is_conv:
@@ -129,32 +145,34 @@ class GrowingConvNet(nn.Module):
 
     @property
     def widths(self) -> list[int]:
-        """Of the hidden layers, convolutions first."""
+        """Widths of the hidden layers, convolutions first."""
         return [block.width for block in self.blocks]
 
     @property
     def n_conv(self) -> int:
-        """Convolutions among the hidden layers."""
+        """Number of convolutions among the hidden layers."""
         return sum(block.is_conv for block in self.blocks)
 
     def layer_parameters(self) -> list[int]:
-        """Weights and biases of each hidden layer and of the classifier."""
+        """Count the weights and biases of each hidden layer and of the classifier."""
         layers = [*(block.layer for block in self.blocks), self.classifier]
         return [sum(p.numel() for p in layer.parameters()) for layer in layers]
 
     def count_parameters(self) -> int:
-        """Weights and biases of convolutions and linear layers; as in the original, batch normalisation's are not
-        counted."""
+        """Count the weights and biases of convolutions and linear layers.
+
+        As in the original, batch normalisation's are not counted.
+        """
         return sum(self.layer_parameters())
 
     def following(self, index: int) -> tuple[growable.Conv2d | growable.Linear, int]:
-        """The layer after hidden layer `index`, and how many of its inputs each neuron of that one feeds."""
+        """Return the layer after hidden layer `index`, and its inputs per neuron of that layer."""
         following = self.classifier if index + 1 == len(self.blocks) else self.blocks[index + 1].layer
         flattened = self.blocks[index].is_conv and isinstance(following, nn.Linear)
         return following, self.pixels if flattened else 1
 
     def add_neurons(self, index: int, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> None:
-        """Widen hidden layer `index`. The new neurons' outgoing weights are zero: the network's function stays.
+        """Widen hidden layer `index`, with zero outgoing weights: the network's function is kept.
 
         Args:
             weight, bias: incoming weights (`k x in ...`) and biases (k).
@@ -169,7 +187,7 @@ class GrowingConvNet(nn.Module):
 
     @torch.no_grad()
     def static(self) -> nn.Sequential:
-        """The network as it is now, in ordinary torch layers that share nothing with it."""
+        """Copy the current network to ordinary torch layers that share no tensors with it."""
         layers: list[nn.Module] = []
         for i, block in enumerate(self.blocks):
             if i == self.n_conv:

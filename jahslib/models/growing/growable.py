@@ -1,13 +1,13 @@
-"""Layers that gain neurons while they are trained.
+"""Layers that gain neurons during training.
 
 A layer's tensors always have the size of what is active. Growth gives the same `Parameter` new data, so optimizers,
 hooks and references stay valid; `state_dict` holds the present size and `load_state_dict` takes any size.
 
 Optimizers keep moments of a parameter's size, and fused ones would read beyond them. One process-wide hook therefore
-pads the state of growable parameters, before the step, with what the optimizer begins with, in whatever optimizer holds
-them: none need be registered. That serves optimizers whose state is element-wise: SGD, Adam, AdamW, NAdam, RAdam,
-Adamax, Adadelta, Adagrad, RMSprop, Rprop, ASGD. After growth, the next step of one that keeps another state (LBFGS,
-Adafactor) or that was compiled raises `UserError`.
+pads the state of growable parameters before each step with the optimizer's initial values; optimizers need not be
+registered. That serves optimizers with element-wise state: SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad,
+RMSprop, Rprop, ASGD. After growth, the next step of one with another kind of state (LBFGS, Adafactor), or of a compiled
+one, raises `UserError`.
 
 [Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. The original allocates the largest size
 and slices it; here nothing is allocated before it is needed.
@@ -25,7 +25,10 @@ from jahslib.models import layers
 
 
 class _MayGrow(nn.Module):
-    """Takes a `state_dict` of any size, and keeps its parameters marked for `_pad_state`, whatever replaces them."""
+    """Base of growable modules: loads a `state_dict` of any size, marks its parameters growable.
+
+    `_pad_state` recognises the mark, which also survives the replacement of parameters.
+    """
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -47,8 +50,9 @@ class _MayGrow(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args, **options):
         for name, parameter in self.named_parameters(recurse=False):
             found = state_dict.get(prefix + name)
-            same_kernel = found is not None and found.ndim == parameter.ndim and found.shape[2:] == parameter.shape[2:]
-            if same_kernel and found.shape != parameter.shape:
+            if found is None or found.ndim != parameter.ndim or found.shape[2:] != parameter.shape[2:]:
+                continue
+            if found.shape != parameter.shape:
                 empty = torch.empty(found.shape, dtype=parameter.dtype, device=parameter.device)
                 _become(parameter, empty.contiguous(memory_format=_memory_format(parameter)))
         for name, buffer in self.named_buffers(recurse=False):
@@ -56,7 +60,7 @@ class _MayGrow(nn.Module):
             if found is not None and found.shape != buffer.shape and found.ndim == buffer.ndim:
                 setattr(self, name, buffer.new_empty(found.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
-        self._mark()  # `assign=True` puts other parameters in place
+        self._mark()  # `assign=True` replaces the parameters
         self._note_size()
 
     def _note_size(self) -> None:
@@ -64,13 +68,16 @@ class _MayGrow(nn.Module):
 
 
 class _GrowableLayer(_MayGrow):
-    """`weight` is out x in x ..., `bias` out; growing appends along the first and second axis."""
+    """Base of growable layers: `weight` is out x in x ..., `bias` out.
+
+    Growth appends along the first and second axis.
+    """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
 
     def add_outputs(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """New neurons: `weight` k x in x ..., `bias` k (None: zeros). Raises `UserError` for other shapes."""
+        """Add neurons: `weight` k x in x ..., `bias` k (None: zeros). Raises `UserError` otherwise."""
         if weight.shape[1:] != self.weight.shape[1:]:
             raise UserError(
                 f"add_outputs: weight of shape {tuple(weight.shape)} does not fit {tuple(self.weight.shape)}; "
@@ -84,7 +91,7 @@ class _GrowableLayer(_MayGrow):
         self._note_size()
 
     def add_inputs(self, count: int) -> None:
-        """`count` new inputs with weight zero, so that the output stays what it was."""
+        """Add `count` inputs with weight zero, so that the output does not change."""
         out, _, *kernel = self.weight.shape
         _append(self.weight, self.weight.new_zeros(out, count, *kernel), 1)
         self._note_size()
@@ -111,7 +118,7 @@ class BatchNorm(_MayGrow, _BatchNorm):
     """
 
     def add_features(self, mean: Tensor, var: Tensor) -> None:
-        """New features (k) with scale 1 and shift 0; `mean` and `var` start their running statistics."""
+        """Add features (k) with scale 1, shift 0 and running statistics `mean` and `var`."""
         if self.affine:
             _append(self.weight, torch.ones_like(mean), 0)
             _append(self.bias, torch.zeros_like(mean), 0)
@@ -122,7 +129,7 @@ class BatchNorm(_MayGrow, _BatchNorm):
         self.num_features += len(mean)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any; the network decides."""
+        """Accept any number of dimensions; the network decides."""
 
     def _note_size(self) -> None:
         found = self.weight if self.affine else self.running_mean
@@ -137,8 +144,8 @@ def _append(parameter: nn.Parameter, more: Tensor, axis: int) -> None:
 def _become(parameter: nn.Parameter, data: Tensor) -> None:
     """Give `parameter` data of another shape.
 
-    While a graph of the last forward pass is alive (a loss kept in a variable), autograd goes on using the gradient
-    accumulator it made for the old shape. It drops it on a change of type, so the data take a detour over one.
+    While a graph of the last forward pass is alive (a loss kept in a variable), autograd continues to use the gradient
+    accumulator of the old shape. It drops it on a change of type, so the data change type temporarily.
     """
     other = torch.float64 if parameter.dtype != torch.float64 else torch.float32
     parameter.grad = None
@@ -154,13 +161,13 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
 def _before_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if any(getattr(p, "may_grow", False) for p in parameters):
-        _pad_state(optimizer, parameters, torch.compiler.is_compiling())
+        _pad_state(optimizer, parameters, torch.compiler.is_compiling())  # type: ignore[call-arg]  # the decorator's type
 
 
 @torch.compiler.disable
 def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -> None:
     name = type(optimizer).__name__
-    if isinstance(optimizer, torch.optim.LBFGS):  # keeps vectors of all parameters together, by the first of them
+    if isinstance(optimizer, torch.optim.LBFGS):  # keeps vectors of all parameters together, under the first one
         last = optimizer.state[parameters[0]].get("d")
         if last is not None and len(last) != sum(p.numel() for p in parameters):
             raise UserError(f"{name} keeps directions of all parameters in one vector, {_NO_GROWTH}")
@@ -180,7 +187,7 @@ def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -
             if shapes <= {parameter.shape}:
                 continue
             # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
-            if len(shapes) > 1 or not _fits(*shapes, parameter):
+            if len(shapes) > 1 or not _fits(next(iter(shapes)), parameter):
                 kept = ", ".join(f"{key} {tuple(value.shape)}" for key, value in moments.items())
                 shape = tuple(parameter.shape)
                 raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")
@@ -192,13 +199,13 @@ _NO_GROWTH = "a state that is not element-wise and cannot follow growth; use an 
 
 
 def _initial(optimizer: Optimizer, group: dict[str, Any], key: str, parameter: Tensor) -> Tensor | float:
-    """What the optimizer begins with for a new element."""
+    """Return the optimizer's initial state for a new element."""
     match optimizer, key:
         case torch.optim.Rprop(), "step_size":
             return float(group["lr"])
         case torch.optim.Adagrad(), "sum":
             return float(group["initial_accumulator_value"])
-        case torch.optim.ASGD(), "ax":  # the average of what the parameter was, which began with it
+        case torch.optim.ASGD(), "ax":  # the running average of the parameter starts at the parameter
             return parameter.detach()
         case _:
             return 0.0

@@ -1,7 +1,7 @@
-"""When, where and how a ConvNet grows while it is trained.
+"""Rules for when, where and how a ConvNet grows during training.
 
 After an optimizer step every hidden layer, last first, compares the rank of its activations in that step's forward pass
-with its width, and gains neurons when the rank says that it is used to capacity.
+with its width, and gains neurons when the rank shows that its capacity is used.
 
 [Maile22] Maile, Rachelson, Luga, Wilson, "When, where, and how to add new neurons to ANNs", AutoML 2022: NORTH.
 [Berg22] L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference: the threshold trigger.
@@ -63,12 +63,12 @@ class GrowthRule:
             if getattr(self, name) not in known:
                 raise UserError(f"GrowthRule: no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
         for name in ("conv_threshold", "fc_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not isinstance(getattr(self, name), int | float) or not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")
         for name in ("every", "max_conv", "max_fc"):
-            if getattr(self, name) < 1:
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; give at least 1")
-        if self.candidates < 0:
+        if not isinstance(self.candidates, int) or self.candidates < 0:
             raise UserError(f"GrowthRule: candidates is {self.candidates}; give 0 or more")
 
 
@@ -111,13 +111,13 @@ class _North:
 
 
 def _batch_scores(logits: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
-    """Accuracy and loss of one step's batch, under the original's names. Waits for the device."""
+    """Compute accuracy and loss of one step's batch, under the original's names; synchronises."""
     right = (logits.argmax(1) == labels).double().mean()
     return {"train_acc": right.item(), "train_loss": loss.item()}
 
 
 def _exact(neurons: float) -> float:
-    """Rounded, so that what only floating point lifts above or below a whole number makes no neuron more or less."""
+    """Round, so that floating-point error near a whole number changes no neuron count."""
     return round(neurons, 6)
 
 
@@ -125,11 +125,12 @@ class Neurogenesis(nn.Module):
     """A ConvNet that grows by a rule; call `grow` after each optimizer step.
 
     `generator` draws the candidates; a `Training` replaces it by its own on the network's device. The triggers' state
-    is part of `state_dict`, so a restored network goes on growing as if never interrupted.
+    is part of `state_dict`, so a restored network continues to grow as if never interrupted.
 
     Args:
-        trace_every: keep ranks, averages and widths of every so many steps in `trace`, and the batch's loss and
-            accuracy where `grow` is given them; 0 keeps none.
+        trace_every: record ranks, averages and widths in `trace` every so many steps, with the batch's loss and
+            accuracy
+            if they are passed to `grow`; 0 records none.
 
     Raises:
         UserError: a layer is wider than the rule admits, or the network larger than `max_params`, from the start.
@@ -158,13 +159,13 @@ class Neurogenesis(nn.Module):
 
     @torch.no_grad()
     def grow(self, logits: Tensor | None = None, labels: Tensor | None = None, loss: Tensor | None = None) -> int:
-        """Look at the activations of the last forward pass in training; returns how many neurons were added.
+        """Grow by the activations of the last training pass; returns the number of neurons added.
 
         Args:
-            logits, labels, loss: what that forward pass gave (`b x classes`, `b`, a scalar), for the trace.
+            logits, labels, loss: results of that forward pass (`b x classes`, `b`, a scalar), for the trace.
 
         Raises:
-            UserError: there was none since the last call.
+            UserError: there was no training pass since the last call.
         """
         captured, self.net.captured = self.net.captured, []
         if not captured:
@@ -193,7 +194,7 @@ class Neurogenesis(nn.Module):
         return added
 
     def _relative_rank(self, i: int, output: Tensor, row: dict[str, float] | None) -> float:
-        """rank / n by the rule's measure; with `row`, both ranks of the activations are noted there."""
+        """Compute rank / n by the rule's measure; store both activation ranks in `row`, if given."""
         rule, block = self.rule, self.net.blocks[i]
         n = block.width
         samples, s = output.numel() // n, None
@@ -227,8 +228,11 @@ class Neurogenesis(nn.Module):
         return self.rule.max_conv if self.net.blocks[i].is_conv else self.rule.max_fc
 
     def _affordable(self, i: int) -> int:
-        """Neurons that layer i can gain under `max_params`, by the share that its own and the next layer's parameters
-        have in one neuron ([Berg22]'s code): an estimate that leaves the limit undershot, hence the check."""
+        """Estimate how many neurons layer i can gain under `max_params`.
+
+        By the share that its own and the next layer's parameters have in one neuron ([Berg22]'s code), capped at the
+        exact cost.
+        """
         limit = self.rule.max_params
         if limit is None:
             return self._largest(i)
@@ -238,13 +242,13 @@ class Neurogenesis(nn.Module):
         return min(estimated, spare // self._price(i))
 
     def _price(self, i: int) -> int:
-        """Parameters that one more neuron in layer i brings, its outgoing weights included."""
+        """Count the parameters that one more neuron in layer i adds, outgoing weights included."""
         following, inputs = self.net.following(i)
         outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
         return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
 
     def _finished(self) -> bool:
-        """Whether no layer can ever gain a neuron again, which makes measuring needless."""
+        """Tell whether no layer can ever grow again, which makes measuring needless."""
         return not any(b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -252,6 +256,6 @@ class Neurogenesis(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.steps, self.trace = state["steps"], list(state["trace"])
-        # `load_state_dict` goes on to refuse a network of another depth.
+        # `load_state_dict` raises later for a network of another depth.
         for trigger, values in zip(self.triggers, state["triggers"], strict=False):
             vars(trigger).update(values)

@@ -1,6 +1,6 @@
-"""How much of its room a layer uses: ranks and orthogonality of activation matrices.
+"""Ranks and orthogonality of activation matrices, which measure how much of a layer is used.
 
-An activation matrix H is samples x n, one column a neuron. All measures need its singular values only, and those are
+An activation matrix H is samples x n, one column per neuron. All measures need its singular values only, and those are
 the square roots of the eigenvalues of the n x n Gram matrix, which for samples >> n costs a fraction of the SVD.
 
 [Maile22] Maile, Rachelson, Luga, Wilson, "When, where, and how to add new neurons to ANNs", AutoML 2022.
@@ -15,12 +15,15 @@ from torch import Tensor
 
 
 def activation_matrix(activations: Tensor) -> Tensor:
-    """`b x n` or `b x n x h x w` -> `(b h w) x n`, scaled by `1/sqrt(b)` (by the batch only, [Berg22])."""
+    """Reshape `b x n` or `b x n x h x w` to `(b h w) x n`, scaled by `1/sqrt(b)`.
+
+    Scaled by the batch only, as in [Berg22].
+    """
     return _flat(activations) / math.sqrt(len(activations))
 
 
 def activation_singular_values(activations: Tensor) -> Tensor:
-    """`singular_values` of the activation matrix, which is not made: its few eigenvalues are scaled instead."""
+    """Compute `singular_values` of the activation matrix without forming its scaled copy."""
     return _roots(_flat(activations), len(activations))
 
 
@@ -29,21 +32,25 @@ def _flat(activations: Tensor) -> Tensor:
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values of `samples x n`, descending (float64, on the CPU, `min(samples, n)`), from the Gram matrix.
+    """Compute the singular values of `samples x n`, descending, from the Gram matrix.
 
-    The product is accumulated in `matrix`'s own precision, the eigenvalues in float64. In float32 a singular value far
-    below the largest, s_1, carries an error of up to about 3e-4 s_1 (the root of the rounding error).
+    Returns `min(samples, n)` values, float64, on the CPU. The product is accumulated in `matrix`'s own precision, the
+    eigenvalues in float64. In float32 a singular value far below the largest, s_1, carries an error of up to about
+    3e-4 s_1 (the root of the rounding error).
     """
     return _roots(matrix, 1)
 
 
 def _roots(matrix: Tensor, divisor: int) -> Tensor:
-    """Singular values of `matrix / sqrt(divisor)`. In NumPy: a network asks for these at every step, on matrices so
-    small that torch's dispatching would take as long as the work."""
+    """Compute the singular values of `matrix / sqrt(divisor)`.
+
+    In NumPy: these are needed at every step, on matrices so small that torch's dispatching would take as long as the
+    work.
+    """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if tall.device.type == "cpu":
         columns = tall.numpy()
-        gram = columns.T @ columns  # NumPy sees that this is symmetric and computes half of it
+        gram = columns.T @ columns  # NumPy recognises the symmetry and computes half of it
     else:
         gram = (tall.T @ tall).cpu().numpy()  # CUDA's solvers take far longer than the copy
     eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64))
@@ -51,12 +58,15 @@ def _roots(matrix: Tensor, divisor: int) -> Tensor:
 
 
 def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
-    """Number of singular values above `epsilon` ([Berg22] equation 1; [Maile22] uses .01)."""
+    """Count the singular values above `epsilon` ([Berg22] equation 1; [Maile22] uses .01)."""
     return int((s > epsilon).sum())
 
 
 def effective_rank(s: Tensor) -> float:
-    """exp of the entropy of the normalised singular values (Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3)."""
+    """Compute exp of the entropy of the normalised singular values.
+
+    Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3.
+    """
     values = s.cpu().numpy()
     values = values[values > 0]
     if not len(values):
@@ -66,7 +76,10 @@ def effective_rank(s: Tensor) -> float:
 
 
 def orthogonality_gap(s: Tensor, samples: int) -> float:
-    """|| H H^T / ||H||_F^2 - I / samples ||_F, from the singular values of H (`samples x n`) ([Maile22] section 3)."""
+    """Compute || H H^T / ||H||_F^2 - I / samples ||_F from the singular values of H.
+
+    H is `samples x n`; [Maile22] section 3.
+    """
     energy = s.square()
     total = energy.sum()
     if total <= 0:
@@ -75,9 +88,10 @@ def orthogonality_gap(s: Tensor, samples: int) -> float:
 
 
 def residual(basis: Tensor, candidates: Tensor) -> Tensor:
-    """Squared norm (k) of what of each candidate column (`samples x k`) the columns of `basis` (`samples x n`) miss.
+    """Compute the squared norm (k) of each candidate column's part outside the span of `basis`.
 
-    || c - H H^+ c ||^2 ([Berg22] equation 5), with singular values up to the machine epsilon not inverted.
+    || c - H H^+ c ||^2 ([Berg22] equation 5) for candidates `samples x k` and a basis `samples x n`, with singular
+    values up to the machine epsilon not inverted.
     """
     u, s, _ = torch.linalg.svd(basis, full_matrices=False)
     u = u[:, s > torch.finfo(s.dtype).eps * s.max()]

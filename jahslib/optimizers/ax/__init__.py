@@ -1,1 +1,1 @@
-"""Bayesian optimisation by Ax: the optimizer, what it asks of Ax's client, and Ax's own analyses."""
+"""Bayesian optimisation by Ax: the optimizer, its use of Ax's client, and Ax's own analyses."""

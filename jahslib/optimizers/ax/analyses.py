@@ -1,7 +1,8 @@
-"""Ax's own view of a search: its experiment rebuilt from a trial log, saved as Ax saves it, and analysed by Ax's cards.
+"""A search in Ax's own terms: its experiment rebuilt from a trial log, saved and analysed.
 
 Any method's log will do. A saved JSON file is opened with plain Ax by `Client.load_from_json_file(path)`, a class
 method; it holds experiment and generation strategy, but neither the client's seed nor an early-stopping strategy.
+
 Ax draws its cards with plotly, whose export needs a browser; `jahslib.figures.ax` draws the same data with matplotlib.
 """
 
@@ -28,10 +29,10 @@ from jahslib.optimizers.ax.parameters import Box, configure, metric_names, outco
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-# How Ax writes a time.
+# Ax's time format.
 MOMENT, FORMAT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\b"), "%Y-%m-%d %H:%M:%S.%f"
 
-LEAST_TRIALS = 3  # a surrogate of fewer says nothing
+LEAST_TRIALS = 3  # fewer do not determine a surrogate
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Analyses:
 
     contours: (x, y) -> columns x, y, mean, sem. slices: x -> columns x, mean, sem.
     sensitivity: parameter_name, sensitivity (total-order Sobol index, with the sign of the mean gradient).
-    cross_validation: observed, predicted, predicted_95_ci (half width), one row a trial, left out in turn.
-    parallel_coordinates: one row a trial, with its parameters and the metric.
+    cross_validation: observed, predicted, predicted_95_ci (half width), one row per trial, left out in turn.
+    parallel_coordinates: one row per trial, with its parameters and the metric.
     """
 
     metric: str
@@ -59,13 +60,12 @@ class Analyses:
 def client(
     problem: Problem, history: History, *, seed: int = 0, name: str = "search", database: Path | None = None
 ) -> "Client":
-    """An Ax client that holds the search's trials and goes on from them with its model.
+    """Build an Ax client that holds the search's trials and can continue with its model.
 
     Trials are told as the Ax optimizer is told them (a failed one as the worst). A trial that was continued from
     stage to stage is one trial with a progression, stopped early where its last stage is not final.
-
-    The space reads as the optimizer's does (`jahslib.optimizers.ax.parameters.Box`): odd choices are texts, large
-    integers floats.
+    The space is represented as for the optimizer (`jahslib.optimizers.ax.parameters.Box`): choices of mixed types are
+    texts, large integers floats.
 
     Args:
         database: an SQLite file that Ax writes everything to as well; an old one is replaced.
@@ -97,10 +97,10 @@ def client(
 
 
 def save(made: "Client", file: Path) -> Path:
-    """Write the experiment as Ax's JSON snapshot; `ax.api.client.Client.load_from_json_file` opens it.
+    """Write the experiment as Ax's JSON snapshot.
 
-    Ax notes when the experiment was put together, which is not when it was run. Of these times only the order is kept,
-    as seconds since 1970, so that the same log gives the same file.
+    `ax.api.client.Client.load_from_json_file` opens it. Ax notes when the experiment was assembled, which is not when
+    it was run. Of these times only the order is kept, as seconds since 1970, so that the same log gives the same file.
     """
     with quiet_and_seeded(0), tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / file.name
@@ -129,7 +129,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
             raise UserError(f"Ax's analyses need at least {LEAST_TRIALS} trials; run a longer search")
         told, *_ = made.get_best_parameterization(use_model_predictions=False)
         best = box.values(dict(told))
-        cards = {  # before the predictions: computing one fits the model
+        cards = {  # before the predictions, as computing a card fits the model
             "sensitivity": _frame(made, SensitivityAnalysisPlot(metric)),
             "cross_validation": _frame(made, CrossValidationPlot([metric], untransform=True)),
             "parallel_coordinates": _frame(made, ParallelCoordinatesPlot(metric)),
@@ -150,7 +150,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
 
 
 def numeric_parameters(problem: Problem) -> list[str]:
-    """The hyperparameters that have a scale: uniform floats and integers, in the space's order."""
+    """List the hyperparameters that have a scale: uniform floats and integers, in order."""
     kinds = UniformFloatHyperparameter | UniformIntegerHyperparameter
     return [name for name, hp in problem.space.items() if isinstance(hp, kinds)]
 
@@ -164,11 +164,13 @@ def predicted(
     points: int = 25,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The surrogate's mean and standard error over some hyperparameters, the others held at the values given.
+    """Predict mean and standard error on a grid over some hyperparameters, the others fixed.
 
-    Columns `names`, mean, sem; one row a point of a grid, `points` to a side. The client must have been analysed once.
+    Columns `names`, mean, sem; one row per point of a grid, `points` to a side. The client must have been analysed
+    once.
     """
-    axes = [_axis(problem.space[name], points) for name in names]
+    known = dict(problem.space.items())
+    axes = [_axis(known[name], points) for name in names]
     grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
     box = Box(problem.space)  # type: ignore[arg-type]
     with quiet_and_seeded(seed):
@@ -179,7 +181,7 @@ def predicted(
 
 
 def _axis(hp: Any, points: int) -> Sequence[float]:
-    """Evenly spaced values on the hyperparameter's own scale."""
+    """Space values evenly on the hyperparameter's own scale."""
     if hp.log:
         values = np.geomspace(hp.lower, hp.upper, points).clip(hp.lower, hp.upper)
     else:
@@ -188,7 +190,7 @@ def _axis(hp: Any, points: int) -> Sequence[float]:
 
 
 def _frame(made: "Client", analysis: Any) -> pd.DataFrame:
-    """The first card's data; an analysis that fails says so instead of leaving a hole."""
+    """Return the first card's data. Raises `UserError` if the analysis failed."""
     (card,) = made.compute_analyses([analysis], display=False)
     first = card.flatten()[0]
     if "Error" in type(first).__name__ or "NotApplicable" in type(first).__name__:

@@ -1,9 +1,10 @@
-"""Ax's generation strategy with bounds on its effort. Imports Ax; `jahslib.optimizers.ax.optimizer` imports this when
-it asks.
+"""Ax's generation strategy with bounds on its effort.
 
-Left to itself Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
-alternations between discrete and continuous steps, and fits its Gaussian process until nothing moves any more. Bounds
-on all four halve the time of a proposal at least, at equal regret: `benchmarks/ax_proposing.md`.
+Imports Ax; `jahslib.optimizers.ax.optimizer` imports this module when it asks.
+
+By default Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
+alternations between discrete and continuous steps, and fits its Gaussian process to convergence. Bounds on all four at
+least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md`.
 """
 
 import math
@@ -40,10 +41,10 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from jahslib.core.trials import Origin
 from jahslib.optimizers.ax.parameters import Box
 
-ATTEMPTS = 3  # of a model to propose something new
-POINTS = 100  # of the Sobol sequence, likewise; only inactive hyperparameters may tell one from another
+ATTEMPTS = 3  # of the model to propose something new
+POINTS = 100  # of the Sobol sequence, likewise; they may differ in inactive hyperparameters only
 
-# What a model of these data, and not a mistake of its user, may end with.
+# Failures caused by the data of the model, not by its user.
 FAILURES = (
     SearchSpaceExhausted,
     ModelFittingError,
@@ -55,7 +56,7 @@ FAILURES = (
     NotPSDError,
 )
 
-FIT_STEPS = 60  # of L-BFGS; to the end it takes up to 200, for a likelihood that differs in the third digit
+FIT_STEPS = 60  # of L-BFGS; convergence takes up to 200 and changes the likelihood's third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
 
 EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
@@ -66,7 +67,7 @@ class QuickGP(SingleTaskGP):
 
 
 class QuickMixedGP(MixedSingleTaskGP):
-    """BoTorch's default model of choices, fitted in at most `FIT_STEPS` steps."""
+    """BoTorch's default model with categorical inputs, fitted in at most `FIT_STEPS` steps."""
 
 
 @fit_botorch_model.register((QuickGP, QuickMixedGP))
@@ -86,14 +87,14 @@ def strategy(
     acquisition: dict[str, Any],
     bounded: bool = True,
 ) -> GenerationStrategy:
-    """A strategy that goes on after `trials` trials: it has no other memory than the experiment.
+    """Build a strategy that continues after `trials` trials; its only memory is the experiment.
 
-    Over choices alone the optimum of Ax's continuous relaxation is, rounded, again and again a configuration that was
-    tried. There its categorical kernel is taken instead, with a local search that avoids what was tried.
+    Over choices alone the rounded optimum of Ax's continuous relaxation is often a configuration that was already
+    tried. There its categorical kernel is used instead, with a local search that avoids what was tried.
 
     Args:
         acquisition: options of BoTorch's acquisition optimizer.
-        bounded: bound what else a proposal takes.
+        bounded: bound the remaining effort of a proposal.
     """
     struct = GenerationStrategyDispatchStruct(
         method=method,  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def strategy(
     )
     made = choose_generation_strategy(struct)
     for name, node in made.nodes_by_name.items():
-        if name == "Sobol":  # where the sequence stands; the centre is none of its points
+        if name == "Sobol":  # position in the sequence; the centre is not one of its points
             node.generator_spec.generator_kwargs["init_position"] = max(0, trials - struct.initialize_with_center)
         elif name == "MBM":
             _choose(node.generator_spec, box, acquisition, bounded)
@@ -112,14 +113,15 @@ def strategy(
 
 
 def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tuple[dict[str, Any], Origin]]:
-    """What Ax proposes next, and further ones in case that will not do: the Sobol points that follow, or up to two more
-    of the model, which is told to avoid those before.
+    """Yield Ax's next proposal, and alternatives in case it is rejected.
+
+    These are the Sobol points that follow, or up to two more of the model, which is told to avoid the earlier ones.
 
     Raises:
         DataRequiredError: Ax waits for the results of pending trials.
     """
     made.experiment = experiment
-    made.current_generator_run_limit()  # goes to the phase that the experiment's trials are in
+    made.current_generator_run_limit()  # advances to the phase of the experiment's trials
     avoided: list[ObservationFeatures] = []
     for _ in range(POINTS):
         if not avoided:
@@ -128,6 +130,7 @@ def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tupl
             pending = extract_pending_observations(experiment) or {}
             pending = {name: [*pending.get(name, []), *deepcopy(avoided)] for name in experiment.metrics}
             run = made.current_node.gen(experiment=experiment, pending_observations=pending, n=1, skip_fit=True)
+        assert run is not None
         (arm,) = run.arms
         if made.current_node_name != "MBM":
             yield arm.parameters, "initial"
@@ -158,9 +161,10 @@ def _choose(spec: Any, box: Box, acquisition: dict[str, Any], bounded: bool) -> 
 
 
 def _bounds(sizes: list[float], dimensions: int) -> dict[str, int] | None:
-    """Bounds for the optimizer that Ax chooses by the sizes of what it does not relax; None where it takes no options.
+    """Choose bounds for the acquisition optimizer that Ax will pick.
 
-    An unordered choice beside numbers is one-hot encoded and relaxed, so it is none of `sizes`.
+    None if it takes no options. Ax picks by the sizes of what it does not relax. An unordered choice beside numbers is
+    one-hot encoded and relaxed, so it is not among `sizes`.
     """
     discrete = [size for size in sizes if size < math.inf]
     combinations = math.prod(discrete)

@@ -1,11 +1,12 @@
-"""Bayesian optimisation with Ax's own ask and tell: a Gaussian process with noisy expected improvement from BoTorch.
+"""Bayesian optimisation by Ax's ask and tell: BoTorch's GP with noisy expected improvement.
 
-Every trial runs at the highest fidelity, unless early stopping is asked for. The problem's constraints are Ax outcome
-constraints. A proposal depends on the seed and on what Ax was told and on nothing else: the model is fitted from the
-start each time, and every trial enters by `attach_trial`, whether it was proposed here or stands in a log. So a search
+Every trial runs at the highest fidelity, unless early stopping is enabled. The problem's constraints are Ax outcome
+constraints. A proposal depends on the seed and on what Ax was told and on nothing else: the model is fitted from
+scratch each time, and every trial enters by `attach_trial`, whether it was proposed here or is in a log. So a search
 is resumed by telling Ax its log, at no cost, and decides as if it had not been interrupted.
 """
 
+import inspect
 import logging
 import random
 import warnings
@@ -19,13 +20,13 @@ import torch
 from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Fidelity, Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.optimizers.ax.parameters import Box, configure, outcomes
 from jahslib.spaces import configurations as spaces
 
 log = logging.getLogger(__name__)
 
-# A fifth of Ax's restarts and half its raw samples, evaluated at once: what the default takes where nothing is given.
+# A fifth of Ax's restarts and half its raw samples, evaluated in one batch: the defaults.
 FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
 
 ACQUISITION = ("num_restarts", "raw_samples", "options")
@@ -44,13 +45,14 @@ class AxBO(Replayed):
         method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
         n_init: Sobol trials before the GP.
         initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
-        acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" serve no
-            space of choices alone.
-        early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which looks at them after every k
+        acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" have no
+            effect
+            on a space of choices alone.
+        early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which checks them after every k
             epochs (or what the problem's fidelity names); further entries go to `PercentileEarlyStoppingStrategy`. A
             trial then is a chain of continued ones, and only those that reach the highest fidelity are final. Ax's own
             default never stops within 10 epochs.
-        unbounded: leave the effort of a proposal as Ax has it, but for what `acquisition` says; see
+        unbounded: leave the effort of a proposal at Ax's defaults, except for `acquisition`; see
             `jahslib.optimizers.ax.model` for what is bounded otherwise.
 
     Ax sees the box of all hyperparameters (`jahslib.optimizers.ax.parameters.Box`); those that are inactive in a
@@ -59,7 +61,7 @@ class AxBO(Replayed):
     are not, so that the model learns to stay away.
 
     No configuration is proposed twice. Where the model insists on known ones, or fails, a random one is proposed
-    instead; when 10,000 draws bring no new one, it is done.
+    instead; when 10,000 draws give no new one, it is done.
 
     Raises:
         UserError: a space that Ax has no parameters for or with forbidden clauses, an unknown method or option, no
@@ -93,13 +95,13 @@ class AxBO(Replayed):
             _percentile_rule(**self.early_stopping)
 
     def describe(self) -> dict[str, Any]:
-        """As `Described`; options added since the first logs are named only where they are used."""
+        """Describe as `Described`; options added since the first logs appear only where used."""
         unused = {f.name for f in fields(self) if f.name not in ("problem", "seed", "method", "n_init")}
         return {name: value for name, value in super().describe().items() if value or name not in unused}
 
     def start(self) -> None:
         self._client = self._new_client()
-        self._trials: dict[int, int] = {}  # of ours -> of Ax's; stages of one training share one
+        self._trials: dict[int, int] = {}  # our trial id -> Ax's index; stages of one training share one
         self._known: set[str] = set()
         self._every = self._box.every()
         self._unfinished: list[Suggestion] = []
@@ -108,19 +110,19 @@ class AxBO(Replayed):
         self._offered = self._unfinished[0] if self._unfinished else self._new()
         return self._offered
 
-    def accept(self, id: int) -> None:
-        self.adopt(id, self._offered)
+    def accept(self, trial_id: int) -> None:
+        self.adopt(trial_id, self._offered)
 
-    def adopt(self, id: int, suggestion: Suggestion) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         with quiet_and_seeded(self.seed):
             if suggestion.parent is None:
-                self._trials[id] = self._client.attach_trial(self._box.encode(suggestion.configuration))
+                self._trials[trial_id] = self._client.attach_trial(self._box.encode(suggestion.configuration))
                 self._known.add(key(suggestion.configuration))
                 return
-            self._trials[id] = self._trials[suggestion.parent]
+            self._trials[trial_id] = self._trials[suggestion.parent]
             self._unfinished = [waiting for waiting in self._unfinished if waiting.parent != suggestion.parent]
-            trial = self._experiment.trials[self._trials[id]]
-            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may go on where this rule would stop
+            trial = self._experiment.trials[self._trials[trial_id]]
+            trial.mark_running(no_runner_required=True, unsafe=True)  # a log may continue where this rule would stop
 
     def rederives(self) -> bool:
         return False
@@ -130,7 +132,7 @@ class AxBO(Replayed):
         progression: Any = trial.fidelity if self.early_stopping else None
         partial = trial.status == "ok" and trial.fidelity < self.problem.fidelity.high
         with quiet_and_seeded(self.seed):
-            if partial and not self.early_stopping:  # copied from another method: no result to compare with others
+            if partial and not self.early_stopping:  # copied from another method; not comparable
                 self._client.mark_trial_failed(index)
             elif trial.final or not partial:
                 self._client.complete_trial(index, raw_data=told, progression=progression)
@@ -142,7 +144,7 @@ class AxBO(Replayed):
                     self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
 
     def _new(self) -> Suggestion | None:
-        """A configuration that was not proposed yet; None while Ax must wait for results, or there is none left."""
+        """Propose a new configuration; None while Ax must wait for results, or if none is left."""
         if self._every and self._every <= self._known:
             return None
         with quiet_and_seeded(self.seed):
@@ -164,15 +166,15 @@ class AxBO(Replayed):
         return None if drawn is None else self._staged(drawn, "random")
 
     def _staged(self, configuration: Configuration, origin: Origin, parent: Trial | None = None) -> Suggestion:
-        """The configuration up to the next look at it, or to the highest fidelity."""
+        """Suggest training up to the next early-stopping check, or to the highest fidelity."""
         high = self.problem.fidelity.high
         fidelity = high
         if self.early_stopping:
             every = self.early_stopping["every"]
             looks = 1 + round(parent.fidelity / every) if parent else 1
             fidelity = min(high, looks * every)
-        id = parent.id if parent else None
-        return Suggestion(configuration, fidelity, parent=id, final=fidelity == high, origin=origin)
+        trial_id = parent.id if parent else None
+        return Suggestion(configuration, fidelity, parent=trial_id, final=fidelity == high, origin=origin)
 
     def _new_client(self) -> Any:
         with quiet_and_seeded(self.seed):
@@ -202,7 +204,7 @@ class AxBO(Replayed):
 
 
 def refuse_interval(every: Any, fidelity: Fidelity) -> None:
-    """Raises `UserError` where one cannot look at a trial after every so much of its fidelity."""
+    """Raise `UserError` unless trials can be checked after every `every` of their fidelity."""
     number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
     if not number or (fidelity.whole and not isinstance(every, int)):
         kind = "a whole number" if fidelity.whole else "a number"
@@ -211,22 +213,19 @@ def refuse_interval(every: Any, fidelity: Fidelity) -> None:
 
 
 def _percentile_rule(every: float = 1, **options: Any) -> Any:
-    """Ax's rule with the earliest look at `every` epochs instead of after its default of more than 10."""
+    """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
     from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
-    try:
-        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
-    except TypeError as error:
-        raise UserError(f"early_stopping: {error}; see Ax's PercentileEarlyStoppingStrategy") from None
+    refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
+    return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
 
 
 @contextmanager
 def quiet_and_seeded(seed: int):
-    """A place for calls of Ax.
+    """Isolate calls of Ax: seeded, silent, in one thread; restores global state.
 
-    Ax and BoTorch draw from the global generators, log each step and warn at import; none of it may leak.
-
-    One thread: with more, sums are ordered by chance and two runs of a seed could part ways.
+    Ax and BoTorch draw from the global generators, log each step and warn at import. With more than one thread sums are
+    ordered by chance, and two runs of a seed could diverge.
     """
     threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
     torch.set_num_threads(1)

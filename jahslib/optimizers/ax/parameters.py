@@ -1,4 +1,4 @@
-"""How a problem reads in Ax: its hyperparameters as Ax's parameters, its metrics as names in Ax's formulas."""
+"""Translation of a problem to Ax: hyperparameters to parameters, metrics to formula names."""
 
 import builtins
 import json
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 # Above this many values an integer is told as a float and rounded: BoTorch relaxes it anyway, but lists its values.
 MOST_INTEGERS = 1000
 
-# Above this many values a choice is told as its position, which is all that Ax's own limit of 1,000 leaves.
+# Above this many values, Ax's own limit, a choice is told as its position.
 MOST_CHOICES = 1000
 
 # A float's range narrower than this, on its own scale, is told as 0..1: Ax refuses one below 1.5e-5.
 NARROW = 2e-5
 
-# Columns of Ax's own in its tables of parameters.
+# Reserved columns of Ax's parameter tables.
 TAKEN = ("trial_index", "arm_name", "metadata", "step")
 
-# Words of Ax's own in its formulas.
+# Reserved words of Ax's formulas.
 WORDS = ("baseline",)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One hyperparameter as Ax sees it.
+    """One hyperparameter as an Ax parameter.
 
-    `values` are those of a choice, `codes` what Ax calls them; both are empty for a range. `unit` says that a range is
-    told as 0..1 and `positions` that a choice is told as a range of positions.
+    `values` are those of a choice, `codes` their representation in Ax; both are empty for a range. `unit` says that a
+    range is told as 0..1 and `positions` that a choice is told as a range of positions.
     """
 
     name: str
@@ -58,18 +58,18 @@ class Parameter:
 
     @property
     def size(self) -> float:
-        """How many values Ax knows of; infinite for what is told as a float."""
+        """Number of values that Ax knows; infinite for what is told as a float."""
         if self.values:
             return math.inf if self.positions else len(self.values)
         return self.hp.size if self.is_integer and self.hp.size <= MOST_INTEGERS else math.inf
 
     @property
     def is_unordered(self) -> bool:
-        """Whether Ax knows it as a choice without order; of two values it always takes the order."""
+        """Whether Ax treats it as an unordered choice; it always orders two values."""
         return isinstance(self.hp, CategoricalHyperparameter) and 2 < self.size < math.inf
 
     def config(self) -> Any:
-        """Ax's own description of it."""
+        """Build Ax's parameter configuration."""
         from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
         if self.positions:
@@ -89,7 +89,7 @@ class Parameter:
         return RangeParameterConfig(name=self.name, bounds=bounds, parameter_type=kind, scaling=scaling)
 
     def encode(self, value: Any) -> Any:
-        """A value of the hyperparameter as Ax is told it."""
+        """Encode a value for Ax."""
         if self.positions:
             return float(self._position(value))
         if self.values:
@@ -99,7 +99,7 @@ class Parameter:
         return int(value) if self.size < math.inf else float(value)
 
     def decode(self, told: Any) -> Any:
-        """The value of the hyperparameter that Ax means."""
+        """Decode a value of Ax."""
         if self.positions:
             return self.values[round(min(max(told, 0), len(self.values) - 1))]
         if self.values:
@@ -114,14 +114,14 @@ class Parameter:
         return next((i for i in same if type(self.values[i]) is type(value)), same[0])
 
     def _nearest(self, told: Any) -> int:
-        """The position of Ax's value; of numbers it may be off by rounding."""
+        """Find the position of Ax's value; numbers may be off by rounding."""
         if told in self.codes or not isinstance(told, int | float):
             return self.codes.index(told)
         return min(range(len(self.codes)), key=lambda i: abs(self.codes[i] - told))
 
 
 class Box:
-    """The box of all hyperparameters of a space, which is what Ax searches: it knows no conditions.
+    """The box of all hyperparameters of a space, which Ax searches without conditions.
 
     Most are told as they are. Choices of mixed types, or with None, are told as texts (their JSON). Integers of more
     than 1,000 values are told as floats and rounded, and choices of more than 1,000 values as their position, as if
@@ -138,16 +138,16 @@ class Box:
         self._defaults = {name: _python(hp.default_value) for name, hp in space.items()}
 
     def configs(self) -> list:
-        """Ax's descriptions of the parameters."""
+        """Build Ax's parameter configurations."""
         return [parameter.config() for parameter in self.parameters.values()]
 
     def encode(self, configuration: Configuration) -> dict[str, Any]:
-        """What Ax is told of a configuration; what is inactive is told at its default."""
+        """Encode a configuration for Ax, inactive hyperparameters at their defaults."""
         values = self._defaults | configuration
         return {parameter.name: parameter.encode(values[name]) for name, parameter in self.parameters.items()}
 
     def every(self, most: int = 2000) -> set[str]:
-        """The keys of all configurations of the space; none where the box has more than `most`, or no end of them."""
+        """List the keys of all configurations; empty if the box has more than `most`."""
         values = []
         for p in self.parameters.values():
             hp = p.hp
@@ -158,11 +158,11 @@ class Box:
         return {key(spaces.complete(self.space, values)) for values in told}
 
     def values(self, told: dict[str, Any]) -> Configuration:
-        """A value for each hyperparameter, active or not."""
+        """Decode a value for each hyperparameter, active or not."""
         return {name: parameter.decode(told[parameter.name]) for name, parameter in self.parameters.items()}
 
     def decode(self, told: dict[str, Any]) -> Configuration:
-        """The configuration that Ax proposes, without what is inactive."""
+        """Decode a proposal of Ax, without inactive hyperparameters."""
         return spaces.complete(self.space, self.values(told))
 
 
@@ -174,7 +174,7 @@ def _parameter(name: str, hp: Any) -> Parameter:
         case UniformIntegerHyperparameter():
             return Parameter(name, hp)
         case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
-            # Of 1 and 2.5 ConfigSpace makes 1.0 and 2.5.
+            # ConfigSpace turns 1 and 2.5 into 1.0 and 2.5.
             values = tuple(_python(hp.to_value(i)) for i in range(int(hp.size)))
             plain = len({type(v) for v in values}) == 1 and isinstance(values[0], str | bool | int | float)
             codes = values if plain else tuple(json.dumps(v) for v in values)
@@ -191,7 +191,7 @@ def _python(value: Any) -> Any:
 
 
 def distinct(names: Iterable[str], may_stay, replacement) -> dict[str, str]:
-    """Another name for each of those that may not stay, different from all others."""
+    """Rename those names that may not stay, with all names remaining distinct."""
     names = list(dict.fromkeys(names))
     given = {name: name for name in names if may_stay(name)}
     for name in names:
@@ -206,10 +206,10 @@ def distinct(names: Iterable[str], may_stay, replacement) -> dict[str, str]:
 
 
 def metric_names(problem: Problem) -> dict[str, str]:
-    """What Ax calls the metrics of the objective and of the constraints: a different name for each.
+    """Map the metrics of objective and constraints to distinct names that are valid in Ax.
 
-    Ax reads objectives and constraints as formulas, in which `sum` is a function and `val-loss` a difference. Names
-    that are neither stay as they are.
+    Ax parses objectives and constraints as formulas, in which `sum` is a function and `val-loss` a difference. Valid
+    names stay as they are.
     """
     import sympy
 
@@ -222,8 +222,10 @@ def metric_names(problem: Problem) -> dict[str, str]:
 
 
 def constrained_names(problem: Problem) -> list[str]:
-    """What Ax calls the metric of each constraint, in turn: one that is the objective too gets a name of its own, for
-    Ax bounds no objective."""
+    """List Ax's name for the metric of each constraint.
+
+    A constrained objective gets a second name, as Ax puts no bounds on objectives.
+    """
     names = metric_names(problem)
     objective = names[problem.objective.metric]
     own = f"{objective}_bounded"
@@ -233,7 +235,7 @@ def constrained_names(problem: Problem) -> list[str]:
 
 
 def configure(client: "Client", problem: Problem, box: Box, name: str | None = None) -> None:
-    """Tell an Ax client the problem's space, objective and constraints."""
+    """Set the problem's space, objective and constraints in an Ax client."""
     client.configure_experiment(parameters=box.configs(), name=name)
     sign = "" if problem.objective.best > problem.objective.worst else "-"
     bounded = zip(constrained_names(problem), problem.constraints, strict=True)
@@ -244,8 +246,10 @@ def configure(client: "Client", problem: Problem, box: Box, name: str | None = N
 
 
 def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
-    """What Ax is told of a trial: the objective and the constrained metrics, and of those that are not known a value as
-    far beyond the bound as the bound is from 0."""
+    """Compute the outcomes that Ax is told of a trial: objective and constrained metrics.
+
+    Unknown constrained metrics are as far beyond the bound as the bound is from 0.
+    """
     objective = problem.objective
     measured = trial.metrics.get(objective.metric, objective.worst) if trial.status == "ok" else objective.worst
     told = {metric_names(problem)[objective.metric]: float(measured)}

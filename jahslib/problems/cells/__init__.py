@@ -1,1 +1,1 @@
-"""Cells of NAS-Bench-201: its table, and synthetic ones."""
+"""Cells of NAS-Bench-201 and of DARTS: tables, synthetic errors, and training."""

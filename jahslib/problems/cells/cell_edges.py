@@ -1,7 +1,8 @@
-"""A problem over NAS-Bench-201's cells as six choices of an operation, for optimizers that need a ConfigurationSpace.
+"""NAS-Bench-201's cells as six categorical choices.
 
-The grammar's space holds the cells whose output is connected to their input; here that is a constraint known before
-training, so that both views have the same 15,284 cells, equally likely in random draws.
+For optimizers that need a ConfigurationSpace. The grammar's space holds the cells whose output is connected to their
+input; here that is a constraint known before training, so that both views have the same 15,284 cells, equally likely
+in random draws.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +23,10 @@ from jahslib.spaces.grammars.terms import Term
 
 @dataclass
 class CellEdges(Problem):
-    """Evaluations and constraints are those of `cells`; the metric `connected`, which must be 1, is that where a cell's
-    output depends on its input."""
+    """A problem over cells seen as six choices, with the evaluations and constraints of `cells`.
+
+    The metric `connected`, which must be 1, is that where a cell's output depends on its input.
+    """
 
     cells: NasBench201 | NasBench201Full | SyntheticCells
 
@@ -52,7 +55,7 @@ class CellEdges(Problem):
         return made
 
     def term(self, configuration: Configuration) -> Term:
-        """The cell as a term of the grammar, connected or not."""
+        """Build the cell as a term of the grammar, connected or not."""
         return Term("CELL", "Cell", tuple(Term("OPS", configuration[_name(*edge)]) for edge in EDGES))
 
     def known(self, configuration: Configuration) -> dict[str, float]:

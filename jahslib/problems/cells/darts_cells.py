@@ -1,4 +1,4 @@
-"""Study 03's search for DARTS's cells: a normal and a reduction cell, in a small network trained on images.
+"""Study 03's search for DARTS's normal and reduction cells, in a small network on images.
 
 Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842): 50 epochs on one half of CIFAR-10's training images, and the
 mean validation error on the other half after each of the last five. Departures: validation images are not augmented;
@@ -38,7 +38,7 @@ CLIP = 5.0  # of the gradient's norm
 
 
 class Clipped(Training):
-    """Gradients longer than `CLIP` are cut to it."""
+    """Training with gradients clipped to a norm of `CLIP`."""
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
@@ -52,7 +52,7 @@ class Clipped(Training):
 
 @dataclass
 class DartsCells(NB201):
-    """The options of `NB201`, and:
+    """Search for a pair of DARTS cells, with the options of `NB201` and two more.
 
     Args:
         layers: cells of the network.
@@ -95,5 +95,5 @@ class DartsCells(NB201):
 
 
 def problem(**options: Any) -> DartsCells:
-    """The source's protocol with some options changed. Raises `UserError` as `nb201.made`."""
+    """Build the source's protocol with some options changed. Raises `UserError` as `made`."""
     return made(DartsCells, PROTOCOL | options)

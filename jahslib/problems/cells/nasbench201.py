@@ -2,8 +2,8 @@
 
 The table has the errors of all 15,625 cells of the cell-based space, each trained from scratch by the benchmark's
 authors (X. Dong and Y. Yang, ICLR 2020, arXiv 2001.00326): after 12 epochs on validation images, and after 200 epochs
-on test images, mean over their seeds. A search sees the former; the latter are what it is judged by. Cells that compute
-the same function were trained each on its own, so they differ by the noise of training, and each counts as a trial.
+on test images, mean over their seeds. A search sees the former and is judged by the latter. Cells that compute the same
+function were trained separately, so they differ by the noise of training, and each counts as a trial.
 `jahslib.problems.tabular.NasBench201Full` has each training of 200 epochs, from a package, without test errors.
 """
 
@@ -42,7 +42,9 @@ OPERATIONS = {
 
 @dataclass
 class NasBench201(Problem):
-    """Minimise `val_error` after 12 epochs; `test_error` is that after 200 epochs. Errors are in 0..1.
+    """Minimisation of `val_error` after 12 epochs; `test_error` is after 200 epochs.
+
+    Errors are in 0..1.
 
     Args:
         data: "cifar10", "cifar100" or "ImageNet16-120".
@@ -51,7 +53,7 @@ class NasBench201(Problem):
     training images, the other half being the validation images.
 
     Raises:
-        UserError: an unknown data set; from `evaluate` and `describe`, a table that is not there.
+        UserError: an unknown data set; from `evaluate` and `describe`, a table that is missing.
     """
 
     data: str = "cifar10"
@@ -73,15 +75,15 @@ class NasBench201(Problem):
         return {**super().describe(), "data": self.data, "table": digest()}
 
     def best_test(self) -> float:
-        """The lowest test error of any cell, which no search can beat."""
+        """Return the lowest test error of any cell, which no search can beat."""
         return float(errors(self.data).test_error.min())
 
     def errors(self) -> pd.DataFrame:
-        """`val_error` and `test_error` of every cell."""
+        """Return `val_error` and `test_error` of every cell."""
         return errors(self.data)
 
 
-# What is searched by looking values up, by name: the table's data sets, and what stands in for them.
+# Lookup problems by name: the table's data sets, and their synthetic stand-in.
 TABLES: dict[str, NasBench201 | synthetic_cells.SyntheticCells] = {
     **{name: NasBench201(name) for name in DATA},
     synthetic_cells.NAME: synthetic_cells.SyntheticCells(),
@@ -89,21 +91,23 @@ TABLES: dict[str, NasBench201 | synthetic_cells.SyntheticCells] = {
 
 
 def at_hand() -> bool:
-    """Whether the table is in one of the places that are searched; its contents are not looked at."""
+    """Tell whether the table is in one of the searched places; its contents are not checked."""
     return registry.at_hand(FILE)
 
 
 def errors(name: str) -> pd.DataFrame:
-    """One row a connected cell (15,284), by its LISP-like form: `val_error`, `test_error` and `params`.
+    """Load `val_error`, `test_error` and `params` of the 15,284 connected cells.
+
+    One row per cell, indexed by its LISP-like form.
 
     Raises:
-        UserError: the table is not there, or is not whole.
+        UserError: the table is missing or incomplete.
     """
     return _columns(_locate(), DATA[name])
 
 
 def digest() -> str:
-    """First 16 hex digits of the sha256 of the table's decompressed text."""
+    """Return the first 16 hex digits of the sha256 of the table's decompressed text."""
     return _read(_locate())[1]
 
 
@@ -133,11 +137,14 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
     topology = examples.grammar("cell-based").topologies["Cell"]
     table.index = pd.Index([str(t) for t in terms])
     connected = [topology.admits(t.children) for t in terms]
-    return table[connected], hashlib.sha256(text).hexdigest()[:16]
+    return table.loc[connected], hashlib.sha256(text).hexdigest()[:16]
 
 
 def cell(arch: str) -> Term:
-    """NAS-Bench-201's own notation, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, as a term; unconnected cells too."""
+    """Parse NAS-Bench-201's notation `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+
+    Also accepts unconnected cells.
+    """
     parts = [part.split("~")[0] for node in arch.split("+") for part in node.strip("|").split("|")]
     return Term("CELL", "Cell", tuple(Term("OPS", OPERATIONS[part]) for part in parts))
 

@@ -1,7 +1,7 @@
-"""A made-up error over the cell-based space, where neither the NAS-Bench-201 table nor a training is to be had.
+"""Synthetic errors over the cell-based space, for use without a table or training.
 
-It rises smoothly with what a cell lacks: convolutions in a row, a way around them, and few parameters; a noise that
-belongs to the cell lies on what a search sees. Nothing about image classification can be learnt from it.
+The error rises smoothly with what a cell lacks: convolutions in a row, a bypass around them, and parameters; a search
+sees it with a noise that is fixed for each cell. Nothing about image classification can be learnt from it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NAME = "synthetic-cells"
 
 @dataclass
 class SyntheticCells(Problem):
-    """Minimise `val_error`, a `test_error` with noise; both lie in 0..1."""
+    """Minimisation of `val_error`, a `test_error` with noise; both lie in 0..1."""
 
     data: str = NAME
 
@@ -38,16 +38,16 @@ class SyntheticCells(Problem):
         return Outcome({"val_error": error + NOISE * _noise(term), "test_error": error}, self.epochs(job.stages))
 
     def best_test(self) -> float:
-        """The lowest test error of any cell."""
+        """Return the lowest test error of any cell."""
         return float(self.errors().test_error.min())
 
     def errors(self) -> pd.DataFrame:
-        """`val_error` and `test_error` of every cell."""
+        """Return `val_error` and `test_error` of every cell."""
         return _errors()
 
 
 def noiseless_error(term: Term) -> float:
-    """0.05 for the best cell, 0.95 at most."""
+    """Compute the error without noise: 0.05 for the best cell, at most 0.95."""
     heads = [child.head for child in term.children]  # type: ignore[union-attr]
     depth = [0.0, -9.0, -9.0, -9.0]  # the most convolutions on a path from the input to each node
     for (tail, head), op in zip(EDGES, heads, strict=True):
@@ -67,5 +67,5 @@ def _errors() -> pd.DataFrame:
 
 
 def _noise(term: Term) -> float:
-    """In -1/2..1/2, the term's own."""
+    """Compute the term's fixed noise in -1/2..1/2."""
     return int.from_bytes(blake2b(str(term).encode(), digest_size=4).digest(), "little") / 2**32 - 0.5

@@ -1,1 +1,1 @@
-"""Study 05's two steps: the search for a cell by DARTS, and the networks stacked of cells."""
+"""Study 05's two steps: the search for a cell by DARTS, and networks stacked from cells."""

@@ -1,4 +1,4 @@
-"""Study 05's ablation: networks that differ in their cells alone, of cells that were found in different ways."""
+"""Study 05's ablation: networks that differ only in how their cells were found."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -15,9 +15,9 @@ from jahslib.problems.darts.stacked_cells import Levels
 
 
 class Arm(NamedTuple):
-    """How the cells of some networks were found.
+    """One way of finding cells.
 
-    `variant`: of DARTS, "none" for cells without a search; `stopped`: whether its rule to stop early ended it;
+    `variant`: of DARTS, "none" for cells without a search; `stopped`: whether early stopping ended it;
     `source`: whether cells are "sampled", or the most probable one ("argmax"), or "uniform" without a search.
     """
 
@@ -26,13 +26,13 @@ class Arm(NamedTuple):
     source: str
 
     def epochs(self, found: CellsFound | None) -> int:
-        """The epoch of DARTS whose architecture weights the arm uses; 0 without a search."""
+        """Return the epoch of DARTS whose architecture weights are used; 0 without a search."""
         if found is None:
             return 0
         return found.epochs_until_stop() if self.stopped else len(found.trial.outputs["alphas"])
 
     def probabilities(self, found: CellsFound | None) -> Tensor:
-        """`6 x 5`: what its cells are drawn with."""
+        """Return the `6 x 5` probabilities from which cells are drawn."""
         return uniform_probabilities() if found is None else found.probabilities(self.epochs(found))
 
 
@@ -46,7 +46,9 @@ ARMS = [
 def configurations(
     network: Mapping[str, Any], recipe: Mapping[str, Any], candidates: Levels, count: int
 ) -> list[Configuration]:
-    """Stacks of the supernet's shape, the i-th with the i-th candidate at each level; trained all in one way.
+    """Build stacks of the supernet's shape, the i-th with the i-th candidate at each level.
+
+    All are trained in one way.
 
     Args:
         network: options of the supernet, see `jahslib.models.darts.supernet.Supernet`.
@@ -67,7 +69,7 @@ def configurations(
 
 
 def refuse_illegal(option: str, values: Mapping[str, Any], space: ConfigurationSpace) -> None:
-    """Raise `UserError` for the first of these hyperparameters that the space lacks, or has not with that value."""
+    """Raise `UserError` for the first hyperparameter whose name or value is not in the space."""
     for name, value in values.items():
         if name not in space or not space[name].legal_value(value):
             raise UserError(f"{option}: {name}={value!r} is no setting of a stack of cells")

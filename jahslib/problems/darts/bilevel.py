@@ -1,4 +1,4 @@
-"""The gradient of DARTS's bilevel problem with respect to the architecture parameters, first and second order.
+"""Architecture gradient of DARTS's bilevel problem, first and second order.
 
 Source: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
 """
@@ -17,13 +17,13 @@ def architecture_gradient(
     xi: float,
     radius: float = 0.01,
 ) -> Tensor:
-    """Gradient of L_val(w - xi grad_w L_train(w, alpha), alpha) with respect to alpha (DARTS, equations 6 to 8).
+    """Compute grad_alpha L_val(w - xi grad_w L_train(w, alpha), alpha).
 
-    The losses are computed from the present values of `alphas` and `weights`; the latter are moved in between and come
-    back bit for bit. With xi = 0 it is first order, dL_val/dalpha. Otherwise the product with the mixed second
-    derivative is a central difference over `radius` / ||grad_w' L_val||; a radius as large as the paper's averages over
-    the kinks of ReLU, which second derivatives at a point do not see. The unrolled step is equation 6's plain gradient
-    step, whereas the authors' code lets momentum and weight decay into it.
+    DARTS, equations 6 to 8. The losses are computed from the present values of `alphas` and `weights`; the latter are
+    moved in between and restored bit for bit. With xi = 0 it is first order, dL_val/dalpha. Otherwise the product with
+    the mixed second derivative is a central difference over `radius` / ||grad_w' L_val||; a radius as large as the
+    paper's averages over the kinks of ReLU, which second derivatives at a point do not see. The unrolled step is
+    equation 6's plain gradient step, whereas the authors' code includes momentum and weight decay.
     """
     if xi == 0:
         return torch.autograd.grad(val_loss(), alphas)[0]

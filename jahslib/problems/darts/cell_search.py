@@ -1,7 +1,7 @@
-"""Study 05's first phase as a problem of one trial: a DARTS search for cells, with all that the search loop gives.
+"""Study 05's first phase, a DARTS search for cells, as a problem of one trial.
 
-The trial log holds the architecture parameters after every epoch. Where the study names a place, the search also leaves
-a checkpoint there after its epochs, from which a killed one goes on to the same end, and the class project's table of
+The trial log holds the architecture parameters after every epoch. Where the study sets a `place`, the search also
+leaves a checkpoint there after its epochs, from which a killed one resumes exactly, and the class project's table of
 architecture weights.
 """
 
@@ -24,7 +24,7 @@ from jahslib import paths
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Trial
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
@@ -33,13 +33,13 @@ from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
 from jahslib.problems.darts.splits import train_and_val
 from jahslib.training.augment import flips_and_rotations
-from jahslib.training.trainer import Diverged
 
 
 @dataclass
 class CellSearch(Problem):
-    """There is nothing to choose: its one configuration is empty, and its objective, Identity's share of the
-    architecture weights, is only measured.
+    """A DARTS search as a single evaluation of an empty configuration.
+
+    Its objective, Identity's share of the architecture weights, is only measured.
 
     Args:
         settings: of the search.
@@ -49,13 +49,13 @@ class CellSearch(Problem):
             to), or "half" (every second image of each class of the training images, which the weights then go
             without, as in DARTS; so that the second phase alone chooses by the validation images).
         per_class: see `splits.train_and_val`.
-        augment: flip and turn the training images.
+        augment: flip and rotate the training images.
         checkpoint_freq: epochs between checkpoints.
         save_arch_weights: keep the table of architecture weights beside the checkpoint.
         place: folder for both; None keeps neither.
 
     Raises:
-        UserError: an unknown option, or a supernet that the images are too small for.
+        UserError: an unknown option, or images too small for the supernet.
     """
 
     data: str = "retinamnist"
@@ -80,7 +80,11 @@ class CellSearch(Problem):
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
 
     def check(self) -> None:
-        """Raises `UserError` for what the supernet cannot be built with, and for too few images. Loads the data."""
+        """Load the data.
+
+        Raises:
+            UserError: options that the supernet cannot have, or too few images.
+        """
         self.build(torch.Generator())
         for role, (_, labels) in zip(("weights", "architecture parameters"), self.images(), strict=True):
             if len(labels) < 2:
@@ -102,15 +106,13 @@ class CellSearch(Problem):
         return super().describe() | options | {"digests": digests}
 
     def build(self, generator: torch.Generator) -> Supernet:
-        """The supernet for the data's images, its weights drawn from a CPU generator."""
+        """Build the supernet for the data's images, its weights drawn from a CPU generator."""
         shape = registry.load(self.data).shape
-        try:
-            return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
-        except TypeError as error:
-            raise UserError(f"model: {error}; known are out_channels, pooling, fc, dropout") from None
+        refuse_unknown("model:", self.network, ("out_channels", "pooling", "fc", "dropout"))
+        return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
 
     def images(self) -> tuple[Images, Images]:
-        """What the weights and what the architecture parameters learn from."""
+        """Return the images that the weights and that the architecture parameters learn from."""
         train, val = train_and_val(self.data, self.per_class)
         if self.arch_images == "val":
             return train, val
@@ -119,12 +121,12 @@ class CellSearch(Problem):
         return (train[0][own], train[1][own]), (train[0][held_out], train[1][held_out])
 
     def stem(self, seed: int) -> str:
-        """Of the files at `place`: another search, other data or another seed give another name."""
+        """Name the files at `place`, uniquely for the search, its data and its seed."""
         identity = json.dumps([self.describe(), seed, self.device], sort_keys=True)
         return f"darts-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def checkpoint(self, seed: int) -> Path | None:
-        """Where the search of this (training's) seed keeps its state; None where the study names no place."""
+        """Return the checkpoint's path for a training seed; None without a `place`."""
         return None if self.place is None else self.place / f"{self.stem(seed)}.pt"
 
     def evaluate(self, job: Job) -> Outcome:
@@ -148,11 +150,8 @@ class CellSearch(Problem):
                 if self.save_arch_weights:
                     write_arch_weights(path.with_suffix(".csv"), darts.records)
 
-        try:  # what a killed session had spent counts as well
-            darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
-        except Diverged as error:
-            error.epochs = darts.epoch + 1  # type: ignore[attr-defined]
-            raise
+        # time spent by killed sessions counts as well
+        darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
         names = ("skip_share", "surrogate", "train_loss", "val_loss", "seconds")
         curve = {name: [getattr(record, name) for record in darts.records] for name in names}
         return Outcome(
@@ -169,7 +168,10 @@ class CellSearch(Problem):
 
 
 def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
-    """One row an epoch: for each of nodes 2..7 the five architecture weights softmax(alpha), then the epoch from 1."""
+    """Write one row per epoch: architecture weights of nodes 2..7, then the epoch from 1.
+
+    A node has the five weights softmax(alpha).
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*(f"node_{n}" for n in KERNELS), "epoch"])
@@ -183,7 +185,7 @@ def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
 
 @dataclass(frozen=True)
 class CellsFound:
-    """A DARTS search that has ended, also one cut off by its limit of time.
+    """A finished DARTS search, including one cut off by its time limit.
 
     `task`: which of a study's searches of this seed it is.
     """
@@ -195,18 +197,21 @@ class CellsFound:
 
     @property
     def seconds(self) -> float:
-        """Wall time, with what a killed session had spent."""
+        """Wall time, including that of killed sessions."""
         return self.trial.outputs["seconds"]
 
     def probabilities(self, epoch: int | None = None) -> Tensor:
-        """`6 x 5`: what cells are sampled with after `epoch` (from 1; None: the last one; uniform before the first)."""
+        """Compute the sampling probabilities (`6 x 5`) of cells after `epoch`.
+
+        `epoch` counts from 1; None is the last one; uniform before the first.
+        """
         alphas = self.trial.outputs["alphas"][:epoch]
         return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()
 
     def epochs_until_stop(self) -> int:
-        """After how many epochs of a search that did not stop early the rule of its settings would have stopped it.
+        """Compute the epoch at which early stopping would have ended a search that ran without it.
 
-        Up to there both searches are the same, bit for bit: the rule looks, it does not touch.
+        Up to there both searches are the same bit for bit, as the rule changes nothing.
         """
         settings, alphas = self.problem.settings, self.trial.outputs["alphas"]
         for epoch, weights in enumerate(alphas, start=1):

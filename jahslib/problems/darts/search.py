@@ -1,8 +1,8 @@
-"""DARTS on study 05's supernet: architecture and network weights in turns, with skip prevention and early stopping.
+"""DARTS on study 05's supernet, with skip prevention and early stopping.
 
 min_alpha L_val(w*(alpha), alpha)  subject to  w*(alpha) = argmin_w L_train(w, alpha)
 
-On every batch the architecture parameters alpha (one row a node, shared by all cells) take an Adam step on a fresh
+On every batch the architecture parameters alpha (one row per node, shared by all cells) take an Adam step on a fresh
 validation batch, then the network's weights w an SGD step on the training batch (Liu et al., ICLR 2019, algorithm 1;
 NASLib's order, optimizers and clipping). Every random number comes from a generator that the search owns.
 """
@@ -33,8 +33,9 @@ Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of the search phase, named as in the class project's configuration files, with the values of its
-    `f1_config`. Not public, hence chosen: `surrogate_schedule`, `surrogate_start`.
+    """Options of the search phase, named as in the class project's configuration files.
+
+    Defaults are the values of its `f1_config`. Not public, hence chosen: `surrogate_schedule`, `surrogate_start`.
 
     order: 1, or 2 for the unrolled gradient with the current learning rate as its step.
     surrogate_schedule: one of `skip_prevention.SCHEDULES`; "none" is the search without skip prevention.
@@ -45,7 +46,8 @@ class Settings:
     focal_loss_gamma, class_weight_smoothing: the loss, see `losses`.
     augment_validation: augment the batches of the architecture step, too, as the original seems to do.
 
-    Raises `UserError` for values outside their range.
+    Raises:
+        UserError: a value outside its range.
     """
 
     epochs: int = 20
@@ -102,9 +104,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch left: `alphas` are the 6 x 5 architecture parameters after it, `surrogate` its skip fraction.
+    """The results of one epoch.
 
-    `skip_share` is Identity's mean share of the architecture weights softmax(alpha); `seconds` is wall time.
+    `alphas` are the 6 x 5 architecture parameters after it, `surrogate` its skip fraction. `skip_share` is Identity's
+    mean share of the architecture weights softmax(alpha); `seconds` is wall time.
     """
 
     epoch: int  # from 1
@@ -117,12 +120,12 @@ class EpochRecord:
 
     @property
     def mixture(self) -> Tensor:
-        """softmax(alpha), `6 x 5`: the architecture weights, with which the supernet mixes."""
+        """Architecture weights softmax(alpha), `6 x 5`, with which the supernet mixes."""
         return torch.tensor(self.alphas).softmax(1)
 
 
 class Darts:
-    """The search: `run` it, read `records` and `probabilities`, `save`, `restore`.
+    """A DARTS search: `run` it, read `records` and `probabilities`, `save`, `restore`.
 
     `build(generator)` returns the supernet, its weights drawn from the CPU generator it is given. `train` and `val`:
     uint8 images (`n x c x h x w`) and class indices (`n`), moved to the device once. `augment(batch, generator)` maps
@@ -141,13 +144,13 @@ class Darts:
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ):
         for name, (_, labels) in (("training", train), ("validation", val)):
-            if len(labels) < 2:  # batch normalisation cannot train on one
+            if len(labels) < 2:  # batch normalisation needs two
                 raise UserError(f"DARTS: {len(labels)} {name} images; give at least 2")
         self.settings, self.device, self.augment = settings, torch.device(device), augment
         self.records: list[EpochRecord] = []
         self.stopped = ""
         self.generators = generators(seed, self.device)
-        self.supernet = build(self.generators["init"]).to(self.device, memory_format=torch.channels_last)
+        self.supernet = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
         share_generator(self.supernet, self.generators["layers"])
         alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])
         self.alphas = nn.Parameter(alphas.to(self.device))
@@ -165,17 +168,17 @@ class Darts:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of completed epochs."""
         return len(self.records)
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or an early stop ended the search."""
+        """Whether all epochs are done, or the search stopped early."""
         return bool(self.stopped) or self.epoch >= self.settings.epochs
 
     @property
     def probabilities(self) -> Tensor:
-        """`6 x 5`: each node's distribution over the operations, from which cells are sampled."""
+        """Each node's distribution over the operations (`6 x 5`), from which cells are sampled."""
         return node_probabilities(self.alphas.detach().cpu())
 
     def run(
@@ -185,9 +188,14 @@ class Darts:
         deadline: float | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> list[EpochRecord]:
-        """Search until the settings' epochs (or this many), an early stop, or `time.time() > deadline`, looked at
-        between epochs; the records of these epochs. `on_epoch` is called after each. Raises `Diverged` when a loss is
-        not finite."""
+        """Search up to an epoch, early stopping or the deadline; return these epochs' records.
+
+        The epoch is the settings' or `epochs`, if less; the deadline, a `time.time()`, is checked between epochs.
+        `on_epoch` is called after each.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
         start = self.epoch
         until = self.settings.epochs if epochs is None else min(epochs, self.settings.epochs)
         while not self.stopped and self.epoch < until and (deadline is None or time.time() <= deadline):
@@ -215,11 +223,12 @@ class Darts:
             train_loss = train_loss + self._weight_step(images, s)
         losses = [(loss / len(batches)).item() for loss in (train_loss, val_loss)]
         if not all(map(math.isfinite, losses)):
-            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS")
+            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS", self.epoch + 1)
         alphas = self.alphas.detach().cpu()
         skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
         seconds = time.perf_counter() - begin
-        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, *losses, seconds))
+        train, val = losses
+        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, train, val, seconds))
         self.stopped = self._stop_reason()
 
     def _stop_reason(self) -> str:
@@ -247,7 +256,7 @@ class Darts:
         state = masks.get_state() if self.settings.order == 2 else None
 
         def train_loss() -> Tensor:
-            masks.set_state(state)  # the three of a second-order step differ in the weights alone
+            masks.set_state(state)  # a second-order step's three losses must have the same masks
             return self._loss(train, self.alphas, s)
 
         def val_loss() -> Tensor:
@@ -269,7 +278,7 @@ class Darts:
         return loss.detach()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the whole state of the search to `path`, whole or not at all."""
+        """Write the whole state of the search to `path` atomically."""
         optimizers = [self._weight_optimizer.state_dict(), self._alpha_optimizer.state_dict()]
         state = {"supernet": self.supernet.state_dict(), "alphas": self.alphas.detach(), "optimizers": optimizers}
         state |= {"records": [asdict(record) for record in self.records], "stopped": self.stopped}
@@ -278,7 +287,8 @@ class Darts:
     def restore(self, path: str | os.PathLike) -> None:
         """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
 
-        Raises `UserError` when the file is damaged or anything of that differs.
+        Raises:
+            UserError: the file is damaged or any of these differs.
         """
         state = checkpoints.read(path, self.device, again="search again")
         with checkpoints.applied(path, again="remove it and search again"):

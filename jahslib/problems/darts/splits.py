@@ -1,4 +1,4 @@
-"""One fixed split into training and validation images, which both phases of study 05 share."""
+"""The fixed split into training and validation images that both phases of study 05 share."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,14 @@ from jahslib.problems.cross_validated import Images
 
 
 def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
-    """The training and validation images of a data set; of one without a validation split every third image of each
-    class of its training split is for validation. `per_class`: use the first images of each class only, so many.
-    Raises `UserError` for so few that none are left for validation."""
+    """Load the training and validation images of a data set.
+
+    Without a validation split, every third image of each class of the training split is for validation. `per_class`:
+    use only so many images of each class, the first ones.
+
+    Raises:
+        UserError: so few that none are left for validation.
+    """
     loaded = registry.load(name)
     least = 1 if "val" in registry.splits(name) else 3
     if per_class is not None and per_class < least:
@@ -32,7 +37,7 @@ def _first(images: Tensor, labels: Tensor, per_class: int | None) -> Images:
 
 
 def resplit(train: Images, val: Images, seed: int) -> tuple[Images, Images]:
-    """Both parts thrown together and divided at random into parts of the same sizes, as the class project does."""
+    """Merge both parts and divide them at random in the same sizes, as the class project does."""
     images, labels = torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed % 2**63))
     first, second = order[: len(train[1])], order[len(train[1]) :]

@@ -1,4 +1,4 @@
-"""Training of a stack of cells, as a configuration of `stacked_cells.space` describes both, and what is kept of it."""
+"""Training and storage of stacks of cells, as `stacked_cells.space` configures them."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from jahslib.training.trainer import Recipe, Training
 
 
 def architecture(configuration: Configuration) -> Architecture:
-    """The network that a configuration describes."""
+    """Build the architecture that a configuration describes."""
     c, cells, fc = configuration, range(1, configuration["n_cells"] + 1), range(1, configuration["n_fc_layers"] + 1)
     return Architecture(
         cells=tuple(from_text(c[f"cell_{i}"]) for i in cells),
@@ -36,12 +36,12 @@ def architecture(configuration: Configuration) -> Architecture:
 
 
 class StackTraining(Training):
-    """A stack in training: focal loss with smoothed class weights, a rate that follows one cycle, a fading skip.
+    """Training of a stack: focal loss with smoothed class weights, one-cycle rate, fading skip.
 
-    Both schedules run over `job.fidelity` epochs. The cycle moves the rate only: momentum and beta1, which torch's
-    OneCycleLR would move as well, stay as the configuration has them. Weights of the classes come from the labels that
-    are trained on. An epoch's last batch is left out where it is a single image, which batch normalisation cannot train
-    on once poolings have made it one pixel.
+    Both schedules run over `job.fidelity` epochs. The cycle changes the rate only: momentum and beta1, which torch's
+    OneCycleLR would change as well, stay as the configuration has them. Class weights come from the training labels. An
+    epoch's last batch is dropped where it is a single image, on which batch normalisation cannot train once poolings
+    have made it one pixel.
     """
 
     def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
@@ -93,7 +93,9 @@ class StackTraining(Training):
 def save_stack(
     folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
 ) -> Path:
-    """Write a trained network to `folder`, as SEED.pt, which `load_stack` reads, and SEED.json, for people.
+    """Write a trained network to `folder` as SEED.pt, which `load_stack` reads, and a SEED.json.
+
+    The latter is for people.
 
     Raises:
         UserError: the folder cannot be written.
@@ -106,7 +108,9 @@ def save_stack(
 
 
 def load_stack(path: Path) -> Network:
-    """A network that `save_stack` wrote, in evaluation mode: `n x channels x size x size` images in [0, 1] -> logits.
+    """Load a network written by `save_stack`, in evaluation mode.
+
+    `n x channels x size x size` images in [0, 1] -> logits.
 
     Raises:
         UserError: a missing or damaged file, or one that holds something else.

@@ -1,4 +1,4 @@
-"""Study 05's second phase as a problem: which cells to stack how deep and how wide, and how to train the stack.
+"""Study 05's second phase as a problem: stacking of cells, and training of the stack.
 
 maximise  acc(x) or macro F1(x)   over   architecture and training x,   with training epochs as fidelity
 
@@ -37,13 +37,13 @@ from jahslib.problems.darts.splits import resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
-from jahslib.training.trainer import Diverged, Training
+from jahslib.training.trainer import Training
 
 MOST_CELLS, MOST_FC = 6, 3
 MOST_POOLED = 4  # cells that a pooling may follow: 28 -> 14 -> 7 -> 3 -> 1 pixels
 MEASURES = {"acc": "top1", "f1": "macro_f1"}
 
-Levels = tuple[tuple[str, ...], ...]  # of the stack, each with the cells that it chooses from, as text
+Levels = tuple[tuple[str, ...], ...]  # of the stack, each with its candidate cells, as text
 Range = tuple[int, int]
 
 
@@ -56,11 +56,11 @@ def space(
     batch_sizes: Range = (16, 256),
     batch_size: int = 64,
 ) -> ConfigurationSpace:
-    """The class project's space, with every hyperparameter of a level active only where the stack has that level.
+    """Build the class project's space, a level's hyperparameters being active only with it.
 
-    Left out are those that changed nothing there (`use_BN` seven times, `global_avg_pooling`) and those that were
-    constants. What is of the cells' own training is named as there. `poolings`: the first cells, which a pooling may
-    follow. `batch_size`: the default, that of the first phase.
+    Omitted are those that changed nothing there (`use_BN` seven times, `global_avg_pooling`) and those that were
+    constants. Hyperparameters of the cells' own training have the project's names. `poolings`: the first cells, which a
+    pooling may follow. `batch_size`: the default, that of the first phase.
     """
     made = ConfigurationSpace(name="stacked_cells")
     n_cells = Integer("n_cells", (1, len(levels)), default=min(3, len(levels))) if len(levels) > 1 else None
@@ -112,7 +112,10 @@ def _choice(name: str, choices: tuple[str, ...]) -> Hyperparameter:
 
 @lru_cache(maxsize=4096)
 def size_of(architecture: Architecture, channels: int, classes: int, size: int) -> dict[str, float]:
-    """`params`, and `mflops`: millions of floating-point operations, two a multiplication, to classify one image."""
+    """Count `params`, and `mflops` to classify one image.
+
+    MFLOPs are millions of floating-point operations, two per multiply-accumulate.
+    """
     with torch.device("meta"):
         model = Network(architecture, channels, classes, torch.Generator("cpu")).eval()
         images = torch.empty(1, channels, size, size)
@@ -124,7 +127,7 @@ def size_of(architecture: Architecture, channels: int, classes: int, size: int) 
 
 @dataclass
 class StackedCells(Problem):
-    """Stacks of cells, each trained from scratch to the fidelity asked for.
+    """Stacks of cells, each trained from scratch to the requested fidelity.
 
     Args:
         cells: for each level of the stack the cells to choose from, as `stacking.to_text` writes them.
@@ -135,11 +138,11 @@ class StackedCells(Problem):
         per_class: see `splits.train_and_val`.
         max_mflops: reject networks that need more to classify an image; None rejects none.
         widths, fc_widths, batch_sizes, batch_size: see `space`.
-        augment: flip and turn the training images.
+        augment: flip and rotate the training images.
         keep: folder that receives the trained network of every trial, see `stack_training.save_stack`; None keeps none.
 
     Raises:
-        UserError: an unknown option, a cell that is none, or images too small for what is asked.
+        UserError: an unknown option, an invalid cell, or images too small for what is asked.
     """
 
     data: str = "retinamnist"
@@ -179,7 +182,7 @@ class StackedCells(Problem):
             raise UserError(f"max_mflops: {self.max_mflops} must be positive")
 
     def check(self) -> None:
-        """Load the data and make the space. Raises `UserError` where data are missing or too few, or it is empty."""
+        """Load the data and build the space. Raises `UserError` where data are missing or too few."""
         self.images(0)
         registry.load(self.data, "test" if self.split == "test" else "train")
         assert len(self.space)
@@ -209,14 +212,14 @@ class StackedCells(Problem):
 
     @property
     def shape(self) -> dict[str, int]:
-        """See `jahslib.data.registry.Dataset.shape`."""
+        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
         return registry.load(self.data).shape
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return size_of(architecture(configuration), **self.shape)
 
     def epochs(self, stages: tuple[float, ...]) -> float:
-        """A promoted trial starts over, so it is charged for all of its epochs."""
+        """Charge all epochs, as a promoted trial starts over."""
         return stages[-1]
 
     def describe(self) -> dict[str, Any]:
@@ -225,7 +228,7 @@ class StackedCells(Problem):
         return super().describe() | options | {"digests": digests}
 
     def images(self, seed: int) -> tuple[Images, Images]:
-        """What a trial of this seed is trained on, and its validation images."""
+        """Return the training and validation images of a trial of this seed."""
         train, val = train_and_val(self.data, self.per_class)
         return resplit(train, val, seed) if self.resplit else (train, val)
 
@@ -235,11 +238,7 @@ class StackedCells(Problem):
     def evaluate(self, job: Job) -> Outcome:
         train, val = self.images(job.seed)
         training = self.training(job, train)
-        try:
-            losses = training.run(job.fidelity, deadline=job.deadline)
-        except Diverged as error:
-            error.epochs = training.epoch + 1  # type: ignore[attr-defined]
-            raise
+        losses = training.run(job.fidelity, deadline=job.deadline)
         measured, outputs = self._measure(training, val)
         if self.split == "test":
             test = registry.load(self.data, "test")

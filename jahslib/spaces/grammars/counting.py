@@ -15,24 +15,26 @@ from jahslib.spaces.grammars.productions import Production, Rules
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child
 
-# How many skeletons (terms in which shared nonterminals are left open) use exactly these shared nonterminals.
+# Number of skeletons (terms with shared nonterminals left open) by the set of shared nonterminals that they use.
 Skeletons = Mapping[frozenset[str], int]
 ONE: Skeletons = {frozenset(): 1}
 
 
-MANY = 10**1000  # beyond it a message does not say how many
+MANY = 10**1000  # sizes beyond it are not given in messages
 
 
 def count(grammar: Rules, *, distinct: bool, cap: int | None = None) -> int:
-    """How many terms the grammar has, or `cap` if that is less; with `distinct` false a production listed twice counts
-    twice."""
+    """Count the grammar's terms, up to `cap`.
+
+    With `distinct` false a production listed twice counts twice.
+    """
     counter = _Counter(grammar, distinct, cap)
-    for depth in range(grammar.max_depth):  # from below, so that a deep limit meets no recursion limit
+    for depth in range(grammar.max_depth):  # bottom up, to stay within the recursion limit
         for symbol in grammar.productions:
             counter.inside(symbol, depth)
             counter.inside(symbol, depth, BAN_ZERO)
     skeletons = counter.inside(grammar.start, grammar.max_depth)
-    for symbol in grammar.shared:  # those that contain others come first
+    for symbol in grammar.shared:  # containing nonterminals first
         own = counter.inside(symbol, grammar.max_depth)
         filled: Counter[frozenset[str]] = Counter()
         for open_symbols, number in skeletons.items():
@@ -51,7 +53,7 @@ class _Counter:
         self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
 
     def of(self, symbol: str, depth: int, banned: frozenset[str]) -> Skeletons:
-        """Skeletons of a subterm; a shared nonterminal is left open."""
+        """Count the skeletons of a subterm; a shared nonterminal is left open."""
         return {frozenset({symbol}): 1} if symbol in self.grammar.shared else self.inside(symbol, depth, banned)
 
     def inside(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> Skeletons:
@@ -61,7 +63,7 @@ class _Counter:
             for production in self._listed(self.grammar.options(symbol, depth, banned)):
                 children = self.grammar.outline(production, depth)
                 total.update(self._fillings(production, depth, 0, children) if production.topology else ONE)
-            # Numbers are only added and multiplied, so that none that is cut to the cap ends below it.
+            # Sums and products are monotone, so that counts clipped to the cap stay exact below it.
             self.known[key] = total if self.cap is None else {s: min(n, self.cap) for s, n in total.items()}
         return self.known[key]
 
@@ -69,8 +71,10 @@ class _Counter:
         return list({str(p): p for p in productions}.values()) if self.distinct else list(productions)
 
     def _fillings(self, production: Production, depth: int, i: int, children: list[Child | None]) -> Skeletons:
-        """Skeletons of a topology whose children before `i` are chosen as far as it matters to the others: whether they
-        are zero, or which tail they name."""
+        """Count the skeletons of a topology, given the children before `i`.
+
+        Of those only what matters to the others is known: whether they are zero, or which tail they name.
+        """
         if i == len(children):
             return ONE
         topology, name = production.topology, production.children[i]
@@ -107,7 +111,7 @@ def _put(children: list[Child | None], i: int, child: Child | None) -> list[Chil
 
 
 def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
-    """All distinct terms, in the order of the productions.
+    """Enumerate all distinct terms, in the order of the productions.
 
     Raises:
         UserError: there are more than `limit`.
@@ -125,7 +129,7 @@ Bound = tuple[Term, dict[str, Term]]
 def _terms(
     grammar: Rules, symbol: str, depth: int, banned: frozenset[str], bindings: dict[str, Term]
 ) -> Iterator[Bound]:
-    """Subterms with the shared nonterminals bound after them."""
+    """Yield subterms, each with the bindings of shared nonterminals after it."""
     if symbol in bindings:
         yield bindings[symbol], bindings
         return

@@ -1,4 +1,4 @@
-"""Variation of terms: mutation, crossover and self-crossover; all results are terms of the same grammar.
+"""Variation operators on terms of a grammar: mutation, crossover and self-crossover.
 
 Schrodi et al., NeurIPS 2023 (arXiv 2211.01842). A departure: their crossover never picks the first eligible node of a
 term; ours reaches every one.
@@ -14,9 +14,10 @@ PATIENCE = 50
 
 
 def mutate(grammar: Grammar, term: Term, rng: np.random.Generator, rate: float = 1.0) -> Term | None:
-    """Walk the swappable nodes (nonterminals with a choice) from the root, left to right; each is drawn afresh with
-    probability `rate` / their number. The number is taken anew after each change, and the walk goes on within what was
-    drawn. None when 50 walks changed nothing, which a grammar without choice always ends in.
+    """Resample swappable nodes (nonterminals with a choice), each with probability `rate`/n.
+
+    The nodes are walked from the root, left to right; n is their number, counted again after each change, and the walk
+    continues within what was drawn. None when 50 walks changed nothing, as always in a grammar without choices.
 
     Raises:
         UserError: the term is not one of this grammar.
@@ -26,7 +27,7 @@ def mutate(grammar: Grammar, term: Term, rng: np.random.Generator, rate: float =
         child, position = term, 0
         while (total := _total(grammar, child)) > 0:
             probability = min(1.0, rate / total)
-            # How many nodes the walk passes by before it draws one afresh.
+            # The number of nodes skipped before the next one that is resampled.
             position += int(rng.geometric(probability)) - 1 if probability < 1 else 0
             if position >= total:
                 break
@@ -38,7 +39,7 @@ def mutate(grammar: Grammar, term: Term, rng: np.random.Generator, rate: float =
 
 
 def _redraw(grammar: Grammar, term: Term, path: Path, rng: np.random.Generator) -> Term:
-    """Another subterm of the same nonterminal in this place, or the same term when there is none to be drawn."""
+    """Draw another subterm of the same nonterminal at `path`; the term itself if none is found."""
     old = term.at(path)
     bindings = _bindings(grammar, term)
     bindings.pop(old.symbol, None)
@@ -52,13 +53,13 @@ def _redraw(grammar: Grammar, term: Term, path: Path, rng: np.random.Generator) 
 
 
 def crossover(grammar: Grammar, a: Term, b: Term, rng: np.random.Generator) -> tuple[Term, Term] | None:
-    """Swap a random node of `a` with a random node of `b` of the same nonterminal: every swappable node of `a` but its
-    root (which would swap the parents themselves) is equally likely.
+    """Swap a random node of `a` with a random node of `b` of the same nonterminal.
 
-    Of a term with itself this is self-crossover: two unequal subterms are copied onto one another.
+    Every swappable node of `a` but its root (which would swap the parents themselves) is equally likely. Of a term with
+    itself this is self-crossover: two unequal subterms are copied onto one another.
 
-    Refused are equal subterms, and swaps that cut the last path or break the depth limit in either child; None when 50
-    attempts were refused.
+    Rejected are equal subterms, and swaps that cut the last path or exceed the depth limit in either child; None after
+    50 rejected attempts.
 
     Raises:
         UserError: a parent is not a term of this grammar.
@@ -81,13 +82,13 @@ def crossover(grammar: Grammar, a: Term, b: Term, rng: np.random.Generator) -> t
 
 
 def _graft(grammar: Grammar, term: Term, path: Path, new: Term) -> Term | None:
-    """The term with `new` at `path`, or None where that makes no other term of the grammar."""
+    """Replace the subterm at `path` by `new`; None where that gives no other valid term."""
     banned = _banned(grammar, term, path)
     if new == term.at(path) or new.head in banned or new.height > grammar.max_depth - len(path):
         return None
     bindings = _bindings(grammar, term)
     bindings.pop(new.symbol, None)
-    for symbol in grammar.shared:  # the term's own bindings hold within what is grafted; outermost nonterminals first
+    for symbol in grammar.shared:  # the term's own bindings replace the graft's; outermost first
         if symbol in bindings:
             new = new.replace_all(symbol, bindings[symbol])
     child = _put(grammar, term, path, new)
@@ -95,7 +96,7 @@ def _graft(grammar: Grammar, term: Term, path: Path, new: Term) -> Term | None:
 
 
 def _banned(grammar: Grammar, term: Term, path: Path) -> frozenset[str]:
-    """What the node above forbids at `path`, its other children being what they are."""
+    """Return the terminals that the parent node forbids at `path`, given its other children."""
     if not path:
         return NO_BAN
     parent = term.at(path[:-1])
@@ -103,7 +104,7 @@ def _banned(grammar: Grammar, term: Term, path: Path) -> frozenset[str]:
 
 
 def _put(grammar: Grammar, term: Term, path: Path, new: Term) -> Term:
-    """Replace a subterm; within (or as) the term of a shared nonterminal, everywhere that it occurs."""
+    """Replace a subterm; in a shared nonterminal's term, replace it in every occurrence."""
     for depth in range(len(path), -1, -1) if grammar.shared else ():
         around = term.at(path[:depth])
         if around.symbol in grammar.shared:
@@ -112,15 +113,15 @@ def _put(grammar: Grammar, term: Term, path: Path, new: Term) -> Term:
 
 
 def _bindings(grammar: Grammar, term: Term) -> dict[str, Term]:
-    """The terms of the shared nonterminals that occur."""
+    """Return the terms of the shared nonterminals that occur."""
     return {symbol: term.at(path) for symbol, path in grammar.shared_places(term).items()}
 
 
 # The swappable nodes ---------------------------------------------------------------------------------------------
 #
 # They are numbered: those outside shared nonterminals from the root, left to right, then those within the term of each
-# shared nonterminal, which counts once. `symbol` restricts them to one nonterminal. Counts are kept with the terms, so
-# that finding a node costs only its depth.
+# shared nonterminal, which counts once. `symbol` restricts them to one nonterminal. Counts are cached with the terms,
+# so that finding a node costs only its depth.
 
 
 def _total(grammar: Grammar, term: Term, symbol: str | None = None) -> int:
@@ -128,12 +129,12 @@ def _total(grammar: Grammar, term: Term, symbol: str | None = None) -> int:
 
 
 def _parts(grammar: Grammar, term: Term) -> list[Path]:
-    """The paths to the term itself and to the first occurrence of each of its shared nonterminals."""
+    """List the paths to the term itself and to the first occurrence of each shared nonterminal."""
     return [(), *(path for path in grammar.shared_places(term).values() if path)]
 
 
 def _locate(grammar: Grammar, term: Term, number: int, symbol: str | None = None) -> Path:
-    """The path to the swappable node of this number."""
+    """Find the path to the swappable node of this number."""
     for start in _parts(grammar, term):
         part = term.at(start)
         inside = _count(grammar, part, symbol)
@@ -161,7 +162,7 @@ def _descend(grammar: Grammar, part: Term, number: int, symbol: str | None) -> P
 
 
 def _count(grammar: Grammar, part: Term, symbol: str | None) -> int:
-    """Swappable nodes of a part, those within shared nonterminals below it left out."""
+    """Count the swappable nodes of a part, excluding those within shared nonterminals below it."""
     key = (grammar, symbol)
     known = part.memo.get(key)
     if known is None:

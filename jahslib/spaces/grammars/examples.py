@@ -115,7 +115,7 @@ TEXTS = {
 
 @cache
 def grammar(name: str) -> Grammar:
-    """One of `TEXTS`, or the two "darts-cells", by its name, read once."""
+    """Build one of `TEXTS`, or the pair "darts-cells", by name; cached."""
     return Grammar(TEXTS[name] if name in TEXTS else {"darts-cells": DARTS_CELLS}[name])
 
 
@@ -131,5 +131,5 @@ def _stage_parts() -> tuple[str, str, str]:
 
 
 def cell_based_network(cell: Term) -> Term:
-    """The whole network (a term of `CELL_BASED_NETWORK`) whose every cell is this one, a term of `CELL_BASED`."""
+    """Build the whole network, a term of `CELL_BASED_NETWORK`, from a cell of `CELL_BASED`."""
     return _network().replace_all("CELL", cell)

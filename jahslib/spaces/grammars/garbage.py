@@ -1,7 +1,7 @@
-"""Work on many terms without Python's search for reference cycles.
+"""Suspension of Python's cyclic garbage collector while many terms are alive.
 
-An evolution makes terms and parts of graphs by the hundred thousand, none of which is in a cycle: reference counts free
-them. Python's cyclic garbage collector still looks through all that are alive, again and again.
+An evolution creates terms and parts of graphs by the hundred thousand, none of which is in a cycle: reference counts
+free them, while the collector would traverse all live ones again and again.
 """
 
 import gc
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Turn the cyclic garbage collector off, for the whole process, and leave it as it was found, also after an error.
+    """Disable the cyclic garbage collector process-wide; restore its state even after an error.
 
-    Cycles that are made meanwhile stay in memory until it is back.
+    Cycles created meanwhile stay in memory until it is enabled again.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -18,17 +18,19 @@ import numpy as np
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import counting, notation, productions
 from jahslib.spaces.grammars.notation import Definition
-from jahslib.spaces.grammars.productions import Rules
+from jahslib.spaces.grammars.productions import Production, Rules
 from jahslib.spaces.grammars.terms import Expression, Path, Term, parse_algebraic
 from jahslib.spaces.grammars.topology import NO_BAN
 
+KEPT_HEIGHT, KEPT = 2, 20_000  # of terms that are one object each: the height, and the number, at most
+
 
 class Grammar(Rules):
-    """A grammar, and what can be done with it: sampling, reading and checking its terms, and counting them.
+    """A grammar with sampling, parsing, checking and counting of its terms.
 
     Args:
         text: the definition, see `jahslib.spaces.grammars.notation`.
-        max_depth: the most topologies that a term nests in one another (`Term.height`); a recursive grammar needs it.
+        max_depth: the deepest nesting of topologies in a term (`Term.height`); required for a recursive grammar.
 
     Raises:
         UserError: the text is malformed, a nonterminal or topology is undefined, an alternative has not the number of
@@ -48,8 +50,9 @@ class Grammar(Rules):
         super().__init__(made, shared, productions.depth_limit(definition, made, next(iter(made)), max_depth))
         if self.shared and max_depth is not None:
             raise UserError("grammar: shared nonterminals cannot be combined with max_depth; leave one out")
-        self._by_form = {(p.symbol, p.head, p.children, p.literal): p for ps in self.productions.values() for p in ps}
-        for depth in range(self.max_depth):  # from below, so that a deep limit meets no recursion limit
+        self._by_form = {_form(p): p for ps in self.productions.values() for p in ps}
+        self._kept: dict[tuple, Term] = {}
+        for depth in range(self.max_depth):  # bottom up, to stay within the recursion limit
             for symbol in self.productions:
                 self.options(symbol, depth)
         self.swappable = frozenset(s for s, ps in self.productions.items() if len({str(p) for p in ps}) > 1)
@@ -61,18 +64,17 @@ class Grammar(Rules):
     # Sampling -----------------------------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> Term:
-        """A term drawn top-down, every production of a nonterminal being equally likely (one listed twice counts
-        twice).
+        """Draw a term top-down, with equal probability for every production of a nonterminal.
 
-        Looking ahead, it leaves out `zero` where that would cut the last path from source to sink, and whatever cannot
-        be completed within `max_depth`, so that no draw is ever rejected.
+        A production listed twice counts twice. By look-ahead it leaves out `zero` where that would cut the last path
+        from source to sink, and whatever cannot be completed within `max_depth`, so that no draw is ever rejected.
         """
         return self.sample_symbol(self.start, self.max_depth, NO_BAN, rng, {})
 
     def sample_symbol(
         self, symbol: str, depth: int, banned: frozenset[str], rng: np.random.Generator, bindings: dict[str, Term]
     ) -> Term:
-        """A subterm of `symbol` with at most `depth` nested topologies, not one of the terminals `banned`.
+        """Draw a subterm of `symbol` with at most `depth` nested topologies, none of `banned`.
 
         `bindings` holds the terms of shared nonterminals; newly drawn ones are added.
         """
@@ -95,15 +97,25 @@ class Grammar(Rules):
                     children[i] = name
                 else:
                     children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
-            term = Term(symbol, production.head, tuple(children))
+            term = self._made(symbol, production.head, tuple(children))
         if symbol in self.shared:
             bindings[symbol] = term
         return term
 
+    def _made(self, symbol: str, head: str, children: tuple[Term | str, ...]) -> Term:
+        """Build a term; small ones recur, and are one object each that keeps what was computed of it."""
+        key = (symbol, head, children)
+        found = self._kept.get(key)
+        if found is None:
+            found = Term(*key)
+            if found.height <= KEPT_HEIGHT and len(self._kept) < KEPT:
+                self._kept[key] = found
+        return found
+
     # Reading and checking -----------------------------------------------------------------------------------------
 
     def parse(self, text: str) -> Term:
-        """A term of this grammar from its LISP-like or its algebraic form.
+        """Parse a term of this grammar from its LISP-like or its algebraic form.
 
         Where several derivations have the same algebraic form, the grammar's first one is taken.
 
@@ -137,7 +149,7 @@ class Grammar(Rules):
                 yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
 
     def check(self, term: Term) -> Term:
-        """Return the term, having checked that it is one of this grammar.
+        """Check that a term is one of this grammar, and return it.
 
         Raises:
             UserError: what in it is not of this grammar, and what would be.
@@ -151,7 +163,7 @@ class Grammar(Rules):
         return term
 
     def shared_places(self, term: Term) -> dict[str, Path]:
-        """The path to the first occurrence of each shared nonterminal, those that contain others first.
+        """Map each shared nonterminal to the path of its first occurrence, containing ones first.
 
         Raises:
             UserError: a shared nonterminal stands for unequal terms.
@@ -183,13 +195,12 @@ class Grammar(Rules):
     def _check_subterm(self, term: Term) -> None:
         if self in term.memo:
             return
-        children = tuple(c if isinstance(c, str) else c.symbol for c in term.children)
-        literal = tuple(isinstance(c, str) for c in term.children)
-        production = self._by_form.get((term.symbol, term.head, children, literal))
+        form = tuple([(c,) if type(c) is str else c.symbol for c in term.children])
+        production = self._by_form.get((term.symbol, term.head, form))
         if production is None:
-            self._fail_on(term, children)
+            self._fail_on(term, tuple(c if isinstance(c, str) else c.symbol for c in term.children))
         for child in term.children:
-            if isinstance(child, Term):
+            if type(child) is Term and self not in child.memo:
                 self._check_subterm(child)
         if production.topology is not None and not production.topology.admits(term.children):
             reason = "enters a node twice from the same tail" if production.topology.chooses_tails else "has no path"
@@ -221,19 +232,19 @@ class Grammar(Rules):
     # Size ---------------------------------------------------------------------------------------------------------
 
     def count(self, cap: int | None = None) -> int:
-        """How many distinct terms this grammar has (those with a path from source to sink), or `cap` if that is less.
+        """Count the distinct terms (those with a path from source to sink), up to `cap`.
 
-        Exact; where a production nests its own nonterminal twice, the number's digits double with each level of depth,
+        Exact. Where a production nests its own nonterminal twice, the number's digits double with each level of depth,
         which a cap cuts short.
         """
         return counting.count(self, distinct=True, cap=cap)
 
     def derivations(self) -> int:
-        """As `count`, but a production that is listed twice counts twice."""
+        """Count the derivations: like `count`, but a production listed twice counts twice."""
         return counting.count(self, distinct=False)
 
     def enumerate(self, limit: int = 100_000) -> Iterator[Term]:
-        """All distinct terms.
+        """Enumerate all distinct terms.
 
         Raises:
             UserError: there are more than `limit`.
@@ -241,8 +252,14 @@ class Grammar(Rules):
         return counting.enumerate_terms(self, limit)
 
 
+def _form(production: Production) -> tuple:
+    """Identify a production among those of its nonterminal: its head, and its children with terminals marked."""
+    pairs = zip(production.children, production.literal, strict=True)
+    return production.symbol, production.head, tuple((name,) if literal else name for name, literal in pairs)
+
+
 class _Draws:
-    """Uniform choices, drawn from the generator in blocks: one call for each would take most of a sample's time."""
+    """Uniform choices from the generator, drawn in blocks because single calls are slow."""
 
     def __init__(self, rng: np.random.Generator, block: int = 64):
         self.rng, self.block, self.left = rng, block, []

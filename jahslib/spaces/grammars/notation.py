@@ -1,11 +1,11 @@
-"""The notation of grammars: a few readable lines of text.
+"""The text notation of grammars.
 
     Cell: 1-2 1-3 2-3 1-4 2-4 3-4          # a topology: its edges, in the order of its children
     CELL -> Cell(OPS, OPS, OPS, OPS, OPS, OPS)
     OPS -> id | zero | conv3x3 | avg_pool
 
 Names with a capital first letter are nonterminals (topologies before a colon or parenthesis); others, and all names in
-quotes, are terminals. The first production's nonterminal is the start symbol; a line that begins with `|` goes on with
+quotes, are terminals. The first production's nonterminal is the start symbol; a line that begins with `|` continues
 the production above it; `#` begins a comment.
 
 In a topology, `1-2=relu` is an edge with a fixed terminal, which takes no child; `?-2` is an edge into node 2 that
@@ -28,7 +28,7 @@ EDGE = re.compile(r"(\?|\w+)-(\w+)(?:=([\w.]+))?")
 
 @dataclass(frozen=True)
 class Word:
-    """A nonterminal's, topology's or terminal's name (without quotes), or a sign, where it stands."""
+    """A token: the name of a nonterminal, topology or terminal (unquoted), or a sign."""
 
     text: str
     place: Place
@@ -45,7 +45,7 @@ class Alternative:
 
 @dataclass
 class Definition:
-    """What the text says, each name as yet unchecked against the others."""
+    """The parsed text, its names not yet checked against one another."""
 
     topologies: dict[str, Topology] = field(default_factory=dict)
     productions: dict[str, list[Alternative]] = field(default_factory=dict)
@@ -53,12 +53,12 @@ class Definition:
 
 
 def fail(place: Place, what: str) -> NoReturn:
-    """Raises `UserError` that names line and column."""
+    """Raise a `UserError` that names line and column."""
     raise UserError(f"grammar: line {place[0]}, column {place[1]}: {what}")
 
 
 def read(text: str) -> Definition:
-    """What a grammar's text defines.
+    """Parse a grammar's text.
 
     Raises:
         UserError: the first thing that is malformed, with its line and column.
@@ -133,7 +133,7 @@ def _topology(definition: Definition, name: Word, line: str, colon: Word) -> Non
 
 
 def _alternatives(words: list[Word], end: Place) -> list[Alternative]:
-    """`a | T(X, y) | ...`"""
+    """Parse `a | T(X, y) | ...`."""
     stream = [*words, Word("the end of the line", end, "end")]
     found, i = [], 0
     while True:

@@ -1,4 +1,4 @@
-"""The productions of a grammar, made from its notation; here its names are checked against one another.
+"""Productions of a grammar, built from its notation, with its names checked.
 
 `Rules` adds the look-ahead: which productions can be completed within a depth.
 """
@@ -18,9 +18,9 @@ DEEPEST = 100
 
 @dataclass(frozen=True)
 class Production:
-    """`symbol` -> a terminal (`topology` is None, `leaf` the term) or a topology with children.
+    """A production of `symbol`: to a terminal (`topology` None) or to a topology with children.
 
-    `children` are names of nonterminals, or terminals where `literal` says so.
+    `leaf` is a terminal's term. `children` are names of nonterminals, or terminals where `literal` says so.
     """
 
     symbol: str
@@ -32,7 +32,7 @@ class Production:
 
     @property
     def form(self) -> str:
-        """The right-hand side as it is written, terminals with a capital letter in quotes."""
+        """Right-hand side in the notation, with capitalised terminals in quotes."""
         names = (_quoted(c) if lit else c for c, lit in zip(self.children, self.literal, strict=True))
         return f"{self.head}({', '.join(names)})" if self.topology else _quoted(self.head)
 
@@ -44,9 +44,9 @@ class Rules:
     """The productions of every nonterminal, and which of them can be completed.
 
     Args:
-        productions: of each nonterminal; the first is where terms start.
+        productions: of each nonterminal; the first is the start symbol.
         shared: nonterminals whose occurrences are equal, those that contain others first.
-        max_depth: the most topologies that a term nests in one another.
+        max_depth: the deepest nesting of topologies in a term.
     """
 
     def __init__(self, productions: dict[str, tuple[Production, ...]], shared: tuple[str, ...], max_depth: int):
@@ -55,7 +55,10 @@ class Rules:
         self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
 
     def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
-        """The productions of `symbol` that can be completed with `depth` nested topologies, without `banned`."""
+        """List the productions of `symbol` that can be completed within `depth`, without `banned`.
+
+        `depth` counts nested topologies.
+        """
         key = (symbol, depth, banned)
         known = self._options.get(key)
         if known is None:
@@ -67,7 +70,7 @@ class Rules:
         return known
 
     def completable(self, production: Production, depth: int) -> bool:
-        """Whether a production with a topology has a term with `depth` nested topologies."""
+        """Tell whether a production with a topology has a term with `depth` nested topologies."""
         topology: Topology = production.topology  # type: ignore[assignment]
         filled = self.outline(production, depth)
         if not topology.connected(sum(1 << topology.slots[i].edge for i, c in enumerate(filled) if c == ZERO)):
@@ -78,8 +81,10 @@ class Rules:
         )
 
     def outline(self, production: Production, depth: int) -> list[Child | None]:
-        """The children of a production before any is chosen: terminals that stand in it, and `zero` for those that can
-        be nothing else within `depth`."""
+        """List the children of a production that are fixed before any is drawn, None for the rest.
+
+        Fixed are its own terminals, and `zero` for those that can be nothing else within `depth`.
+        """
         return [
             name if literal else (None if self.options(name, depth - 1, BAN_ZERO) else ZERO)
             for name, literal in zip(production.children, production.literal, strict=True)
@@ -87,11 +92,11 @@ class Rules:
 
 
 def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:
-    """The production of `symbol` that an alternative says.
+    """Build the production of `symbol` from an alternative.
 
     Raises:
-        UserError: an undeclared topology, another number of children than it takes, an undefined nonterminal, or a
-            tail that cannot be; with line and column.
+        UserError: an undeclared topology, a number of children other than it takes, an undefined nonterminal, or an
+            impossible tail; with line and column.
     """
     head = alternative.head
     if not alternative.children:
@@ -120,7 +125,7 @@ def production(definition: Definition, symbol: str, alternative: Alternative) ->
 
 
 def _check_tail(definition: Definition, topology: Topology, child: Word, edge: int) -> None:
-    """A chosen tail must be a node, must close no cycle, and must remain to be chosen for the last edge of a node."""
+    """Check that a chosen tail is a node, closes no cycle, and leaves tails for the other edges."""
     if child.text in {word.text for word in definition.shared}:
         notation.fail(child.place, f"{child.text} cannot be shared: two edges into one node need different tails")
     possible = topology.may_begin(edge)
@@ -142,7 +147,7 @@ def _check_tail(definition: Definition, topology: Topology, child: Word, edge: i
 
 
 def shared(definition: Definition, productions: dict[str, tuple[Production, ...]]) -> tuple[str, ...]:
-    """Shared nonterminals, those that others contain before those they contain."""
+    """List the shared nonterminals, those that contain others first."""
     for word in definition.shared:
         if word.text not in productions:
             notation.fail(word.place, f"shared nonterminal {word.text} is not defined")
@@ -154,7 +159,7 @@ def shared(definition: Definition, productions: dict[str, tuple[Production, ...]
 
 
 def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[str]:
-    """The nonterminals that a term of `symbol` may contain."""
+    """Collect the nonterminals that a term of `symbol` may contain."""
     found: set[str] = set()
     waiting = [symbol]
     while waiting:
@@ -168,7 +173,11 @@ def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[s
 def depth_limit(
     definition: Definition, productions: dict[str, tuple[Production, ...]], start: str, max_depth: int | None
 ) -> int:
-    """The given depth limit; without one, the height of the highest term, which a recursive grammar does not have."""
+    """Validate the depth limit; by default compute the height of the highest term.
+
+    Raises:
+        UserError: a limit out of range, or none for a recursive grammar.
+    """
     if max_depth is not None:
         if not 0 <= max_depth <= DEEPEST:
             raise UserError(f"grammar: max_depth={max_depth}; give the most topologies to nest, from 0 to {DEEPEST}")

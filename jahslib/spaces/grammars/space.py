@@ -1,10 +1,10 @@
-"""A grammar as a search space: configurations whose `architecture` is a term, beside ordinary hyperparameters.
+"""A grammar as a search space: an `architecture` term beside ordinary hyperparameters.
 
     space = GrammarSpace(examples.grammar("hierarchical"), ConfigurationSpace({"rate": (1e-4, 0.1)}), "hierarchical")
     space.sample(rng)  # {"architecture": "(D2 Linear3 ...)", "rate": 0.05}
 
 Configurations hold the LISP-like form, so that they go to the trial log and to other processes as they are. A `Point`
-is the same with the term itself, which optimizers work on.
+is the same with the parsed term, which optimizers work on.
 """
 
 from contextlib import suppress
@@ -28,7 +28,7 @@ ATTEMPTS = 100  # to find a neighbour that is not forbidden
 
 
 class Point(NamedTuple):
-    """A term, and the active hyperparameters as (name, value), by name."""
+    """A parsed configuration: the term, and the active hyperparameters as (name, value) by name."""
 
     term: Term
     numeric: tuple[tuple[str, Any], ...] = ()
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class GrammarSpace:
-    """A grammar's terms, and ordinary hyperparameters beside them.
+    """The product of a grammar's terms and a space of ordinary hyperparameters.
 
     Args:
         grammar: of the architectures.
@@ -61,7 +61,7 @@ class GrammarSpace:
         return f"grammar space {self.name}{beside}"
 
     def to_serialized_dict(self) -> dict[str, Any]:
-        """What tells this space from another, in JSON types."""
+        """Describe the space in JSON types, for the log's fingerprint."""
         return {
             "grammar": self.grammar.text,
             "max_depth": self.grammar.max_depth,
@@ -72,21 +72,21 @@ class GrammarSpace:
     # Configurations -----------------------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> Configuration:
-        """A term as the grammar draws it, and hyperparameters from their priors."""
+        """Draw a term from the grammar and hyperparameters from their priors."""
         point = self.draw(rng)
         return self.configuration(point.term, dict(point.numeric))
 
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
-        """As `vary`, on configurations."""
+        """Mutate a configuration; see `vary`."""
         child = self.vary(self.point(configuration), rng)
         return self.configuration(child.term, dict(child.numeric))
 
     def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
-        """Of a term and the hyperparameters beside it."""
+        """Build the configuration of a term and its hyperparameters."""
         return {ARCHITECTURE: str(term), **(numeric or {})}
 
     def term(self, configuration: Configuration) -> Term:
-        """The configuration's architecture, parsed and checked.
+        """Parse and check the configuration's architecture.
 
         Raises:
             UserError: the configuration has none, or it is no term of this grammar.
@@ -98,23 +98,26 @@ class GrammarSpace:
         return _parse(self.grammar, configuration[ARCHITECTURE])
 
     def numeric(self, configuration: Configuration) -> Configuration:
-        """All but the architecture."""
+        """Select the hyperparameters: all but the architecture."""
         return {name: value for name, value in configuration.items() if name != ARCHITECTURE}
 
     def point(self, configuration: Configuration) -> Point:
-        """The configuration with its term parsed. Raises `UserError` as `term` does."""
+        """Parse a configuration. Raises `UserError` as `term` does."""
         return Point(self.term(configuration), _sorted(self.numeric(configuration)))
 
     # Points -------------------------------------------------------------------------------------------------------
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """As `sample`."""
+        """Draw a point; see `sample`."""
         term = self.grammar.sample(rng)
         return Point(term, () if self.hyperparameters is None else _sorted(spaces.sample(self.hyperparameters, rng)))
 
     def vary(self, point: Point, rng: np.random.Generator) -> Point:
-        """A mutation of the term or, as likely where there are hyperparameters, one of them moved to a neighbour that
-        no clause forbids; the point itself where nothing could be changed."""
+        """Mutate the term or, with probability 1/2 if there are any, move one hyperparameter.
+
+        A hyperparameter moves to a neighbour that no clause forbids. Returns the point itself where nothing could be
+        changed.
+        """
         if self.hyperparameters is not None and rng.random() < 0.5:
             for _ in range(ATTEMPTS):
                 with suppress(ForbiddenValueError):
@@ -123,9 +126,11 @@ class GrammarSpace:
         return Point(evolve.mutate(self.grammar, point.term, rng) or point.term, point.numeric)
 
     def cross(self, a: Point, b: Point, rng: np.random.Generator) -> tuple[Point, Point] | None:
-        """Crossover of the terms (self-crossover where they are one), each hyperparameter active in both being swapped
-        with probability 1/2, none where a clause forbids what comes out; None where no crossover of the terms was
-        found."""
+        """Cross two points: crossover of the terms and uniform crossover of the hyperparameters.
+
+        Equal terms undergo self-crossover. Each hyperparameter active in both points is swapped with probability 1/2;
+        none is if the result violates a forbidden clause. None where no crossover of the terms was found.
+        """
         terms = evolve.crossover(self.grammar, a.term, b.term, rng)
         if terms is None:
             return None
@@ -135,23 +140,26 @@ class GrammarSpace:
                 if rng.random() < 0.5:
                     first[name], second[name] = second[name], first[name]
             try:
-                first, second = (spaces.complete(self.hyperparameters, values) for values in (first, second))
+                first, second = (spaces.completed(self.hyperparameters, values) for values in (first, second))
             except ForbiddenValueError:
                 first, second = dict(a.numeric), dict(b.numeric)
         return Point(terms[0], _sorted(first)), Point(terms[1], _sorted(second))
 
     def columns(self, points: list[Point]) -> np.ndarray | None:
-        """The hyperparameters in the unit cube (`points x columns`), for kernels; None where the space has none."""
+        """Encode the hyperparameters in the unit cube (`points x columns`), for kernels.
+
+        None where the space has none.
+        """
         if self.hyperparameters is None:
             return None
-        return np.array([spaces.encoded(self.hyperparameters, dict(p.numeric)) for p in points])
+        return spaces.encoded(self.hyperparameters, [dict(p.numeric) for p in points])
 
 
 def _sorted(numeric: Configuration) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(numeric.items()))
 
 
-# A search asks for the terms of all its trials at each proposal, and terms keep what was computed of them.
+# An optimizer needs the terms of all trials at each proposal, and terms cache what was computed from them.
 @lru_cache(maxsize=10_000)
 def _parse(grammar: Grammar, text: str) -> Term:
     return grammar.parse(text)

@@ -14,12 +14,13 @@ Path = tuple[int, ...]
 
 
 class Term:
-    """A nonterminal (`symbol`), what it was replaced with (`head`, a terminal or a topology), and the topology's
-    children in the order of its edges: terms, or strings for terminals that stand in the production itself.
+    """A node of a derivation tree, with the subtree below it.
 
-    Equality is of the whole tree; the hash is computed once, when the term is made. `height` counts the topologies
-    nested in one another: 0 for `(OPS zero)`. `memo` is a place for what others compute once per term; it plays no
-    part in equality.
+    `symbol` is a nonterminal, `head` the terminal or topology that replaces it; `children` fill the topology's edges in
+    order: terms, or strings for terminals that stand in the production itself.
+
+    Equality compares the whole tree; the hash is computed once, on construction. `height` counts the topologies nested
+    in one another: 0 for `(OPS zero)`. `memo` caches values computed once per term and does not affect equality.
     """
 
     __slots__ = ("_hash", "_memo", "children", "head", "height", "symbol")
@@ -46,7 +47,7 @@ class Term:
 
     @property
     def memo(self) -> dict[Any, Any]:
-        """Made when it is first asked for, as most terms are never looked into."""
+        """Cache of values computed from this term, created on first access."""
         if self._memo is None:
             _set_memo(self, {})
         return self._memo  # type: ignore[return-value]
@@ -85,7 +86,7 @@ class Term:
 
     @staticmethod
     def parse(text: str) -> "Term":
-        """Read the LISP-like form; whether it is a term of some grammar is not asked here.
+        """Parse the LISP-like form, without checking it against a grammar.
 
         Raises:
             UserError: what is malformed, with its column.
@@ -93,27 +94,28 @@ class Term:
         return _lisp(_Tokens(text))
 
     def algebraic(self) -> str:
-        """`Topology(child, ...)`: the tree without its nonterminals."""
+        """Format as `Topology(child, ...)`, the tree without its nonterminals."""
         if not self.children:
             return self.head
         return f"{self.head}({', '.join(c if isinstance(c, str) else c.algebraic() for c in self.children)})"
 
     def walk(self) -> "Iterator[Term]":
-        """This term and all terms within it, parents first, left to right."""
+        """Yield this term and all terms within it, parents first, left to right."""
         yield self
         for child in self.children:
             if isinstance(child, Term):
                 yield from child.walk()
 
     def at(self, path: Path) -> "Term":
-        """The term within this one that child numbers lead to."""
-        term = self
+        """Return the subterm at a path of child indices."""
+        found = self
         for i in path:
-            term = term.children[i]  # type: ignore[assignment]
-        return term
+            found = found.children[i]
+            assert isinstance(found, Term)
+        return found
 
     def replace(self, path: Path, new: "Term") -> "Term":
-        """This term with the one at `path` replaced."""
+        """Replace the subterm at `path`."""
         if not path:
             return new
         i = path[0]
@@ -121,7 +123,7 @@ class Term:
         return Term(self.symbol, self.head, (*self.children[:i], child.replace(path[1:], new), *self.children[i + 1 :]))
 
     def replace_all(self, symbol: str, new: "Term") -> "Term":
-        """This term with every outermost subterm of nonterminal `symbol` replaced."""
+        """Replace every outermost subterm of nonterminal `symbol`."""
         return self._replace_all(symbol, new, {})
 
     def _replace_all(self, symbol: str, new: "Term", done: "dict[int, Term]") -> "Term":
@@ -147,7 +149,9 @@ Expression = tuple[str, tuple["Expression", ...]]
 
 
 def parse_algebraic(text: str) -> Expression:
-    """Read the algebraic form as nested `(head, children)`; a grammar puts the nonterminals back (`Grammar.parse`).
+    """Parse the algebraic form to nested `(head, children)`.
+
+    A grammar restores the nonterminals (`Grammar.parse`).
 
     Raises:
         UserError: what is malformed, with its column.
@@ -159,7 +163,7 @@ def parse_algebraic(text: str) -> Expression:
 
 
 def _lisp(tokens: "_Tokens") -> Term:
-    """Iterative, so that a deep term meets no recursion limit here."""
+    """Parse a term iteratively, so that deep terms do not exceed the recursion limit."""
     tokens.expect("(")
     open_terms: list[list[Any]] = [[]]
     for position in range(1, len(tokens.found)):

@@ -1,7 +1,7 @@
-"""Topologies: small directed acyclic graphs from one source to one sink, whose edges are filled with operations.
+"""Topologies: directed acyclic graphs with one source and one sink, whose edges are filled.
 
-An edge is filled by a terminal, by a nested topology (nesting keeps source and sink), or is one of two special
-terminals: `zero`, the edge is not there, and `id`, its two ends are one and the same.
+An edge is filled by a terminal, by a nested topology (nesting keeps source and sink), or by one of two special
+terminals: `zero`, the edge is absent, and `id`, its two ends are identified.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ Child = Term | str
 
 @dataclass(frozen=True)
 class Edge:
-    """`tail` is None where a child names it; `label` is a terminal fixed by the topology, which then takes no child."""
+    """An edge of a topology.
+
+    `tail` is None where a child names it; `label` is a terminal fixed by the topology, which then takes no child.
+    """
 
     tail: str | None
     head: str
@@ -35,11 +38,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which contents of edges follow one another, once `zero` edges are gone, dead edges pruned and `id` bypassed.
+    """The order of the edges' contents once `zero` and dead edges are gone and `id` is bypassed.
 
     `live`: edges on a path from source to sink. `entries`, `exits`: edges whose contents begin at the source and end at
-    the sink. `follows`: pairs of edges; what ends the first is followed by what begins the second. `through`: the
-    source is the sink by way of `id` edges.
+    the sink. `follows`: pairs of edges; what ends the first is followed by what begins the second. `through`: source
+    and sink are connected by `id` edges alone.
     """
 
     live: tuple[int, ...]
@@ -50,9 +53,10 @@ class Wiring:
 
 
 class Topology:
-    """A topology and what follows from it; tables of what was computed are kept.
+    """A topology, with cached tables of what follows from it.
 
-    Raises `ValueError` (one line, for the grammar to place) when the edges make no such graph.
+    Raises:
+        ValueError: the edges do not form such a graph; one line, to which the grammar adds the place.
     """
 
     def __init__(self, name: str, edges: Sequence[Edge]):
@@ -74,8 +78,10 @@ class Topology:
         return f"Topology({self.name})"
 
     def _ends(self) -> tuple[str, str]:
-        """The one source and the one sink. Where tails are chosen, a node may be left without a successor; the sink is
-        then where the last edge ends."""
+        """Find the one source and the one sink.
+
+        Where tails are chosen, a node may be left without a successor; the sink is then the head of the last edge.
+        """
         fixed = [(e.tail, e.head) for e in self.edges if e.tail is not None]
         heads, tails = {e.head for e in self.edges}, {tail for tail, _ in fixed}
         last = {self.edges[-1].head} if self.edges else set()
@@ -100,15 +106,18 @@ class Topology:
         return sources.pop(), sinks.pop()
 
     def may_begin(self, edge: int) -> set[str]:
-        """The nodes that an edge with a chosen tail may begin at: those whose first mention as a head comes before its
-        own head's, so that no choice of tails closes a cycle."""
+        """Return the nodes at which an edge with a chosen tail may begin.
+
+        These are the nodes first mentioned as a head before the edge's own head, so that no choice of tails closes a
+        cycle.
+        """
         order = list(dict.fromkeys([self.source, *(e.head for e in self.edges)]))
         return set(order[: order.index(self.edges[edge].head)])
 
     # Which children are admissible --------------------------------------------------------------------------------
 
     def connected(self, absent: int) -> bool:
-        """Whether a path leads from source to sink without the edges of the bit mask `absent`."""
+        """Tell whether a path leads from source to sink without the edges of bit mask `absent`."""
         known = self._connected.get(absent)
         if known is None:
             reached = {self.source}
@@ -118,21 +127,21 @@ class Topology:
         return known
 
     def banned(self, slot: int, children: Sequence[Child | None]) -> frozenset[str]:
-        """Terminals that may not fill this slot, given the other children; None stands for a child yet unknown, which
-        is taken to be an operation.
+        """Return the terminals that may not fill this slot, given the other children.
 
-        `zero` is banned where it would leave no path from source to sink, and everywhere in a topology whose tails are
-        chosen; a chosen tail is banned for a further edge into the same node.
+        None stands for a child not yet known, which is taken to be an operation. `zero` is banned where it would leave
+        no path from source to sink, and everywhere in a topology whose tails are chosen; a chosen tail is banned for a
+        further edge into the same node.
         """
         if self.chooses_tails:
             return self._taken(slot, children) if self.slots[slot].is_tail else BAN_ZERO
         return NO_BAN if self.connected(self._absent(children) | self._bits[slot]) else BAN_ZERO
 
     def _absent(self, children: Sequence[Child | None]) -> int:
-        """The bit mask of the edges that are `zero`."""
+        """Build the bit mask of the edges that are `zero`."""
         absent = 0
         for bit, child in zip(self._bits, children, strict=True):
-            if child is not None and is_zero(child):
+            if child is not None and (child if type(child) is str else child.head) == ZERO:
                 absent |= bit
         return absent
 
@@ -145,16 +154,21 @@ class Topology:
         )
 
     def admits(self, children: Sequence[Child]) -> bool:
-        """Whether these children leave a path from source to sink and no node is entered twice from the same tail."""
-        if not self.chooses_tails:  # one look, for what `banned` would say of every child that is `zero`
+        """Tell whether these children leave a path from source to sink with no tail chosen twice.
+
+        That is, no node is entered twice from the same tail.
+        """
+        if not self.chooses_tails:  # equivalent to `banned` for every `zero` child, in one test
             return self.connected(self._absent(children))
         return all(_terminal(c) not in self.banned(i, children) for i, c in enumerate(children) if is_leaf(c))
 
     # From children to a graph --------------------------------------------------------------------------------------
 
     def wiring(self, absent: int, through: int, tails: tuple[str, ...] = ()) -> Wiring:
-        """The wiring when the edges of mask `absent` are zero and those of mask `through` can be passed without
-        meeting an operation; `tails` are the chosen ones, in order."""
+        """Compute the wiring without the edges of mask `absent`.
+
+        The edges of mask `through` can be passed without meeting an operation; `tails` are the chosen ones, in order.
+        """
         key = (absent, through, tails)
         known = self._wirings.get(key)
         if known is None:
@@ -188,12 +202,12 @@ def _reachable(start: set[str], arcs: list[tuple[str, str]]) -> set[str]:
 
 
 def is_leaf(child: Child) -> bool:
-    """Whether a child is a terminal, as a string or as a term."""
+    """Tell whether a child is a terminal, as a string or as a term."""
     return isinstance(child, str) or not child.children
 
 
 def is_zero(child: Child) -> bool:
-    """Whether a child leaves its edge out."""
+    """Tell whether a child leaves its edge out."""
     return (child if isinstance(child, str) else child.head) == ZERO
 
 

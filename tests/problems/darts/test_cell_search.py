@@ -161,7 +161,7 @@ def test_divergence_makes_the_trial_fail():
     [
         ({"arch_images": "test"}, "arch_images: 'test' is unknown"),
         ({"checkpoint_freq": 0}, "checkpoint_freq: 0"),
-        ({"network": {**NETWORK, "depth": 3}}, "model: .*known are out_channels"),
+        ({"network": {**NETWORK, "depth": 3}}, "model:.*known: .*out_channels"),
         ({"network": {**NETWORK, "out_channels": (4,) * 5, "pooling": (True,) * 5}}, "5 poolings halve 8-pixel"),
         ({"surrogate": "both"}, "surrogate: 'both' is unknown"),
         ({"per_class": 2}, "per_class: 2 images a class leave none for validation"),
