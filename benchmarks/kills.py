@@ -1,6 +1,6 @@
 """Kill run_all.sh with everything it started at random moments, run it again, and compare what it ends with.
 
-    python -m benchmarks.kills --work FOLDER [--kills 10] [--seed 0] [--workers 1 2]
+    python -m benchmarks.kills --work FOLDER [--kills 10] [--seed 0] [--workers 1 2] [--notebooks 06_ax_bo ...]
 
 In smoke, notebook by notebook, with one worker and with two, each start with another number of threads than the one
 before. A kill comes when a number of trials is logged that is drawn evenly from those not logged yet, and up to ten
@@ -110,14 +110,14 @@ def count(results: Path) -> int:
     return sum(map(trials, logs(results).values()))
 
 
-def undisturbed(work: Path) -> tuple[Path, dict[str, int]]:
+def undisturbed(work: Path, notebooks: list[str]) -> tuple[Path, dict[str, int]]:
     """The folder of a run with one worker and without kills, and its trials a notebook."""
     folder = work / "undisturbed"
-    for notebook in NOTEBOOKS:
+    for notebook in notebooks:
         finished = (folder / "results" / "smoke" / notebook / "executed" / f"{notebook}.ipynb").exists()
         if not finished and (code := start(notebook, 1, folder).wait()):
             raise SystemExit(f"{notebook} failed undisturbed (exit code {code}); see {folder}/output.txt")
-    return folder, {notebook: count(folder / "results" / "smoke" / notebook) for notebook in NOTEBOOKS}
+    return folder, {notebook: count(folder / "results" / "smoke" / notebook) for notebook in notebooks}
 
 
 def disturbed(
@@ -180,18 +180,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--notebooks", nargs="+", choices=NOTEBOOKS, default=NOTEBOOKS, metavar="NOTEBOOK")
     args = parser.parse_args()
-    reference, totals = undisturbed(args.work)
+    reference, totals = undisturbed(args.work, args.notebooks)
     shares = np.array(list(totals.values())) / sum(totals.values())
     for workers in args.workers:
         folder = args.work / f"killed-{workers}"
-        extra = max(args.kills - len(NOTEBOOKS), 0)
-        more = np.random.default_rng([args.seed, workers]).choice(NOTEBOOKS, extra, p=shares)
-        for index, notebook in enumerate(NOTEBOOKS):
+        extra = max(args.kills - len(args.notebooks), 0)
+        more = np.random.default_rng([args.seed, workers]).choice(args.notebooks, extra, p=shares)
+        for notebook in args.notebooks:
             file = folder / f"{notebook}.json"
             if file.exists():
                 continue
-            rng = np.random.default_rng([args.seed, workers, index])
+            rng = np.random.default_rng([args.seed, workers, NOTEBOOKS.index(notebook)])
             kills = 1 + int((more == notebook).sum())
             done, wrong = disturbed(notebook, workers, folder, totals[notebook], kills, rng)
             tables, other = differing(*(f / "results" / "smoke" / notebook for f in (reference, folder)))

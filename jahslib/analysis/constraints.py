@@ -9,7 +9,7 @@ import torch
 
 from jahslib.analysis.methods import summary
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Trial, key
+from jahslib.core.trials import Trial, as_proposed, key
 from jahslib.optimizers import hyperband
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
@@ -58,7 +58,7 @@ def rungs_table(search: Search, eta: int) -> pd.DataFrame:
             "final": t.final,
             "top3": t.metrics["top3"],
         }
-        for t in search.history
+        for t in as_proposed(search.history)
         if t.bracket is not None and t.status == "ok"
     )
 
@@ -89,7 +89,7 @@ def populations(searches: Searches, size: int) -> pd.DataFrame:
 
 def members(search: Search) -> list[Trial]:
     """What the original logs: trainings that nothing continued, those of brackets that end below the last epoch too."""
-    return [t for t in search.history if t.final and t.status == "ok"]
+    return [t for t in as_proposed(search.history) if t.final and t.status == "ok"]
 
 
 def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.DataFrame:
@@ -102,8 +102,9 @@ def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.Data
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
     size = len(trained) if evolution is None else evolution.pop_size
     rows = [
-        population(search.problem, trained[: i + 1], size) | {"step": step, "time": trial.elapsed}
-        for i, (trial, step) in enumerate(zip(trained, steps, strict=True))
+        population(search.problem, trained[: i + 1], size)
+        | {"step": step, "time": max(t.elapsed for t in trained[: i + 1])}
+        for i, step in enumerate(steps)
         if i + 1 == len(trained) or steps[i + 1] != step
     ]
     table = pd.DataFrame(rows, columns=["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"])

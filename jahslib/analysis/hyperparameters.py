@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from jahslib.core.trials import as_proposed
 from jahslib.problems.tuned_network import DEFAULT, JOINT, TunedNetwork
 from jahslib.search.runs import AnySearch
 
@@ -34,7 +35,7 @@ def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
             "top1": t.metrics.get("top1") if t.status == "ok" else None,
         }
         for s in searches
-        for t in s.history
+        for t in as_proposed(s.history)
         if t.final
     )
 

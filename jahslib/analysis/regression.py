@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from jahslib.core.trials import as_proposed
 from jahslib.problems.surrogate_regression import METRICS, Regression
 from jahslib.search.runs import AnySearch
 
@@ -24,7 +25,7 @@ def fits(searches: Searches) -> pd.DataFrame:
             "seconds": t.seconds,
         }
         for s in searches
-        for t in s.history
+        for t in as_proposed(s.history)
         if t.status == "ok"
     )
 
@@ -35,7 +36,7 @@ def predictions(searches: Searches) -> pd.DataFrame:
     parts = []
     for s in searches:
         sizes: dict[int, pd.DataFrame] = {}
-        for t in s.history:
+        for t in as_proposed(s.history):
             if t.status == "ok" and "mean" in t.outputs:
                 n, model = t.configuration["n_train"], t.configuration["model"]
                 if n not in sizes:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from jahslib.analysis.tables import mean_of
+from jahslib.core.trials import as_proposed
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import from_text
 from jahslib.problems.darts.stacked_cells import StackedCells
@@ -22,7 +23,7 @@ def progress(searches: Searches) -> pd.DataFrame:
     for s in searches:
         numbers: dict[str, int] = {}
         metric = s.problem.objective.metric
-        for t in s.history:
+        for t in as_proposed(s.history):
             if t.status == "ok":
                 id = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
                 rows.append(

@@ -38,8 +38,8 @@ def course(search: AnySearch) -> Iterator[Standing]:
     best, epochs = None, 0.0
     for number, trial in enumerate(search.history, start=1):
         epochs += trial.epochs
-        if search.problem.full([trial]) and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
-            best = trial
+        if search.problem.full([trial]):
+            best = min(filter(None, (best, trial)), key=lambda t: (search.problem.rank(t), t.id))
         if best is not None:
             yield Standing(trial, number, epochs, trial.elapsed / 60, best)
 

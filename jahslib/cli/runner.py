@@ -179,14 +179,13 @@ def run(args: argparse.Namespace) -> int:
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
     from jahslib.experiments.notebook import check
 
-    for notebook, parameters in plan:
-        check(notebook, parameters)
+    logs = [check(notebook, parameters) for notebook, parameters in plan]
     if args.profile == "paper" and device == "cpu":
         _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
     with _lock(outputs() / "results" / args.profile) as token:
-        for notebook, parameters in plan:
-            rows.append(_execute(notebook, parameters, token, device_name))
+        for (notebook, parameters), place in zip(plan, logs, strict=True):
+            rows.append(_execute(notebook, parameters, place, token, device_name))
         rows.append(_build_paper())
     widths = [max(len(cell) for cell in column) for column in zip(*map(astuple, rows), strict=True)]
     print()
@@ -288,7 +287,7 @@ def _end_processes(token: str) -> None:
     psutil.wait_procs(ended, timeout=10)
 
 
-def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name: str) -> Row:
+def _execute(notebook: Path, parameters: dict[str, Any], logs: Path, token: str, device_name: str) -> Row:
     import yaml
 
     from jahslib.search import logfiles
@@ -320,8 +319,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], token: str, device_name
         partial.replace(done)
     status, minutes = "failed" if code else "ok", f"{(time.monotonic() - start) / 60:.1f}"
     print(f"[{number}] {status} after {minutes} min" + (f" (exit code {code}); see {log}" if code else ""), flush=True)
-    logs = logfiles.found(folder / "logs")
-    trials = sum(len(re.findall(rb'"kind": ?"trial"', logfiles.content(log))) for log in logs)
+    found = logfiles.found(logs)
+    trials = sum(len(re.findall(rb'"kind": ?"trial"', logfiles.content(log))) for log in found)
     return Row(notebook.stem, status, minutes, str(trials), device_name)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from jahslib.core.trials import Configuration, Trial, key, mean_of
+from jahslib.core.trials import Configuration, Trial, as_proposed, key, mean_of
 from jahslib.errors import UserError
 
 if TYPE_CHECKING:
@@ -366,15 +366,18 @@ class Problem(ABC):
         if self.repeats == 1:
             return self.full(trials)
         groups: dict[str, list[Trial]] = {}
-        for trial in trials:
+        for trial in as_proposed(trials):
             if trial.fidelity >= self.fidelity.high and trial.status != "rejected":
                 groups.setdefault(key(trial.configuration), []).append(trial)
         means = [mean_of(group) for group in groups.values() if len(group) >= self.repeats]
         return [t for t in means if t.status == "ok"]
 
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
-        """Return the best feasible candidate, else the least-violating one, else None; see `judged`."""
-        return min(self.judged(trials), key=self.rank, default=None)
+        """Return the best feasible candidate, else the least-violating one, else None; see `judged`.
+
+        Of equal ones it is the one proposed first.
+        """
+        return min(self.judged(trials), key=lambda t: (self.rank(t), t.id), default=None)
 
     def verdict(self, trials: Iterable[Trial]) -> str:
         """Summarise the result in one line, saying so if no trial was feasible."""

@@ -82,6 +82,14 @@ def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
     return {origin: counts[origin] / len(told) for origin in get_args(Origin) if counts[origin]}
 
 
+def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials of one search in the order of their proposals.
+
+    The one they finished in is chance where several train at once: what is made in it would differ from run to run.
+    """
+    return sorted(trials, key=lambda t: t.id)
+
+
 def mean_of(trials: Sequence[Trial]) -> Trial:
     """Merge several trainings of one configuration into the last trial, averaging the metrics.
 

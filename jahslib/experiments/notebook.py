@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from jahslib.errors import UserError
-from jahslib.paths import ROOT
+from jahslib.paths import ROOT, results
 
 FOLDER = ROOT / "notebooks"
 
@@ -65,8 +65,8 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
     return SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("__")})
 
 
-def check(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
-    """Raise if a notebook cannot run with these parameters, before anything is written.
+def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
+    """Raise if a notebook cannot run with these parameters, before anything is written; returns its logs' folder.
 
     A notebook without experiment cells is not checked.
 
@@ -74,7 +74,10 @@ def check(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
         UserError: see `experiment` and `Study.check`.
     """
     if is_described(notebook):
-        experiment(notebook, parameters).study.check()
+        study = experiment(notebook, parameters).study
+        study.check()
+        return study.folder / "logs"
+    return results(parameters["profile"], path_of(notebook).stem) / "logs"
 
 
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:

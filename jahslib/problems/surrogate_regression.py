@@ -18,7 +18,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Integer
 from scipy import stats
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
-from jahslib.core.trials import Trial
+from jahslib.core.trials import Trial, as_proposed
 from jahslib.errors import UserError
 from jahslib.problems.cells import nasbench201
 from jahslib.spaces.grammars import examples
@@ -52,8 +52,9 @@ class Source(NamedTuple):
         return [{"model": model, "n_train": n} for n in fitting for model in admitted]
 
 
-def unique(trials: Iterable[Trial]) -> list[Trial]:
-    """Select the successful trials, each architecture once."""
+def unique(searches: Iterable[Iterable[Trial]]) -> list[Trial]:
+    """Select the successful trials of searches as they were proposed, each architecture once."""
+    trials = (t for search in searches for t in as_proposed(search))
     return list({t.configuration["architecture"]: t for t in trials if t.status == "ok"}.values())
 
 
@@ -183,8 +184,12 @@ def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def digest(architectures: Sequence[str], values: Sequence[float]) -> str:
-    """Hash the data to eight hexadecimal digits, for file names and fingerprints."""
-    return hashlib.sha256(json.dumps([list(architectures), list(values)]).encode()).hexdigest()[:8]
+    """Hash the data to eight hexadecimal digits, for file names and fingerprints.
+
+    Only eight digits of each value count: the last digits of a logarithm differ between processors.
+    """
+    rounded = [f"{value:.8g}" for value in values]
+    return hashlib.sha256(json.dumps([list(architectures), rounded]).encode()).hexdigest()[:8]
 
 
 # Terms cache what was computed from them, for the next fit.

@@ -18,6 +18,7 @@ from jahslib.errors import EvaluationError, UserError
 # Errors of disk, mount, permissions or system limits, not of the configuration.
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR),
     *(errno.EIO, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE),
 }
 _TORN_BY_TORCH = ("unexpected pos", "PytorchStreamWriter")  # `torch.save` on a full disk gives no reason

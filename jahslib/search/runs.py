@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, History, Trial
+from jahslib.core.trials import Configuration, History, Trial, as_proposed
 from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
@@ -153,8 +153,8 @@ class AnySearch(Generic[AnyProblem]):
 
     @property
     def full(self) -> list[Trial]:
-        """Trials that may be the incumbent, in completion order."""
-        return self.problem.full(self.history)
+        """Trials that may be the incumbent, as they were proposed."""
+        return self.problem.full(as_proposed(self.history))
 
     @property
     def epochs(self) -> float:
@@ -262,18 +262,11 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
 def run_trials(
     runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
 ) -> dict[Key, list[Trial]]:
-    """Run or resume as `run_all`; returns the successful trials by the runs' keys.
-
-    They are in the order of their proposals: the completion order of parallel trials is random, and tables and sums in
-    that order would differ from run to run.
-    """
+    """Run or resume as `run_all`; returns the successful trials as they were proposed, by the runs' keys."""
     if not runs:
         return {}
     histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
-    return {
-        key: sorted((t for t in histories[run.log.stem] if t.status == "ok"), key=lambda t: t.id)
-        for key, run in runs.items()
-    }
+    return {key: [t for t in as_proposed(histories[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
 
 
 class _Pace:

@@ -45,6 +45,7 @@ class Watch:
         self.header, self.end = {}, None
         self.statuses: Counter[str] = Counter()
         self.full = 0
+        self._ids: set[int] = set()
         self.epochs, self.seconds, self.best, self.last, self.trouble = 0.0, 0.0, math.nan, math.nan, ""
         self._place, self._tail, self._lines, self._seen = 0, b"", 0, (-1, -1)
 
@@ -93,7 +94,7 @@ class Watch:
                 if self._lines == 1 and not (isinstance(record, dict) and record.get("kind") == "header"):
                     self.trouble = FOREIGN
                     return
-                if not is_line(record, self._lines, self._lines):
+                if not is_line(record, self._lines, self._lines) or record.get("id") in self._ids:
                     raise ValueError("not part of a trial log")
                 self._take(record)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -108,6 +109,7 @@ class Watch:
                     self.constraints = tuple(map(Constraint.parse, self.problem["constraints"]))
             case "trial":
                 self.end = None
+                self._ids.add(record["id"])
                 if record.get("finished", 0.0) >= self.since:
                     self._count(record)
             case "end":

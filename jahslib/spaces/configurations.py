@@ -91,7 +91,7 @@ def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> 
         )
 
 
-def refuse_unloggable(space: ConfigurationSpace | Space) -> None:
+def refuse_unloggable(space: ConfigurationSpace | Space | None) -> None:
     """Raise unless all values of the space survive a round trip through JSON, the log's format.
 
     Raises:

@@ -1,5 +1,8 @@
 """Finished searches over growing networks, made up."""
 
+from copy import copy
+from dataclasses import replace
+
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search.runs import AnySearch
@@ -19,6 +22,16 @@ def search(rows, method="bohb", seed=0, label="BOHB growing", tests=()):
             Trial(**vars(suggestion), id=id, metrics=metrics, epochs=fidelity, elapsed=60.0 * (id + 1), asked=id + 1)
         )
     return AnySearch(method, seed, history, PROBLEM, label=label, name=f"{method}-seed{seed}", tests=tests)
+
+
+def backwards(searches):
+    """The same, had every trial been done before the one proposed before it, as may be with several workers."""
+    made = []
+    for s in searches:
+        history = copy(s.history)
+        history.trials = s.history.trials[::-1]
+        made.append(replace(s, history=history))
+    return made
 
 
 def final(top1, widths=(9, 12, 14), params=5000.0):

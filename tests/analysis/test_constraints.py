@@ -8,8 +8,10 @@ import pytest
 from jahslib.analysis import constraints
 from jahslib.analysis.methods import with_reported
 from jahslib.core.trials import History, Suggestion, Trial
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.search.runs import AnySearch
+from tests.analysis.conftest import backwards
 
 PROBLEM = ConstrainedCNN(data="digits", max_epochs=4, max_model_size=2e4, min_precision=0.2)
 
@@ -45,6 +47,15 @@ def test_the_population_follows_the_feasible_first_order():
     assert list(course.avg_acc) == pytest.approx([0.9, 0.7, 0.6, 0.6])
     assert list(course.epochs) == [4, 8, 12, 16] and list(60 * course.minutes) == pytest.approx([1, 2, 3, 4])
     assert table.iloc[-1][["epochs", "method", "seed"]].tolist() == [4, "ea", 1]
+
+
+def test_what_stands_by_trial_or_step_does_not_hang_on_which_worker_was_first():
+    rows = [(0.9, 0.0), (0.5, 0.3), (0.7, 0.25), (0.5, 0.3)]
+    searches = [search(rows)]
+    assert constraints.evaluations_table(backwards(searches)).equals(constraints.evaluations_table(searches))
+    evolution = PublishedEvolution(PROBLEM, 0, pop_size=2, num_children=1)
+    there, back = (constraints.steps_table(s[0], evolution) for s in (searches, backwards(searches)))
+    assert there.step.tolist() == back.step.tolist() == [0, 1, 2] and back.best_acc.equals(there.best_acc)
 
 
 def test_a_row_has_the_constraints_of_its_own_search_and_what_is_reported_for_them():

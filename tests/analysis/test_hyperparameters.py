@@ -9,6 +9,7 @@ from jahslib.analysis.tables import choosing
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search.runs import AnySearch
+from tests.analysis.conftest import backwards
 
 PROBLEM = TunedNetwork(data="mnist5k", network="lenet300", min_epochs=1, max_epochs=2)
 LABELS = {"ax": "Ax", "rs": "random"}
@@ -39,6 +40,11 @@ def search(values, method="ax", seed=0, failed=(), seconds=1.0, wait=0.5, tests=
         )
         history.finish(trial)
     return AnySearch(method, seed, history, PROBLEM, label=LABELS[method], name=f"{method}-seed{seed}", tests=tests)
+
+
+def test_trials_stand_as_they_were_proposed():
+    searches = [search([0.5, 0.6, 0.4]), search([0.9, 0.7], seed=1)]
+    assert tables.trials_table(backwards(searches)).equals(tables.trials_table(searches))
 
 
 def test_choosing_is_what_a_search_took_beyond_training_the_first_left_out():

@@ -10,6 +10,7 @@ from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.figures.comparison import learning_curves
 from jahslib.problems.surrogate_regression import METRICS, Regression
 from jahslib.search.runs import AnySearch
+from tests.analysis.conftest import backwards
 
 
 @pytest.fixture
@@ -37,13 +38,24 @@ def test_the_papers_table_has_the_ends_and_the_middle_of_each_source():
     assert kept[kept.source == "b"].n_train.tolist() == [10, 10, 25, 25]
 
 
-def test_a_log_without_predictions_has_no_such_table():
+@pytest.fixture
+def searches():
+    """One split, two models."""
     history, problem = History(), Regression("s", "cell-based", ("a", "b", "c"), (0.1, 0.2, 0.3), 0, 2)
-    suggestion = Suggestion({"model": "gp", "n_train": 1}, 1)
-    id = history.ask(suggestion)
-    outputs = {"mean": [0.1, 0.2], "deviation": [1.0, 1.0]}
-    history.finish(Trial(**vars(suggestion), id=id, metrics=dict.fromkeys(METRICS, 0.5), outputs=outputs))
-    searches = [AnySearch("regression", 0, history, problem)]
-    assert len(regression.predictions(searches)) == 2 and len(regression.fits(searches)) == 1
-    history.trials[:] = [replace(t, outputs={"noise": 0.1, "h": 1}) for t in history.trials]
-    assert regression.predictions(searches).empty and len(regression.fits(searches)) == 1
+    for model in ("gp_hierarchical", "gp"):
+        id = history.ask(suggestion := Suggestion({"model": model, "n_train": 1}, 1))
+        outputs = {"mean": [0.1, 0.2], "deviation": [1.0, 1.0]}
+        history.finish(Trial(**vars(suggestion), id=id, metrics=dict.fromkeys(METRICS, 0.5), outputs=outputs))
+    return [AnySearch("regression", 0, history, problem)]
+
+
+def test_a_log_without_predictions_has_no_such_table(searches):
+    assert len(regression.predictions(searches)) == 2 and len(regression.fits(searches)) == 2
+    trials = searches[0].history.trials
+    trials[:] = [replace(t, outputs={"noise": 0.1, "h": 1}) for t in trials]
+    assert regression.predictions(searches).empty and len(regression.fits(searches)) == 2
+
+
+@pytest.mark.parametrize("table", [regression.fits, regression.predictions])
+def test_tables_do_not_hang_on_which_fit_was_done_first(searches, table):
+    assert table(backwards(searches)).equals(table(searches))

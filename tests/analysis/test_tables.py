@@ -10,6 +10,7 @@ from jahslib.analysis.curves import curves
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.growing_convnet import GrowingConvNets
 from jahslib.search.runs import AnySearch
+from tests.analysis.conftest import backwards
 from tests.conftest import PRECISION, Toy
 
 
@@ -38,6 +39,13 @@ def test_the_course_follows_the_incumbent_from_the_first_on():
     # What was not trained to the end never leads; a feasible trial displaces a better one that is not.
     assert found == [(3, 2, 6.0, 1.5, 2), (4, 3, 8.0, 2.0, 3), (5, 4, 10.0, 2.5, 3), (6, 5, 12.0, 3.0, 5)]
     assert curves([s], ["accuracy"]).feasible.tolist() == [False, True, True, True]
+
+
+def test_of_equals_the_one_proposed_first_is_the_incumbent_whichever_worker_was_first():
+    there = search((0.5, 0.6, True), (0.5, 0.6, True), (0.4, 0.6, True))
+    (back,) = backwards([there])
+    assert there.incumbent.id == back.incumbent.id == list(tables.course(back))[-1].incumbent.id == 0
+    assert [t.id for t in back.full] == [0, 1, 2]
 
 
 def test_means_are_over_trials():

@@ -186,12 +186,13 @@ def test_an_odd_place_and_environment_change_nothing(tmp_path):
     source = (
         "from jahslib import paths\nfrom jahslib.optimizers.evolution import Evolution\n"
         "from jahslib.search import Budget, search\nfrom tests.conftest import Toy\n"
-        "log = paths.results(profile, 'größer') / 'logs' / 'a.jsonl'\n"
+        "log = paths.outputs() / 'größer' / 'a.jsonl'\n"
         "_ = search(Toy(), Evolution(Toy(), 0, pop_size=4), Budget(trials=8), log, seed=0)"
     )
-    notebook = write_notebook(odd / "notebooks" / "01_größer.ipynb", source)
+    notebook, logs = write_notebook(odd / "notebooks" / "01_größer.ipynb", source), odd / "größer"
     code = "import os, sys; from pathlib import Path; from jahslib.cli import runner; os.umask(0o077); "
-    code += "sys.exit(runner._execute(Path(sys.argv[1]), {'profile': 'smoke'}, sys.argv[1], 'cpu').status != 'ok')"
+    code += "row = runner._execute(Path(sys.argv[1]), {'profile': 'smoke'}, Path(sys.argv[2]), sys.argv[1], 'cpu'); "
+    code += "sys.exit((row.status, row.trials) != ('ok', '8'))"
     env = {name: value for name, value in os.environ.items() if name != "HOME"}
     env |= {
         "LC_ALL": "C",
@@ -200,10 +201,10 @@ def test_an_odd_place_and_environment_change_nothing(tmp_path):
         "JAHSLIB_RESULTS": str(odd),
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run([sys.executable, "-c", code, notebook], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, notebook, logs], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     here = search(Toy(), Evolution(Toy(), 0, pop_size=4), Budget(trials=8), tmp_path / "a.jsonl", seed=0)
-    there = triallog.read(odd / "results" / "smoke" / "größer" / "logs" / "a.jsonl").trials
+    there = triallog.read(logs / "a.jsonl").trials
     assert [(t.suggestion(), t.metrics) for t in there] == [(t.suggestion(), t.metrics) for t in here]
 
 

@@ -40,6 +40,7 @@ from jahslib.problems.darts.stacked_cells import StackedCells
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
 from jahslib.training.metrics import top_k_accuracy
+from tests.analysis.conftest import backwards
 
 NOTEBOOK = "05_darts_bohb"
 
@@ -419,6 +420,7 @@ class TestPipeline:
         curves = stacks.stack_curves(searches, darts)
         assert (curves[curves.method == "bohb"].minutes > darts[0].seconds / 60).all()
         trials = stacks.progress(searches)
+        assert stacks.progress(backwards(searches)).equals(trials)
         assert trials.id.min() >= 2000 and set(trials.epochs) == {1, 2}
         for row in stacks.found_table(searches).itertuples():
             from_text("-".join((row.node_2, row.node_3, row.node_4, row.node_5, row.node_6, row.node_7)))

@@ -1,6 +1,7 @@
 """Notebook 01: what its cells plan, refuse and draw."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -144,3 +145,20 @@ def test_a_line_adds_a_method_to_tables_and_figures(tmp_path, monkeypatch):
 
 def test_the_guide_adds_the_line_that_is_tested():
     assert ADDED in (path_of(NOTEBOOK).parents[1] / "docs" / "adding_a_study.md").read_text()
+
+
+def test_logs_of_a_folder_given_are_counted_there(tmp_path):
+    assert check(NOTEBOOK, {"profile": "smoke", "working_dir": str(tmp_path)}) == tmp_path / "logs"
+
+
+def test_incumbents_are_evaluated_again_where_that_is_asked_for(tmp_path):
+    """Not by default: the committed results would train anew."""
+    source = next(cell for cell in cells(path_of(NOTEBOOK)) if "evaluate_again(searches)" in cell)
+    for asked in (False, True):
+        found = of(evaluate_again=asked, methods=["rs"], per_class=9, working_dir=str(tmp_path))
+        shown, kept = [], []
+        record = SimpleNamespace(table=lambda name, table, about, kept=kept: kept.append(name) or table)
+        names = {**vars(found), "searches": found.study.run(found.plan), "record": record, "display": shown.append}
+        run_cell(source, names, NOTEBOOK)
+        assert kept == ["again"] * asked and len(list((tmp_path / "logs").glob("again-rs-*"))) == asked
+    assert shown[0].loc[0, "val_top1"] != shown[0].loc[0, "again"]

@@ -64,6 +64,11 @@ class TestRegression:
         other.values = (0.5, *other.values[1:])
         assert problem.describe() != other.describe() and problem.describe() == regression().describe()
 
+    def test_the_fingerprint_does_not_hang_on_the_processors_last_digit(self):
+        problem, other = regression(), regression()
+        other.values = tuple(float(np.nextafter(v, 1)) for v in problem.values)
+        assert problem.values != other.values and problem.describe() == other.describe()
+
     def test_refuses_too_much_to_predict(self):
         with pytest.raises(UserError, match="n_test=60 of 60"):
             regression(n_test=60)
@@ -103,12 +108,16 @@ class TestNasbot:
 
 class TestSource:
     def test_an_architecture_counts_once_and_failed_ones_do_not(self):
-        learnt = unique([*trials(0.5, None, 0.3), *trials(0.4, offset=2)])
+        learnt = unique([trials(0.5, None, 0.3), trials(0.4, offset=2)])
         found = of_trials("made up", "cell-based", learnt, log=True)
         assert (found.source, found.grammar) == ("made up", "cell-based")
         assert len(set(found.architectures)) == len(found.values) == 2
         assert found.values == pytest.approx(np.log([0.5, 0.4]), abs=1e-6)
         assert of_trials("made up", "cell-based", learnt, log=False).values == (0.5, 0.4)
+
+    def test_what_is_learnt_from_does_not_hang_on_which_worker_was_first(self):
+        found = trials(0.5, 0.4, 0.3)
+        assert unique([reversed(found.trials)]) == unique([found]) == found.trials
 
     def test_sizes_without_room_and_a_second_kernel_on_cells_are_left_out(self):
         source = Source("made up", "cell-based", ("x",) * 30, (0.0,) * 30)

@@ -267,7 +267,7 @@ class TestFailures:
             run(Leaving(KeyboardInterrupt()), tmp_path / "log.jsonl")
         assert triallog.read(tmp_path / "log.jsonl").trials == []
 
-    @pytest.mark.parametrize("kind", ["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EIO", "EFBIG", "ESTALE", "EMFILE"])
+    @pytest.mark.parametrize("kind", ["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EIO", "EFBIG", "EMFILE", "EISDIR"])
     def test_a_disk_that_takes_nothing_ends_the_search_and_no_trial_is_to_blame(self, kind, tmp_path):
         toy, path = Leaving(OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))), tmp_path / "log.jsonl"
         with pytest.raises(UserError, match="run again"):

@@ -160,13 +160,13 @@ class TestStatus:
             (b'"format": 1', b'"format": 99', "has format 99"),
             (b'"status": "ok"', b'"status": "done"', "line 2 is damaged"),
             (b'"epochs": ', b'"epochs": -1, "was": ', "line 2 is damaged"),
+            (b'"id": 1', b'"id": 0', "line 3 is damaged"),
         ],
     )
     def test_what_a_search_would_refuse_is_damaged_here_too(self, old, new, said, tmp_path, caplog):
         path = folder(tmp_path) / "a.jsonl"
         run(path, Toy())
-        header, *trials = path.read_bytes().splitlines(True)
-        place = header if old in header else trials[0]
+        place = next(line for line in path.read_bytes().splitlines(True) if old in line)
         path.write_bytes(path.read_bytes().replace(place, place.replace(old, new, 1)))
         assert list(status(tmp_path, logs=True).state) == ["damaged"] and said in caplog.text
 

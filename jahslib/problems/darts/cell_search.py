@@ -146,7 +146,6 @@ class CellSearch(Problem):
 
         def after(record: EpochRecord) -> None:
             if path is not None and (record.epoch % self.checkpoint_freq == 0 or darts.finished):
-                path.parent.mkdir(parents=True, exist_ok=True)
                 darts.save(path)
                 if self.save_arch_weights:
                     write_arch_weights(path.with_suffix(".csv"), darts.records)

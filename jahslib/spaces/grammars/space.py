@@ -44,7 +44,7 @@ class GrammarSpace:
         name: of the grammar, in tables and messages.
 
     Raises:
-        UserError: one of the hyperparameters is named `architecture`.
+        UserError: one of the hyperparameters is named `architecture`, or has values that no log can hold.
     """
 
     grammar: Grammar
@@ -54,6 +54,7 @@ class GrammarSpace:
     def __post_init__(self):
         if self.hyperparameters is not None and ARCHITECTURE in self.hyperparameters:
             raise UserError(f"grammar space: {ARCHITECTURE!r} is the term's own name; rename that hyperparameter")
+        spaces.refuse_unloggable(self.hyperparameters)
 
     def __str__(self) -> str:
         beside = f" beside {', '.join(self.hyperparameters)}" if self.hyperparameters is not None else ""

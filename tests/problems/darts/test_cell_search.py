@@ -170,3 +170,15 @@ def test_divergence_makes_the_trial_fail():
 def test_refuses_what_cannot_work(bad, said):
     with pytest.raises(UserError, match=said):
         task(**bad).check()
+
+
+@pytest.mark.parametrize("taken", ["", ".csv"])
+def test_a_place_that_is_taken_ends_the_search_and_no_trial_is_to_blame(taken, tmp_path):
+    """A file where the folder of checkpoints should be, or a folder where the table beside one should be."""
+    problem = task(place=tmp_path / "darts", save_arch_weights=True)
+    if taken:
+        problem.checkpoint(0).with_suffix(taken).mkdir(parents=True)
+    else:
+        (tmp_path / "darts").touch()
+    with pytest.raises(UserError, match="darts"):
+        evaluate(problem, Job({}, (problem.settings.epochs,), 0))

@@ -92,6 +92,12 @@ def test_what_is_no_term_is_refused(space):
         GrammarSpace(CELLS, clash)
 
 
+@pytest.mark.parametrize(("choices", "weights"), [([1.0, float("inf")], [1, 1]), (["a", "b"], [1, 0])])
+def test_hyperparameters_that_no_search_could_log_are_refused(choices, weights):
+    with pytest.raises(UserError, match="space: "):
+        GrammarSpace(CELLS, ConfigurationSpace({"a": Categorical("a", choices, weights=weights)}))
+
+
 def test_random_search_runs_on_a_grammar(space, tmp_path):
     problem = CountedConvolutions(space)
     history = search(problem, RandomSearch(problem, 0), Budget(trials=20), tmp_path / "log.jsonl", seed=0)
