@@ -18,7 +18,7 @@ from hashlib import blake2b
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from jahslib.spaces.grammars.graphs import Graph, Names
+from jahslib.spaces.grammars.graphs import NAMES, Graph
 
 _EVEN, _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
@@ -34,7 +34,7 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
     tails, heads = np.concatenate([g.arcs for g in batch], axis=1) + offset
     n = len(of_graph)
     successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(n, n))
-    labels = [_codes(len(Names.known))[np.concatenate([g.names for g in batch])]]
+    labels = [_codes(len(NAMES.known))[np.concatenate([g.names for g in batch])]]
     for _ in range(iterations):
         below = successors @ _mix(labels[-1] + _EVEN)
         labels.append(_mix(_mix(labels[-1]) * _ODD + below))
@@ -44,7 +44,7 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
 @lru_cache(maxsize=1)
 def _codes(n: int) -> np.ndarray:
     """Hashes of the first `n` names."""
-    digests = (blake2b(name.encode(), digest_size=8).digest() for name in Names.known[:n])
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in NAMES.known[:n])
     return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 

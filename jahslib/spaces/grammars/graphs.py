@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -25,28 +24,32 @@ from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology
 INPUT, OUTPUT = "input", "output"
 
 
-class Names:
+class _Names:
     """Numbers for node labels, so that nodes are arrays.
 
-    There are never more than a grammar's nonterminals, topologies and terminals.
+    There are never more than a grammar's nonterminals, topologies and terminals make.
     """
 
-    known: ClassVar[list[str]] = []
-    _numbers: ClassVar[dict[str, int]] = {}
+    def __init__(self):
+        self.known: list[str] = []
+        self._numbers: dict[str, int] = {}
 
-    @classmethod
-    def number(cls, label: str) -> int:
-        if label not in cls._numbers:
-            cls._numbers[label] = len(cls.known)
-            cls.known.append(label)
-        return cls._numbers[label]
+    def number(self, label: str) -> int:
+        """Look up a label's number; a new label gets the next one."""
+        if label not in self._numbers:
+            self._numbers[label] = len(self.known)
+            self.known.append(label)
+        return self._numbers[label]
+
+
+NAMES = _Names()
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
     """A directed graph.
 
-    `names`: the nodes' labels as numbers (`Names`), the input's first and the output's last. `arcs`: their tails and
+    `names`: the nodes' labels as numbers (`NAMES`), the input's first and the output's last. `arcs`: their tails and
     their heads, `2 x arcs`.
 
     Terms that look alike at a folding level share one object there.
@@ -58,11 +61,11 @@ class Graph:
     @staticmethod
     def of(labels: Sequence[str], tails: Sequence[int], heads: Sequence[int]) -> Graph:
         """From labels, and arcs from `tails[k]` to `heads[k]`."""
-        return Graph(np.array([Names.number(label) for label in labels]), np.array([tails, heads], dtype=np.int64))
+        return Graph(np.array([NAMES.number(label) for label in labels]), np.array([tails, heads], dtype=np.int64))
 
     @property
     def labels(self) -> list[str]:
-        return [Names.known[number] for number in self.names.tolist()]
+        return [NAMES.known[number] for number in self.names.tolist()]
 
     @property
     def tails(self) -> list[int]:
@@ -149,14 +152,14 @@ def _close(whole: Fragment) -> Graph:
     return Graph(np.concatenate([_INPUT, whole.names, _OUTPUT]), arcs)
 
 
-_INPUT, _OUTPUT = (np.array([Names.number(label)]) for label in (INPUT, OUTPUT))
+_INPUT, _OUTPUT = (np.array([NAMES.number(label)]) for label in (INPUT, OUTPUT))
 
 
 @cache
 def _leaf(label: str) -> Fragment | None:
     if label == ZERO:
         return None
-    return _BYPASS if label == ID else Fragment(_NODE, np.array([Names.number(label)]))
+    return _BYPASS if label == ID else Fragment(_NODE, np.array([NAMES.number(label)]))
 
 
 @cache
