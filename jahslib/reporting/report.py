@@ -138,7 +138,7 @@ def _digits(number: float) -> str:
 
 def _provenance(logs: list[Path]) -> dict[str, Any]:
     """What the logs' headers say of how they were made; all of them when they differ."""
-    headers = [triallog.read(log).header for log in logs]
+    headers = [triallog.read_header(log) for log in logs]
 
     def one_or_all(key: str) -> Any:
         found = [json.loads(text) for text in sorted({json.dumps(h[key], sort_keys=True) for h in headers})]

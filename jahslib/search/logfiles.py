@@ -15,6 +15,7 @@ import io
 import json
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -97,7 +98,11 @@ def found(folder: Path, pattern: str = "*") -> list[Path]:
     """
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
+    begin = re.split(r"[*?[]", name)[0]
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
+        task = f"{pack.name.removesuffix(PACK)}-"
+        if not (begin.startswith(task) or task.startswith(begin)):  # opening a pack takes a while
+            continue
         logs |= {pack.with_name(f"{member}{PLAIN}") for member in members(pack) if fnmatch(member, name)}
     return sorted(logs)
 

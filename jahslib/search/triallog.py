@@ -236,6 +236,12 @@ def read(path: Path) -> LoggedSearch:
     return _parsed(logfiles.named(path), _content(logfiles.named(path)))
 
 
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a log's first line alone. Raises `UserError` as `read`, of that line."""
+    path = logfiles.named(path)
+    return _parsed(path, _content(path).partition(b"\n")[0] + b"\n").header
+
+
 def _parsed(path: Path, content: bytes) -> LoggedSearch:
     header, trials, end, ids = None, [], None, set()
     for number, record in _records(path, content):
