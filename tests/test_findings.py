@@ -8,9 +8,7 @@ import pytest
 from jahslib.analysis import reported
 from jahslib.paths import ROOT
 from jahslib.search import logfiles, triallog
-from tests.test_readme import record, table
-
-METHODS = ("RS", "EA", "EA-HB", "RE", "BOHB", "Ax")  # of study 08 on trained networks
+from tests.test_readme import record
 
 
 def value(notebook: str, name: str):
@@ -179,34 +177,23 @@ def test_07_feasible_searches_mcnemar_and_other_limits():
     assert numbers(notebook, "constraints").feasible.to_list() == [True] + [False] * 6
 
 
-def test_08_who_wins_where_and_why():
+def test_08_who_leads_where():
     """Those of the notebook's "What `cpu` showed" too."""
     notebook = "08_head_to_head"
-    best = {row["task"]: row["best"] for row in table("cpu", notebook, "winners")}
-    constrained, growing, *cells = best
-    assert [best[task] for task in cells] == ["grammar BO"] * 3 and best[constrained] == "Ax"
-    assert value(notebook, "alike_growing_convnet").count(",") == 4
-    assert value(notebook, "all_tasks_apart") == "none" == value(notebook, "trained_networks_apart")
-    assert value(notebook, "ahead_of_random") == "grammar BO on cells, cifar10; grammar BO on cells, cifar100"
-    assert value(notebook, "cells_of_the_table_ranks").startswith("grammar BO (1.78), RE")
-    score = {(row["task"], row["method"]): row for row in table("cpu", notebook, "scores")}
-    center, spread = ({m: float(score[growing, m]["test_error"].split(" ± ")[i]) for m in METHODS} for i in (0, 1))
-    assert max(center.values()) - min(center.values()) < min(spread.values())
-    feasible = {m: int(score[constrained, m]["feasible"]) for m in METHODS}
-    assert feasible.pop("Ax") == 10 and set(feasible.values()) == {4, 5, 6}
-    share = {m: float(score[constrained, m]["feasible_share"].split()[0]) for m in METHODS}
-    assert share.pop("Ax") == pytest.approx(100 / 3, abs=0.5) and share["RS"] == pytest.approx(100 / 15, abs=0.5)
-    assert max(share.values()) < 100 / 7
-    trainings = {m: score[constrained, m]["full_trainings"] for m in ("EA", "EA-HB")}
-    assert trainings == {"EA": "20 ± 0", "EA-HB": "13 ± 0"}
-    assert all(int(score[task, "EA"]["configurations"].split()[0]) in (42, 43, 44) for task in cells)
-    rank = {row["task"]: row for row in table("cpu", notebook, "ranks") if row["error"] == "test"}
-    lead = [float(rank[task]["ea"]) - float(rank[task]["ea_hb"]) for task in (constrained, growing)]
-    assert min(lead) < 0 < max(lead) and max(map(abs, lead)) < 0.5
-    taus = {(row["task"], row["method"]): float(row["tau"]) for row in table("cpu", notebook, "rungs")}
-    assert all(tau > 0.6 if task == constrained else tau < 0.5 for (task, _), tau in taus.items())
-    waits = {row["task"]: row for row in table("cpu", notebook, "proposals")}
-    assert all(float(waits[t]["grammar"]) < float(waits[t]["bohb"]) < float(waits[t]["ax"]) for t in cells)
-    costs = [row for row in table("cpu", notebook, "costs") if (row["task"], row["method"]) == (constrained, "ax")]
-    choosing, training = (sum(float(row[name]) for row in costs) for name in ("choosing", "training"))
-    assert 0.6 < choosing / training < 0.75
+    verdicts = numbers(notebook, "leaders").set_index(["family", "method"]).verdict
+    assert set(verdicts["lcbench"][["bohb", "ea_hb"]]) == {"leads", "not told apart"}
+    assert (verdicts["lcbench"].drop(["bohb", "ea_hb"]) == "behind").all()
+    for family in ("lcbench_floor", "lcbench_limit"):
+        assert verdicts[family, "ea_hb"] == "leads" and (verdicts[family].drop("ea_hb") == "behind").all()
+    assert (verdicts["cells", "grammar"], verdicts["cells", "ax"]) == ("leads", "not told apart")
+    assert (verdicts["cells"].drop(["grammar", "ax"]) == "behind").all()
+    assert verdicts["constrained_cnn", "ax"] == "leads" and "behind" not in set(verdicts["growing_convnet"])
+    assert verdicts["hpolib", "ea"] == "leads" and verdicts["mlp", "rs"] == "not told apart"
+    pairs = numbers(notebook, "against").query("reference == 'ea_hb'").set_index(["family", "method"])
+    behind = pairs.loc["lcbench"]
+    assert behind.ahead[["dehb", "optuna_hyperband"]].max() == 0 and behind.ahead["optuna_tpe"] == 6
+    assert pairs.ahead["lcbench_floor", "rs"] == 1 and pairs.ahead["lcbench_limit", "rs"] == 0
+    feasible = numbers(notebook, "feasibility").query("family == 'constrained_cnn'").set_index("method").feasible
+    assert feasible["ax"] == 1 and feasible.drop("ax").max() < 0.7
+    workers = numbers(notebook, "workers").query("workers == 4").set_index("method")
+    assert workers.speedup_mean.drop("ea_hb").between(2.7, 4).all()

@@ -77,12 +77,11 @@ HEADLINES = {
         "cpu/07_constrained_EA/n_seeds",
     ),
     "08_head_to_head": (
-        "cpu/08_head_to_head/scores?task=cells, cifar100&method=grammar BO#test_error",
-        "cpu/08_head_to_head/scores?task=cells, cifar100&method=Ax#test_error",
-        "cpu/08_head_to_head/scores?task=cells, cifar100&method=RS#test_error",
-        "cpu/08_head_to_head/scores?task=constrained CNN, micro17flower&method=Ax#feasible",
-        "cpu/08_head_to_head/scores?task=constrained CNN, micro17flower&method=RS#feasible",
-        "cpu/08_head_to_head/n_seeds",
+        *(
+            f"cpu/08_head_to_head/standings?family=lcbench&method={method}#score|.3f"
+            for method in ("bohb", "ea_hb", "optuna_tpe", "dehb", "rs")
+        ),
+        "cpu/08_head_to_head/standings?family=lcbench&method=rs#n",
     ),
 }
 

@@ -9,7 +9,7 @@ from jahslib.search.runs import AnySearch
 def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
     """None spent more than so many epochs, saw the test split, or has a trial that is better than its incumbent."""
     for s in searches:
-        name = f"{s.method} on {s.problem.data} with seed {s.seed}"
+        name = f"{s.method} on {getattr(s.problem, 'data', s.task)} with seed {s.seed}"
         spent = sum(t.epochs for t in s.history)
         assert spent <= epochs, f"{name} overspent: {spent} epochs"
         assert getattr(s.problem, "split", "validation") == "validation", f"{name} saw the test split"
