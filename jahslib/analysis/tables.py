@@ -26,7 +26,6 @@ def feasible_share(search: AnySearch) -> float:
 class Standing:
     """How a search stands after a trial: trials, epochs charged and minutes so far, and the incumbent by then."""
 
-    trial: Trial
     trials: int
     epochs: float
     minutes: float
@@ -41,7 +40,7 @@ def course(search: AnySearch) -> Iterator[Standing]:
         if search.problem.full([trial]) and (best is None or search.problem.rank(trial) < search.problem.rank(best)):
             best = trial
         if best is not None:
-            yield Standing(trial, number, epochs, trial.elapsed / 60, best)
+            yield Standing(number, epochs, trial.elapsed / 60, best)
 
 
 def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:

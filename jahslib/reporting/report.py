@@ -76,7 +76,7 @@ class Report:
         file = self.results / f"{name}.csv"
         self._add(name, {"kind": "table", "file": file.name, "about": about})
         written = table if len(table.columns) else pd.DataFrame(columns=["nothing"])
-        self._files[file] = written.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        self._files[file] = written.to_csv(index=False, float_format=_digits, lineterminator="\n")
         return table
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
@@ -129,6 +129,11 @@ def smaller(drawn: bytes, suffix: str) -> bytes:
 
 
 _LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
+
+
+def _digits(number: float) -> str:
+    """Six significant digits, and all before the point."""
+    return f"{number:.0f}" if abs(number) >= 1e6 else f"{number:.6g}"
 
 
 def _provenance(logs: list[Path]) -> dict[str, Any]:

@@ -42,6 +42,13 @@ def test_records_carry_their_provenance(log):
     assert (log.parent.parent / "numbers.csv").read_text() == "x,y\n1,0.1\n2,0.333333\n"
 
 
+def test_sizes_keep_all_their_digits(log):
+    report = Report("00_test", "smoke")
+    report.table("sizes", pd.DataFrame({"params_mean": [1012899.0, 29864.25]}), "Sizes")
+    report.save([log])
+    assert (log.parent.parent / "sizes.csv").read_text() == "params_mean\n1012899\n29864.2\n"
+
+
 def test_the_same_data_gives_the_same_bytes(log, tmp_path):
     files = [f for f in tmp_path.rglob("*") if f.is_file()]
     write(log)
