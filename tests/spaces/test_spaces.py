@@ -124,3 +124,21 @@ def test_a_small_ordinal_keeps_all_its_digits():
     made += [spaces.nudge(space, start, rng) for _ in range(9)]
     assert {c["alpha"] for c in made} == set(values) and len({c["beta"] for c in made}) == 2
     assert 1.23456789012345e-9 in {c["beta"] for c in made}
+
+
+@given(seeds)
+def test_what_is_completed_without_configspace_is_what_it_would_make(seed):
+    rng = np.random.default_rng(seed)
+    values = spaces.sample(SPACE, rng)
+    assert spaces.completed(SPACE, values) == values
+    other = {**values, "layers": spaces.resample(SPACE, "layers", rng)}
+    assert spaces.completed(SPACE, other) == spaces.complete(SPACE, other)
+
+
+@given(seeds)
+def test_coordinates_of_many_are_those_of_each(seed):
+    rng = np.random.default_rng(seed)
+    many = [spaces.sample(SPACE, rng) for _ in range(5)]
+    together = spaces.encoded(SPACE, many)
+    np.testing.assert_allclose(together, np.concatenate([spaces.encoded(SPACE, [c]) for c in many]), rtol=1e-12)
+    assert together.min() >= 0 and together.max() <= 1

@@ -306,3 +306,13 @@ def test_the_network_of_a_cell_has_five_cells_a_stage():
     network = Grammar(examples.CELL_BASED_NETWORK).check(examples.cell_based_network(cell))
     assert [t for t in network.walk() if t.symbol == "CELL"] == [cell] * 15
     assert str(network).count("resBlock") == 2
+
+
+def test_small_terms_are_one_object_and_large_ones_are_not_kept():
+    grammar = examples.grammar("hierarchical")
+    terms = [grammar.sample(np.random.default_rng(seed)) for seed in (0, 1)]
+    small = [[t for t in term.walk() if t.head == "Linear1"] for term in terms]
+    same = [(a, b) for a in small[0] for b in small[1] if a == b]
+    assert same and all(a is b for a, b in same)
+    again = grammar.sample(np.random.default_rng(0))
+    assert again == terms[0] and again is not terms[0]
