@@ -49,5 +49,5 @@ def test_a_big_log_is_opened_and_resumed_in_memory_of_its_order(big):
 
 def test_a_big_log_is_watched_in_no_memory_to_speak_of(big):
     watch = Watch(big)
-    assert peak(watch.look) < 0.1 * big.stat().st_size
+    assert peak(watch.look) < 0.15 * big.stat().st_size
     assert watch.trials == 1000
