@@ -41,7 +41,7 @@ def from_model(s: AnySearch) -> float | None:
     return origins(s.history).get("model", 0.0) if origins(s.history) else None
 
 
-def _a_proposal(s: AnySearch) -> float:
+def seconds_a_proposal(s: AnySearch) -> float:
     waits = choosing(s.history)
     return float(np.mean(waits)) if waits else 0.0
 
@@ -54,7 +54,7 @@ COSTS: dict[str, Measure] = {
     "minutes_training": lambda s: sum(t.seconds for t in s.history) / 60,
     "minutes_search": lambda s: s.history.trials[-1].elapsed / 60,
     "seconds_choosing": lambda s: sum(choosing(s.history)),
-    "seconds_a_proposal": _a_proposal,
+    "seconds_a_proposal": seconds_a_proposal,
     "epochs_final": lambda s: sum(t.epochs for t in s.tests),
 }
 

@@ -10,47 +10,44 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from jahslib.analysis.pairs import paired_table
-from jahslib.analysis.statistics import LEVEL, Ranking, paired_bootstrap, ranking
-from jahslib.analysis.tables import choosing, course, feasible_share
-from jahslib.core.trials import Trial, origins
+from jahslib.analysis.methods import Measure, configurations, from_model, seconds_a_proposal
+from jahslib.analysis.pairs import FEWEST, paired, paired_table
+from jahslib.analysis.statistics import LEVEL, Ranking, ranking
+from jahslib.analysis.tables import course, feasible_share
+from jahslib.core.trials import Trial
 from jahslib.search.runs import AnySearch
 
 Score = Callable[[AnySearch, Trial | None], float]
 
 
+# What a search came to and took, beside its score.
+MEASURES: dict[str, Measure] = {
+    "feasible": lambda s: s.feasible(s.incumbent),
+    "feasible_share": feasible_share,
+    "configurations": configurations,
+    "full_trainings": lambda s: len(s.full),
+    "trials": lambda s: len(s.history),
+    "epochs": lambda s: s.epochs,
+    "training_seconds": lambda s: sum(t.seconds for t in s.history),
+    "proposal_seconds": seconds_a_proposal,
+    "from_model": from_model,
+}
+
+
 def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
-    """One row a search.
+    """One row a search: family, task, method, seed, the incumbent's `score`, and `MEASURES`.
 
     Args:
         families: family by task.
         score: of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
-
-    Columns: `score` of the incumbent; `feasible` whether it keeps all constraints; `feasible_share` of full trainings;
-    `proposal_seconds` a trial; `from_model` the share of configurations that a model proposed.
     """
-    rows = []
-    for s in searches:
-        waits = choosing(s.history)
-        rows.append(
-            {
-                "family": families[s.task],
-                "task": s.task,
-                "method": s.method,
-                "seed": s.seed,
-                "score": score(s, s.incumbent),
-                "feasible": s.feasible(s.incumbent),
-                "feasible_share": feasible_share(s),
-                "configurations": len({str(t.configuration) for t in s.history}),
-                "full_trainings": len(s.full),
-                "trials": len(s.history),
-                "epochs": s.epochs,
-                "training_seconds": sum(t.seconds for t in s.history),
-                "proposal_seconds": float(np.mean(waits)) if waits else np.nan,
-                "from_model": origins(s.history).get("model", np.nan),
-            }
-        )
-    return pd.DataFrame(rows)
+    rows = [
+        {"family": families[s.task], "task": s.task, "method": s.method, "seed": s.seed}
+        | {"score": score(s, s.incumbent)}
+        | {name: of(s) for name, of in MEASURES.items()}
+        for s in searches
+    ]
+    return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
 def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
@@ -69,8 +66,7 @@ def standings(found: pd.DataFrame) -> pd.DataFrame:
         ranks = table.rank(axis=1).mean()
         for method in table:
             mine = own[own.method == method]
-            values = table[method].to_numpy()
-            interval = paired_bootstrap(values, np.zeros(len(values)), np.random.default_rng(0))
+            interval = paired(table[method])  # less zero
             rows.append(
                 {
                     "family": family,
@@ -78,17 +74,11 @@ def standings(found: pd.DataFrame) -> pd.DataFrame:
                     "blocks": "tasks" if own.task.nunique() > 1 else "seeds",
                     "n": len(table),
                     "searches": len(mine),
-                    "score_mean": interval.mean,
-                    "score_low": interval.low,
-                    "score_high": interval.high,
+                    "score_mean": interval["difference"],
+                    "score_low": interval["low"],
+                    "score_high": interval["high"],
                     "rank_mean": ranks[method],
-                    "feasible": mine.feasible.mean(),
-                    "feasible_share": mine.feasible_share.mean(),
-                    "configurations": mine.configurations.mean(),
-                    "full_trainings": mine.full_trainings.mean(),
-                    "epochs": mine.epochs.mean(),
-                    "proposal_seconds": mine.proposal_seconds.mean(),
-                    "from_model": mine.from_model.mean(),
+                    **mine[list(MEASURES)].mean(),
                 }
             )
     return pd.DataFrame(rows)
@@ -138,19 +128,41 @@ def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:
-    """One row a family and method: `leads` where its mean score is the lowest, else whether a paired bootstrap over
-    blocks tells the leader from it (`behind`) or not (`not told apart`), with the difference to the leader."""
+    """One row a family and method: `leads` where its mean score is the lowest, else whether the 95 % interval of its
+    distance to the leader over blocks lies above zero (`behind`) or not (`not told apart`), without correction for
+    their number; `cannot tell` with fewer than `FEWEST` blocks."""
     rows = []
     for family, own in found.groupby("family", sort=False):
         table = blocks(own)
         first = str(table.mean().idxmin())
         for method in table.mean().sort_values(kind="stable").index:
-            d = paired_bootstrap(table[method], table[first], np.random.default_rng(0))
-            verdict = "leads" if method == first else "behind" if d.low > 0 else "not told apart"
-            rows.append(
-                {"family": family, "method": method, "verdict": verdict, "n": d.n, "difference": d.mean}
-                | {"low": d.low, "high": d.high}
-            )
+            d = paired(table[method] - table[first])
+            verdict = "cannot tell" if d["n"] < FEWEST else "behind" if d["low"] > 0 else "not told apart"
+            verdict = "leads" if method == first else verdict
+            rows.append({"family": family, "method": method, "verdict": verdict, **d})
+    columns = ["family", "method", "verdict", "n", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
+    """One row a family: what to `take`, its score and random search's, what is not told from it, and what is ahead when
+    a share of the budget is spent.
+
+    Args:
+        found: a table of searches.
+        curves: of `anytime`, for the families that have one.
+    """
+    told = leaders(found)
+    early = curves[np.isclose(curves.share, share)].groupby(["family", "method"]).score.mean()
+    rows = []
+    for family, own in told.groupby("family", sort=False):
+        mean = blocks(found[found.family == family]).mean()
+        alike = [labels[m] for m in own.method[own.verdict == "not told apart"]]
+        few = (own.verdict == "cannot tell").any()
+        then = early[family].reindex(mean.index) if family in early else None
+        row = {"family": family, "n": own.n.iloc[0], "take": labels[mean.idxmin()], "score": mean.min()}
+        row |= {"random": mean.get("rs"), "not_told_apart": "cannot tell" if few else ", ".join(alike) or "none"}
+        rows.append(row | {"early": "" if then is None else labels[then.idxmin()]})
     return pd.DataFrame(rows)
 
 

@@ -13,7 +13,8 @@ from jahslib.figures.panels import WIDTH
 
 def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Methods (rows, the best on average first) by families of tasks (columns): the mean score as text, the place by
-    mean rank as colour (dark is first), and a star at the leader and at each method that is not told from it.
+    mean rank as colour (dark is first), and a star at the leader and at each method that is not told from it; none
+    where a family has too few blocks to tell.
 
     Args:
         table: columns family, method, score_mean, rank_mean, n, verdict.
@@ -24,11 +25,13 @@ def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     families = list(dict.fromkeys(table.family))
     places = places.loc[order, families]
     scores, verdicts = (table.pivot(index="method", columns="family", values=c) for c in ("score_mean", "verdict"))
+    unsure = set(table.family[table.verdict == "cannot tell"])
     words = pd.DataFrame("", index=order, columns=families)
     for method in order:
         for family in families:
             if np.isfinite(places.loc[method, family]):
-                star = "" if verdicts.loc[method, family] == "behind" else " *"
+                starred = verdicts.loc[method, family] in ("leads", "not told apart") and family not in unsure
+                star = " *" if starred else ""
                 words.loc[method, family] = f"{scores.loc[method, family]:.3f}{star}"
     figure, axis = plt.subplots(figsize=(WIDTH, 0.24 * len(order) + 0.9))
     sns.heatmap(places, annot=words, fmt="", cmap="Blues_r", vmin=-0.15, vmax=1.6, linewidths=1, cbar=False, ax=axis)

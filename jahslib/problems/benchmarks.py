@@ -5,7 +5,6 @@ them out (`FINAL`).
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,8 +128,3 @@ def of_table(table: Tabular) -> Benchmark:
     best = float(means.max() if table.objective.maximize else means.min())
     problem = CellEdges(table) if isinstance(table, NasBench201Full) else table
     return Benchmark(problem, f"mean_{table.objective.metric}", best, best - float(np.median(means)))
-
-
-def tasks(families: Sequence[str]) -> dict[str, str]:
-    """Map the tasks of these families to their family, in order."""
-    return {task: family for family in families for task in FAMILIES[family]}

@@ -25,6 +25,7 @@ from typing import BinaryIO, cast
 
 from jahslib import paths
 from jahslib.errors import UserError
+from jahslib.search.loglines import BEGINNING
 
 PLAIN, PACKED, PACK = ".jsonl", ".jsonl.gz", ".jsonl.xz"
 
@@ -70,20 +71,18 @@ def members(pack: Path) -> dict[str, bytes]:
 @lru_cache(maxsize=4)
 def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
     try:
-        lines = lzma.decompress(pack.read_bytes()).splitlines(keepends=True)
-        found: dict[str, list[bytes]] = {}
-        own: list[bytes] = []
-        if lines and not lines[0].startswith(b'{"kind": "header"'):
+        before, *logs = re.split(rb"^(?=" + re.escape(BEGINNING) + b")", lzma.decompress(pack.read_bytes()), flags=re.M)
+        if before:
             raise ValueError("it does not begin with a header")
-        for line in lines:
-            if line.startswith(b'{"kind": "header"'):
-                header = json.loads(line)
-                name = f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
-                own = found.setdefault(name, [])
-            own.append(line)
+        return {_member(pack, log): log for log in logs}
     except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError) as error:
         raise UserError(f"pack of trial logs {pack}: is damaged ({error}); get it again, or move it away") from error
-    return {name: b"".join(own) for name, own in found.items()}
+
+
+def _member(pack: Path, log: bytes) -> str:
+    """Name a log in a pack, by its header."""
+    header = json.loads(log.partition(b"\n")[0])
+    return f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
 
 
 def exists(log: Path) -> bool:
@@ -213,12 +212,8 @@ def compress(log: Path) -> bool:
     """
     if form(log) != log:
         return False
-    with open(log, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        if not is_there(file, log):
+    with contextlib.ExitStack() as stack:
+        if not _is_held(log, stack):
             return False
         paths.write(packed(log), paths.gzipped(content(log)), sync=True)
         _remove(log)
@@ -240,23 +235,25 @@ def pack(logs: Iterable[Path]) -> int:
     done = 0
     for target, own in groups.items():
         with contextlib.ExitStack() as stack:
-            held = []
-            for log in own:
-                file = stack.enter_context(open(log, "rb"))
-                with contextlib.suppress(UserError):
-                    locked(log, file)
-                    held.append(log)
+            held = [log for log in own if _is_held(log, stack)]
             whole = members(target) | {log.stem: content(log) for log in held}
-            packed_bytes = lzma.compress(b"".join(whole[name] for name in sorted(whole)), preset=9)
             for log in held:
-                header = json.loads(whole[log.stem].partition(b"\n")[0])
-                if log.stem != f"{target.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}":
-                    raise UserError(f"trial log {log}: is of {header['method']} and seed {header['seed']}; rename it")
-            paths.write(target, packed_bytes, sync=True)
+                if log.stem != (name := _member(target, whole[log.stem])):
+                    raise UserError(f"trial log {log}: its header says that it is {name}; rename it")
+            paths.write(target, lzma.compress(b"".join(whole[name] for name in sorted(whole)), preset=9), sync=True)
             for log in held:
                 _remove(log)
             done += len(held)
     return done
+
+
+def _is_held(log: Path, stack: contextlib.ExitStack) -> bool:
+    """Lock a plain log until the stack is left; False where a search has it open, or it is there no longer."""
+    file = stack.enter_context(open(log, "rb"))
+    with contextlib.suppress(UserError):
+        locked(log, file)
+        return is_there(file, log)
+    return False
 
 
 def _written(file: BinaryIO, content: bytes) -> None:

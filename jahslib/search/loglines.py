@@ -7,6 +7,7 @@ from typing import Any, get_args
 from jahslib.core.trials import Status
 
 FORMAT = 1
+BEGINNING = b'{"kind": "header"'  # of every log
 MOST_PENDING = 4096  # trials at once; more indicate damage and would take minutes to process
 _REQUIRED = {"id", "configuration", "fidelity", "status", "metrics"}
 _MEASURES = ("fidelity", "epochs", "seconds", "elapsed", "started", "finished")

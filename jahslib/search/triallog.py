@@ -19,12 +19,11 @@ from typing import Any, BinaryIO
 from jahslib.core.trials import Trial
 from jahslib.errors import JahslibError, UserError
 from jahslib.search import logfiles
-from jahslib.search.loglines import FORMAT, is_line, other_format
+from jahslib.search.loglines import BEGINNING, FORMAT, is_line, other_format
 
 log = logging.getLogger(__name__)
 
 _TRIAL_FIELDS = {f.name for f in fields(Trial)}
-_BEGINNING = b'{"kind": "header"'  # the beginning of every log
 
 
 class LogWriteError(JahslibError, OSError):
@@ -318,7 +317,7 @@ def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> Logged
 
 
 def _refuse_foreign(path: Path, content: bytes) -> None:
-    if not (content.startswith(_BEGINNING) or _BEGINNING.startswith(content)):
+    if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
         raise UserError(f"{path}: is no trial log, though one was to be written there; give another name")
 
 

@@ -13,7 +13,7 @@ from tests.conftest import PRECISION, Toy
 def found(values):
     """A table of searches from (family, task, method, seed, score) rows."""
     table = pd.DataFrame(values, columns=["family", "task", "method", "seed", "score"])
-    columns = "feasible feasible_share configurations full_trainings epochs proposal_seconds from_model".split()
+    columns = list(tournament.MEASURES)
     return table.assign(**dict.fromkeys(columns, 1.0))
 
 
@@ -71,6 +71,21 @@ def test_what_leads_what_is_behind_and_what_is_not_told_apart():
     table = tournament.leaders(family({"a": 0.0, "b": 0.3, "c": 0.0})).set_index("method")
     assert table.verdict["b"] == "behind" and set(table.verdict[["a", "c"]]) == {"leads", "not told apart"}
     assert table.low["b"] > 0.25
+
+
+def test_few_tasks_cannot_tell():
+    table = tournament.leaders(family({"a": 0.0, "b": 0.3}, tasks=4)).set_index("method")
+    assert table.verdict.to_dict() == {"a": "leads", "b": "cannot tell"}
+
+
+def test_what_to_take_is_the_lowest_mean_with_whom_is_not_told_from_it():
+    table = family({"a": 0.0, "rs": 0.3, "c": 0.0})
+    curves = table[["family", "method", "seed", "score"]].assign(share=0.25)
+    curves.loc[curves.method == "rs", "score"] -= 1  # ahead at first
+    row = tournament.choices(table, curves, {"a": "A", "rs": "RS", "c": "C"}, 0.25).iloc[0]
+    assert {row["take"], row.not_told_apart} == {"A", "C"} and row.early == "RS" and row.random > row.score + 0.25
+    few = tournament.choices(family({"a": 0.0, "b": 0.3}, tasks=4), curves.iloc[:0], {"a": "A", "b": "B"}, 0.25)
+    assert few.iloc[0][["take", "not_told_apart", "early"]].tolist() == ["A", "cannot tell", ""]
 
 
 def test_differences_are_paired_by_task():
