@@ -10,6 +10,8 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +60,29 @@ def build(root: Path | None = None) -> Path:
     chosen = profiles(root)
     if not chosen:
         raise UserError(f"paper: no records in {root / 'results'}; run a notebook first")
+    with staged(root, chosen) as stage:
+        pdf = _compile_without_parts(stage, chosen)
+    file = root / "paper.pdf"
+    paths.write(file, pdf)
+    return file
+
+
+@contextmanager
+def staged(root: Path, chosen: dict[str, str]) -> Iterator[Path]:
+    """Lay out sources and records in a temporary folder, in which `main.typ` is compiled with `chosen` as its inputs.
+
+    Args:
+        root: the folder that holds results/ and figs/.
+        chosen: a profile for each notebook, as of `profiles`.
+    """
     with tempfile.TemporaryDirectory(prefix="jahslib-paper-") as folder:
         stage = Path(folder)
         for source in (*SOURCES.glob("*.typ"), *SOURCES.glob("*.bib"), reported.FILE):
             shutil.copyfile(source, stage / source.name)
         for notebook, profile in chosen.items():
             _stage_records(root, notebook, profile, stage / "records" / notebook)
-        pdf = _compile_without_parts(stage, chosen)
-    file = root / "paper.pdf"
-    paths.write(file, pdf)
-    return file
+        (stage / "left_out.json").write_text("[]", encoding="utf-8")
+        yield stage
 
 
 def _stage_records(root: Path, notebook: str, profile: str, target: Path) -> None:
