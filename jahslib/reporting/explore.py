@@ -1,0 +1,146 @@
+"""Look into a trial log in JupyterLab: each function is one call on a log, also of a search that still runs.
+
+A person at a notebook gets a widget to choose with; elsewhere (papermill, nbval, a script, no ipywidgets) the figure of
+the first choice stands in its place.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from jahslib.analysis import darts
+from jahslib.analysis.tables import layer_traces
+from jahslib.core.trials import Trial
+from jahslib.errors import UserError
+from jahslib.figures.ax import interactive
+from jahslib.figures.darts import arch_weights
+from jahslib.figures.panels import layer_panels
+from jahslib.figures.term_drawing import draw
+from jahslib.reporting.exports import optuna_studies, to_optuna
+from jahslib.search import triallog
+from jahslib.spaces.grammars.grammar import Grammar
+
+# Optuna's plots, by what the list of the widget calls them.
+PLOTS = {
+    "parallel coordinates": "parallel_coordinate",
+    "importance of hyperparameters": "param_importances",
+    "slices": "slice",
+    "best value over trials": "optimization_history",
+}
+
+
+def hyperparameters(log: Path | str) -> Any:
+    """Show a search's trainings over their hyperparameters, by `optuna.visualization`.
+
+    With widgets one of `PLOTS` is chosen, and drawn with Plotly.
+
+    Raises:
+        UserError: Optuna is not installed, or the log is one that it cannot hold (see `exports.to_optuna`).
+    """
+    folder = tempfile.TemporaryDirectory()
+    (study,) = optuna_studies(to_optuna([log], folder.name)).values()
+    import optuna
+
+    plots = optuna.visualization if interactive() else optuna.visualization.matplotlib
+
+    def plot(plot: str, kept: tempfile.TemporaryDirectory = folder) -> Any:  # the study reads its journal there
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of its matplotlib plots
+            drawn = getattr(plots, f"plot_{plot}")(study)
+        if not hasattr(drawn, "figure"):
+            return drawn
+        drawn.figure.set_layout_engine("tight")  # names of hyperparameters would be cut off
+        return drawn.figure
+
+    return chosen(plot, plot=PLOTS)
+
+
+def weights(log: Path | str) -> Any:
+    """Show the architecture weights of a supernet's nodes over the epochs of its search.
+
+    Raises:
+        UserError: no trial of the log is a search for cells.
+    """
+    searches = _with(log, lambda trial: trial.outputs.get("alphas"), "architecture weights, as those of DARTS have")
+
+    def plot(trial: Trial) -> Figure:
+        return arch_weights(darts.arch_weights([SimpleNamespace(trial=trial, seed=0)]), pooled=False)
+
+    return chosen(plot, trial=searches)
+
+
+def growth(log: Path | str) -> Any:
+    """Show the widths of a growing network's layers over the steps of its training: mean and 95 % band over folds.
+
+    Raises:
+        UserError: no trial of the log has a trace of its growth.
+    """
+    grown = _with(log, _traced, "a trace of its growth, as study 02's and final trainings have")
+
+    def plot(trial: Trial) -> Figure:
+        folds = _traced(trial)
+        table = layer_traces([fold["trace"] for fold in folds], folds[0]["n_conv"])
+        return layer_panels(table, {"width": "width of the layer"})
+
+    return chosen(plot, trial=grown)
+
+
+def terms(log: Path | str) -> Any:
+    """Show the graph of a trial's architecture, folded at a level of its grammar or in full.
+
+    Raises:
+        UserError: the log is not of a search over a grammar.
+    """
+    space = triallog.read(Path(log)).fingerprint["problem"]["space"]
+    if not (isinstance(space, dict) and "grammar" in space):
+        raise UserError(f"trial log {log}: its space is no grammar; give the log of a search over one")
+    grammar = Grammar(space["grammar"], max_depth=space["max_depth"])
+    found = _with(log, lambda trial: trial.configuration.get("architecture"), "an architecture")
+    levels = {"in full": None} | {str(level): level for level in range(1, space["max_depth"])}
+
+    def plot(trial: Trial, level: int | None) -> Figure:
+        return draw(grammar, grammar.parse(trial.configuration["architecture"]), level)
+
+    return chosen(plot, trial=found, level=levels)
+
+
+def chosen(plot: Callable[..., Any], /, **choices: Mapping[str, Any]) -> Any:
+    """Return a widget with a list for each argument of `plot`, or the plot of the first choices.
+
+    Args:
+        plot: returns a figure of matplotlib or Plotly.
+        choices: for each argument of `plot` what it may be, by the label that the list shows.
+    """
+    if not interactive():
+        figure = plot(**{name: next(iter(values.values())) for name, values in choices.items()})
+        plt.close(figure)  # a notebook shows what is returned, and would show an open figure again
+        return figure
+    import ipywidgets
+    from IPython.display import display
+
+    def show(**choice: Any) -> None:
+        figure = plot(**choice)
+        display(figure)
+        if isinstance(figure, Figure):
+            plt.close(figure)
+
+    lists = {name: ipywidgets.Dropdown(options=list(values.items())) for name, values in choices.items()}
+    return ipywidgets.interactive(show, **lists)
+
+
+def _with(log: Path | str, has: Callable[[Trial], Any], what: str) -> dict[str, Trial]:
+    trials = triallog.read(Path(log)).trials
+    found = {f"trial {trial.id}": trial for trial in trials if has(trial)}
+    if not found:
+        raise UserError(f"trial log {log}: no trial of {len(trials)} has {what}; give another log")
+    return found
+
+
+def _traced(trial: Trial) -> list[dict[str, Any]]:
+    return [fold for fold in trial.outputs.get("folds", []) if "trace" in fold]
