@@ -4,8 +4,12 @@ import pandas as pd
 import pytest
 from ConfigSpace import Configuration as CSConfiguration
 
+from benchmarks import original_runs
 from jahslib.analysis import reported
+from jahslib.data import places
 from jahslib.errors import UserError
+
+ORIGINAL_RUNS = "flower17_original_runs.jsonl.gz"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,23 @@ def test_the_published_curves_average_the_wrong_runs(study):
     drawn = {r["label"]: r["drawn"] for r in study["published_curves"]}
     assert runs["top3"].mean() == pytest.approx(drawn["RS"], abs=1e-3)
     assert runs.query("method != 'RS'")["top3"].mean() == pytest.approx(drawn["EA"], abs=1e-3)
+
+
+def test_the_recounted_runs_agree_with_what_was_published_of_them(study):
+    recounted = pd.DataFrame(study["original_runs"])
+    runs = pd.DataFrame(study["cv"]).assign(method=lambda t: t.method.str.lower().str.replace("-", "_"))
+    both = recounted.merge(runs, on=["method", "seed"], suffixes=("", "_published"))
+    assert len(both) == 9
+    assert (both.evaluations == both.evaluations_published).all()
+    assert both.best.tolist() == pytest.approx(both.top3.tolist(), abs=1e-4)
+    ends = pd.DataFrame(study["original_courses"]).groupby(["method", "seed"]).last().reset_index()
+    assert ends.merge(recounted, on=["method", "seed", "evaluations"]).eval("top3 == best").tolist() == [True] * 9
+
+
+@pytest.mark.skipif(not places.at_hand(ORIGINAL_RUNS), reason="the original's run records are not at hand")
+def test_the_original_runs_are_recounted_from_their_records(study):
+    found = original_runs.recounted(places.locate("original runs", ORIGINAL_RUNS, "put it into the data folder"))
+    assert found == {name: study[name] for name in found}
 
 
 def test_unknown_study_is_refused():
