@@ -4,8 +4,8 @@
 
 prints the parts `original_runs`, `original_courses` and `original_noise` of `jahslib/analysis/reported.json`. The file
 holds one line a full evaluation of the nine main runs: method, seed, order, configuration, top3, precision, num_params.
-It is not part of the repository. EA and EA-HB trained some configurations many times and kept the best of what came out,
-so that their incumbents profit from the noise of training; random search trained each once.
+It is not part of the repository. EA and EA-HB trained some configurations many times and kept the best of what came
+out, so that their incumbents profit from the noise of training; random search trained each once.
 """
 
 import json
@@ -56,9 +56,7 @@ def courses(found: pd.DataFrame) -> list[dict]:
         best = own.top3.where(feasible(own)).cummax().ffill().to_numpy()
         changed = np.flatnonzero(~np.isnan(best) & (best != np.concatenate([[np.nan], best[:-1]])))
         for at in sorted({*changed.tolist(), len(best) - 1}):
-            rows.append(
-                {"method": method, "seed": int(seed), "evaluations": at + 1, "top3": round(float(best[at]), 4)}
-            )
+            rows.append({"method": method, "seed": int(seed), "evaluations": at + 1, "top3": round(float(best[at]), 4)})
     return rows
 
 
