@@ -8,11 +8,15 @@ import pytest
 from jahslib.analysis import reported
 from jahslib.paths import ROOT
 from jahslib.search import logfiles, triallog
-from tests.test_readme import record
+
+
+def record(notebook: str, name: str) -> dict:
+    index = json.loads((ROOT / "results" / "cpu" / notebook / "records.json").read_text(encoding="utf-8"))
+    return index["records"][name]
 
 
 def value(notebook: str, name: str):
-    return record("cpu", notebook, name)["value"]
+    return record(notebook, name)["value"]
 
 
 def numbers(notebook: str, name: str) -> pd.DataFrame:
@@ -98,7 +102,7 @@ def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats
     assert value(notebook, "data") == "retinadigits"
     for variant in ("prevented", "plain"):
         assert value(notebook, f"collapse_{variant}_leader") == "zero"
-        identity = record("cpu", notebook, f"collapse_{variant}_identity")
+        identity = record(notebook, f"collapse_{variant}_identity")
         assert identity["value"] - identity["sd"] < 0.2  # where all began
     assert set(answers(notebook)) == {"cannot tell"}
     methods = numbers(notebook, "methods").set_index("method")
