@@ -13,7 +13,7 @@ Search = AnySearch[TunedNetwork]
 
 
 def best(searches: Sequence[Search]) -> Search:
-    """The search with the best incumbent."""
+    """Return the search with the best incumbent."""
     return min(searches, key=lambda s: s.problem.rank(s.incumbent))
 
 
@@ -41,7 +41,7 @@ def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
 
 
 def stopping_table(searches: Sequence[Search]) -> pd.DataFrame:
-    """What early stopping saved in each search: configurations, those stopped, epochs spent and without stopping."""
+    """Tell what early stopping saved in each search: configurations, those stopped, epochs with and without it."""
     rows = []
     for s in searches:
         continued = {t.parent for t in s.history}
