@@ -1,6 +1,5 @@
 """Tables of searches under a limit on the network's size and a floor on its precision (study 07)."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -127,26 +126,6 @@ def _step(evolution: PublishedEvolution, problem: ConstrainedCNN, trial: Trial) 
     if trial.bracket is None:
         return 1 + (trial.id - evolution.pop_size) // evolution.num_children
     return 1 + trial.bracket // len(hyperband.plan(problem.min_epochs, problem.max_epochs, evolution.eta))
-
-
-def evaluations_table(searches: Searches) -> pd.DataFrame:
-    """Every full evaluation of every search, with its feasibility."""
-    return pd.DataFrame(
-        {
-            "method": s.method,
-            "seed": s.seed,
-            "top3": t.metrics["top3"],
-            "precision": t.metrics[s.problem.precision],
-            "macro_precision": t.metrics["macro_precision"],
-            "params": int(t.metrics["params"]),
-            "batch_size": t.configuration["batch_size"],
-            "precision_met": t.metrics[s.problem.precision] >= (s.problem.min_precision or 0.0),
-            "size_met": t.metrics["params"] <= (s.problem.max_model_size or math.inf),
-            "feasible": s.feasible(t),
-        }
-        for s in searches
-        for t in s.full
-    )
 
 
 def constraints_table(searches: Searches) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
-from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
+from jahslib.problems.growing_convnet import GrowingConvNets, grows
 from jahslib.search.runs import AnySearch
 
 Searches = Sequence[AnySearch[GrowingConvNets]]
@@ -26,21 +26,6 @@ def shape(trials: Sequence[Trial]) -> str:
     n_conv = noted[0]["n_conv"]
     conv, fc = "-".join(map(str, mean[:n_conv])), "-".join(map(str, mean[n_conv:]))
     return f"{conv}/{fc}" if fc else conv
-
-
-def evaluations_table(searches: Searches) -> pd.DataFrame:
-    """Every full evaluation of every search."""
-    return pd.DataFrame(
-        {
-            "method": s.method,
-            "seed": s.seed,
-            "top1": t.metrics["top1"],
-            "params": t.metrics["params"],
-            "learning_rate": t.configuration.get("learning_rate_init", LEARNING_RATE),
-        }
-        for s in searches
-        for t in s.full
-    )
 
 
 def growth_table(searches: Searches) -> pd.DataFrame:

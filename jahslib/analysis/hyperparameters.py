@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from jahslib.core.trials import as_proposed
-from jahslib.problems.tuned_network import DEFAULT, JOINT, TunedNetwork
+from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search.runs import AnySearch
 
 Search = AnySearch[TunedNetwork]
@@ -21,23 +20,6 @@ def diverged(search: Search) -> int:
     """Count the trials that failed, or ended with a loss clearly above that of guessing, ln(classes)."""
     guessing = 1.05 * np.log(search.problem.classes)
     return sum(t.status == "failed" or t.curve.get("train_loss", [0.0])[-1] > guessing for t in search.history)
-
-
-def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
-    """Every evaluation at the full number of epochs; a failed one has no top1."""
-    return pd.DataFrame(
-        {
-            "task": s.task,
-            "method": s.method,
-            "seed": s.seed,
-            "trial": t.id,
-            **{name: t.configuration.get(name) for name in (*DEFAULT, *JOINT)},
-            "top1": t.metrics.get("top1") if t.status == "ok" else None,
-        }
-        for s in searches
-        for t in as_proposed(s.history)
-        if t.final
-    )
 
 
 def stopping_table(searches: Sequence[Search]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jahslib.analysis.tables import choosing, mean_of
+from jahslib.analysis.tables import choosing, mean_of, without_lone_task
 from jahslib.core.trials import origins
 from jahslib.search.runs import AnySearch
 
@@ -67,8 +67,7 @@ def measured(searches: Iterable[AnySearch], measures: Mapping[str, Measure]) -> 
         for s in searches
     ]
     table = pd.DataFrame(rows, columns=["task", "method", "seed", *measures])
-    table = table.astype(dict.fromkeys(measures, float))
-    return table if table.task.any() else table.drop(columns="task")
+    return without_lone_task(table.astype(dict.fromkeys(measures, float)))
 
 
 def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.DataFrame:

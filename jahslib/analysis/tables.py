@@ -1,6 +1,6 @@
 """What the tables of several studies share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.core.trials import History, Trial
+from jahslib.core.trials import History, Trial, as_proposed
 from jahslib.search.runs import AnySearch
 
 
@@ -41,6 +41,29 @@ def course(search: AnySearch) -> Iterator[Standing]:
             best = min(filter(None, (best, trial)), key=lambda t: (search.problem.rank(t), t.id))
         if best is not None:
             yield Standing(number, epochs, trial.elapsed / 60, best)
+
+
+def evaluations_table(
+    searches: Sequence[AnySearch], columns: Mapping[str, Callable[[AnySearch, Trial], Any]], *, failed: bool = False
+) -> pd.DataFrame:
+    """List the evaluations at the highest fidelity as they were proposed: one row each.
+
+    A row holds the search's task (where there are several), method and seed, and these columns.
+
+    Args:
+        failed: list those that failed or were rejected as well.
+    """
+    rows = [
+        {"task": s.task, "method": s.method, "seed": s.seed} | {name: of(s, t) for name, of in columns.items()}
+        for s in searches
+        for t in ((t for t in as_proposed(s.history) if t.final) if failed else s.full)
+    ]
+    return without_lone_task(pd.DataFrame(rows, columns=["task", "method", "seed", *columns]))
+
+
+def without_lone_task(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the column `task` where no search names one."""
+    return table if table.task.any() else table.drop(columns="task")
 
 
 def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
