@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+    from jahslib.core.declarations import Constraint, Fidelity, Objective
+    from jahslib.core.problem import Job, Outcome, Problem
     from jahslib.core.trials import History, Suggestion, Trial
     from jahslib.search import Budget, search
 
@@ -27,9 +28,9 @@ __all__ = [
     "search",
 ]
 
-_PROBLEM = ("Constraint", "Fidelity", "Job", "Objective", "Outcome", "Problem")
 _HOMES = {
-    **dict.fromkeys(_PROBLEM, "jahslib.core.problem"),
+    **dict.fromkeys(("Constraint", "Fidelity", "Objective"), "jahslib.core.declarations"),
+    **dict.fromkeys(("Job", "Outcome", "Problem"), "jahslib.core.problem"),
     **dict.fromkeys(("History", "Suggestion", "Trial"), "jahslib.core.trials"),
     "Budget": "jahslib.search",
 }

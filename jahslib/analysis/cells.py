@@ -17,8 +17,11 @@ from jahslib.spaces.grammars import examples
 
 
 def spaces_table() -> pd.DataFrame:
-    """Every example grammar: how many distinct terms it has (also as a number, where below 10^12), how many
-    derivations, and how deep they are."""
+    """Count what every example grammar describes: one row a grammar.
+
+    `terms_log10` and `derivations_log10` are common logarithms of the numbers of distinct terms and of derivations;
+    `terms` is the number itself where it is below 10^12. `depth` is the longest derivation's.
+    """
     rows = []
     for name in examples.TEXTS:
         grammar = examples.grammar(name)
@@ -37,15 +40,18 @@ def spaces_table() -> pd.DataFrame:
 
 
 def _log10(n: int) -> float:
-    """Of whole numbers beyond the range of floats."""
+    """Take the common logarithm of a whole number, also beyond the range of floats."""
     shift = max(0, len(str(n)) - 300)
     return float(np.log10(float(n // 10**shift)) + shift)
 
 
 def agreement_table(tables: Iterable[NasBench201 | SyntheticCells]) -> pd.DataFrame:
-    """How well what searches see tells what they are judged by: Kendall's tau between the two errors over all cells and
-    among the hundred best by validation; the test error of the cell with the lowest validation error, where a perfect
-    search would end, its rank by test error, and the lowest test error of all."""
+    """Measure how well the validation error, which searches see, tells the test error, which they are judged by.
+
+    `tau` is Kendall's between the two errors over all cells of a table, `tau_best` that among the hundred best by
+    validation. `reachable` is the test error of the cell with the lowest validation error, where a perfect search would
+    end, `rank` its rank by test error (1 is best), and `best_test` the lowest test error of all.
+    """
     rows = []
     for problem in tables:
         errors = problem.errors()
@@ -69,7 +75,7 @@ def _tau(errors: pd.DataFrame) -> float:
 
 
 def incumbents_table(searches: Sequence[AnySearch[NB201]]) -> pd.DataFrame:
-    """The network that each search by training found."""
+    """Describe the network that each search by training found: one row a search."""
     rows = []
     for s in searches:
         term = s.problem.space.term(s.incumbent.configuration)

@@ -7,7 +7,7 @@ from jahslib.search.runs import AnySearch
 
 
 def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
-    """None spent more than so many epochs, saw the test split, or has a trial that is better than its incumbent."""
+    """Assert that no search overspent `epochs`, saw the test split, or has a trial better than its incumbent."""
     for s in searches:
         name = f"{s.method} on {getattr(s.problem, 'data', s.task)} with seed {s.seed}"
         spent = sum(t.epochs for t in s.history)
@@ -18,13 +18,13 @@ def check_searches(searches: Sequence[AnySearch], epochs: float) -> None:
 
 
 def check_no_repeats(searches: Sequence[AnySearch]) -> None:
-    """None proposed a configuration twice."""
+    """Assert that no search proposed a configuration twice."""
     for s in searches:
         proposed = [key(t.configuration) for t in s.history]
         assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
 
 
 def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
-    """Each incumbent was trained so many times for the test."""
+    """Assert that each incumbent was trained `count` times for the test."""
     for search, trials in finals.items():
         assert len(trials) == count, f"{', '.join(map(str, search))}: {len(trials)} final trainings"

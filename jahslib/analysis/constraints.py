@@ -1,6 +1,5 @@
 """Tables of searches under a limit on the network's size and a floor on its precision (study 07)."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,14 +29,17 @@ TESTED = {
 
 
 def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
-    """Batch-wise precision of a perfect classifier on class-sorted data: what the metric allows at each batch size."""
+    """Compute a perfect classifier's batch-wise precision on class-sorted data: the metric's ceiling by batch size."""
     labels = torch.arange(classes).repeat_interleave(per_class)
     values = [batchwise_precision(labels, labels, classes, b) for b in batch_sizes]
     return pd.DataFrame({"batch_size": batch_sizes, "highest_batchwise_precision": values})
 
 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
-    """One row a bracket: members@epochs of each rung, and the epochs it costs when promoted trainings are continued."""
+    """Tabulate Hyperband's plan: one row a bracket, with members@epochs of each rung and the bracket's cost in epochs.
+
+    Promoted trainings are continued, so that each epoch of a member counts once.
+    """
     rows = []
     for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
@@ -47,7 +49,7 @@ def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
 
 
 def rungs_table(search: Search, eta: int) -> pd.DataFrame:
-    """Every Hyperband trial: its bracket in the plan, the configuration it belongs to (`member`), epochs and top-3."""
+    """List every Hyperband trial: its bracket in the plan, its configuration (`member`), epochs and top-3 accuracy."""
     n_brackets = len(hyperband.plan(search.problem.min_epochs, search.problem.max_epochs, eta))
     return pd.DataFrame(
         {
@@ -64,8 +66,12 @@ def rungs_table(search: Search, eta: int) -> pd.DataFrame:
 
 
 def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> dict[str, float]:
-    """What the original logs of its population, the best `size` in a (mu + lambda) strategy: avg_acc, best_acc,
-    avg_prec, best_prec."""
+    """Summarise the best `size` trials as the original logs its population, in a (mu + lambda) strategy.
+
+    Returns:
+        avg_acc, best_acc, avg_prec and best_prec: mean and best top-3 accuracy, mean precision, and the best one's
+        precision.
+    """
     best = sorted(trials, key=problem.rank)[:size]
     top3, precision = ([t.metrics[metric] for t in best] for metric in ("top3", problem.precision))
     means = float(np.mean(top3)), float(np.mean(precision))
@@ -73,8 +79,10 @@ def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> d
 
 
 def populations(searches: Searches, size: int) -> pd.DataFrame:
-    """One row a full evaluation: the mean top-3 accuracy and precision of the best `size` so far, as the original draws
-    them of its populations, and epochs and minutes spent."""
+    """Follow the best `size` trials of each search, as the original draws its populations: one row a full evaluation.
+
+    Beside `population`'s values stand the epochs and minutes spent by then.
+    """
     rows = []
     for s in searches:
         seen, spent = [], 0.0
@@ -88,15 +96,15 @@ def populations(searches: Searches, size: int) -> pd.DataFrame:
 
 
 def members(search: Search) -> list[Trial]:
-    """What the original logs: trainings that nothing continued, those of brackets that end below the last epoch too."""
+    """List the trainings that the original logs: those that nothing continued, also in brackets that end early."""
     return [t for t in as_proposed(search.history) if t.final and t.status == "ok"]
 
 
 def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.DataFrame:
-    """The original's {run}.csv: `population`, step and time (s), a row a step of an evolution.
+    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution.
 
     Step 0 is the first population; the last step may be one that the budget cut short. Other methods have no
-    population, and so no averages, and a row a full training.
+    population, and so no averages, and one row a full training.
     """
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
@@ -112,7 +120,7 @@ def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.Data
 
 
 def _step(evolution: PublishedEvolution, problem: ConstrainedCNN, trial: Trial) -> int:
-    """The step a trial belongs to; 0 is the first population."""
+    """Return the step that a trial belongs to; 0 is the first population."""
     if trial.id < evolution.pop_size:
         return 0
     if trial.bracket is None:
@@ -120,28 +128,8 @@ def _step(evolution: PublishedEvolution, problem: ConstrainedCNN, trial: Trial) 
     return 1 + trial.bracket // len(hyperband.plan(problem.min_epochs, problem.max_epochs, evolution.eta))
 
 
-def evaluations_table(searches: Searches) -> pd.DataFrame:
-    """Every full evaluation of every search, with its feasibility."""
-    return pd.DataFrame(
-        {
-            "method": s.method,
-            "seed": s.seed,
-            "top3": t.metrics["top3"],
-            "precision": t.metrics[s.problem.precision],
-            "macro_precision": t.metrics["macro_precision"],
-            "params": int(t.metrics["params"]),
-            "batch_size": t.configuration["batch_size"],
-            "precision_met": t.metrics[s.problem.precision] >= (s.problem.min_precision or 0.0),
-            "size_met": t.metrics["params"] <= (s.problem.max_model_size or math.inf),
-            "feasible": s.feasible(t),
-        }
-        for s in searches
-        for t in s.full
-    )
-
-
 def constraints_table(searches: Searches) -> pd.DataFrame:
-    """One row a search, each under constraints of its own: its incumbent, and the `n` final trainings of that."""
+    """Summarise searches, each under constraints of its own: the incumbent, and the `n` final trainings of it."""
     rows = [
         {
             "min_precision": s.problem.min_precision,
@@ -160,7 +148,7 @@ def constraints_table(searches: Searches) -> pd.DataFrame:
 
 
 def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
-    """One row a training of a configuration, by its name, on all training images."""
+    """List trainings of named configurations on all training images: one row a training."""
     rows = [
         {
             "configuration": name,
@@ -175,7 +163,7 @@ def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
 
 
 def course_table(searches: Sequence[AnySearch], limits: Problem) -> pd.DataFrame:
-    """The incumbents of the course's BOHB example, which knows no constraint, judged by those of `limits`."""
+    """Judge the incumbents of the course's BOHB example, which knows no constraint, by those of `limits`."""
     return pd.DataFrame(
         {
             "seed": s.seed,

@@ -10,8 +10,10 @@ from jahslib.search.runs import AnySearch
 
 
 def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
-    """One row a trial, from the first full one that succeeded: the incumbent's metrics, whether it is feasible, and
-    trials, epochs and minutes so far."""
+    """Trace each search's incumbent: one row a trial, from the first that succeeded at full fidelity.
+
+    A row holds the incumbent's `metrics`, whether it is feasible, and the trials, epochs and minutes so far.
+    """
     rows = [
         {"task": s.task, "method": s.method, "seed": s.seed}
         | {"trials": at.trials, "epochs": at.epochs, "minutes": at.minutes}
@@ -24,6 +26,6 @@ def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFram
 
 
 def mean_course(search: AnySearch) -> float:
-    """The incumbent's cost by then, mean over all trials; failed ones count as the worst."""
+    """Average the incumbent's cost over all trials of a search; failed ones count as the worst."""
     costs = [search.problem.cost(t) for t in search.history]
     return float(np.minimum.accumulate(costs).mean())

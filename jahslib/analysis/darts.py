@@ -20,7 +20,7 @@ SOURCES = {"sampled": "sampled", "argmax": "argmax", "uniform": "uniform, no sea
 
 
 def darts_table(searches: Cells) -> pd.DataFrame:
-    """One row a search: epochs, why it ended, seconds, Identity's share in the end, and the most probable cell."""
+    """Describe DARTS searches, one row each: epochs, why it ended, seconds, Identity's last share, likeliest cell."""
     return pd.DataFrame(
         {
             "seed": s.seed,
@@ -35,7 +35,7 @@ def darts_table(searches: Cells) -> pd.DataFrame:
 
 
 def arch_weights(searches: Cells) -> pd.DataFrame:
-    """One row an epoch, node and operation of every search: its share softmax(alpha)."""
+    """List the architecture weights softmax(alpha): one row an epoch, node and operation of every search."""
     rows = []
     for s in searches:
         for epoch, alphas in enumerate(s.trial.outputs["alphas"], start=1):
@@ -47,9 +47,12 @@ def arch_weights(searches: Cells) -> pd.DataFrame:
 
 
 def operation_shares(searches: Cells) -> pd.DataFrame:
-    """One row an epoch and operation of every search, whose `task` is the `method`: its share softmax(alpha), mean over
-    the six nodes, and in how many of them it is the largest; beside them the surrogate's fraction and the training loss
-    of that epoch."""
+    """Average the architecture weights over the six nodes: one row an epoch and operation of every search.
+
+    A search's `task` becomes `method`. `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the
+    operation has the largest weight; `surrogate` (the fraction that the surrogate contributes) and `train_loss` are
+    the epoch's.
+    """
     rows = []
     for s in searches:
         for i, alphas in enumerate(s.trial.outputs["alphas"]):
@@ -72,10 +75,12 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
 
 
 def ends(shares: pd.DataFrame) -> pd.DataFrame:
-    """One row a search of `operation_shares`: the training loss of the first and the last epoch; of each operation
-    without parameters its share after the last epoch and at its largest, and how many nodes prefer it in the end;
-    identity's part of what is not zero's, among the operations that DARTS would derive from; and the `leader`, the
-    operation with most of the architecture weights then."""
+    """Summarise how each search of `operation_shares` ends: one row a search.
+
+    Holds the training loss of the first and last epoch; of each operation without parameters its last share, its
+    largest share and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the
+    operations that DARTS would derive from; and the `leader`, the operation with the largest last share.
+    """
     rows = []
     for (method, seed), own in shares.groupby(["method", "seed"], sort=False):  # type: ignore[misc]
         first, last = (own[own.epoch == e].set_index("operation") for e in (own.epoch.min(), own.epoch.max()))
@@ -90,7 +95,7 @@ def ends(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
-    """`ends` over seeds, a row a data set and variant of DARTS; the `leader` of most seeds, and of how many."""
+    """Average `ends` over seeds, one row a data set and variant, with the `leader` of most seeds and their number."""
     by = ["data", "prevention"]
     table = summary(found.drop(columns="leader"), by)
     most = found.groupby(by, sort=False).leader
@@ -100,7 +105,9 @@ def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
-    """Every arm: networks trained alike of cells found differently; each value is first averaged within a seed.
+    """Compare networks trained alike of cells found differently, one row an arm.
+
+    Each value is first averaged within a seed.
 
     Args:
         variants: the searches of the arms, by `task`.

@@ -8,19 +8,19 @@ import pandas as pd
 
 from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
-from jahslib.problems.growing_convnet import LEARNING_RATE, GrowingConvNets, grows
+from jahslib.problems.growing_convnet import GrowingConvNets, grows
 from jahslib.search.runs import AnySearch
 
 Searches = Sequence[AnySearch[GrowingConvNets]]
 
 
 def folds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """What every training noted, over folds and trials."""
+    """Collect what every training recorded, over the folds of all trials."""
     return [fold for t in trials for fold in t.outputs["folds"]]
 
 
 def shape(trials: Sequence[Trial]) -> str:
-    """Mean widths of the trained networks, such as 30-34-36 or 30-34-36/20 with fully connected layers."""
+    """Write the mean widths of the trained networks, such as 30-34-36, or 30-34-36/20 with fully connected layers."""
     noted = folds(trials)
     mean = np.rint(np.mean([f["widths"] for f in noted], axis=0)).astype(int)
     n_conv = noted[0]["n_conv"]
@@ -28,24 +28,11 @@ def shape(trials: Sequence[Trial]) -> str:
     return f"{conv}/{fc}" if fc else conv
 
 
-def evaluations_table(searches: Searches) -> pd.DataFrame:
-    """Every full evaluation of every search."""
-    return pd.DataFrame(
-        {
-            "method": s.method,
-            "seed": s.seed,
-            "top1": t.metrics["top1"],
-            "params": t.metrics["params"],
-            "learning_rate": t.configuration.get("learning_rate_init", LEARNING_RATE),
-        }
-        for s in searches
-        for t in s.full
-    )
-
-
 def growth_table(searches: Searches) -> pd.DataFrame:
-    """How the first incumbent that grows did so over its final trainings: width of each layer, parameters of the
-    network. Empty where none grows."""
+    """Trace how the first incumbent that grows did so over its final trainings; empty where none grows.
+
+    One row a layer, training and optimizer step: the layer's width and ranks, and the network's parameters.
+    """
     first = next((s for s in searches if grows(s.incumbent.configuration)), None)
     if first is None:
         return pd.DataFrame()

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from jahslib.core.trials import as_proposed
-from jahslib.problems.tuned_network import DEFAULT, JOINT, TunedNetwork
+from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search.runs import AnySearch
 
 Search = AnySearch[TunedNetwork]
 
 
 def best(searches: Sequence[Search]) -> Search:
-    """The search with the best incumbent."""
+    """Return the search with the best incumbent."""
     return min(searches, key=lambda s: s.problem.rank(s.incumbent))
 
 
@@ -23,25 +22,8 @@ def diverged(search: Search) -> int:
     return sum(t.status == "failed" or t.curve.get("train_loss", [0.0])[-1] > guessing for t in search.history)
 
 
-def trials_table(searches: Sequence[Search]) -> pd.DataFrame:
-    """Every evaluation at the full number of epochs; a failed one has no top1."""
-    return pd.DataFrame(
-        {
-            "task": s.task,
-            "method": s.method,
-            "seed": s.seed,
-            "trial": t.id,
-            **{name: t.configuration.get(name) for name in (*DEFAULT, *JOINT)},
-            "top1": t.metrics.get("top1") if t.status == "ok" else None,
-        }
-        for s in searches
-        for t in as_proposed(s.history)
-        if t.final
-    )
-
-
 def stopping_table(searches: Sequence[Search]) -> pd.DataFrame:
-    """What early stopping saved in each search: configurations, those stopped, epochs spent and without stopping."""
+    """Tell what early stopping saved in each search: configurations, those stopped, epochs with and without it."""
     rows = []
     for s in searches:
         continued = {t.parent for t in s.history}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jahslib.analysis.tables import choosing, mean_of
+from jahslib.analysis.tables import choosing, mean_of, without_lone_task
 from jahslib.core.trials import origins
 from jahslib.search.runs import AnySearch
 
@@ -14,7 +14,7 @@ Measure = Callable[[AnySearch], float | None]  # None where a search does not te
 
 
 def by_method(searches: Sequence[AnySearch]) -> dict[str, list[AnySearch]]:
-    """The searches of each method, in the order of their first."""
+    """Group searches by method, in the order of each method's first."""
     return {m: [s for s in searches if s.method == m] for m in dict.fromkeys(s.method for s in searches)}
 
 
@@ -34,7 +34,7 @@ def configurations(s: AnySearch) -> int:
 
 
 def from_model(s: AnySearch) -> float | None:
-    """Share of the configurations that a model proposed; None where the log does not tell where they come from.
+    """Compute the share of configurations that a model proposed; None where the log does not tell their origin.
 
     The others were drawn: at random, or for the initial design.
     """
@@ -42,6 +42,7 @@ def from_model(s: AnySearch) -> float | None:
 
 
 def seconds_a_proposal(s: AnySearch) -> float:
+    """Average the seconds that a trial waited for its proposal (see `tables.choosing`); 0 where none can be told."""
     waits = choosing(s.history)
     return float(np.mean(waits)) if waits else 0.0
 
@@ -60,19 +61,22 @@ COSTS: dict[str, Measure] = {
 
 
 def measured(searches: Iterable[AnySearch], measures: Mapping[str, Measure]) -> pd.DataFrame:
-    """One row a search: its task (where there are several), the method's name in tables, the seed, and the measures."""
+    """Measure searches: one row each with its task (where there are several), label, seed and the `measures`."""
     rows = [
         {"task": s.task, "method": s.label, "seed": s.seed} | {name: of(s) for name, of in measures.items()}
         for s in searches
     ]
     table = pd.DataFrame(rows, columns=["task", "method", "seed", *measures])
-    table = table.astype(dict.fromkeys(measures, float))
-    return table if table.task.any() else table.drop(columns="task")
+    return without_lone_task(table.astype(dict.fromkeys(measures, float)))
 
 
 def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.DataFrame:
-    """One row a group, in the order of the first: `n` units, and of every other column `NAME_mean` and `NAME_sd`, the
-    standard deviation of the sample (NaN of one unit)."""
+    """Summarise a table over units: one row a group, in the order of its first.
+
+    Returns:
+        The columns `by`, `n` units, and of every other column `NAME_mean` and `NAME_sd`, the standard deviation of the
+        sample (NaN of one unit).
+    """
     groups = table.groupby(list(by), sort=False)
     found = groups.agg(n=(unit, "nunique"))
     for name in table.columns.difference([*by, unit], sort=False):
@@ -83,12 +87,12 @@ def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.Da
 def with_reported(
     table: pd.DataFrame, reported: Mapping[Any, Mapping[str, Any]], by: str | list[str] = "method"
 ) -> pd.DataFrame:
-    """Set an original's values beside ours, by what stands in the column (or columns) `by`: columns `reported_NAME`."""
+    """Set an original's values beside ours as columns `reported_NAME`, joined by the column or columns `by`."""
     keys = list(table[by] if isinstance(by, str) else table[by].itertuples(index=False, name=None))
     names = dict.fromkeys(name for row in reported.values() for name in row)
     return table.assign(**{f"reported_{name}": [reported.get(k, {}).get(name) for k in keys] for name in names})
 
 
 def methods_table(table: pd.DataFrame, reported: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
-    """Summarise what was `measured`: one row a task and method over its seeds, beside what is reported of it."""
+    """Summarise what was `measured`, one row a task and method over its seeds, beside what is reported of it."""
     return with_reported(summary(table, [name for name in ("task", "method") if name in table]), reported or {})

@@ -18,9 +18,12 @@ PAIR = ["n", "above", "difference", "low", "high", "p"]
 
 
 def paired(differences: pd.Series) -> dict[str, Any]:
-    """Describe differences of two methods, a value a seed: `n`, how many of them are `above` 0, their mean
-    (`difference`), its 95 % bootstrap interval (`low`, `high`), and the two-sided `p` of Wilcoxon's signed-rank test;
-    NaN of none."""
+    """Describe the differences of two methods, a value a seed.
+
+    Returns:
+        `n`, how many of them are `above` 0, their mean (`difference`), its 95 % bootstrap interval (`low`, `high`), and
+        the two-sided `p` of Wilcoxon's signed-rank test; all but `n` are NaN where there are none.
+    """
     values, none = differences.to_numpy(float), np.zeros(len(differences))
     if not len(values):
         return dict.fromkeys(PAIR, math.nan) | {"n": 0}
@@ -66,10 +69,13 @@ def paired_table(
 
 
 def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: str = "seed") -> list[dict[str, Any]]:
-    """Say for each task who leads: records of the `leader`, those `behind` it in order, and whom of them the test tells
-    from it (`told_apart`, see `paired_table`), with every method's mean and `n`.
+    """Say for each task which method leads.
 
     The order is by the number of units that have a value, then by their mean.
+
+    Returns:
+        Records of the `leader`, those `behind` it in order, whom of them the test tells from it (`told_apart`, see
+        `paired_table`), and every method's mean and `n`.
     """
     records = []
     for task, values in table.groupby("task", sort=False) if "task" in table else [("", table)]:
@@ -113,15 +119,18 @@ def claim(
     claimed: str = "ahead",
     unit: str = "seed",
 ) -> dict[str, Any]:
-    """Make the row of a claim that the method `first` is above `second` (or a number) in a measure, or equal to it:
-    the reported difference, ours on the same seeds, the answer."""
+    """Answer the claim that the method `first` is above `second` (or a number) in a measure, or equal to it.
+
+    Returns:
+        A table's row: the claim, the reported difference, ours on the same seeds (see `paired`), margin and answer.
+    """
     found = paired(_differences(table, measure, first, second, unit))
     said = answer(found["low"], found["high"], found["n"], margin=margin, claimed=claimed)
     return {"claim": text, "reported": reported, **found, "margin": margin, "answer": said}
 
 
 def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:
-    """Of the units that both have."""
+    """Subtract the second method's values from the first's, over the units that both have."""
     named = [name for name in (first, second) if isinstance(name, str)]
     values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=named)
     other = values[second] if isinstance(second, str) else second

@@ -13,7 +13,7 @@ Searches = Sequence[AnySearch[Regression]]
 
 
 def fits(searches: Searches) -> pd.DataFrame:
-    """One row a fit: source, split, model, how many architectures it learnt from and had to predict, its scores."""
+    """List fits of surrogates: one row each with source, split, model, numbers of architectures, scores and seconds."""
     return pd.DataFrame(
         {
             "source": s.problem.source,
@@ -31,8 +31,11 @@ def fits(searches: Searches) -> pd.DataFrame:
 
 
 def predictions(searches: Searches) -> pd.DataFrame:
-    """One row an architecture predicted by the fits of one source, split and size: its number in the source, what was
-    observed of it, and each model's mean and standard deviation. Fits whose logs have no predictions are left out."""
+    """List what the fits of one source, split and training size predict: one row an architecture.
+
+    A row holds its number in the source, what was observed of it, and each model's mean and standard deviation. Fits
+    whose logs have no predictions are left out.
+    """
     parts = []
     for s in searches:
         sizes: dict[int, pd.DataFrame] = {}
@@ -49,7 +52,7 @@ def predictions(searches: Searches) -> pd.DataFrame:
 
 
 def main_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Of a table of scores the smallest, the middle and the largest size of each source."""
+    """Keep the smallest, the middle and the largest training size of each source in a table of scores."""
     parts = []
     for _, own in scores.groupby("source", sort=False):
         sizes = sorted(set(own.n_train))

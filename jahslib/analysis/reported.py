@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name("reported.json")
 
 
 def load(notebook: str) -> dict[str, Any]:
-    """Reported numbers of one study; `about` says what each key holds.
+    """Read the reported numbers of one study; `about` says what each key holds.
 
     Most keys are lists of rows that `pandas.DataFrame(load(notebook)[key])` takes as they are.
 

@@ -18,22 +18,22 @@ MEASURE_NAMES = {"top1": "accuracy", "macro_f1": "macro F1"}
 
 
 def progress(searches: Searches) -> pd.DataFrame:
-    """The class project's bohb_progress: one row a trial, every configuration told apart over all seeds."""
+    """List trials for the class project's bohb_progress, one row each; an `id` is one configuration of one seed."""
     rows = []
     for s in searches:
         numbers: dict[str, int] = {}
         metric = s.problem.objective.metric
         for t in as_proposed(s.history):
             if t.status == "ok":
-                id = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
+                number = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
                 rows.append(
-                    {"method": s.method, "seed": s.seed, "id": id, "epochs": t.fidelity, metric: t.metrics[metric]}
+                    {"method": s.method, "seed": s.seed, "id": number, "epochs": t.fidelity, metric: t.metrics[metric]}
                 )
     return pd.DataFrame(rows)
 
 
 def scores(searches: Searches, baseline: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The class project's score plots: one method's scores beside the reported ones of its baseline.
+    """List scores for the class project's plots: one method's beside the reported ones of its baseline.
 
     Args:
         baseline: rows with a `run`, and `val_acc`, `val_f1`, `test_acc` and `test_f1`.
@@ -54,7 +54,7 @@ def scores(searches: Searches, baseline: Sequence[Mapping[str, Any]]) -> pd.Data
 
 
 def found_table(searches: Searches) -> pd.DataFrame:
-    """The incumbents' stacks, one row a cell."""
+    """Describe the incumbents' stacks, one row a cell."""
     rows = []
     for s in searches:
         c = s.incumbent.configuration

@@ -31,7 +31,7 @@ class Difference:
 def paired_bootstrap(
     first: Sequence[float], second: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Difference:
-    """Compare two methods on the same seeds.
+    """Compare two methods on the same seeds by resampling their differences.
 
     Raises:
         UserError: not the same number of values, or none.
@@ -45,14 +45,16 @@ def paired_bootstrap(
 
 
 def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) on the same seeds; 1 where all pairs are
-    equal."""
+    """Compute the two-sided p of Wilcoxon's signed-rank test on the same seeds; 1 where all pairs are equal.
+
+    F. Wilcoxon, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1, 1945.
+    """
     differences = np.asarray(first, float) - np.asarray(second, float)
     return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 
 def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
-    """p that the mean of `values` is not above the baseline's: by a one-sample z-test, and by Welch's t-test.
+    """Test whether the mean of `values` is above the baseline's: p of a one-sample z-test, and of Welch's t-test.
 
     The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947) does not and, with few values, is the
     safer reading.
@@ -65,7 +67,7 @@ def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float
 
 
 def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of the mean over seeds, `seeds x points` -> two of `points`; whole curves are resampled."""
+    """Bootstrap the mean curve's 95 % interval, `seeds x points` -> two of `points`; whole curves are resampled."""
     rows = rng.integers(len(values), size=(resamples, len(values)))
     counts = np.stack([(rows == i).sum(axis=1) for i in range(len(values))], axis=1)
     means = counts @ values / len(values)
@@ -110,13 +112,13 @@ def ranking(costs: pd.DataFrame) -> Ranking:
 def mcnemar_table(
     labels: np.ndarray, predictions: Mapping[str, Sequence[int]], reported: Mapping[str, float]
 ) -> pd.DataFrame:
-    """McNemar's test with continuity correction on top-1 correctness over the same test images, the first against each
-    of the others.
+    """Test the first classifier against each other one, by McNemar on top-1 correctness over the same test images.
 
-    Statistic (|b - c| - 1)^2 / (b + c), b and c the images that only one of the two classifies rightly; chi-squared
-    with one degree of freedom (3.841 at 5 %).
+    Statistic (|b - c| - 1)^2 / (b + c), with continuity correction, b and c the images that only one of the two
+    classifies rightly; chi-squared with one degree of freedom (3.841 at 5 %).
 
     Args:
+        labels: true classes, one an image.
         predictions: classes by a classifier's name in tables.
         reported: statistics by pair, such as "EA-HB vs RS".
     """

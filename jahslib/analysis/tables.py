@@ -1,6 +1,6 @@
 """What the tables of several studies share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.core.trials import History, Trial
+from jahslib.core.trials import History, Trial, as_proposed
 from jahslib.search.runs import AnySearch
 
 
 def mean_of(trials: Sequence[Trial], metric: str) -> float:
-    """Mean of a metric over trials that all have it."""
+    """Average a metric over trials that all have it."""
     return float(np.mean([t.metrics[metric] for t in trials]))
 
 
 def feasible_share(search: AnySearch) -> float:
-    """Share of a search's full evaluations that meet the study's constraints."""
+    """Compute the share of a search's full evaluations that meet the study's constraints."""
     return float(np.mean([search.feasible(t) for t in search.full]))
 
 
@@ -33,7 +33,7 @@ class Standing:
 
 
 def course(search: AnySearch) -> Iterator[Standing]:
-    """A search trial by trial, from the first on that can be the incumbent."""
+    """Yield a search's standing trial by trial, from the first on that can be the incumbent."""
     best, epochs = None, 0.0
     for number, trial in enumerate(search.history, start=1):
         epochs += trial.epochs
@@ -43,9 +43,35 @@ def course(search: AnySearch) -> Iterator[Standing]:
             yield Standing(number, epochs, trial.elapsed / 60, best)
 
 
+def evaluations_table(
+    searches: Sequence[AnySearch], columns: Mapping[str, Callable[[AnySearch, Trial], Any]], *, failed: bool = False
+) -> pd.DataFrame:
+    """List the evaluations at the highest fidelity as they were proposed: one row each.
+
+    A row holds the search's task (where there are several), method and seed, and these columns.
+
+    Args:
+        failed: list those that failed or were rejected as well.
+    """
+    rows = [
+        {"task": s.task, "method": s.method, "seed": s.seed} | {name: of(s, t) for name, of in columns.items()}
+        for s in searches
+        for t in ((t for t in as_proposed(s.history) if t.final) if failed else s.full)
+    ]
+    return without_lone_task(pd.DataFrame(rows, columns=["task", "method", "seed", *columns]))
+
+
+def without_lone_task(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the column `task` where no search names one."""
+    return table if table.task.any() else table.drop(columns="task")
+
+
 def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """One row a numeric hyperparameter: its range, whether that is logarithmic, its default, and its value in each of
-    these configurations; NaN where that has none."""
+    """Describe a space: one row a numeric hyperparameter.
+
+    A row holds its range, whether that is logarithmic, its default, and its value in each of the configurations
+    `values`; NaN where that has none.
+    """
     rows = []
     for parameter in (p for p in space.values() if hasattr(p, "lower")):
         row = {"hyperparameter": parameter.name, "lower": parameter.lower, "upper": parameter.upper}  # type: ignore[attr-defined]
@@ -58,7 +84,7 @@ SAME_SESSION = 0.5  # seconds: the clocks agree to milliseconds, and to start a 
 
 
 def choosing(history: History) -> list[float]:
-    """Seconds that each trial but the first of a session waited for its proposal, from the log's clocks.
+    """Compute the seconds that each trial but the first of a session waited for its proposal, from the log's clocks.
 
     The first also waits for the optimizer's package to be imported and, in a search that was resumed, for all that it
     had proposed before. Only a search that trains one trial at a time keeps choosing and training apart.
@@ -74,7 +100,7 @@ def choosing(history: History) -> list[float]:
 
 
 def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
-    """Tidy rows (layer, training, step, and what was traced of a layer) from the traces of several trainings.
+    """Tidy the traces of several trainings: one row a layer, training and step, with what was traced of the layer.
 
     A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists; layers are called conv 0, ..., fc 0, ...
     """

@@ -35,7 +35,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
-    """One row a search: family, task, method, seed, the incumbent's `score`, and `MEASURES`.
+    """Describe searches, one row each: family, task, method, seed, the incumbent's `score`, and `MEASURES`.
 
     Args:
         families: family by task.
@@ -51,15 +51,17 @@ def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], s
 
 
 def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
-    """A family's values: a row a block, a column a method; methods that lack a block are left out."""
+    """Arrange a family's values: one row a block, one column a method; methods that lack a block are left out."""
     by = "task" if found.task.nunique() > 1 else "seed"
     table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
     return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
 def standings(found: pd.DataFrame) -> pd.DataFrame:
-    """One row a family and method: the mean score over blocks with its bootstrap interval, the mean rank, and what the
-    method did for it."""
+    """Tell how each method stands in each family: one row a family and method.
+
+    A row holds the mean score over blocks with its bootstrap interval, the mean rank, and what the method took for it.
+    """
     rows = []
     for family, own in found.groupby("family", sort=False):
         table = blocks(own)
@@ -85,14 +87,16 @@ def standings(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def rankings(found: pd.DataFrame) -> dict[str, Ranking]:
-    """Friedman's and Nemenyi's tests of each family that has three methods and two blocks."""
+    """Run Friedman's and Nemenyi's tests on each family that has three methods and two blocks."""
     tables = {str(family): blocks(own) for family, own in found.groupby("family", sort=False)}
     return {family: ranking(t) for family, t in tables.items() if len(t) > 1 and len(t.columns) > 2}
 
 
 def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
-    """One row a family: its blocks and methods, Friedman's p, and of how many pairs of methods Nemenyi's test says at
-    5 % that they differ."""
+    """Summarise the tests of `rankings`, one row a family.
+
+    A row holds its blocks and methods, Friedman's p, and how many pairs of methods Nemenyi's test tells apart at 5 %.
+    """
     rows = []
     for family, found in tests.items():
         upper = np.triu_indices(len(found.ranks), 1)
@@ -111,8 +115,11 @@ def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
 
 
 def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
-    """Each method less each reference, paired by block, see `paired_table`; `ahead` counts the blocks in which the
-    method's score is the lower, and Holm's correction is over all rows of a reference."""
+    """Compare each method with each reference, paired by block (see `paired_table`): method less reference.
+
+    `ahead` counts the blocks in which the method's score is the lower. Holm's correction is over all rows of a
+    reference.
+    """
     tables = {family: blocks(own) for family, own in found.groupby("family", sort=False)}
     tidy = pd.concat(
         table.rename_axis("block").melt(ignore_index=False, value_name="score").reset_index().assign(task=family)
@@ -128,9 +135,12 @@ def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:
-    """One row a family and method: `leads` where its mean score is the lowest, else whether the 95 % interval of its
-    distance to the leader over blocks lies above zero (`behind`) or not (`not told apart`), without correction for
-    their number; `cannot tell` with fewer than `FEWEST` blocks."""
+    """Say which method leads each family, and which ones are behind it: one row a family and method.
+
+    `verdict` is `leads` where the mean score is the lowest, else whether the 95 % interval of the distance to the
+    leader over blocks lies above zero (`behind`) or not (`not told apart`), without correction for their number;
+    `cannot tell` with fewer than `FEWEST` blocks.
+    """
     rows = []
     for family, own in found.groupby("family", sort=False):
         table = blocks(own)
@@ -145,12 +155,16 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
-    """One row a family: what to `take`, its score and random search's, what is not told from it, and what is ahead when
-    a share of the budget is spent.
+    """Say which method to take, one row a family.
+
+    A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a share
+    of the budget is spent.
 
     Args:
         found: a table of searches.
         curves: of `anytime`, for the families that have one.
+        labels: the methods' names in tables.
+        share: of the budget, one of those in `curves`.
     """
     told = leaders(found)
     early = curves[np.isclose(curves.share, share)].groupby(["family", "method"]).score.mean()
@@ -169,11 +183,13 @@ def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str]
 def anytime(
     searches: Sequence[AnySearch], families: Mapping[str, str], score: Score, budgets: Mapping[str, float], points: int
 ) -> pd.DataFrame:
-    """The incumbent's score at equal shares of the budget, one row a family, method, block (`seed`) and share; a search
-    that has no full training by then has the score of none.
+    """Trace the incumbent's score at equal shares of the budget: one row a family, method, block (`seed`) and share.
+
+    A search that has no full training by then has the score of none.
 
     Args:
         budgets: epochs of a search by task.
+        points: number of shares.
     """
     shares = np.arange(1, points + 1) / points
     rows = []
@@ -194,8 +210,11 @@ def anytime(
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
-    """Kendall's tau between the costs of a configuration at a fidelity and at the next, over all promotions of a task,
-    mean over the family's tasks: tau is that among what was promoted, the better ones of a rung."""
+    """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over all promotions.
+
+    It is taken within a task and averaged over the family's tasks, and is that among what was promoted: the better
+    configurations of a rung.
+    """
     pairs: dict[tuple, list[tuple[float, float]]] = {}
     for s in searches:
         trials = {t.id: t for t in s.history if t.status == "ok"}
@@ -212,9 +231,11 @@ def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.Data
 
 
 def workers_table(searches: Mapping[int, Sequence[AnySearch]], score: Score) -> pd.DataFrame:
-    """Searches on a simulated clock by their number of workers, one row a method and number: simulated hours of a
-    search, how much sooner its budget is spent than with one worker, the share of time that workers are busy, and the
-    score at the end."""
+    """Compare searches on a simulated clock by their number of workers: one row a method and number.
+
+    A row holds the simulated hours of a search, how much sooner its budget is spent than with one worker (`speedup`),
+    the share of time that workers are busy, and the score at the end.
+    """
     rows = []
     for workers, own in searches.items():
         for s in own:

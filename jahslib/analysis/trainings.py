@@ -24,7 +24,7 @@ REPORTED = (
 
 
 def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, list[Trial]]:
-    """The trials of all seeds together, from those by name and seed."""
+    """Join the trials of all seeds, from those by name and seed."""
     found: dict[str, list[Trial]] = {}
     for (name, _), trials in trained.items():
         found.setdefault(name, []).extend(trials)
@@ -32,7 +32,7 @@ def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, lis
 
 
 def networks_table(trained: Trained, reported: Reported | None = None) -> pd.DataFrame:
-    """One row a network: its shape, its size and accuracy over folds (or trainings), the minutes of all.
+    """Describe networks, one row each: shape, size and accuracy over folds (or trainings), minutes of all trainings.
 
     Args:
         reported: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
@@ -54,14 +54,14 @@ def networks_table(trained: Trained, reported: Reported | None = None) -> pd.Dat
 
 
 def tested_against_first(trained: Trained) -> pd.DataFrame:
-    """`one_sided`'s p that a network is not above the first one, the baseline; NaN of itself and of one training."""
+    """Test each network against the first one, the baseline: `one_sided`'s p, NaN of itself and of one training."""
     values = [[f["top1"] for f in folds(trials)] for trials in trained.values()]
     p = [one_sided(v, values[0]) if i and len(v) > 1 else (None, None) for i, v in enumerate(values)]
     return pd.DataFrame(p, columns=["z_p", "t_p"], dtype=float)
 
 
 def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """One row a training, with its `source`: ours, and the original's of the same networks.
+    """List trainings, one row each, with their `source`: ours, or the original's of the same networks.
 
     Args:
         reported: one value a training of `accuracy` and, where they are known, of `params`, by name; its columns are
@@ -84,6 +84,6 @@ def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[
 
 
 def traces_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Per layer, training and step: numerical and effective rank, their relative moving average, width."""
+    """Trace each layer over training: numerical and effective rank, their relative moving average, and width."""
     table = layer_traces([f["trace"] for f in folds(trials)], folds(trials)[0]["n_conv"])
     return table.assign(relative=table.effective / table.width)

@@ -1,17 +1,19 @@
 """The problem interface: space, fidelity range, objective, constraints and `evaluate`.
 
-A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does.
+A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does. All
+that a problem's author needs can be imported from here.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from jahslib.core.declarations import Constraint, Fidelity, Objective
 from jahslib.core.trials import Configuration, Trial, as_proposed, key, mean_of
 from jahslib.errors import UserError
 
@@ -33,163 +35,6 @@ class Space(Protocol):
     def to_serialized_dict(self) -> dict[str, Any]:
         """Describe the space in JSON types, for the log's fingerprint."""
         ...
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The metric to optimise and the range of its values.
-
-    `worst` is charged to a failed trial and caps every value; `best` is a bound that no trial passes, so that `cost` is
-    never negative. The metric is maximised when `best > worst`. `maximize` may state the same; alone it stands for a
-    metric from 0 to 1.
-
-    A `best` far beyond what can be reached flattens the logarithm of the cost, which grammar BO models, and changes its
-    decisions; BOHB's do not depend on it (`SmacBohb.cost`).
-
-    Raises:
-        UserError: the bounds are equal or not finite, or their order contradicts `maximize`.
-    """
-
-    metric: str
-    best: float = None  # type: ignore[assignment]  # a number once made
-    worst: float = None  # type: ignore[assignment]
-    maximize: bool | None = field(default=None, compare=False)
-
-    def __post_init__(self):
-        upwards = self.maximize is not False
-        if self.best is None:
-            object.__setattr__(self, "best", 1.0 if upwards else 0.0)
-        if self.worst is None:
-            object.__setattr__(self, "worst", 0.0 if upwards else 1.0)
-        if not (math.isfinite(self.best) and math.isfinite(self.worst) and self.best != self.worst):
-            raise UserError(
-                f"objective {self.metric}: best={self.best}, worst={self.worst}; give two finite values that differ"
-            )
-        if self.maximize is None:
-            object.__setattr__(self, "maximize", self.best > self.worst)
-        elif self.maximize != (self.best > self.worst):
-            raise UserError(
-                f"objective {self.metric}: maximize={self.maximize} with best={self.best}, worst={self.worst}; "
-                "exchange the bounds, or leave maximize out"
-            )
-
-    def is_beyond_best(self, value: float) -> bool:
-        """Tell whether a value is better than `best` by more than rounding (`best` is no bound)."""
-        return (value - self.best) / (self.best - self.worst) > 1e-9
-
-    def is_beyond_worst(self, value: float) -> bool:
-        """Tell whether a value is worse than `worst` by more than rounding (it counts as `worst`)."""
-        return (self.worst - value) / (self.best - self.worst) > 1e-9
-
-    def cost(self, metrics: Mapping[str, float]) -> float:
-        """Compute the distance to `best`: 0 is ideal, larger is worse, at most `worst_cost`."""
-        return min(abs(self.best - metrics[self.metric]), self.worst_cost)
-
-    @property
-    def worst_cost(self) -> float:
-        """Cost charged to a failed trial."""
-        return abs(self.best - self.worst)
-
-    @classmethod
-    def parse(cls, described: list) -> "Objective":
-        """Build the objective from its entry in a trial log's header."""
-        return cls(*described)
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """An inequality constraint `metric <= bound` or `metric >= bound`; equality is feasible.
-
-    Raises:
-        UserError: the relation is neither of the two, or the bound is not a finite number.
-    """
-
-    metric: str
-    relation: Literal["<=", ">="]
-    bound: float
-
-    def __post_init__(self):
-        if self.relation not in ("<=", ">="):
-            raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
-        if isinstance(self.bound, str) or not math.isfinite(self.bound):
-            raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
-        object.__setattr__(
-            self, "bound", float(self.bound)
-        )  # as read back from the log, for values such as 2**53 + 1 or float32
-
-    def excess(self, metrics: Mapping[str, float]) -> float:
-        """Compute the signed distance outside the bound, in the metric's unit.
-
-        At most 0 when feasible, NaN for a missing metric.
-        """
-        value = metrics.get(self.metric, math.nan)
-        return value - self.bound if self.relation == "<=" else self.bound - value
-
-    def violation(self, metrics: Mapping[str, float]) -> float:
-        """Compute the violation relative to the bound's magnitude.
-
-        0 when feasible, infinite for a missing metric; absolute where the bound is 0.
-        """
-        excess = self.excess(metrics)
-        return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
-
-    def __str__(self) -> str:
-        """Format for the trial log, with 6 or 12 digits where these are exact, else with all."""
-        texts = (f"{self.bound:g}", f"{self.bound:.12g}", repr(float(self.bound)))
-        return f"{self.metric} {self.relation} {next(text for text in texts if float(text) == self.bound)}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Constraint":
-        """Parse what `str` wrote into a trial log.
-
-        Raises:
-            ValueError: any other text.
-        """
-        metric, relation, bound = text.rsplit(" ", 2)
-        if relation == "<=" or relation == ">=":
-            return cls(metric, relation, float(bound))
-        raise ValueError(f"{text!r} is no constraint")
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """The range of a trial's resource: training epochs, or another resource by name.
-
-    If both bounds are ints, all fidelities are whole. Resources other than epochs may be fractions, such as
-    `Fidelity(0.03, 1.0, "trainsize")`.
-
-    Raises:
-        UserError: not 0 < low <= high, or epochs that are not whole.
-    """
-
-    low: float
-    high: float
-    name: str = "epochs"
-
-    def __post_init__(self):
-        for side in ("low", "high"):
-            value = getattr(self, side)
-            if isinstance(value, np.generic):
-                object.__setattr__(self, side, value.item())
-        given = (self.low, self.high)
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in given)
-        if not numbers or not 0 < self.low <= self.high:
-            raise UserError(f"fidelity: {self.name} {self.low}..{self.high} are no range; give 0 < low <= high")
-        if self.name == "epochs" and not self.whole:
-            raise UserError(f"fidelity: epochs {self.low}..{self.high} are not whole; give whole numbers, or a name")
-
-    @property
-    def whole(self) -> bool:
-        """Whether all fidelities are whole numbers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def above(self, low: float | None) -> "Fidelity":
-        """Raise the lower bound to `low`; None keeps it."""
-        return self if low is None else Fidelity(low, self.high, self.name)
-
-    def describe(self) -> list:
-        """Return the range in JSON types; the name is omitted for epochs."""
-        return [self.low, self.high] if self.name == "epochs" else [self.low, self.high, self.name]
 
 
 @dataclass(frozen=True)

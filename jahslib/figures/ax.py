@@ -31,7 +31,7 @@ LEVELS = 12
 
 
 def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
-    """Each trial's result in order (column top1, absent where it failed), and the best so far."""
+    """Draw each trial's result in order (column top1, absent where it failed), and the best so far."""
     figure, axis = plt.subplots(figsize=(WIDTH, 2.4))
     order = np.arange(1, len(table) + 1)
     result = table.top1.to_numpy(float)
@@ -55,7 +55,7 @@ def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
 
 
 def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """The surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
+    """Draw the surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
 
     The others are at the best trial's values; dots are all trials, whatever their other values, the star is the best.
     """
@@ -101,7 +101,7 @@ def _scale(side: Axis, problem: Problem, name: str) -> None:
 
 
 def slices(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """The surrogate's mean and 95 % band along each parameter, the others at the best trial's values."""
+    """Draw the surrogate's mean and 95 % band along each parameter, the others at the best trial's values."""
     figure, axes = plt.subplots(1, len(analyses.slices), figsize=(WIDTH, 2.4), squeeze=False, sharey=True)
     for axis, (x, frame) in zip(axes[0], analyses.slices.items(), strict=True):
         mean, half = frame["mean"], 1.96 * frame["sem"]
@@ -115,7 +115,7 @@ def slices(analyses: Analyses, problem: Problem, label: str) -> Figure:
 
 
 def fit(analyses: Analyses, label: str) -> Figure:
-    """Leave-one-out predictions against what was observed (left), and each parameter's total Sobol index (right)."""
+    """Draw leave-one-out predictions against observations (left), and each parameter's total Sobol index (right)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
     cv = analyses.cross_validation
     ends = [min(cv.observed.min(), cv.predicted.min()), max(cv.observed.max(), cv.predicted.max())]
@@ -134,7 +134,7 @@ def fit(analyses: Analyses, label: str) -> Figure:
 
 
 def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """One line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
+    """Draw one line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
     table = analyses.parallel_coordinates.sort_values(analyses.metric)
     names = [*_space(problem), analyses.metric]
     units = np.column_stack([_unit(table[name], problem, name) for name in names])
@@ -161,7 +161,7 @@ def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Fi
 
 
 def _unit(column: pd.Series, problem: Problem, name: str) -> np.ndarray:
-    """Values between 0 and 1: on a parameter's own scale, of a choice its position, of the metric between its ends."""
+    """Scale values to 0 to 1: on a parameter's own scale, of a choice its position, of the metric between its ends."""
     if name in ax_analyses.numeric_parameters(problem):
         hp = _space(problem)[name]
         values, low, high = column.to_numpy(float), hp.lower, hp.upper
@@ -190,7 +190,7 @@ def _choices(problem: Problem, name: str) -> list:
 
 
 def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[str, Any], label: str) -> Figure:
-    """The surrogate's mean and standard error over two parameters, the others held."""
+    """Draw the surrogate's mean and standard error over two parameters, the others held."""
     frame = ax_analyses.predicted(made, problem, (x, y), others)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), layout="constrained")
     for axis, value, shown in zip(axes, ("mean", "sem"), (label, "standard error"), strict=True):
@@ -204,7 +204,7 @@ def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[
 
 
 def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) -> Any:
-    """A widget for choosing the two parameters drawn and the values at which the others are held.
+    """Make a widget for choosing the two parameters drawn and the values at which the others are held.
 
     Where no one can move a slider (papermill, nbval, a script, no ipywidgets) it is the figure of the first two
     parameters at the best trial instead.
@@ -242,7 +242,7 @@ def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) ->
 
 
 def interactive() -> bool:
-    """Whether a person sits at a notebook with widgets: not under the runner, papermill, nbconvert or nbval."""
+    """Tell whether a person sits at a notebook with widgets: not under the runner, papermill, nbconvert or nbval."""
     if "JAHSLIB_RUN" in os.environ or "PYTEST_VERSION" in os.environ or not find_spec("ipywidgets"):
         return False
     import psutil

@@ -14,8 +14,14 @@ from jahslib.figures.panels import COLOURS, DASHES, WIDTH, legend_above, mean_an
 
 
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
-    """A diagram a panel (title -> ranking): methods at their mean ranks, a bar over those that Nemenyi's test does not
-    tell apart at `level`. Without panels the figure says that there is nothing to rank."""
+    """Draw a critical-difference diagram for each panel (title -> ranking).
+
+    Methods stand at their mean ranks; a bar joins those that Nemenyi's test does not tell apart at `level`. Without
+    panels the figure says that there is nothing to rank.
+
+    Args:
+        labels: the methods' names in tables.
+    """
     import scikit_posthocs
 
     if not panels:
@@ -51,7 +57,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
 
 
 def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str], *, panel: str = "") -> Figure:
-    """One bar a method, of the parts (column -> legend) of its mean cost in seconds.
+    """Draw each method's mean cost in seconds as a bar of parts (column -> legend).
 
     The values of the column `panel`, if one is named, get a panel each, three in a row, each on its own scale.
     """
@@ -78,10 +84,10 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
 
 
 def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Mapping[str, str]) -> Figure:
-    """Scores (column -> axis label) of models against the number of architectures learnt from, mean and 95 % band over
-    splits.
+    """Draw models' scores (column -> axis label) against training-set size, mean and 95 % band over splits.
 
-    `table` has the columns source, model, n_train, split and the scores; a source gets a row.
+    `table` has the columns source, model, n_train (architectures learnt from), split and the scores; a source gets a
+    row.
     """
     sources = list(dict.fromkeys(table.source))
     size = (WIDTH, 2.3 * len(sources) + 0.4)
@@ -108,7 +114,7 @@ def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Map
 
 
 def _apart(sizes: Iterable[int]) -> list[int]:
-    """Sizes whose labels do not touch on a logarithmic axis."""
+    """Choose sizes whose labels do not touch on a logarithmic axis."""
     chosen: list[int] = []
     for n in sorted(set(sizes)):
         if not chosen or n >= 1.6 * chosen[-1]:

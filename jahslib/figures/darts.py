@@ -21,8 +21,12 @@ INPUT, OUTPUT = (0, 1.5), (3.5, 1.5)
 
 
 def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
-    """Every node's architecture weights over the epochs: the mean over seeds with its 95 % band, or
-    every seed as a line of its own. `table` has the columns seed, epoch, node, operation, share."""
+    """Draw every node's architecture weights over the epochs.
+
+    Args:
+        table: columns seed, epoch, node, operation, share.
+        pooled: draw the mean over seeds with its 95 % band; else every seed as a line of its own.
+    """
     nodes = list(KERNELS)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
     for axis, node in zip(axes.flat, nodes, strict=True):
@@ -49,13 +53,13 @@ def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
 
 
 def _over_epochs(axis: Axes, table: pd.DataFrame, **look) -> None:
-    """Mean share over seeds with its band, over the epochs that all seeds have."""
+    """Draw the mean share over seeds with its band, over the epochs that all seeds have."""
     by_epoch = table.pivot(index="epoch", columns="seed", values="share").dropna()
     mean_and_band(axis, by_epoch.index.to_numpy(), by_epoch.to_numpy().T, **look, **_mark(by_epoch))
 
 
 def _mark(table: pd.DataFrame) -> dict:
-    """A search that was stopped after one epoch is a dot, as no line shows it."""
+    """Mark a search that was stopped after one epoch by a dot, as no line shows it."""
     return {"marker": "o", "markersize": 4} if len(table) == 1 else {}
 
 
@@ -64,10 +68,10 @@ def _look(operation: str) -> tuple:
 
 
 def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], operations: Sequence[str]) -> Figure:
-    """Shares of the architecture weights over the epochs, mean and 95 % band over seeds: a row of panels for each of
-    these operations, a column for each data set.
+    """Draw shares of the architecture weights over the epochs, mean and 95 % band over seeds.
 
-    The tables have the columns method, seed, epoch, operation, share. All searches begin near the line at one fifth.
+    Each of `operations` gets a row of panels, each data set (title -> table) a column. The tables have the columns
+    method, seed, epoch, operation, share. All searches begin near the line at one fifth.
     """
     rows = len(operations)
     size = (WIDTH, 2.0 * rows + 0.6)
@@ -93,7 +97,7 @@ def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], op
 
 
 def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
-    """Every configuration's score at each budget, a line each, a panel a seed: the original's bohb_progress.
+    """Draw every configuration's score at each budget, a line each, a panel a seed: the original's bohb_progress.
 
     `table` has the columns seed, id, epochs and `metric`.
     """
@@ -106,8 +110,8 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
         own = table[table.seed == seed]
         ids = list(dict.fromkeys(own.id))
         colours = sns.color_palette("viridis", len(ids))
-        for colour, id in zip(colours, ids, strict=True):
-            line = own.loc[own.id == id].sort_values(by="epochs")
+        for colour, number in zip(colours, ids, strict=True):
+            line = own.loc[own.id == number].sort_values(by="epochs")
             axis.plot(line.epochs, line[metric], marker="o", markersize=3.5, linewidth=1.0, color=colour, alpha=0.85)
         axis.set_title(f"seed {seed}")
         axis.set_xlabel("epochs trained")
@@ -122,7 +126,7 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 
 def cells(drawn: Sequence[tuple[str, CellOperations]]) -> Figure:
-    """Cells as graphs, each under its title: what feeds what, and every node's operation in its colour."""
+    """Draw cells as graphs, each under its title: what feeds what, and every node's operation in its colour."""
     columns = min(3, len(drawn))
     rows = -(-len(drawn) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.3 * rows), squeeze=False)

@@ -32,7 +32,7 @@ def style() -> None:
 
 
 def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
-    """Curves as step functions on a common grid, `curves x grid`; NaN before a curve's first point."""
+    """Sample curves, step functions of (x, y), on a common grid, `curves x grid`; NaN before a curve's first point."""
     values = np.full((len(curves), len(grid)), np.nan)
     for row, (x, y) in zip(values, curves, strict=True):
         index = np.searchsorted(x, grid, side="right") - 1
@@ -43,7 +43,7 @@ def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> 
 def mean_and_band(
     axis: Axes, x: np.ndarray, values: np.ndarray, *, step: Literal["post"] | None = None, **look: Any
 ) -> None:
-    """The mean of `seeds x points` with its 95 % bootstrap band, where there are several seeds."""
+    """Draw the mean of `seeds x points` with its 95 % bootstrap band, where there are several seeds."""
     drawn = {"linewidth": 1.8, "drawstyle": f"steps-{step}" if step else "default"} | look
     (line,) = axis.plot(x, values.mean(axis=0), **drawn)
     if len(values) > 1:
@@ -52,7 +52,7 @@ def mean_and_band(
 
 
 def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str, str]) -> None:
-    """Mean over seeds as a step function of `x`, with the mean's 95 % band where there are several.
+    """Draw means over seeds as step functions of `x`, with the mean's 95 % band where there are several.
 
     `table` has the columns method, seed, `x` and `y`. A curve begins where all its seeds have a value and ends with
     the last seed to end; those that ended before keep their last value.
@@ -77,7 +77,7 @@ def anytime(
     *,
     log: bool = False,
 ) -> Figure:
-    """The incumbent's metrics against what was spent: a row a metric (and task), a column a cost, mean and 95 % band.
+    """Draw the incumbent's metrics (and tasks) in rows against costs in columns, mean and 95 % band over seeds.
 
     `table` has the columns method, seed, the metrics, the costs and, where there are several, task. With one metric and
     one cost the tasks stand side by side, three in a row. Keys of `metrics` and `costs` are columns, values their
@@ -112,7 +112,7 @@ def anytime(
 
 
 def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """One panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
+    """Draw one panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
 
     `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
     belongs to the network, is drawn once.
@@ -136,7 +136,7 @@ def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
 
 
 def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str, panel: str) -> Figure:
-    """`y` over `x` (logarithmic), a colour a type, with the one-sigma ellipse of each type's covariance in log10 `x`.
+    """Draw `y` over `x` (logarithmic) with the one-sigma ellipse of each type's covariance in log10 `x`.
 
     `table` has the columns type, `x`, `y` and `panel`, whose values get a panel each.
     """
@@ -174,7 +174,7 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
 
 
 def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str, labels: Mapping[str, str]) -> Figure:
-    """`y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
+    """Draw `y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
     figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, 3.0), squeeze=False, sharey=True)
     for axis, (x, x_label) in zip(axes[0], columns.items(), strict=True):
         for i, (method, label) in enumerate(labels.items()):
@@ -189,7 +189,7 @@ def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str
 
 
 def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
-    """Box plots of `value` by type with every point, a panel for each value of the column `panel`."""
+    """Draw box plots of `value` by type with every point, a panel for each value of the column `panel`."""
     panels = list(dict.fromkeys(table[panel]))
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, sharey=True)
     names = list(dict.fromkeys(table.type))
@@ -218,7 +218,7 @@ def feasibility(
     x_label: str,
     log: bool = False,
 ) -> Figure:
-    """Top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
+    """Draw top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
 
     `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
     """
@@ -252,7 +252,7 @@ def feasibility(
 
 
 def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
-    """Hyperband's brackets: each trained configuration's path over epochs, promoted ones in colour.
+    """Draw Hyperband's brackets: each trained configuration's path over epochs, promoted ones in colour.
 
     `table` has the columns bracket (the plan's number, 0 the most exploratory), member, fidelity, final, `metric`.
     """
@@ -289,7 +289,12 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Counts of true (rows) against predicted (columns) classes."""
+    """Draw counts of true (rows) against predicted (columns) classes.
+
+    Args:
+        matrix: counts, `classes x classes`.
+        names: of the classes, in its order.
+    """
     side = 0.24 * len(names) + 1.2
     figure, axis = plt.subplots(figsize=(side + 0.8, side))
     sns.heatmap(
@@ -312,7 +317,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
-    """The legend above all panels, each name once, in two rows where names are long, and room made for it."""
+    """Draw one legend above all panels, each name once, in two rows where names are long, and make room for it."""
     handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     rows = 1 if sum(map(len, handles)) + 6 * len(handles) <= 11 * figure.get_figwidth() else 2
     columns = -(-len(handles) // rows) or 1
@@ -321,7 +326,7 @@ def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def _log_axis(axis: Axes) -> None:
-    """A logarithmic x axis with labels few and narrow enough for a small panel."""
+    """Make the x axis logarithmic, with labels few and narrow enough for a small panel."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -329,5 +334,5 @@ def _log_axis(axis: Axes) -> None:
 
 
 def _short(value: float, _position: int) -> str:
-    """3000, 1e5: log-axis labels narrow enough for small panels."""
+    """Write a label of a logarithmic axis narrow enough for small panels: 3000, 1e5."""
     return f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")

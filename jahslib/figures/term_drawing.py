@@ -45,7 +45,7 @@ LINES = "#555555"
 
 
 def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int = 12) -> Figure:
-    """The term's graph at a folding level (None: the full graph).
+    """Draw a term's graph at a folding level (None: the full graph).
 
     Args:
         per_row: layers in a row, at least 2.
@@ -72,8 +72,10 @@ def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int
 
 
 class _Row:
-    """Places of everything in one row, and its drawing. The numbers of ports are those of their tails' boxes in the
-    order in which the row before puts them out."""
+    """Places of everything in one row, and its drawing.
+
+    The numbers of ports are those of their tails' boxes in the order in which the row before puts them out.
+    """
 
     def __init__(self, part: Part, layout: Layout):
         self.part, self.layout = part, layout
@@ -101,7 +103,7 @@ class _Row:
         return CHARACTER * max(map(len, self.layout.lines[node])) + 0.12
 
     def _order(self) -> None:
-        """Alternate sweeps; each sorts a layer by the mean rank of its neighbours in the layer beside it."""
+        """Order layers in alternate sweeps, each by the mean rank of a node's neighbours in the layer beside it."""
         layers = self.part.layers
         for sweep in range(8):
             beside, order = (self.before, layers) if sweep % 2 == 0 else (self.after, layers[::-1])
@@ -112,7 +114,7 @@ class _Row:
                 layer.sort(key=lambda node: mean[node])
 
     def _places(self) -> dict[Hashable, float]:
-        """y of every node, the first of a layer on top; relaxed towards neighbours without changing the order."""
+        """Compute y of every node, the first of a layer on top, relaxed towards its neighbours in unchanged order."""
         y: dict[Hashable, float] = {}
         offsets = []
         for layer in self.part.layers:
@@ -132,7 +134,7 @@ class _Row:
         return y
 
     def _columns(self) -> None:
-        """x of the middle of every layer, and of the line between it and the next."""
+        """Compute x of the middle of every layer, and of the line between it and the next."""
         self.x, self.borders, at = [], [], 0.0
         self.half = [max((self._width(n) for n in layer), default=0.0) / 2 for layer in self.part.layers]
         for layer, half in zip(self.part.layers, self.half, strict=True):
@@ -142,6 +144,7 @@ class _Row:
         self.width = at
 
     def draw(self, axis: Axes, top: float) -> None:
+        """Draw the row below `top`, its upper edge in inches."""
         shift = top - GAP - self.top - (1.5 * LINE if self.staged else 0)
         if self.staged:
             self._draw_stages(axis, top)
@@ -181,7 +184,7 @@ class _Row:
             axis.text(x, at, line, size=FONT, ha="center", va="center_baseline", zorder=4)
 
     def _draw_stages(self, axis: Axes, top: float) -> None:
-        """A band behind each run of layers of one resolution, named on top."""
+        """Draw a band behind each run of layers of one resolution, named on top."""
         stages = [
             max((self.layout.stage[n] for n in layer if not isinstance(n, tuple)), default=-1)
             for layer in self.part.layers
@@ -203,7 +206,7 @@ class _Row:
 
 
 def _arc(axis: Axes, a: tuple[float, float], b: tuple[float, float], arrow: bool) -> None:
-    """A curve that leaves and arrives level, so that it keeps to the space between two layers."""
+    """Draw a curve that leaves and arrives level, so that it keeps to the space between two layers."""
     middle = (a[0] + b[0]) / 2
     points = [a, (middle, a[1]), (middle, b[1]), b]
     codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]

@@ -19,7 +19,7 @@ Arc = tuple[Hashable, Hashable]
 
 
 def kind(label: str) -> str:
-    """What a node's label stands for: "end", "folded", "activation", ..., or "other"."""
+    """Classify a node's label: "end", "folded", "activation", ..., or "other"."""
     if label in (INPUT, OUTPUT):
         return "end"
     if " " in label:
@@ -35,8 +35,15 @@ def kind(label: str) -> str:
 
 @dataclass
 class Layout:
-    """Nodes by number with the lines of their boxes (one operation each, or a folded node's two words), arcs, and for
-    each node its layer and how many resBlocks come before it."""
+    """Boxes by the number of their first node, and the arcs between them.
+
+    Attributes:
+        lines: the lines of each box: one operation each, or a folded node's two words.
+        kinds: what each line stands for, see `kind`.
+        arcs: pairs of boxes.
+        layer: each box's layer, from 0.
+        stage: how many resBlocks come before each box.
+    """
 
     lines: dict[Hashable, list[str]]
     kinds: dict[Hashable, list[str]]
@@ -46,7 +53,7 @@ class Layout:
 
 
 def _merged(graph: Graph) -> Layout:
-    """Boxes of the graph: activation, convolution and normalisation in one where nothing else meets them."""
+    """Merge activation, convolution and normalisation into one box where nothing else meets them."""
     arcs = list(dict.fromkeys(zip(graph.tails, graph.heads, strict=True)))
     after: dict[int, list[int]] = {i: [] for i in range(graph.n_nodes)}
     before: dict[int, list[int]] = {i: [] for i in range(graph.n_nodes)}
@@ -77,8 +84,10 @@ def _merged(graph: Graph) -> Layout:
 
 
 def layered(grammar: Grammar, graph: Graph) -> Layout:
-    """The boxes of a graph, and their layers by longest paths, every stage beginning after the one before; what ends a
-    stage stands in its last layer."""
+    """Lay out a graph's boxes in layers by longest paths.
+
+    Every stage begins after the one before; what ends a stage stands in its last layer.
+    """
     layout = _merged(graph)
     before: dict[Hashable, list[Hashable]] = {node: [] for node in layout.lines}
     for tail, head in layout.arcs:
@@ -100,7 +109,7 @@ def layered(grammar: Grammar, graph: Graph) -> Layout:
 
 
 def _halvings(grammar: Grammar, lines: list[str]) -> int:
-    """How often what a box stands for halves the resolution: as often as the first derivation of its nonterminal does.
+    """Count how often what a box stands for halves the resolution: as the first derivation of its nonterminal does.
 
     A network can only be built where all derivations agree on that.
     """
@@ -132,15 +141,18 @@ def _halvings(grammar: Grammar, lines: list[str]) -> int:
 
 @dataclass
 class Part:
-    """The layers of one row, and arcs between all that stands in it. Nodes that are tuples are ports, ("out", tail) for
-    what leaves at the row's end and ("in", tail) for what enters at its beginning."""
+    """The layers of one row, and the arcs between all that stands in it.
+
+    Nodes that are tuples are ports: ("out", tail) for what leaves at the row's end, ("in", tail) for what enters at its
+    beginning.
+    """
 
     layers: list[list[Hashable]]
     arcs: list[Arc]
 
 
 def parted(layout: Layout, per_row: int) -> list[Part]:
-    """A row each of about as many layers, at most `per_row`."""
+    """Divide a layout into rows of about as many layers each, at most `per_row`."""
     n_layers = max(layout.layer.values()) + 1
     n_rows = -(-n_layers // per_row)
     each = -(-n_layers // n_rows)  # rows of about the same length
@@ -167,7 +179,7 @@ def parted(layout: Layout, per_row: int) -> list[Part]:
 
 
 def _with_bends(arcs: dict[Arc, None], layer_of: dict[Hashable, int], layers: list[list[Hashable]]) -> list[Arc]:
-    """Arcs between neighbouring layers only: one that passes layers gets a bend in each, shared by arcs of one tail."""
+    """Cut arcs at the layers they pass, by a bend in each that the arcs of one tail share."""
     short: dict[Arc, None] = {}
     for tail, head in arcs:
         at = tail
@@ -182,5 +194,5 @@ def _with_bends(arcs: dict[Arc, None], layer_of: dict[Hashable, int], layers: li
 
 
 def is_bend(node: Hashable) -> bool:
-    """Whether a node is where an arc passes a layer."""
+    """Tell whether a node is where an arc passes a layer."""
     return isinstance(node, tuple) and node[0] == "bend"

@@ -63,9 +63,10 @@ def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Pa
 
 
 def run_name(s: AnySearch[ConstrainedCNN], evolution: PublishedEvolution | None) -> str:
-    """The original's name of a run, with the date (UTC) of the search's first trial; other methods begin with theirs.
+    """Return the original's name of a run, with the date (UTC) of the search's first trial.
 
-    The original's time of day has colons, which not every file system takes; here they are dots.
+    Other methods than the original's begin with their own name. The original's time of day has colons, which not every
+    file system takes; here they are dots.
     """
     begins = s.method
     if evolution is not None:

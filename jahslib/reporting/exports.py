@@ -63,23 +63,23 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
 
 
 def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str]:
-    """File names and contents; history.jsonl comes last, since DeepCAVE watches it."""
+    """Make file names and contents; history.jsonl comes last, since DeepCAVE watches it."""
     space, objective, constraints = _declared(recorded, log)
     ids: dict[str, int] = {}
     repeats: dict[tuple[int, float], int] = {}
     configurations, origins, history = {}, {}, []
     begin = min((t.started for t in recorded.trials if t.started), default=0.0)
     for trial in recorded.trials:
-        id = ids.setdefault(spaces.key(trial.configuration), len(ids))
-        configurations.setdefault(id, trial.configuration)
-        origins.setdefault(id, recorded.header["method"])
-        repeat = repeats.get((id, trial.fidelity), 0)
-        repeats[id, trial.fidelity] = repeat + 1
+        number = ids.setdefault(spaces.key(trial.configuration), len(ids))
+        configurations.setdefault(number, trial.configuration)
+        origins.setdefault(number, recorded.header["method"])
+        repeat = repeats.get((number, trial.fidelity), 0)
+        repeats[number, trial.fidelity] = repeat + 1
         costs = [trial.metrics.get(m) for m in (objective.metric, *(c.metric for c in constraints))]
         times = _times(trial)
         history.append(
             [
-                *(id, trial.fidelity, recorded.header["seed"] + repeat),
+                *(number, trial.fidelity, recorded.header["seed"] + repeat),
                 [*costs, trial.seconds] if trial.status == "ok" else [None] * (len(costs) + 1),
                 *(round(trial.seconds, 2), *(round(t - begin, 2) for t in times), DEEPCAVE_STATUS[trial.status]),
                 {"trial": trial.id, "epochs": trial.epochs} | ({"traceback": trial.reason} if trial.reason else {}),
@@ -133,8 +133,8 @@ def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
     """
     operations = [
         {**operation, "worker_id": "jahslib"}
-        for id, (name, (recorded, log)) in enumerate(_read(logs).items())
-        for operation in _operations(id, name, recorded, log)
+        for study, (name, (recorded, log)) in enumerate(_read(logs).items())
+        for operation in _operations(study, name, recorded, log)
     ]
     file = Path(out) / JOURNAL
     paths.write(file, "".join(json.dumps(operation, separators=(",", ":")) + "\n" for operation in operations))
@@ -158,21 +158,21 @@ def optuna_studies(journal: Path | str) -> dict[str, Any]:
     return {name: package.load_study(study_name=name, storage=storage) for name in names}
 
 
-def _operations(id: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
+def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
     space, objective, constraints = _declared(recorded, log)
     direction = MAXIMIZE if objective.best > objective.worst else MINIMIZE
     yield {"op_code": CREATE_STUDY, "study_name": name, "directions": [direction]}
     yield {
         "op_code": SET_STUDY_SYSTEM_ATTR,
-        "study_id": id,
+        "study_id": study,
         "system_attr": {"study:metric_names": [objective.metric]},
     }
     about = {key: recorded.header[key] for key in ("study", "method", "seed", "profile")}
     for key, value in {**about, "constraints": [str(c) for c in constraints]}.items():
-        yield {"op_code": SET_STUDY_USER_ATTR, "study_id": id, "user_attr": {key: value}}
+        yield {"op_code": SET_STUDY_USER_ATTR, "study_id": study, "user_attr": {key: value}}
     distributions = {hp["name"]: _distribution(hp) for hp in space["hyperparameters"]}
     for training in _trainings(recorded.trials):
-        yield {"op_code": CREATE_TRIAL, "study_id": id, **_training(training, objective, constraints, distributions)}
+        yield {"op_code": CREATE_TRIAL, "study_id": study, **_training(training, objective, constraints, distributions)}
 
 
 def _training(
@@ -207,7 +207,7 @@ def _training(
 
 
 def _trainings(trials: list[Trial]) -> list[list[Trial]]:
-    """Trials with those that they continue, oldest first, in the order in which they ended."""
+    """List trials with those that they continue, oldest first, in the order in which they ended."""
     by_id = {trial.id: trial for trial in trials}
 
     def lineage(trial: Trial) -> list[Trial]:
@@ -218,7 +218,7 @@ def _trainings(trials: list[Trial]) -> list[list[Trial]]:
 
 
 def _distribution(hp: dict[str, Any]) -> tuple[str, Callable[[Any], float]]:
-    """Optuna's distribution in JSON, and what turns a value into the number that its storages hold."""
+    """Return Optuna's distribution in JSON, and what turns a value into the number that its storages hold."""
     match hp["type"]:
         case "uniform_float":
             attributes = {"step": None, "low": hp["lower"], "high": hp["upper"], "log": hp["log"]}
@@ -235,7 +235,7 @@ def _distribution(hp: dict[str, Any]) -> tuple[str, Callable[[Any], float]]:
 
 
 def _datetime(seconds: float) -> str:
-    """Optuna's times are without a zone; these are UTC wherever they are written."""
+    """Write a time as Optuna does, without a zone; it is UTC wherever it is written."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
@@ -243,7 +243,7 @@ def _datetime(seconds: float) -> str:
 
 
 def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
-    """Space, objective and constraints of a log, as its header has them."""
+    """Read space, objective and constraints of a log from its header."""
     problem = recorded.fingerprint["problem"]
     space = problem["space"]
     if "conditions" not in space:
@@ -263,12 +263,12 @@ def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any
 
 
 def _times(trial: Trial) -> tuple[float, float]:
-    """Begin and end in seconds since 1970; a rejected trial has no begin."""
+    """Return begin and end in seconds since 1970; a rejected trial has no begin."""
     return trial.started or trial.finished, trial.finished
 
 
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
-    """The logs by study and name."""
+    """Read the logs, by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
     for log in map(logfiles.named, logs):
         if log.is_dir():

@@ -29,7 +29,7 @@ PROFILES = ("paper", "cpu", "smoke")  # best first
 
 
 def profiles(root: Path | None = None) -> dict[str, str]:
-    """For each notebook that has records, the best profile that it has them in.
+    """Choose for each notebook that has records the best profile that it has them in.
 
     A smoke run means nothing, so it is left out as soon as any notebook has more.
     """
@@ -145,7 +145,7 @@ def _compile(stage: Path, chosen: dict[str, str]) -> bytes:
 
 
 def _one_line(error: typst.TypstError) -> str:
-    """The sources' own checks say what and where; for any other error the source file and line are added."""
+    """Say what is wrong and where: the sources' own checks do, other errors get the source file and line."""
     asserted = "assertion failed: "
     message = " ".join(str(error.message).split())
     if message.startswith(asserted):

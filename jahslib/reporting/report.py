@@ -46,7 +46,7 @@ class Report:
 
     @classmethod
     def of(cls, study: "Study") -> "Report":
-        """A study's records, begun with what its profile changes and which parts of the study this run leaves out."""
+        """Begin a study's records with what its profile changes and which parts of the study this run leaves out."""
         settings = study.settings
         record = cls(study.notebook, settings.profile)
         record.value("profile_note", settings.note, "What this profile changes against the original")
@@ -55,20 +55,23 @@ class Report:
         return record
 
     def value(self, name: str, value: Any, about: str, *, text: str | None = None) -> None:
-        """A number or word that the paper quotes as `text` (default: four significant digits), or a record in JSON's
-        types, such as a verdict, that it sets a sentence from."""
+        """Record a number or word that the paper quotes, or a value in JSON's types that it sets a sentence from.
+
+        Args:
+            text: as the paper quotes it, by default in four significant digits; lists and mappings have none.
+        """
         record = {"kind": "value", "value": value, "about": about}
         if not isinstance(value, list | dict):
             record["text"] = text if text is not None else f"{value:.4g}" if isinstance(value, float) else str(value)
         self._add(name, record)
 
     def mean(self, name: str, values: Sequence[float], about: str) -> None:
-        """The mean over seeds or folds, with the standard deviation of the sample and their number."""
+        """Record the mean over seeds or folds, with the standard deviation of the sample and their number."""
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
         self._add(name, {"kind": "value", "value": float(np.mean(values)), "sd": sd, "n": len(values), "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
-        """To be NAME.csv; returned for the notebook to show.
+        """Record a table, to be written as NAME.csv, and return it for the notebook to show.
 
         A table without rows keeps its header. One without columns gets one of the name `nothing`, since a file that
         begins without a header is no table to any reader.
@@ -80,7 +83,10 @@ class Report:
         return table
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
-        """To be NAME.svg for the paper and NAME.png for reading, byte for byte the same for the same data."""
+        """Record a figure, to be NAME.svg for the paper and NAME.png for reading.
+
+        The same data give the same bytes.
+        """
         self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
@@ -89,7 +95,7 @@ class Report:
                 self._files[self.figs / f"{name}.{suffix}"] = smaller(drawn.getvalue(), suffix)
 
     def configuration(self, name: str, configuration: Configuration, about: str) -> None:
-        """To be NAME.json, which a notebook's `configuration` parameter takes."""
+        """Record a configuration, to be NAME.json, which a notebook's `configuration` parameter takes."""
         file = self.results / f"{name}.json"
         self._add(name, {"kind": "configuration", "file": file.name, "about": about})
         self._files[file] = json.dumps(configuration, indent=1, sort_keys=True) + "\n"
@@ -132,12 +138,12 @@ _LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
 
 
 def _digits(number: float) -> str:
-    """Six significant digits, and all before the point."""
+    """Write six significant digits, and all before the point."""
     return f"{number:.0f}" if abs(number) >= 1e6 else f"{number:.6g}"
 
 
 def _provenance(logs: list[Path]) -> dict[str, Any]:
-    """What the logs' headers say of how they were made; all of them when they differ."""
+    """Summarise what the logs' headers say of how they were made; all of them when they differ."""
     headers = [triallog.read_header(log) for log in logs]
 
     def one_or_all(key: str) -> Any:

@@ -36,7 +36,7 @@ COLUMNS = [
 
 
 def table(results: Path | None = None) -> pd.DataFrame:
-    """One row a trial, in the order of profile, study, log and completion.
+    """Read all trial logs into one table: one row a trial, in the order of profile, study, log and completion.
 
     Args:
         results: the folder that holds `cpu/` and `paper/`; default is this repository's or `$JAHSLIB_RESULTS`'.

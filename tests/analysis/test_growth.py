@@ -2,7 +2,7 @@
 
 import pytest
 
-from jahslib.analysis.growth import evaluations_table, growth_table, shape
+from jahslib.analysis.growth import growth_table, shape
 from tests.analysis.conftest import final, search
 
 
@@ -12,11 +12,6 @@ def test_growth_is_tidy():
     last = table[(table.step == 2) & (table.layer == "conv 1")]
     assert last.width.tolist() == [12, 12] and last.params.tolist() == [5000, 5000]
     assert growth_table([]).empty
-
-
-def test_evaluations_are_the_full_ones():
-    table = evaluations_table([search([(1, 0.9, 10), (3, 0.5, 20), (3, 0.6, 30)])])
-    assert table.top1.tolist() == [0.5, 0.6] and table.params.tolist() == [20, 30]
 
 
 @pytest.mark.parametrize(("n_conv", "shown"), [(2, "9-12/20"), (3, "9-12-20")])

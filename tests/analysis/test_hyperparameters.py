@@ -9,7 +9,6 @@ from jahslib.analysis.tables import choosing
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search.runs import AnySearch
-from tests.analysis.conftest import backwards
 
 PROBLEM = TunedNetwork(data="mnist5k", network="lenet300", min_epochs=1, max_epochs=2)
 LABELS = {"ax": "Ax", "rs": "random"}
@@ -42,11 +41,6 @@ def search(values, method="ax", seed=0, failed=(), seconds=1.0, wait=0.5, tests=
     return AnySearch(method, seed, history, PROBLEM, label=LABELS[method], name=f"{method}-seed{seed}", tests=tests)
 
 
-def test_trials_stand_as_they_were_proposed():
-    searches = [search([0.5, 0.6, 0.4]), search([0.9, 0.7], seed=1)]
-    assert tables.trials_table(backwards(searches)).equals(tables.trials_table(searches))
-
-
 def test_choosing_is_what_a_search_took_beyond_training_the_first_left_out():
     assert choosing(search([0.1, 0.2, 0.3], wait=0.25).history) == pytest.approx([0.25, 0.25])
 
@@ -62,11 +56,6 @@ def test_a_trial_that_failed_or_ended_worse_than_guessing_has_diverged():
     history = search([0.1, 0.5, 0.5], failed={0}).history
     history.trials[1] = replace(history.trials[1], curve={"train_loss": [2.3, 2.5]})
     assert tables.diverged(AnySearch("rs", 0, history, PROBLEM)) == 2
-
-
-def test_trials_stand_beside_the_search_they_are_of():
-    first, second = tables.trials_table([search([0.5, 0.6], "rs", seed=1, failed={0})]).itertuples()
-    assert (first.seed, first.trial, second.top1, second.lr) == (1, 0, 0.6, 0.02) and first.top1 != first.top1
 
 
 def test_stopping_counts_chains_and_what_was_saved():

@@ -23,7 +23,8 @@ def search(*trials):
     history = History()
     for i, given in enumerate(trials):
         ok = not isinstance(given, str)
-        suggestion = Suggestion({"kernel": i}, 9 if not ok or given[2] else 3)
+        whole = not ok or given[2]
+        suggestion = Suggestion({"kernel": i}, 9 if whole else 3, final=whole)
         id = history.ask(suggestion)
         metrics = {"accuracy": given[0], "precision": given[1]} if ok else {}
         status = "ok" if ok else given
@@ -46,6 +47,15 @@ def test_of_equals_the_one_proposed_first_is_the_incumbent_whichever_worker_was_
     (back,) = backwards([there])
     assert there.incumbent.id == back.incumbent.id == list(tables.course(back))[-1].incumbent.id == 0
     assert [t.id for t in back.full] == [0, 1, 2]
+
+
+def test_evaluations_stand_as_they_were_proposed_with_the_failed_ones_where_asked_for():
+    s = search((0.5, 0.6, True), "failed", (0.9, 0.6, False), (0.4, 0.6, True))
+    columns = {"trial": lambda s, t: t.id, "accuracy": lambda s, t: t.metrics.get("accuracy")}
+    table = tables.evaluations_table(backwards([s]), columns)
+    assert table.to_dict("list") == {"method": ["rs"] * 2, "seed": [0, 0], "trial": [0, 3], "accuracy": [0.5, 0.4]}
+    whole = tables.evaluations_table(backwards([replace(s, task="toys")]), columns, failed=True)
+    assert whole.task.eq("toys").all() and whole.trial.tolist() == [0, 1, 3] and whole.accuracy.isna().sum() == 1
 
 
 def test_means_are_over_trials():
