@@ -20,7 +20,7 @@ from jahslib.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     ROOT / "data" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("benchmarks/*.md")),
