@@ -10,6 +10,7 @@ from importlib import import_module
 
 from jahslib.cli.commands import refuse
 from jahslib.errors import UserError
+from jahslib.extras import MissingExtra
 
 COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
     "run": ("runner", "run the notebooks headless and build paper.pdf"),
@@ -32,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         return refuse("jahslib", UserError(f"no command {name!r}; choose from {', '.join(COMMANDS)}"))
-    return import_module(f"jahslib.cli.{COMMANDS[name][0]}").main(rest)
+    try:
+        command = import_module(f"jahslib.cli.{COMMANDS[name][0]}")
+    except MissingExtra as error:
+        return refuse(f"jahslib {name}", error)
+    return command.main(rest)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,13 @@ def is_checkout(root: Path = ROOT) -> bool:
 def home() -> Path:
     """Return the folder of data/, results/ and figs/.
 
-    It is the project's folder or, where a wheel is installed, the current one.
+    It is the project's folder or, where a wheel is installed, the current one; from within a folder `notebooks`, in
+    which JupyterLab starts its kernels, the one above.
     """
-    return ROOT if is_checkout() else Path.cwd()
+    if is_checkout():
+        return ROOT
+    here = Path.cwd()
+    return here.parent if here.name == "notebooks" else here
 
 
 def outputs() -> Path:

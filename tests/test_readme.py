@@ -19,7 +19,7 @@ from jahslib.reporting import trials_table
 
 README = (ROOT / "README.md").read_text()
 PAGES = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     ROOT / "data" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("benchmarks/*.md")),

@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 
 from jahslib.analysis.methods import summary
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Trial, as_proposed, key
+from jahslib.extras import extra
 from jahslib.optimizers import hyperband
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.problems.constrained_cnn import ConstrainedCNN
 from jahslib.search.runs import AnySearch
 from jahslib.training.metrics import batchwise_precision
+
+with extra("training"):
+    import torch
 
 Search = AnySearch[ConstrainedCNN]
 Searches = Sequence[Search]

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import torch
 
 from jahslib.analysis.methods import summary
 from jahslib.analysis.tables import mean_of
 from jahslib.core.trials import Trial
+from jahslib.extras import extra
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import most_probable_cell, to_text
 from jahslib.problems.darts.ablation import Arm
 from jahslib.problems.darts.cell_search import CellsFound
+
+with extra("training"):
+    import torch
 
 Cells = Sequence[CellsFound]
 

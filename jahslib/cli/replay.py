@@ -7,13 +7,15 @@ search resumes from its log whatever this says (see `jahslib.search.replay`).
 import time
 from typing import Any
 
-import yaml
-
 from jahslib.cli.commands import Parser, refuse
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment, notebooks
+from jahslib.extras import extra
 from jahslib.search import logfiles
 from jahslib.search.replay import replay
+
+with extra("notebooks"):
+    import yaml
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -40,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         if options.notebook not in notebooks():
-            mend = f"choose from {', '.join(notebooks())}" if notebooks() else "run this in a copy of the project"
+            here = "run this in a copy of the project, or beside your folder notebooks"
+            mend = f"choose from {', '.join(notebooks())}" if notebooks() else here
             raise UserError(f"no notebook {options.notebook!r}; {mend}")
         given = dict(map(_parameter, options.given))
         planned = experiment(options.notebook, {"profile": options.profile, **given}).study.planned

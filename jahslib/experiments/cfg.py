@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class Layers:
 def _read(file: str | Path | None) -> Iterator[tuple[str, Any]]:
     if file is None:
         return
-    import yaml
+    with extra("notebooks"):
+        import yaml
 
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.experiments.study import Study
+from jahslib.extras import extra
 from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text
 from jahslib.optimizers.hyperband import checked_eta
 from jahslib.problems.darts import ablation
@@ -26,6 +26,9 @@ from jahslib.problems.darts.stacked_cells import Levels, StackedCells
 from jahslib.search import logfiles, triallog
 from jahslib.search.runs import AnySearch, Run, run_all
 from jahslib.spaces import configurations as spaces
+
+with extra("training"):
+    from torch import Tensor
 
 FINAL_SEED = 1000  # added to a search's seed for its final trainings, which see the same images
 
@@ -135,7 +138,8 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
     Raises:
         UserError: not 1 <= low <= high <= total; see `checked_eta`.
     """
-    from smac.intensifier.hyperband_utils import get_n_trials_for_hyperband_multifidelity as count
+    with extra("smac"):
+        from smac.intensifier.hyperband_utils import get_n_trials_for_hyperband_multifidelity as count
 
     if not 1 <= low <= high <= total:
         raise UserError(

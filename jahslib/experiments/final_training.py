@@ -12,20 +12,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from torch.nn import functional as F
-
 from jahslib import paths
 from jahslib.core.problem import Job
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.experiments import snapshots
+from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Training
+
+with extra("training"):
+    import torch
+    import yaml
+    from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,8 @@ def _tensorboard(place: Path | None):
     if place is None:
         yield lambda row: None
         return
-    try:
+    with extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("tensorboard: the package is not installed; install tensorboard or leave it off") from error
     writer = SummaryWriter(str(place.parent.parent / place.parent.name.replace("snapshot_", "logger_", 1) / place.name))
 
     def write(row: dict[str, float]) -> None:

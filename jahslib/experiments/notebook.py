@@ -4,24 +4,30 @@ These train nothing.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from jahslib.errors import UserError
-from jahslib.paths import ROOT, results
+from jahslib.paths import home, is_checkout, results
 
-FOLDER = ROOT / "notebooks"
+FOLDER = home() / "notebooks"
 
 
-def notebooks(folder: Path = FOLDER) -> list[str]:
-    """List the studies' notebooks, such as "01_growing_bohb", in order."""
-    return sorted(path.stem for path in folder.glob("[0-9][0-9]_*.ipynb"))
+def in_folder(folder: Path = FOLDER) -> list[Path]:
+    """List a folder's notebooks in order: in the project the studies, which are numbered, elsewhere all."""
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb" if is_checkout() else "*.ipynb"))
+
+
+def notebooks() -> list[str]:
+    """List the studies' names, such as "01_growing_bohb", in order."""
+    return [path.stem for path in in_folder()]
 
 
 def path_of(notebook: str | Path) -> Path:
-    """Return a notebook's path, from a path or the name of one of the project's own."""
+    """Return a notebook's path, from a path or the name of one in the folder `notebooks`."""
     return notebook if isinstance(notebook, Path) else FOLDER / f"{notebook}.ipynb"
 
 
@@ -37,7 +43,7 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
         code = [cell for cell in found if cell["cell_type"] == "code"]
         return ["".join(c["source"]) for c in code if not tag or tag in c["metadata"].get("tags", [])]
     except (OSError, ValueError, KeyError) as error:
-        mend = "" if FOLDER.exists() else "; run this in a copy of the project"
+        mend = "" if FOLDER.exists() else "; run this in a copy of the project, or beside your folder notebooks"
         raise UserError(f"{path}: its cells cannot be read ({error}){mend}") from None
 
 
@@ -55,13 +61,17 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
     Raises:
         UserError: see `cells`; invalid parameters; a cell that fails.
     """
-    name, namespace = path_of(notebook).stem, {"__name__": "__experiment__", "In": []}
-    for source in cells(notebook, "parameters"):
-        run_cell(source, namespace, name)
-    namespace["In"].append("\n".join(["# Parameters", *(f"{parameter} = ..." for parameter in parameters), ""]))
-    namespace |= parameters
-    for source in cells(notebook, "experiment"):
-        run_cell(source, namespace, name)
+    path, namespace = path_of(notebook), {"__name__": "__experiment__", "In": []}
+    sys.path.insert(0, own := str(path.parent))  # modules beside the notebook, as in its kernel
+    try:
+        for source in cells(notebook, "parameters"):
+            run_cell(source, namespace, path.stem)
+        namespace["In"].append("\n".join(["# Parameters", *(f"{parameter} = ..." for parameter in parameters), ""]))
+        namespace |= parameters
+        for source in cells(notebook, "experiment"):
+            run_cell(source, namespace, path.stem)
+    finally:
+        sys.path.remove(own)
     return SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("__")})
 
 

@@ -4,17 +4,20 @@ A setting is declared where it is used: its type and default are those of the pr
 """
 
 import ast
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
-
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.experiments.cfg import Layers, finite
+from jahslib.extras import extra
+
+with extra("notebooks"):
+    from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 Value = TypeVar("Value")
 
@@ -230,7 +233,10 @@ def found_device(name: str) -> str:
         return name
     if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
         raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
-    import torch
+    if name == "auto" and importlib.util.find_spec("torch") is None:  # what trains on a device brings torch
+        return "cpu"
+    with extra("training"):
+        import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":

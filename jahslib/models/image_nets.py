@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.models.layers import Dropout, reset_parameters
 
 NETWORKS = ("lenet", "lenet300", "alexnet", "resnet18")
@@ -123,7 +124,8 @@ def _lenet300(channels: int, classes: int, size: int, generator: torch.Generator
 
 
 def _alexnet(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
-    from torchvision.models import alexnet
+    with extra("training"):
+        from torchvision.models import alexnet
 
     net = alexnet(weights=None, num_classes=classes)
     net.features[0] = nn.Conv2d(channels, 64, 11, stride=1, padding=2)
@@ -136,7 +138,8 @@ def _alexnet(channels: int, classes: int, size: int, generator: torch.Generator)
 
 
 def _resnet18(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
-    from torchvision.models import resnet18
+    with extra("training"):
+        from torchvision.models import resnet18
 
     net = resnet18(weights=None, num_classes=classes)
     net.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)

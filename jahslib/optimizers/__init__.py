@@ -3,7 +3,7 @@
     from jahslib.optimizers import Evolution
 
 The interface is `jahslib.core.optimizer.Optimizer`. Classes are imported on first use: those built on SMAC, Ax, Optuna
-or torch take seconds.
+or torch take seconds, and need the extra `smac`, `ax`, `optuna` or, for `GrammarBO`, `grammars`.
 """
 
 from importlib import import_module

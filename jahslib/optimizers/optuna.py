@@ -27,6 +27,7 @@ from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.spaces import configurations as spaces
 from jahslib.spaces.configurations import refuse_unbounded
 
@@ -215,10 +216,8 @@ def _values(hp: Hyperparameter) -> list:
 
 
 def _optuna():
-    try:
+    with extra("optuna"):
         return importlib.import_module("optuna")
-    except ImportError as error:
-        raise UserError('Optuna: is not installed; run pip install "jahslib[optuna]"') from error
 
 
 def _refuse_options(options: dict[str, Any]) -> None:

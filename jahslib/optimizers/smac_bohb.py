@@ -23,6 +23,7 @@ from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Fidelity, Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
+from jahslib.extras import require
 from jahslib.optimizers.hyperband import checked_eta
 from jahslib.spaces import configurations as spaces
 
@@ -70,6 +71,7 @@ class SmacBohb(Replayed):
 
     def __post_init__(self):
         super().__post_init__()
+        require("smac", "smac")
         space = self.problem.space
         spaces.refuse_others(space, "BOHB", forbidden=True)
         assert isinstance(space, ConfigurationSpace)

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration
-from smac.intensifier.hyperband import Hyperband
-from smac.main.config_selector import ConfigSelector
-from smac.main.exceptions import ConfigurationSpaceExhaustedException as Exhausted
-from smac.runhistory import TrialInfo
-from smac.runhistory.encoder import RunHistoryLogScaledEncoder
+
+from jahslib.extras import extra
+
+with extra("smac"):
+    from smac.intensifier.hyperband import Hyperband
+    from smac.main.config_selector import ConfigSelector
+    from smac.main.exceptions import ConfigurationSpaceExhaustedException as Exhausted
+    from smac.runhistory import TrialInfo
+    from smac.runhistory.encoder import RunHistoryLogScaledEncoder
 
 UNTRIED_DRAWS = 10_000  # before a space counts as exhausted
 LOWEST_LOGARITHM = -50.0  # below all finite values of SMAC's own

@@ -9,13 +9,15 @@ held-back images are drawn at random.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
-
+from jahslib.extras import extra
 from jahslib.models import activation_functions
 from jahslib.problems.grammar_networks import CIFAR10, NB201, made
 from jahslib.spaces.grammars.terms import Term
 from jahslib.training.trainer import Training
+
+with extra("training"):
+    import torch
+    from torch import nn
 
 NAME = "act_cifar10"
 PROTOCOL: dict[str, Any] = CIFAR10 | {

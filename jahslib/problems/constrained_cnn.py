@@ -9,19 +9,22 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.models import flower_cnn
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.spaces import configurations as spaces
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
+
+with extra("training"):
+    import torch
 
 
 @dataclass

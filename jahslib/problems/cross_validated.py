@@ -4,13 +4,15 @@ from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
-from sklearn.model_selection import StratifiedKFold
-
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.training.trainer import Diverged, Training
+
+with extra("training"):
+    import torch
+    from sklearn.model_selection import StratifiedKFold
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 

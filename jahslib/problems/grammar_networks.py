@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
-import torch
 from ConfigSpace import ConfigurationSpace, Float
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.models import nb201
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.problems.tuned_network import check_setting
@@ -30,6 +28,11 @@ from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
 from jahslib.training import augment, metrics
 from jahslib.training.trainer import Recipe, Training
+
+with extra("training"):
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional as F
 
 SPACES = ("hierarchical", "cell-based", "shared")
 NUMERIC = {"lr": (1e-3, 1.0), "weight_decay": (1e-6, 1e-2)}  # searchable training hyperparameters, with default bounds

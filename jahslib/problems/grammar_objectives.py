@@ -6,13 +6,15 @@ Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.problems import activation_functions, grammar_networks
 from jahslib.problems.cells import darts_cells
 from jahslib.problems.grammar_networks import NB201
+
+with extra("notebooks"):
+    from pydantic import AfterValidator
 
 # Objective -> the spaces that it can be searched over.
 OBJECTIVES: dict[str, tuple[str, ...]] = {

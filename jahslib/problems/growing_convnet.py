@@ -11,18 +11,21 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-import torch
 from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
-from torch import nn
 
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError, refuse_unknown
+from jahslib.extras import extra
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
+
+with extra("training"):
+    import torch
+    from torch import nn
 
 Searched = Literal["joint", "north", "static", "hyperparameters", "architecture"]
 SEARCHED: tuple[Searched, ...] = ("joint", "north", "static", "hyperparameters", "architecture")

@@ -23,6 +23,7 @@ from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, 
 from jahslib.core.trials import Configuration
 from jahslib.data import archives, places
 from jahslib.errors import UserError
+from jahslib.extras import require
 
 FILE = "lcbench/model.onnx"
 URL = f"https://raw.githubusercontent.com/slds-lmu/yahpo_data/v1.0.2/{FILE}"
@@ -131,10 +132,7 @@ def at_hand() -> bool:
 
 
 def _session():
-    try:
-        import onnxruntime  # noqa: F401  # asked for before anything is downloaded
-    except ImportError as error:
-        raise UserError("lcbench: needs onnxruntime; install jahslib[lcbench], or onnxruntime itself") from error
+    require("lcbench", "onnxruntime")  # before anything is downloaded
     mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"
     return _opened(places.obtain("lcbench", [FILE], lambda: ([URL], f"sha256:{SHA256}"), mend)[1])
 

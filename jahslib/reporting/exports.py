@@ -24,6 +24,7 @@ from jahslib import paths
 from jahslib.core.problem import Constraint, Objective
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.search import logfiles, triallog
 from jahslib.spaces import configurations as spaces
 
@@ -147,10 +148,8 @@ def optuna_studies(journal: Path | str) -> dict[str, Any]:
     Raises:
         UserError: Optuna is not installed, or there is no such file.
     """
-    try:
+    with extra("optuna"):
         package = importlib.import_module("optuna")
-    except ImportError as error:
-        raise UserError("exports: Optuna is not installed; `pip install optuna`, version 4 or newer") from error
     if not Path(journal).is_file():  # Optuna would make an empty one
         raise UserError(f"exports: no journal {journal}; `python -m jahslib export LOG --to optuna` writes it")
     storage = package.storages.JournalStorage(package.storages.journal.JournalFileBackend(str(journal)))

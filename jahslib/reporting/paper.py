@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typst
-
 from jahslib import paths
 from jahslib.analysis import reported
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.reporting.report import LEFT_OUT
+
+with extra("paper"):
+    import typst
 
 log = logging.getLogger(__name__)
 
-SOURCES = paths.ROOT / "paper"
+SOURCES = paths.home() / "paper"
 PROFILES = ("paper", "cpu", "smoke")  # best first
 
 

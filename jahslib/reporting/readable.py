@@ -2,7 +2,10 @@
 
 import math
 
-import pandas as pd
+from jahslib.extras import extra
+
+with extra("notebooks"):
+    import pandas as pd
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

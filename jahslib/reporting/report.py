@@ -12,16 +12,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image
 
 from jahslib import paths
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.search import logfiles, triallog
+
+with extra("notebooks"):
+    import matplotlib
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 if TYPE_CHECKING:
     from jahslib.experiments.study import Study

@@ -14,12 +14,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from jahslib import paths
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.search import logfiles, triallog
+
+with extra("notebooks"):
+    import pandas as pd
 
 PROFILES = ("cpu", "paper")  # smoke results are not kept
 FILE = "trials.csv.gz"

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from jahslib.extras import extra
 from jahslib.paths import ROOT, is_checkout
 
 PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch", "gpytorch", "numpy")
@@ -62,7 +63,8 @@ def versions() -> dict[str, str]:
 def device_name(device: str, threads: int | None = None) -> str:
     """Describe a torch device: the GPU's name, or the CPU with torch's number of threads."""
     if device.startswith("cuda"):
-        import torch
+        with extra("training"):
+            import torch
 
         return torch.cuda.get_device_name(device)
     if threads is None:

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.paths import outputs
 from jahslib.search import logfiles
 from jahslib.search.watch import FOREIGN, Watch, best
+
+with extra("notebooks"):
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +133,8 @@ def _held_open() -> set[Path]:
     A search holds its log open, and a run its profile's lock, for as long as they last. Trying the lock instead would
     take it for a moment, in which a run that is just beginning would be refused.
     """
-    import psutil
+    with extra("notebooks"):
+        import psutil
 
     held = set()
     for process in psutil.process_iter():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.search.evaluation import reason_of
 
 COMING_SECONDS = 10.0  # timeout for a cluster's first worker
@@ -237,7 +238,8 @@ def pool(workers: int = 1, scheduler: str | None = None):
 
 
 def _connect(scheduler: str) -> Any:
-    from distributed import Client
+    with extra("dask"):
+        from distributed import Client
 
     try:
         return Client(scheduler, timeout="5s", set_as_default=False)

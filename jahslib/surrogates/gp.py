@@ -10,22 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import gpytorch
 import numpy as np
-import torch
-from botorch.acquisition import LogExpectedImprovement
-from botorch.models import SingleTaskGP
-from gpytorch.constraints import Interval
-from gpytorch.kernels import Kernel
-from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.means import ZeroMean
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from torch import Tensor
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel, joint_kernel
 from jahslib.surrogates.wl import TermTable
+
+with extra("grammars"):
+    import gpytorch
+    import torch
+    from botorch.acquisition import LogExpectedImprovement
+    from botorch.models import SingleTaskGP
+    from gpytorch.constraints import Interval
+    from gpytorch.kernels import Kernel
+    from gpytorch.likelihoods import GaussianLikelihood
+    from gpytorch.means import ZeroMean
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+    from torch import Tensor
 
 NOISE, FIRST_NOISE = (1e-5, 0.5), 1e-3  # bounds of the noise's variance, and where its fit starts
 LEARNING_RATE, STEPS = 0.1, 20

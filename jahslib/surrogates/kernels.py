@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from gpytorch.kernels import Kernel, MaternKernel
-from torch import Tensor
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.surrogates.wl import TermTable
+
+with extra("grammars"):
+    import torch
+    from gpytorch.kernels import Kernel, MaternKernel
+    from torch import Tensor
 
 
 class WLKernel(Kernel):

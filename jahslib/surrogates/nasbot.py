@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from gpytorch.kernels import Kernel
-from torch import Tensor
 
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.spaces.grammars.graphs import Graph, graph
 from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates.wl import TermTable
+
+with extra("grammars"):
+    import torch
+    from gpytorch.kernels import Kernel
+    from torch import Tensor
 
 SCALE = 9.0
 

@@ -1,1 +1,5 @@
 """The training loop, its schedules, losses, augmentation, metrics and checkpoints."""
+
+from jahslib.extras import require
+
+require("training", "torch")

@@ -17,7 +17,8 @@ from jahslib.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"].values()
-DIRECT = [*PROJECT["dependencies"], *(requirement for extra in EXTRAS for requirement in extra)]
+NAMED = [*PROJECT["dependencies"], *(requirement for extra in EXTRAS for requirement in extra)]
+DIRECT = sorted({requirement for requirement in NAMED if not requirement.startswith("jahslib[")})
 LOCK = (ROOT / "requirements.lock").read_text()
 ENTRIES = [entry for entry in re.sub(r"(?m)^\s*#.*\n?", "", LOCK).replace("\\\n", "").splitlines() if entry.strip()]
 PINS = [Requirement(entry.partition("--hash")[0]) for entry in ENTRIES]

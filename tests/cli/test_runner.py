@@ -56,7 +56,8 @@ def good_paper(monkeypatch):
     ("argv", "message"),
     [
         (["--profile", "foo"], "--profile: unknown profile 'foo'; choose one of smoke, cpu, paper"),
-        (["--profil", "cpu"], "unrecognized arguments: --profil cpu"),
+        (["--profil", "cpu"], "unrecognized arguments: --profil"),
+        (["1st.ipynb"], "no notebook '1st.ipynb'; give the path of an .ipynb file"),
         (["--device", "gpu"], "--device: unknown device 'gpu'; choose one of auto, cpu, cuda, cuda:N"),
         (["--device"], "--device: expected one argument"),
         (["--workers", "0"], "--workers: '0' is not a positive whole number"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jahslib.data import places, registry
+from jahslib.data import places
 from jahslib.errors import UserError
 
 
@@ -15,9 +15,9 @@ def test_a_folder_given_as_an_option_is_searched_before_all_others(offline, tmp_
     places.look_in(str(given), "dataset_dir")
     assert places.find(["other.csv", "table.csv"]) == ("JAHSLIB_DATA", given / "table.csv")
     (given / "table.csv").unlink()
-    assert registry.locate("table", "table.csv", "write it") == offline / "data" / "table.csv"
+    assert places.locate("table", "table.csv", "write it") == offline / "data" / "table.csv"
     (offline / "data" / "table.csv").unlink()
-    assert not registry.at_hand("table.csv")
+    assert not places.at_hand("table.csv")
     with pytest.raises(UserError, match=r"^table: found no table.csv in \$JAHSLIB_DATA \(searched\), .* write it$"):
         places.locate("table", "table.csv", "write it")
 

@@ -238,7 +238,7 @@ class TestTensorBoard:
 
     def test_without_the_package_nothing_is_begun(self, final, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-        with pytest.raises(UserError, match="tensorboard: the package is not installed"):
+        with pytest.raises(UserError, match=r"pip install \"jahslib\[tensorboard\]"):
             final(tensorboard=True).train(SETTING)
         assert not list(tmp_path.iterdir())
 

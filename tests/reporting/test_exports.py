@@ -193,7 +193,7 @@ def test_optuna_opens_the_journal(logs, tmp_path):
 
 def test_opening_a_journal_without_optuna_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UserError, match="pip install optuna"):
+    with pytest.raises(UserError, match=r"pip install \"jahslib\[optuna\]"):
         exports.optuna_studies(tmp_path / "optuna.journal")
 
 

@@ -23,6 +23,7 @@ from jahslib import paths
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.optimizers.ax.optimizer import quiet_and_seeded
 from jahslib.optimizers.ax.parameters import Box, configure, metric_names, outcomes
 
@@ -71,7 +72,7 @@ def client(
         database: an SQLite file that Ax writes everything to as well; an old one is replaced.
 
     Raises:
-        UserError: SQLAlchemy is not installed.
+        MissingExtra: SQLAlchemy is not installed.
     """
     with quiet_and_seeded(seed):
         from ax.api.client import Client
@@ -201,11 +202,9 @@ def _frame(made: "Client", analysis: Any) -> pd.DataFrame:
 def _storage(database: Path | None) -> Any:
     if database is None:
         return None
-    try:
+    with extra("sqlite"):
         from ax.api.configs import StorageConfig
         from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
-    except ImportError as error:
-        raise UserError("ax database: needs SQLAlchemy; install sqlalchemy<2 or use the JSON file alone") from error
     database.parent.mkdir(parents=True, exist_ok=True)
     database.unlink(missing_ok=True)
     url = f"sqlite:///{database.absolute()}"

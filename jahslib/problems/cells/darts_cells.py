@@ -8,15 +8,17 @@ the two cells are one term, so that one kernel compares them, where theirs has a
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from jahslib.core.problem import Job, Outcome
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.models import darts_network
 from jahslib.problems.grammar_networks import CIFAR10, NB201, made
 from jahslib.spaces.grammars.terms import Term
 from jahslib.training.trainer import Training
+
+with extra("training"):
+    import torch
+    from torch import Tensor, nn
 
 NAME = "darts_cifar10"
 PROTOCOL: dict[str, Any] = CIFAR10 | {

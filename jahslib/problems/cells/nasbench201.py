@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
-from jahslib.data import registry
+from jahslib.data import places
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.problems.cells import synthetic_cells
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
+
+with extra("tables"):
+    import pandas as pd
 
 FILE = "nasbench201_compact.csv.gz"
 
@@ -92,7 +95,7 @@ TABLES: dict[str, NasBench201 | synthetic_cells.SyntheticCells] = {
 
 def at_hand() -> bool:
     """Tell whether the table is in one of the searched places; its contents are not checked."""
-    return registry.at_hand(FILE)
+    return places.at_hand(FILE)
 
 
 def errors(name: str) -> pd.DataFrame:
@@ -150,6 +153,6 @@ def cell(arch: str) -> Term:
 
 
 def _locate() -> Path:
-    return registry.locate(
+    return places.locate(
         "nasbench201", FILE, "build it from NATS-Bench or NASLib's nb201_all.pickle, as data/README.md says"
     )

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 
-import pandas as pd
-
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.extras import extra
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
 from jahslib.spaces.grammars.terms import Term
+
+with extra("tables"):
+    import pandas as pd
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CONVOLUTIONS = {"conv3x3": 1.0, "conv1x1": 0.6}

@@ -114,7 +114,7 @@ class TestExperiment:
         import ax.api.client  # noqa: F401  (what it imports with the package absent, it would miss in later tests)
 
         monkeypatch.setitem(sys.modules, "ax.storage.sqa_store.db", None)
-        with pytest.raises(UserError, match="ax database: needs SQLAlchemy"):
+        with pytest.raises(UserError, match=r"pip install \"jahslib\[sqlite\]"):
             ax_analyses.client(problem, history, database=tmp_path / "ax.db")
         assert not list(tmp_path.iterdir())
 

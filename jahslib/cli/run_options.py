@@ -1,0 +1,164 @@
+"""The command line of `jahslib run`: options are parsed and checked before anything is installed or written.
+
+Standard library only: run_all.sh checks its options with this file on a fresh machine.
+"""
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jahslib.cli.commands import Parser
+from jahslib.errors import UserError
+from jahslib.experiments.notebook import in_folder
+from jahslib.paths import home, is_checkout
+
+COMMAND = "run_all.sh" if is_checkout() else "jahslib run"
+COMMON = ("profile", "device", "workers", "scheduler", "seeds", "fresh")  # parameters that every notebook has
+PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))"
+
+
+def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
+    """Parse and check the command line; reads the notebooks' `parameters` cells, writes nothing.
+
+    Args:
+        notebooks: the folder whose notebooks run if none is named.
+
+    Adds `selected` (notebook paths), `overrides` (for each of them a dict of its own parameters) and `elsewhere`
+    (whether a notebook that is named lies outside of the project, or of the current folder where there is none).
+
+    Raises:
+        UserError: a wrong option.
+    """
+    parser = Parser(COMMAND, allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
+    add = parser.add_argument
+    profile = _text("smoke|cpu|paper", "unknown profile {!r}; choose one of smoke, cpu, paper")
+    device = _text(r"auto|cpu|cuda(:\d+)?", "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N")
+    workers = _text(r"0*[1-9]\d*", "{!r} is not a positive whole number", int)
+    scheduler = _text(r"(tcp|tls)://[^\s/]+:\d{1,5}", "{!r} is not an address such as tcp://host:8786")
+    add("notebooks", nargs="*", metavar="NOTEBOOK", help="run these files (default: all of the folder notebooks)")
+    add("--profile", type=profile, default="smoke", help="smoke (a minute a notebook; the default), cpu or paper")
+    add("--device", type=device, default="auto", help="auto (CUDA if there is one; the default), cpu, cuda or cuda:N")
+    add("--only", metavar="07,01", help="run these notebooks only, by number or name")
+    add("--workers", type=workers, metavar="N", help="work on N trials at once (default: cores; 1 on CUDA or in smoke)")
+    add("--scheduler", type=scheduler, metavar="tcp://HOST:PORT", help="evaluate trials on this Dask cluster")
+    add("--seeds", type=_seeds, metavar="0,1,2", help="seeds of every search (default: the profile's)")
+    if is_checkout():
+        add("--python", type=_python, metavar="PATH", help="use this environment's Python and install nothing")
+    add("--fresh", action="store_true", help="start over; without it, what is unfinished is resumed")
+    add("--yes", action="store_true", help="start the paper profile on a CPU too, whatever it takes")
+    repeated = "set a parameter of every selected notebook that has it; may be repeated"
+    add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=repeated)
+    add("--check", action="store_true", help="check the options and stop")
+    args = parser.parse_args(argv)
+    args.selected = _select(args.only, _named(args.notebooks) or _of(notebooks))
+    args.elsewhere = bool(args.notebooks) and not all(path.resolve().is_relative_to(home()) for path in args.selected)
+    args.overrides = _overrides(dict(args.parameter), args.selected)
+    return args
+
+
+def _text(pattern: str, complaint: str, convert: Callable[[str], Any] = str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(complaint.format(text))
+        return convert(text)
+
+    return parse
+
+
+def _seeds(text: str) -> list[int]:
+    seeds = [int(part) for part in text.split(",")] if re.fullmatch(r"\d{1,9}(,\d{1,9})*", text) else []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different whole numbers such as 0,1,2")
+    return seeds
+
+
+def _python(text: str) -> str:
+    try:
+        usable = subprocess.run([text, "-P", "-c", PYTHON_VERSIONS], capture_output=True).returncode == 0
+    except OSError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a Python 3.11 to 3.14")
+    return text
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    if name in COMMON:
+        raise argparse.ArgumentTypeError(f"{name} has an option of its own: --{name}")
+    try:
+        parsed = ast.literal_eval(value)
+        json.dumps(parsed)
+    except (ValueError, SyntaxError):
+        return name, value
+    except TypeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number, text, list, dict, True, False or None") from None
+    return name, parsed
+
+
+def _named(files: list[str]) -> list[Path]:
+    """Return the absolute paths of notebooks; their results are kept by name, so no two may share one."""
+    paths: dict[str, Path] = {}
+    for file in files:
+        path = Path(os.path.abspath(file))
+        if path.suffix != ".ipynb" or not path.is_file():
+            raise UserError(f"no notebook {file!r}; give the path of an .ipynb file")
+        if paths.setdefault(path.stem, path) != path:
+            raise UserError(f"two notebooks are named {path.name}, and would share their results; rename one")
+    return list(paths.values())
+
+
+def _of(folder: Path) -> list[Path]:
+    if not (found := in_folder(folder)):
+        raise UserError(f"no notebook in {folder}; put one there, or give its path: jahslib run NOTEBOOK.ipynb")
+    return found
+
+
+def number(notebook: Path) -> str:
+    """Return a notebook's number, such as 07, or its name if that does not begin with one."""
+    return notebook.stem[:2] if re.match(r"\d\d_", notebook.stem) else notebook.stem
+
+
+def _select(only: str | None, known: list[Path]) -> list[Path]:
+    if only is None:
+        return known
+    chosen = set()
+    for wanted in only.split(","):
+        matching = {path for path in known if wanted in (path.stem, number(path), number(path).lstrip("0"))}
+        if not matching:
+            raise UserError(f"--only: unknown notebook {wanted!r}; choose from {', '.join(p.stem for p in known)}")
+        chosen |= matching
+    return sorted(chosen)
+
+
+def _overrides(parameters: dict[str, Any], selected: list[Path]) -> list[dict[str, Any]]:
+    if not parameters:
+        return [{} for _ in selected]
+    names = [_parameter_names(path) for path in selected]
+    known = sorted(set().union(*names).difference(COMMON))
+    for name in parameters:
+        if name not in known:
+            close = difflib.get_close_matches(name, known)
+            mend = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
+            raise UserError(f"-p/--parameter: no selected notebook has a parameter {name!r}; {mend}")
+    return [{name: value for name, value in parameters.items() if name in own} for own in names]
+
+
+def _parameter_names(notebook: Path) -> set[str]:
+    """Collect the names that the cell tagged `parameters` assigns."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        nodes = list(ast.walk(ast.parse("\n".join(tagged))))
+    except (ValueError, KeyError, SyntaxError) as error:
+        raise UserError(f"{notebook}: its parameters cannot be read ({error})") from None
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
