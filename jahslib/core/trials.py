@@ -62,9 +62,11 @@ class Trial(Suggestion):
     finished: float = 0.0
 
     def suggestion(self) -> Suggestion:
+        """Return what was asked for, without its results."""
         return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
     def to_json(self) -> dict[str, Any]:
+        """Return all fields as a line of the trial log has them."""
         return dict(vars(self))
 
 

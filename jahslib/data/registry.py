@@ -38,10 +38,12 @@ class Dataset:
 
     Loaded splits are shared within a process: the tensors are read-only by convention.
 
-    name: what was actually loaded; a stand-in never carries the name of what it stands for.
-    images: `n x c x h x w`, uint8. labels: `n`, int64, in `0..classes-1`.
-    source: "JAHSLIB_DATA", "data/", "system", "embedded", "download", or "generated from ..." (never a machine path).
-        It may differ between two runs on the same images; what identifies the data is `digest`.
+    Args:
+        name: what was actually loaded; a stand-in never carries the name of what it stands for.
+        images: `n x c x h x w`, uint8.
+        labels: `n`, int64, in `0..classes-1`.
+        source: "JAHSLIB_DATA", "data/", "system", "embedded", "download", or "generated from ..." (never a machine
+            path). It may differ between two runs on the same images; what identifies the data is `digest`.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Problems whose evaluations are looked up in tables of recorded trainings.
 
 The tables are `jahslib.problems.recorded_tables`:
+
     NasBench201Full   cells of NAS-Bench-201 after 200 epochs (Dong and Yang, ICLR 2020, arXiv 2001.00326; MIT License)
     HPOBenchMLP       multilayer perceptrons on 8 classification tasks after 243 epochs (HPOBench: Eggensperger et al.,
                       NeurIPS Datasets and Benchmarks 2021, arXiv 2109.06716; Apache License 2.0)
@@ -64,6 +65,7 @@ class Tabular(Problem):
         """Compute the table's key of a configuration: the rank of each choice."""
 
     def table(self) -> Table:
+        """Read the recorded trainings, by key."""
         return recorded_tables.table(self._file)
 
     @property

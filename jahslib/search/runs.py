@@ -147,6 +147,7 @@ class AnySearch(Generic[AnyProblem]):
 
     @property
     def incumbent(self) -> Trial:
+        """The best trial, which is feasible if any is."""
         found = self.problem.incumbent(self.history)
         assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
         return found
@@ -162,6 +163,7 @@ class AnySearch(Generic[AnyProblem]):
         return sum(t.epochs for t in self.history)
 
     def feasible(self, trial: Trial) -> bool:
+        """Tell whether a trial keeps all constraints."""
         return self.problem.violation(trial) == 0
 
 

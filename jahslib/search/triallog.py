@@ -43,6 +43,7 @@ class LoggedSearch:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
+        """What makes the log comparable: the description of its problem, optimizer and seed."""
         return self.header["fingerprint"]
 
     @property

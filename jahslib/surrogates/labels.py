@@ -71,6 +71,7 @@ class Counts:
 
     @staticmethod
     def empty() -> Counts:
+        """Return the counts of no term."""
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64), csr_matrix((0, 0)), np.empty(0))
 
     def extended(self, distinct: np.ndarray, found: csr_matrix, n: int) -> Counts:

@@ -24,21 +24,24 @@ from jahslib.models.growing.convnet import GrowingConvNet
 class GrowthRule:
     """How a network grows; the defaults are [Berg22]'s.
 
-    trigger: "threshold": a layer of n neurons gains ceil((r - q) n), where r is the moving average of rank / n and q
-        its threshold, and then holds off until the average has not fallen for three steps ([Berg22] equation 4).
-        "north": it gains floor(n (r - q r_0)), r_0 the largest r of the steps before (at the first step r itself), at
-        every step ([Berg22]'s NORTH-Select; [Maile22] section 3). "weight": as "north", with r the rank of the incoming
-        weights instead of the activations.
-    measure: "effective" rank, "numerical" rank, or the orthogonality "gap", for which n (1 - gap) stands for the rank.
-    conv_threshold, fc_threshold: q in [0, 1] (gamma for the other triggers: .9 in [Berg22], .97 or .9 in [Maile22]).
-    epsilon: a singular value above it counts for the numerical rank.
-    initialisation: "select", "random", "pre" or "weight"; see `jahslib.models.growing.candidates`.
-    every: growth happens at every so many steps only, while triggers are updated at each, also those that are then
-        blocked. The original grows every 10th step in its experiments but, by an oversight, at every step in its
-        search.
-    candidates: random neurons that "select" and "pre" draw beyond those needed.
-    max_conv, max_fc: largest width of a convolution and of a fully connected layer.
-    max_params: growth keeps the number of weights and biases at or under it.
+    Args:
+        trigger: "threshold": a layer of n neurons gains ceil((r - q) n), where r is the moving average of rank / n and
+            q its threshold, and then holds off until the average has not fallen for three steps ([Berg22] equation 4).
+            "north": it gains floor(n (r - q r_0)), r_0 the largest r of the steps before (at the first step r itself),
+            at every step ([Berg22]'s NORTH-Select; [Maile22] section 3). "weight": as "north", with r the rank of the
+            incoming weights instead of the activations.
+        measure: "effective" rank, "numerical" rank, or the orthogonality "gap", for which n (1 - gap) stands for the
+            rank.
+        conv_threshold, fc_threshold: q in [0, 1] (gamma for the other triggers: .9 in [Berg22], .97 or .9 in
+            [Maile22]).
+        epsilon: a singular value above it counts for the numerical rank.
+        initialisation: "select", "random", "pre" or "weight"; see `jahslib.models.growing.candidates`.
+        every: growth happens at every so many steps only, while triggers are updated at each, also those that are then
+            blocked. The original grows every 10th step in its experiments but, by an oversight, at every step in its
+            search.
+        candidates: random neurons that "select" and "pre" draw beyond those needed.
+        max_conv, max_fc: largest width of a convolution and of a fully connected layer.
+        max_params: growth keeps the number of weights and biases at or under it.
     """
 
     trigger: Literal["threshold", "north", "weight"] = "threshold"

@@ -43,10 +43,12 @@ class Analyses:
     Contours and slices hold the other hyperparameters at `best`. Ax's own cards do so only where a trial counts as
     its best, and else hold them at the middle of the space, which of a learning rate on a log scale is far too large.
 
-    contours: (x, y) -> columns x, y, mean, sem. slices: x -> columns x, mean, sem.
-    sensitivity: parameter_name, sensitivity (total-order Sobol index, with the sign of the mean gradient).
-    cross_validation: observed, predicted, predicted_95_ci (half width), one row per trial, left out in turn.
-    parallel_coordinates: one row per trial, with its parameters and the metric.
+    Args:
+        contours: (x, y) -> columns x, y, mean, sem.
+        slices: x -> columns x, mean, sem.
+        sensitivity: parameter_name, sensitivity (total-order Sobol index, with the sign of the mean gradient).
+        cross_validation: observed, predicted, predicted_95_ci (half width), one row per trial, left out in turn.
+        parallel_coordinates: one row per trial, with its parameters and the metric.
     """
 
     metric: str

@@ -38,6 +38,7 @@ class CellEdges(Problem):
 
     @property
     def data(self) -> str:
+        """Name of the data set that the cells were trained on."""
         return self.cells.data
 
     @property

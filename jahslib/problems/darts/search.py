@@ -37,14 +37,15 @@ class Settings:
 
     Defaults are the values of its `f1_config`. Not public, hence chosen: `surrogate_schedule`, `surrogate_start`.
 
-    order: 1, or 2 for the unrolled gradient with the current learning rate as its step.
-    surrogate_schedule: one of `skip_prevention.SCHEDULES`; "none" is the search without skip prevention.
-    apply_early_stopping: stop after an epoch in which at least `stopping_after_n_skips` of the six nodes have Identity
-        as most probable operation, with a probability above `early_stopping_threshold`.
-    stable_epochs: stop, too, when the ranking of the operations has not changed for this many epochs (None: never).
-    grad_clip: largest norm of the weights' gradient; None does not clip.
-    focal_loss_gamma, class_weight_smoothing: the loss, see `losses`.
-    augment_validation: augment the batches of the architecture step, too, as the original seems to do.
+    Args:
+        order: 1, or 2 for the unrolled gradient with the current learning rate as its step.
+        surrogate_schedule: one of `skip_prevention.SCHEDULES`; "none" is the search without skip prevention.
+        apply_early_stopping: stop after an epoch in which at least `stopping_after_n_skips` of the six nodes have
+            Identity as most probable operation, with a probability above `early_stopping_threshold`.
+        stable_epochs: stop, too, when the ranking of the operations has not changed for this many epochs (None: never).
+        grad_clip: largest norm of the weights' gradient; None does not clip.
+        focal_loss_gamma, class_weight_smoothing: the loss, see `losses`.
+        augment_validation: augment the batches of the architecture step, too, as the original seems to do.
 
     Raises:
         UserError: a value outside its range.

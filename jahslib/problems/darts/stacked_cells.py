@@ -233,6 +233,7 @@ class StackedCells(Problem):
         return resplit(train, val, seed) if self.resplit else (train, val)
 
     def training(self, job: Job, train: Images) -> StackTraining:
+        """Build the training of a job's network on `train`."""
         return StackTraining(job, train, self.shape, augment=self.augment, device=self.device)
 
     def evaluate(self, job: Job) -> Outcome:

@@ -65,14 +65,17 @@ class Graph:
 
     @property
     def labels(self) -> list[str]:
+        """The nodes' labels, the input's first and the output's last."""
         return [NAMES.known[number] for number in self.names.tolist()]
 
     @property
     def tails(self) -> list[int]:
+        """The node that each arc leaves."""
         return self.arcs[0].tolist()
 
     @property
     def heads(self) -> list[int]:
+        """The node that each arc enters."""
         return self.arcs[1].tolist()
 
     @property
@@ -82,6 +85,7 @@ class Graph:
 
     @property
     def n_edges(self) -> int:
+        """Number of arcs."""
         return self.arcs.shape[1]
 
 
