@@ -25,7 +25,10 @@ from jahslib.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-QUADRATIC, GRAMMAR = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+QUADRATIC, GRAMMAR = (
+    re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)[0]
+    for page in ("README.md", "docs/library.md")
+)
 GUIDE = (ROOT / "docs" / "adding_a_study.md").read_text()
 STUDY = re.search(r"(^# %% parameters\n.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)[1]
 TRIALS = "\nfrom jahslib.optimizers import {0}\nsearch(Quadratic(), {0}, Budget(trials=6), '{0}.jsonl', seed=0)\n"

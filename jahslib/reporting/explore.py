@@ -11,13 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
 from jahslib.analysis import darts
 from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
+from jahslib.extras import extra
 from jahslib.figures.ax import interactive
 from jahslib.figures.darts import arch_weights
 from jahslib.figures.panels import layer_panels
@@ -25,6 +23,10 @@ from jahslib.figures.term_drawing import draw
 from jahslib.reporting.exports import optuna_studies, to_optuna
 from jahslib.search import triallog
 from jahslib.spaces.grammars.grammar import Grammar
+
+with extra("notebooks"):
+    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
 # Optuna's plots, by what the list of the widget calls them.
 PLOTS = {
