@@ -52,13 +52,13 @@ def signed(number: str) -> str:
 
 def rows() -> dict[str, list[str]]:
     """The cells of each study's row."""
-    found = re.findall(r"^\| (\*\*\[\d\d\]\(notebooks/(\w+)\.ipynb\).*) \|$", README, re.M)
+    found = re.findall(r"^\| (\*\*\[\d\d [^]]*\]\(docs/studies/(\w+)\.md\).*) \|$", README, re.M)
     return {name: line.split(" | ") for line, name in found}
 
 
 def numbers(text: str) -> list[str]:
     """Numbers. Code, targets of links and names (CIFAR-10, study 03) hold none."""
-    prose = re.sub(r"`[^`]*`|\[\d\d\]\([^)]*\)|\]\([^)]*\)|[Ss]tud(?:y|ies) \d\d", " ", text)
+    prose = re.sub(r"`[^`]*`|\[\d\d(?= )|\]\([^)]*\)|[Ss]tud(?:y|ies) \d\d", " ", text)
     return re.findall(r"(?<![\w.,-])\d+(?:,\d{3})*(?:\.\d+)?", prose)
 
 
@@ -100,7 +100,7 @@ def test_every_figure_has_a_caption_without_numbers():
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("| [01](notebooks/01_x.ipynb) a | of ten, 0.914 (n = 3) |", ["0.914", "3"]),
+        ("| [01 A study](docs/01_x.md) a | of ten, 0.914 (n = 3) |", ["0.914", "3"]),
         (
             "top-3 on CIFAR-10, ImageNet16-120 and NAS-Bench-201 at `q = 0.8`: 1,012,899, 12 %",
             ["1,012,899", "12"],
