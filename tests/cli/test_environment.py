@@ -59,7 +59,7 @@ def project(tmp_path, monkeypatch):
         (tmp_path / name).write_text("one")
     commands: list[str] = []
 
-    def run(*command):
+    def run(*command, check=True):
         line = " ".join(str(part) for part in command[1:])
         commands.append(line)
         if line.startswith("-m venv"):
@@ -79,6 +79,7 @@ def test_set_up_installs_the_lock_with_hashes_and_runs_once(project):
         ["pip", "install", "--quiet"],
         ["uv", "pip", "sync"],
         ["uv", "pip", "install"],
+        ["compileall", "-qq", "-j"],
     ]
     assert commands[2].endswith(f"--require-hashes {root / 'requirements.lock'}")
     commands.clear()
@@ -93,14 +94,14 @@ def test_a_changed_file_is_installed_into_the_same_environment(project, name):
     commands.clear()
     (root / name).write_text("two")
     environment.make(root)
-    assert [line.split()[3] for line in commands] == ["sync", "install"]
+    assert [line.split()[3] for line in commands] == ["sync", "install", "-j"]
 
 
 def test_an_interrupted_set_up_is_done_again_from_nothing(project, monkeypatch):
     root, commands = project
     recorded = environment._run
 
-    def fail(*command):
+    def fail(*command, check=True):
         recorded(*command)
         if "sync" in command:
             (root / ".venv" / "half-installed").mkdir()
