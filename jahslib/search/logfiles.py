@@ -41,6 +41,11 @@ def packed(log: Path) -> Path:
     return log.with_name(f"{log.name}.gz")
 
 
+def checkpoints(log: Path) -> Path:
+    """Return the folder of an unfinished search's checkpoints."""
+    return log.with_name(f"{log.name}.checkpoints")
+
+
 def pack_of(log: Path) -> Path:
     """Return the path of the pack that may hold the log."""
     return log.with_name(f"{log.stem.rsplit('-', 2)[0]}{PACK}")
@@ -166,7 +171,11 @@ def locked(log: Path, file: BinaryIO) -> None:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise UserError(f"trial log {log}: in use by another process; wait for it or stop it") from error
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise UserError(f"trial log {log}: in use by another process; wait for it or stop it") from error
+        raise UserError(
+            f"trial log {log}: cannot be locked ({error.strerror}); give a folder on a file system that has flock"
+        ) from error
 
 
 def is_there(file: BinaryIO, path: Path) -> bool:

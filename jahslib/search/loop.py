@@ -23,6 +23,7 @@ from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.search.evaluation import Evaluated, evaluate, reason_of
+from jahslib.search.shared import TOKEN, WhereSeen, is_elsewhere
 from jahslib.search.triallog import TrialLog
 from jahslib.search.warm_start import is_copy
 
@@ -87,14 +88,16 @@ class Loop:
         self._admitted: dict[int, bool] = {}
         self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
         self._run_again: set[int] = set()
+        self._where_seen: WhereSeen | None = None
         self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
         self._since = time.monotonic()
 
     def begin_with(self, earlier: list[Trial]) -> None:
         """Log the trials of an earlier search (warm start) that are not in the log yet."""
         for trial in earlier[len(self.log.trials) :]:
-            self.log.append(trial, **self.labels)
+            self.log.append(trial, sync=False, **self.labels)
             self.log.trials.append(trial)
+        self.log.sync()
         self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
 
     def elapsed(self) -> float:
@@ -185,6 +188,7 @@ class Loop:
                         running[self._submit(executor, trial_id)] = trial_id
                     else:
                         self._record(trial_id, future)
+                self.log.sync()  # once for all: on a shared folder it takes longer than all else
         except BaseException:
             for future in running:
                 future.cancel()
@@ -265,6 +269,9 @@ class Loop:
             deadline=deadline,
         )
         try:
+            if is_elsewhere(executor) and (job.save or job.restore):
+                self._where_seen = self._where_seen or WhereSeen.marking(self.checkpoints)
+                return executor.submit(self._where_seen, evaluate, self.problem, job)
             return executor.submit(evaluate, self.problem, job)
         except BrokenExecutor as error:
             raise UserError(
@@ -277,6 +284,7 @@ class Loop:
         for folder in self.checkpoints.glob("trial-[0-9]*"):
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
+            (self.checkpoints / TOKEN).unlink(missing_ok=True)
             self.checkpoints.rmdir()
 
     def _checkpoint(self, trial_id: int) -> Path:
@@ -311,7 +319,7 @@ class Loop:
         self._compare_charge(trial)
         self._compare_worst(trial)
         try:
-            self.log.append(trial, **self.labels)
+            self.log.append(trial, sync=False, **self.labels)
         except TypeError as error:
             raise UserError(
                 f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "

@@ -22,6 +22,7 @@ from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
+from jahslib.search.shared import WhereSeen, is_elsewhere
 from jahslib.search.simulated import SimulatedWorkers
 from jahslib.search.watch import Watch, best, duration
 from jahslib.search.workers import pool
@@ -240,7 +241,7 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
     while waiting or running:
         while waiting and len(running) < workers:
             run = waiting.pop(0)
-            running[executor.submit(run, fresh=fresh)] = run
+            running[_submitted(executor, run, fresh)] = run
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             run = running.pop(future)
@@ -254,11 +255,17 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
                     )
                 again.add(run.log)
                 begun = run.log.exists() and run.log.stat().st_mtime >= began
-                running[executor.submit(run, fresh=fresh and not begun)] = run
+                running[_submitted(executor, run, fresh and not begun)] = run
                 continue
             histories[run.log.stem] = future.result()
             log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
     return histories
+
+
+def _submitted(executor: Executor, run: Run, fresh: bool) -> Future:
+    if is_elsewhere(executor):
+        return executor.submit(WhereSeen.marking(logfiles.checkpoints(run.log)), run, fresh=fresh)
+    return executor.submit(run, fresh=fresh)
 
 
 def run_trials(

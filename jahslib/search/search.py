@@ -85,7 +85,7 @@ def search(
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
     header["fingerprint"] = fingerprint(problem, optimizer, seed) | described(earlier)
     path = logfiles.named(log_path).absolute()
-    checkpoints = path.with_name(f"{path.name}.checkpoints")
+    checkpoints = logfiles.checkpoints(path)
     if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
         raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
     trial_log = TrialLog(path, header, fresh=fresh)

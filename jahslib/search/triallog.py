@@ -83,7 +83,7 @@ class TrialLog:
         self._file, self._packed = self._locked()
         try:
             content = self._content()
-            self._size = len(content)
+            self._size = self._synced = len(content)
             if not fresh:
                 if not self._packed:
                     logfiles.refuse_rival(self.path, content)
@@ -142,9 +142,13 @@ class TrialLog:
         self._file.seek(0)
         return self._file.read()
 
-    def append(self, trial: Trial, **labels: Any) -> None:
-        """Write one trial and force it to disk; only after this returns may the optimizer be told."""
-        self._append({"kind": "trial", **labels, **trial.to_json()})
+    def append(self, trial: Trial, *, sync: bool = True, **labels: Any) -> None:
+        """Write one trial; only after this returns may the optimizer be told.
+
+        Without `sync`, call the method of that name before the optimizer is asked: a kill loses nothing that was
+        written, a power failure may.
+        """
+        self._append({"kind": "trial", **labels, **trial.to_json()}, sync)
 
     def make_extendable(self) -> None:
         """Unpack a compressed log.
@@ -176,21 +180,39 @@ class TrialLog:
             return
         if end is not None and not self._read_only and not self._packed:
             self._append({"kind": "end", **end})
-        self._file.close()
+        with self._file:
+            self.sync()
 
-    def _append(self, record: dict[str, Any]) -> None:
+    def sync(self) -> None:
+        """Force to disk what was written.
+
+        Raises:
+            LogWriteError: it cannot be; what was written since the last time is removed.
+        """
+        if self._synced == self._size:
+            return
+        with self._or_cut_to(self._synced):
+            os.fsync(self._file.fileno())
+            self._synced = self._size
+
+    def _append(self, record: dict[str, Any], sync: bool = True) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
         self.make_extendable()
         self._refuse_lost()
-        start = self._size
-        try:
+        with self._or_cut_to(self._size):
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
-            os.fsync(self._file.fileno())
             self._size = self._file.tell()
+        if sync:
+            self.sync()
+
+    @contextlib.contextmanager
+    def _or_cut_to(self, size: int) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file.truncate(start)
+                self._file.truncate(size)
             self._file.close()
             raise LogWriteError(
                 error.errno,
@@ -218,13 +240,13 @@ class TrialLog:
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
         if whole < len(content) and self._packed:
-            self._size = whole
+            self._size = self._synced = whole
         elif whole < len(content) and not self._read_only:
             self._truncate(whole)
             log.warning("trial log %s: cut off a torn last line of %d bytes", self.path, len(content) - whole)
 
     def _truncate(self, size: int) -> None:
-        self._size = self._file.truncate(size)
+        self._size = self._synced = self._file.truncate(size)
 
 
 def read(path: Path) -> LoggedSearch:

@@ -1,5 +1,6 @@
 """Executors for the search loop: this process, local processes, or a Dask cluster."""
 
+import asyncio
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,7 @@ from jahslib.extras import extra
 from jahslib.search.evaluation import reason_of
 
 COMING_SECONDS = 10.0  # timeout for a cluster's first worker
-ANSWER_SECONDS = 30.0  # timeout for a cluster's workers to report whether they can load a job, imports included
+ANSWER_SECONDS = 300.0  # timeout for one more worker to report whether it can load a job; imports may take minutes
 
 
 class InProcess(Executor):
@@ -160,28 +161,33 @@ class OnCluster(Executor):
         except TimeoutError as error:
             address = self._client.scheduler.address
             raise UserError(f"scheduler: {address} has no worker; start `dask worker {address}`") from error
-        asking = ThreadPoolExecutor(1)
+        places = list(self._client.scheduler_info(n_workers=-1)["workers"])
+        asking = ThreadPoolExecutor(len(places))
         try:
-            answers = asking.submit(self._client.run, _cannot_load, sent, on_error="return").result(ANSWER_SECONDS)
+            asked = {place: asking.submit(self._cannot_load, place, sent) for place in places}
+            answers = ((place, answer.result(ANSWER_SECONDS)) for place, answer in asked.items())
+            place, reason = next((pair for pair in answers if pair[1]), ("", ""))
         except Exception as error:  # Dask's own error, or a timeout
-            answers = {"the cluster": reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS} s"}
+            place, reason = "a worker", reason_of(error) if str(error) else f"no answer in {ANSWER_SECONDS:g} s"
         finally:
             asking.shutdown(wait=False)
-        if wrong := {place: str(answer) for place, answer in answers.items() if answer}:
-            place, reason = next(iter(wrong.items()))
+        if reason:
             raise UserError(
                 f"scheduler: {place} cannot load the problem ({reason}); start scheduler and workers with the same "
                 "packages, and with the folder of its module in PYTHONPATH"
             )
         self._tried = True
 
+    def _cannot_load(self, place: str, sent: bytes) -> str:
+        return str(self._client.run(_cannot_load, sent, workers=[place], on_error="return")[place])
 
-def _cannot_load(sent: bytes) -> str:
+
+async def _cannot_load(sent: bytes) -> str:
     """Return why this worker cannot load a job; empty if it can."""
     from distributed.protocol.pickle import loads
 
     try:
-        loads(sent)
+        await asyncio.to_thread(loads, sent)  # the worker answers its scheduler meanwhile, or would be taken for dead
     except Exception as error:
         return reason_of(error)
     return ""

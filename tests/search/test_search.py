@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from decimal import Decimal
@@ -27,7 +27,7 @@ from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search, triallog
 from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
-from jahslib.search.workers import LocalProcesses, pool
+from jahslib.search.workers import InProcess, LocalProcesses, pool
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy, decisions
 
@@ -679,6 +679,29 @@ except LogWriteError as error:
         with pytest.raises(LogWriteError, match="No space left"):
             log.append(Trial({}, 1, id=0))
         assert path.read_bytes() == before
+
+    def test_trials_that_end_together_are_forced_to_disk_together_before_the_next_is_asked(self, tmp_path, monkeypatch):
+        class TwoAtOnce(Executor):
+            """Both of two jobs end before either is told of."""
+
+            threads = 1
+
+            def submit(self, fn, /, *args, **kwargs):
+                return InProcess().submit(fn, *args, **kwargs)
+
+        class Asked(RandomSearch):
+            def ask(self, history):
+                on_disk.append((len(history.trials), synced[-1]))
+                return super().ask(history)
+
+        toy, path, on_disk, synced = Toy(), tmp_path / "log.jsonl", [], [0]
+        real = os.fsync
+        monkeypatch.setattr(
+            os, "fsync", lambda file: (real(file), synced.append(len(path.read_bytes().splitlines()) - 1))
+        )
+        search(toy, Asked(toy, 0), Budget(trials=6), path, seed=0, executor=TwoAtOnce(), workers=2)
+        assert on_disk == [(n, n) for n in (0, 0, 2, 2, 4, 4)]
+        assert synced[1:] == [0, 2, 4, 6, 7]  # the header, three times two trials, the end
 
 
 class TestKill:

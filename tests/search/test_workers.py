@@ -1,8 +1,11 @@
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +18,12 @@ from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.successive_halving import Hyperband
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, runs, search, triallog
 from jahslib.search.runs import run_all
+from jahslib.search.shared import WhereSeen
 from jahslib.search.workers import InProcess, OnCluster, pool
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
@@ -111,6 +116,57 @@ def test_a_cluster_that_cannot_load_the_problem_is_told_of_at_once(tmp_path, das
     with pool(2, scheduler=dask) as executor, pytest.raises(UserError, match=r"cannot load .*only_here"):
         search(problem, RandomSearch(problem, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=executor)
     assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+
+class Elsewhere(Executor):
+    """A worker on a machine of its own: another folder lies under the search's path there."""
+
+    def __init__(self, folder, there):
+        self.folder, self.there = folder, there
+
+    def submit(self, fn, /, *args, **kwargs):
+        aside = self.folder.with_name("aside")
+        self.folder.rename(aside)
+        shutil.copytree(self.there, self.folder)
+        try:
+            return InProcess().submit(fn, *args, **kwargs)
+        finally:
+            shutil.rmtree(self.folder)
+            aside.rename(self.folder)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["empty", "of an earlier search"])
+def test_a_worker_that_does_not_see_the_searchs_folder_is_refused(tmp_path, used):
+    """It would leave checkpoints on its own disk, and restore those that another search of this name has left there."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    if used:
+        WhereSeen.marking(there / "log.jsonl.checkpoints")
+    executor, log = Elsewhere(here, there), here / "log.jsonl"
+    with pytest.raises(UserError, match=rf"worker on .* does not see {log}.checkpoints"):
+        search(Toy(), Hyperband, Budget(trials=12), log, seed=0, executor=executor, workers=2)
+    assert triallog.read(log).trials == []
+
+
+def test_a_search_without_checkpoints_needs_no_shared_folder(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    problem = Toy()
+    executor = Elsewhere(here, there)
+    history = search(problem, RandomSearch, Budget(trials=3), here / "log.jsonl", seed=0, executor=executor)
+    assert len(history.trials) == 3 and [file.name for file in here.iterdir()] == ["log.jsonl"]
+
+
+def test_whole_searches_are_not_given_to_workers_that_do_not_see_their_logs(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    runs_ = searches_of_study_07(here, monkeypatch, "ea_hb", "rs")
+    monkeypatch.setattr(runs, "pool", lambda *_: nullcontext(Elsewhere(here, there)))
+    with pytest.raises(UserError, match=rf"does not see {here}/.*ea_hb-seed0.jsonl.checkpoints"):
+        run_all(runs_, workers=2)
+    assert list(here.rglob("*.jsonl")) == []
 
 
 def test_a_cluster_without_a_worker_is_told_of(monkeypatch):
