@@ -20,7 +20,7 @@ import pandas as pd
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.problems.cells import synthetic_cells
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
@@ -64,8 +64,7 @@ class NasBench201(Problem):
     space = GrammarSpace(examples.grammar("cell-based"), name="cell-based")
 
     def __post_init__(self):
-        if self.data not in DATA:
-            raise UserError(f"nasbench201: data={self.data!r} is unknown; choose from {', '.join(DATA)}")
+        refuse_unknown("nasbench201: data", [self.data], DATA)
 
     def evaluate(self, job: Job) -> Outcome:
         row = errors(self.data).loc[str(self.space.term(job.configuration))]
