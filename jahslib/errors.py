@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin
 
 
 class JahslibError(Exception):
@@ -30,7 +32,18 @@ class EvaluationError(JahslibError, RuntimeError):
 def refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Raise `UserError` for the first of `names` that is not known, with the nearest one that is."""
     known = list(known)
-    for name in sorted(set(names).difference(known)):
-        near = difflib.get_close_matches(name, known, 1)
+    for name in sorted(set(names).difference(known), key=str):
+        near = difflib.get_close_matches(str(name), known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
         raise UserError(f"{what} {name!r} is unknown; {hint}")
+
+
+def refuse_other_choices(made: Any, place: str = "") -> None:
+    """Raise `UserError` for the first field of a data class whose value its `Literal` does not list.
+
+    `place` precedes the field's name in the message.
+    """
+    for field in fields(made):
+        choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+        if choices and (value := getattr(made, field.name)) not in choices:
+            raise UserError(f"{place}{field.name}: {value!r} is unknown; choose one of {', '.join(map(str, choices))}")

@@ -1,109 +1,37 @@
-"""Problems small enough that a search takes milliseconds, but with every trait of the real ones."""
+"""What all tests share: the small problems of `tests.toys`, one thread, and processes that are killed."""
 
-import math
-import os
-import signal
-import time
+import multiprocessing
 
+import hypothesis
 import pytest
 import torch
-from ConfigSpace import (
-    Categorical,
-    ConfigurationSpace,
-    Constant,
-    EqualsCondition,
-    Float,
-    InCondition,
-    Integer,
-    OrdinalHyperparameter,
-)
 
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.data import archives, places, registry
 from jahslib.errors import UserError
+from jahslib.spaces import configurations as spaces
+from tests.toys import PRECISION, SIZE, RichToy, Toy, conditional_space, decisions, rich_space, tiny_space
+
+__all__ = ["PRECISION", "SIZE", "RichToy", "Toy", "conditional_space", "decisions", "rich_space", "tiny_space"]
 
 # Networks this small gain nothing from a second thread and lose much where tests run side by side.
 torch.set_num_threads(1)
 
-
-def conditional_space() -> ConfigurationSpace:
-    space = ConfigurationSpace()
-    layers = Integer("layers", (1, 3), default=3)
-    width = Integer("width", (4, 512), log=True, default=256)
-    rate = Float("rate", (1e-5, 0.1), log=True, default=0.01)
-    space.add(layers, width, rate, OrdinalHyperparameter("kernel", [3, 5, 7]), Categorical("norm", [True, False]))
-    space.add(InCondition(width, layers, [2, 3]))
-    return space
+# Where cores are shared, how long an example takes says nothing.
+hypothesis.settings.register_profile("shared cores", deadline=None)
+hypothesis.settings.load_profile("shared cores")
 
 
-def rich_space() -> ConfigurationSpace:
-    """Log integers, a constant, an ordinal, a choice of one, conditions, and choices of mixed types."""
-    space = conditional_space()
-    only, mixed = Categorical("only", ["one"]), Categorical("mixed", ["auto", 1.0, 2])
-    space.add(Integer("units", (1, 64), log=True), Constant("fixed", "as ever"), only, mixed)
-    space.add(Categorical("sampling", [None, "1", 1.5]), OrdinalHyperparameter("grade", ["low", 2, 7.742637e-8]))
-    space.add(EqualsCondition(space["units"], mixed, 1.0))
-    return space
+def forked(function, *args):
+    """Start a function in a copy of this process, which has all imports and may be killed."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=args, daemon=True)
+    process.start()
+    return process
 
 
-def tiny_space() -> ConfigurationSpace:
-    """Four configurations."""
-    space = ConfigurationSpace()
-    space.add(Categorical("norm", [True, False]), OrdinalHyperparameter("kernel", [3, 5]))
-    return space
-
-
-class Toy(Problem):
-    """Accuracy peaks at rate 1e-3 and grows with epochs; precision is the kernel's, size needs no training.
-
-    `fail` names configurations (by a predicate's name below) whose evaluation goes wrong in that way.
-    """
-
-    name = "toy"
-    objective = Objective("accuracy")
-
-    def __init__(self, constraints=(), space=None, fail="", high=9, delay=0.0):
-        self.constraints = tuple(constraints)
-        self.space = space or conditional_space()
-        self.fidelity = Fidelity(1, high)
-        self.fail = fail
-        self.delay = delay
-
-    def known(self, configuration):
-        return {"size": configuration.get("width", 1) * configuration.get("kernel", 1)}
-
-    def evaluate(self, job: Job) -> Outcome:
-        time.sleep(self.delay * (1 + job.seed % 3))
-        c = job.configuration
-        if self.fail and not c["norm"]:
-            if self.fail == "raise":
-                raise RuntimeError("out of luck\nsecond line")
-            if self.fail == "nan":
-                return Outcome({"accuracy": math.nan, "precision": 0.5}, 1)
-            if self.fail == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-        accuracy = 1 / (1 + abs(math.log10(c.get("rate", 1e-3)) + 3)) * (1 - 0.5 / job.fidelity)
-        precision = c["kernel"] / 7 - 0.01 * (job.seed % 5)
-        return Outcome({"accuracy": accuracy, "precision": precision}, self.epochs(job.stages))
-
-
-class RichToy(Toy):
-    """The same on a space with every kind of hyperparameter; with `spoils`, `evaluate` empties what it is given."""
-
-    spoils = False
-
-    def __init__(self, constraints=(), space=None, **options):
-        super().__init__(constraints, space or rich_space(), **options)
-
-    def evaluate(self, job):
-        outcome = super().evaluate(job)
-        if self.spoils:
-            job.configuration.clear()
-        return outcome
-
-
-SIZE = Constraint("size", "<=", 600)
-PRECISION = Constraint("precision", ">=", 0.5)
+@pytest.fixture
+def few_draws(monkeypatch):
+    """A space counts as exhausted after hundreds of draws, not ten thousand."""
+    monkeypatch.setattr(spaces.sample_where, "__defaults__", (300,))
 
 
 @pytest.fixture
@@ -127,23 +55,3 @@ def offline(tmp_path, monkeypatch):
     registry._load.cache_clear()
     yield root
     registry._load.cache_clear()
-
-
-def decisions(history):
-    """What a search decided and saw, without times and process ids."""
-    return [
-        (
-            t.id,
-            t.configuration,
-            t.fidelity,
-            t.parent,
-            t.bracket,
-            t.rung,
-            t.final,
-            t.status,
-            t.metrics,
-            t.epochs,
-            t.asked,
-        )
-        for t in history
-    ]

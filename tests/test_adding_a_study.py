@@ -72,7 +72,7 @@ def test_the_study_runs_and_gets_into_the_paper(tree, tmp_path):
 def test_its_options_are_checked_before_anything_is_written(tree, tmp_path):
     refused = run(tree, tmp_path, "--only", "90", "-p", "methods=['ax']")
     assert refused.returncode == 2
-    assert refused.stderr == "run_all.sh: methods: 'ax' is unknown; choose from rs, ea\n"
+    assert refused.stderr == "run_all.sh: methods: 'ax' is unknown; known: ea, rs\n"
     assert not list(tmp_path.iterdir())
 
 

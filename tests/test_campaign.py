@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from benchmarks.campaign.running import Entry
 from jahslib.experiments.notebook import experiment
 from jahslib.paths import ROOT
 from jahslib.search import triallog
-from tests.conftest import decisions
+from tests.conftest import decisions, forked
 
 
 @pytest.fixture
@@ -41,13 +40,9 @@ def smoke_entries():
     return [*(Entry(run.log.stem, 0.01, lambda run=run: run) for run in runs), Entry("grown", 0.01, of_what_grew)]
 
 
-PROGRAM = "from benchmarks.campaign import running; from tests.test_campaign import smoke_entries; "
-PROGRAM += "raise SystemExit(running.run_on(smoke_entries()))"
-
-
-def run_in_a_process(results: Path) -> subprocess.Popen:
-    env = os.environ | {"JAHSLIB_RESULTS": str(results), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", PROGRAM], env=env)
+def run_there(results: Path) -> None:
+    os.environ["JAHSLIB_RESULTS"] = str(results)
+    running.run_on(smoke_entries())
 
 
 def logs(results: Path) -> dict[str, list]:
@@ -114,11 +109,11 @@ def _name(run):
 
 def test_a_killed_campaign_goes_on_to_what_an_unbroken_one_finds(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = run_in_a_process(killed)
-    while _trials(killed) < 3 and process.poll() is None:  # in the third search, which has three trials
+    process = forked(run_there, killed)
+    while _trials(killed) < 3 and process.is_alive():  # in the third search, which has three trials
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = {path: path.read_bytes() for path in killed.rglob("*.jsonl")}
     assert _trials(killed) >= 3
     for folder in (whole, killed):

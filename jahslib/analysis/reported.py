@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jahslib.errors import UserError
+from jahslib.errors import refuse_unknown
 
 FILE = Path(__file__).with_name("reported.json")
 
@@ -21,6 +21,5 @@ def load(notebook: str) -> dict[str, Any]:
         UserError: nothing is stored for that notebook.
     """
     studies = json.loads(FILE.read_text(encoding="utf-8"))
-    if notebook not in studies:
-        raise UserError(f"reported numbers: none for {notebook!r}; there are {', '.join(studies)}")
+    refuse_unknown("reported numbers: study", [notebook], studies)
     return studies[notebook]

@@ -15,7 +15,7 @@ import numpy as np
 
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_other_choices
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,14 @@ class Described:
     """Base of optimizers that are dataclasses with `problem` and `seed`.
 
     Raises:
-        UserError: see `checked_seed`.
+        UserError: see `checked_seed`; a choice that there is not.
     """
 
     problem: Problem
     seed: int
 
     def __post_init__(self):
+        refuse_other_choices(self, f"{type(self).__name__}: ")
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def _refuse_no_count(self, method: str, *names: str, least: int = 1) -> None:

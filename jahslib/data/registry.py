@@ -19,7 +19,7 @@ import numpy as np
 
 from jahslib.data import image_files, nas_unseen
 from jahslib.data.places import fetch_command, find, places
-from jahslib.errors import UserError
+from jahslib.errors import refuse_unknown
 from jahslib.extras import extra
 
 with extra("training"):
@@ -74,8 +74,7 @@ def names() -> list[str]:
 
 def splits(name: str) -> tuple[str, ...]:
     """Return the splits of a data set; raises `UserError` for an unknown name."""
-    if name not in ENTRIES:
-        raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
+    refuse_unknown("data set", [name], ENTRIES)
     return ENTRIES[name].splits
 
 
@@ -86,8 +85,7 @@ def load(name: str, split: str = "train") -> Dataset:
         UserError: an unknown name or split, a file whose contents are not the published ones, or a data set that is not
             available; the message says where it was looked for and how to get it.
     """
-    if split not in splits(name):
-        raise UserError(f"{name} has no split {split!r}; choose one of {', '.join(splits(name))}")
+    refuse_unknown(f"{name}: split", [split], splits(name))
     # The places are part of the cache key, so that a changed environment is respected.
     return _load(name, split, tuple(places()))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.experiments import cfg
 from jahslib.experiments.notebook import FOLDER
 from jahslib.experiments.settings import checked
@@ -67,8 +67,7 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
                 raise UserError(f"{place}: {key} is {value!r}; there is {FIXED[key]} alone, leave it out")
             continue
         name = SEARCH_KEYS.get(key, key)
-        if name not in hints:
-            raise UserError(f"{place}: unknown option {name!r}; known: {', '.join(sorted({*hints, *SEARCH_KEYS}))}")
+        refuse_unknown(f"{place}:", [name], [*hints, *SEARCH_KEYS])
         none = cfg.says_none(value, hints[name])
         typed = None if none else checked(f"{place}: {key}", value, hints[name])
         chosen[name] = (
@@ -85,9 +84,7 @@ def network(model: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an unknown key, or a list that is too short.
     """
-    for name in model:
-        if name not in (*MODEL_KEYS, *DEAD_KEYS):
-            raise UserError(f"model: unknown option {name!r}; known: {', '.join(MODEL_KEYS)}")
+    refuse_unknown("model:", model, (*MODEL_KEYS, *DEAD_KEYS))
     if dead := [name for name in DEAD_KEYS if name in model]:
         log.warning("model: %s changes nothing, here as in the original: batch normalisation is always on", dead[0])
     channels, pooling, fc = (list(model[name]) for name in ("cell_out_channels", "use_max_pooling", "fc_out_features"))

@@ -84,8 +84,7 @@ class Settings:
         **types: Any,
     ):
         profile = namespace["profile"]
-        if profile not in profiles:
-            raise UserError(f"profile: {profile!r} is unknown; choose one of {', '.join(profiles)}")
+        refuse_unknown("profile:", [profile], profiles)
         own = [parameters(user) for user in users]
         used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
         self._types = used | COMMON | types
@@ -145,9 +144,7 @@ class Settings:
             UserError: it lists none, or one that is not known.
         """
         given = self._values.get(name)
-        for part in given or ():
-            if part not in known:
-                raise UserError(f"{name}: {part!r} is unknown; choose from {', '.join(known)}")
+        refuse_unknown(f"{name}:", given or (), known)
         chosen = [part for part in (known if given is None else given) if part not in without]
         if not chosen:
             raise UserError(

@@ -21,7 +21,7 @@ from ConfigSpace import (
 from ConfigSpace.hyperparameters import Hyperparameter
 from torch import nn
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
 
 # The course's default network, which lies in the space (6,360,741 parameters for 3 x 16 x 16 images of 17 classes).
@@ -84,9 +84,7 @@ def space(**overrides: Sequence) -> ConfigurationSpace:
         if group in overrides:
             bounds = overrides.pop(group)
             overrides = {f"{prefix}{i}": bounds for i in range(3)} | overrides
-    if unknown := overrides.keys() - _RANGES.keys() - _CHOICES.keys():
-        known = ", ".join([*_GROUPS, *_RANGES, *_CHOICES])
-        raise UserError(f"flower_cnn.space: no hyperparameter {sorted(unknown)[0]!r}; narrow one of {known}")
+    refuse_unknown("flower_cnn.space: hyperparameter", overrides, [*_GROUPS, *_RANGES, *_CHOICES])
 
     def number(name: str):
         low, high, default, log = _RANGES[name]

@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models.layers import Dropout, reset_parameters
 
@@ -80,8 +80,7 @@ class Standardise(nn.Module):
 
 def _layers(network: str, channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
     """Build the network on the meta device: no storage, so no random numbers are drawn."""
-    if network not in NETWORKS:
-        raise UserError(f"network: {network!r} is unknown; choose one of {', '.join(NETWORKS)}")
+    refuse_unknown("network:", [network], NETWORKS)
     if size < SMALLEST[network]:
         raise UserError(
             f"network: {network} needs images of at least {SMALLEST[network]} pixels, these have {size}; "

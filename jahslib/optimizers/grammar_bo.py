@@ -26,7 +26,7 @@ from jahslib.surrogates.kernels import joint_kernel
 from jahslib.surrogates.wl import TermTable, folding_levels
 
 N_BEST = 10
-SURROGATES, STRATEGIES = ("gp_hierarchical", "gp"), ("evolution", "mutation", "random")
+SURROGATES = ("gp_hierarchical", "gp")
 
 # For grammars up to this size the label counts of all terms are cached: a second and some megabytes.
 SMALL = 20_000
@@ -77,9 +77,6 @@ class GrammarBO(Described):
             raise UserError(
                 "grammar BO: the problem's space is no GrammarSpace; use Ax or BOHB for a ConfigurationSpace"
             )
-        for name, choices in (("surrogate_model", SURROGATES), ("pool_strategy", STRATEGIES)):
-            if getattr(self, name) not in choices:
-                raise UserError(f"grammar BO: {name}={getattr(self, name)!r}; choose {' or '.join(choices)}")
         low, high = self.generations
         self._refuse_no_count("grammar BO", "n_init")
         self._refuse_no_count("grammar BO", "pool_size", least=2)

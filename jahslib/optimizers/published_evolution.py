@@ -62,8 +62,6 @@ class PublishedEvolution(Replayed):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
         self._refuse_no_count("evolution", "pop_size", "num_children")
-        if self.parent_selection not in ("neutral", "tournament"):
-            raise UserError(f"evolution: parent_selection={self.parent_selection!r}; choose neutral or tournament")
         if not 0 <= self.p_mutation <= 1:
             raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
         if self.hyperband:

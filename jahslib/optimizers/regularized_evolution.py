@@ -14,7 +14,6 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.optimizer import Described
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
-from jahslib.errors import UserError
 from jahslib.spaces import configurations as spaces
 
 ATTEMPTS = 1000
@@ -48,8 +47,6 @@ class RegularizedEvolution(Described):
         super().__post_init__()
         spaces.refuse_forbidden_clauses(self.problem.space, "regularized evolution")
         self._refuse_no_count("regularized evolution", "pop_size", "tournament_size")
-        if self.newly_active not in ("drawn", "default"):
-            raise UserError(f"regularized evolution: newly_active={self.newly_active!r}; choose drawn or default")
 
     def describe(self) -> dict[str, Any]:
         description = super().describe()

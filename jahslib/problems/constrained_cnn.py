@@ -58,7 +58,6 @@ class ConstrainedCNN(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
-        self._choose("precision", ("batchwise_precision", "macro_precision"))
         if self.max_model_size is not None and not self.max_model_size > 0:
             raise UserError(f"constraint_max_model_size: {self.max_model_size} must be positive")
         if self.min_precision is not None and not 0 <= self.min_precision <= 1:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_other_choices
 from jahslib.extras import extra
 from jahslib.training.trainer import Diverged, Training
 
@@ -51,17 +51,12 @@ class CrossValidated(Problem):
     curve_metric = "top1"
 
     def __post_init__(self):
-        self._choose("split", ("validation", "test"))
-        self._choose("continuation", ("exact", "weights", "scratch"))
+        refuse_other_choices(self)
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")
         least = self.folds if self.split == "validation" else 1
         if self.per_class is not None and self.per_class < least:
             raise UserError(f"per_class: {self.per_class} images a class for {self.folds} folds; give at least {least}")
-
-    def _choose(self, option: str, allowed: tuple[str, ...]) -> None:
-        if getattr(self, option) not in allowed:
-            raise UserError(f"{option}: {getattr(self, option)!r} is unknown; choose one of {', '.join(allowed)}")
 
     def check(self) -> None:
         """Load the data. Raises `UserError` where they are missing."""

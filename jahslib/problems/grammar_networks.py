@@ -8,7 +8,7 @@ halves of CIFAR-10's training images is not available, so that the halves are dr
 memory is not divided but fails.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace, Float
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import nb201
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -85,8 +85,7 @@ def problem(objective: str, **options: Any) -> "NB201":
     Raises:
         UserError: an unknown objective, or as `made`.
     """
-    if objective not in PROTOCOLS:
-        raise UserError(f"objective: {objective!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    refuse_unknown("objective:", [objective], PROTOCOLS)
     return made(NB201, {"name": objective} | PROTOCOLS[objective] | options)
 
 
@@ -101,9 +100,7 @@ def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
     Raises:
         UserError: an unknown option, or an impossible value.
     """
-    unknown = sorted(set(chosen) - {name for name, f in kind.__dataclass_fields__.items() if f.init})
-    if unknown:
-        raise UserError(f"{chosen['name']}: no option {unknown[0]!r}; see {kind.__module__}.{kind.__name__}")
+    refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(kind) if f.init])
     return kind(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
 
@@ -170,7 +167,6 @@ class NB201(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
-        self._choose("validation", ("train", "test"))
         if self.grammar not in self.spaces and "->" not in self.grammar:
             known = ", ".join(self.spaces)
             raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
@@ -198,9 +194,7 @@ class NB201(CrossValidated):
     def space(self) -> GrammarSpace:
         own = self.grammar not in self.spaces
         grammar = Grammar(self.grammar) if own else examples.grammar(self.grammar)
-        for name in (*self.searched, *self.bounds):
-            if name not in NUMERIC:
-                raise UserError(f"searched: {name!r} is unknown; choose from {', '.join(NUMERIC)}")
+        refuse_unknown("searched:", (*self.searched, *self.bounds), NUMERIC)
         beside = ConfigurationSpace(name="nb201") if self.searched else None
         for name in self.searched:
             low, high = self.bounds.get(name, NUMERIC[name])
@@ -249,8 +243,7 @@ class NB201(CrossValidated):
         """
         setting = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         numeric = self.space.numeric(configuration)
-        if unknown := sorted(set(numeric) - set(setting)):
-            raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(setting)}")
+        refuse_unknown("configuration: hyperparameter", numeric, setting)
         setting |= numeric
         for name, value in setting.items():
             check_setting(name, value)

@@ -3,11 +3,11 @@
 Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.problems import activation_functions, grammar_networks
 from jahslib.problems.cells import darts_cells
@@ -35,7 +35,7 @@ SOURCE_SPACES = {
 Space = Annotated[str, AfterValidator(lambda name: SOURCE_SPACES.get(name.removeprefix("nb201_"), name))]
 
 
-def tasks(objectives: Iterable[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
+def tasks(objectives: Sequence[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
     """Pair objectives with spaces; an objective with a single space always gets that.
 
     Args:
@@ -52,10 +52,8 @@ def tasks(objectives: Iterable[str], spaces: Sequence[str], *, all_used: bool) -
             known = ", ".join(own)
             raise UserError(f"search_space: none of {objective}'s is among those given; choose from {known}")
         found += [(objective, space) for space in fitting]
-    for space in spaces:
-        if all_used and space not in {used for _, used in found}:
-            known = ", ".join(dict.fromkeys(s for objective in objectives for s in OBJECTIVES[objective]))
-            raise UserError(f"search_space: {space!r} is unknown; choose from {known}")
+    if all_used:
+        refuse_unknown("search_space:", spaces, [s for objective in objectives for s in OBJECTIVES[objective]])
     return found
 
 
@@ -71,9 +69,7 @@ def problem(objective: str, *, data: Mapping[str, str] | str | None = None, **op
     """
     images = data
     if isinstance(data, Mapping):
-        for name in data:
-            if name not in OBJECTIVES:
-                raise UserError(f"data: {name!r} is unknown; choose from {', '.join(OBJECTIVES)}")
+        refuse_unknown("data:", data, OBJECTIVES)
         images = data.get(objective)
     if images is not None:
         channels = registry.load(images).shape["channels"]

@@ -28,7 +28,6 @@ with extra("training"):
     from torch import nn
 
 Searched = Literal["joint", "north", "static", "hyperparameters", "architecture"]
-SEARCHED: tuple[Searched, ...] = ("joint", "north", "static", "hyperparameters", "architecture")
 
 BATCH_SIZE = 100
 MOST_CONV, MOST_FC = 4, 2
@@ -148,8 +147,6 @@ class GrowingConvNets(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
-        self._choose("searched", SEARCHED)
-        self._choose("batch_norm", ("batch", "running", "none"))
         if self.max_params is not None and self.max_params < 1:
             raise UserError(f"max_params: {self.max_params} must be positive")
         for name, least in (("initial_width", 1), ("trace_every", 0)):

@@ -22,7 +22,7 @@ from ConfigSpace import ConfigurationSpace, Float, Integer
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.data import archives, places
-from jahslib.errors import UserError
+from jahslib.errors import refuse_other_choices, refuse_unknown
 from jahslib.extras import require
 
 FILE = "lcbench/model.onnx"
@@ -71,15 +71,9 @@ class LCBench(Problem):
 
     def __post_init__(self):
         self.task, self.constraints = str(self.task), tuple(self.constraints)
-        if self.task not in TASKS:
-            raise UserError(f"lcbench: task={self.task!r} is unknown; choose from {', '.join(TASKS)}")
-        if self.metric not in _OBJECTIVES:
-            raise UserError(f"lcbench: metric={self.metric!r} is unknown; choose from {', '.join(_OBJECTIVES)}")
-        for constraint in self.constraints:
-            if constraint.metric not in METRICS:
-                raise UserError(
-                    f"lcbench: no metric {constraint.metric!r} to constrain; there are {', '.join(METRICS)}"
-                )
+        refuse_unknown("lcbench: task", [self.task], TASKS)
+        refuse_other_choices(self, "lcbench: ")
+        refuse_unknown("lcbench: constrained metric", [c.metric for c in self.constraints], METRICS)
 
     @property
     def objective(self) -> Objective:

@@ -23,7 +23,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, OrdinalHyperparameter
 
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError
+from jahslib.errors import refuse_unknown
 from jahslib.problems import recorded_tables
 from jahslib.problems.cells.nasbench201 import OPERATIONS
 from jahslib.problems.recorded_tables import Table
@@ -53,12 +53,8 @@ class Tabular(Problem):
 
     def __post_init__(self):
         self.data, self.constraints = self.data or self.DATA[0], tuple(self.constraints)
-        if self.data not in self.DATA:
-            raise UserError(f"{self.name}: data={self.data!r} is unknown; choose from {', '.join(self.DATA)}")
-        for constraint in self.constraints:
-            if constraint.metric not in self.METRICS:
-                known = ", ".join(self.METRICS)
-                raise UserError(f"{self.name}: no metric {constraint.metric!r} to constrain; there are {known}")
+        refuse_unknown(f"{self.name}: data", [self.data], self.DATA)
+        refuse_unknown(f"{self.name}: constrained metric", [c.metric for c in self.constraints], self.METRICS)
 
     @abstractmethod
     def key(self, configuration: Configuration) -> str:

@@ -16,7 +16,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import image_nets
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -76,15 +76,10 @@ def space(
     Raises:
         UserError: an unknown name, or bounds with which SGD cannot work.
     """
-    if ranges not in RANGES:
-        raise UserError(f"ranges: {ranges!r} is unknown; choose one of {', '.join(RANGES)}")
     bounds = dict(bounds or {})
-    for name in bounds:
-        if name not in REPORTED:
-            raise UserError(f"bounds: no hyperparameter {name!r}; choose from {', '.join(REPORTED)}")
-    for name in joint:
-        if name not in JOINT:
-            raise UserError(f"joint: {name!r} is unknown; choose from {', '.join(JOINT)}")
+    refuse_unknown("ranges:", [ranges], RANGES)
+    refuse_unknown("bounds:", bounds, REPORTED)
+    refuse_unknown("joint:", joint, JOINT)
     made = ConfigurationSpace(name="tuned_network")
     for name, (low, high, log) in RANGES[ranges].items():
         low, high = _bounds(name, bounds.get(name, (low, high)), log)
@@ -141,9 +136,7 @@ class TunedNetwork(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
-        for network in (self.network, *self.networks):
-            if network not in image_nets.NETWORKS:
-                raise UserError(f"network: {network!r} is unknown; choose from {', '.join(image_nets.NETWORKS)}")
+        refuse_unknown("network:", (self.network, *self.networks), image_nets.NETWORKS)
         Recipe(self.batch_size, 1.0, "sgd", nesterov=self.nesterov, schedule=self.schedule)  # raises for invalid ones
         self.space  # noqa: B018 (raises for invalid bounds)
 

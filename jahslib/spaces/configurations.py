@@ -29,7 +29,7 @@ from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from jahslib.core.problem import Space
 from jahslib.core.trials import Configuration, key
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 
 
 def plain(configuration: CSConfiguration) -> Configuration:
@@ -246,9 +246,7 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
     """
     if not isinstance(values, Mapping):
         raise UserError(f"configuration: {values!r}; give a mapping of hyperparameters' names to values")
-    unknown = sorted(set(values) - set(space.keys()))
-    if unknown:
-        raise UserError(f"configuration: unknown hyperparameter {unknown[0]!r}; known: {', '.join(sorted(space))}")
+    refuse_unknown("configuration: hyperparameter", values, space)
     for name, value in values.items():
         if not _is_scalar_for(space[name], value) or not space[name].legal_value(value):
             raise UserError(f"configuration: {name}={value!r} is outside {space[name]}")

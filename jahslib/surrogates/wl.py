@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.spaces.grammars import graphs
 from jahslib.spaces.grammars.garbage import collector_paused
 from jahslib.spaces.grammars.grammar import Grammar
@@ -69,8 +69,7 @@ class TermTable:
         h: Sequence[int] | None = None,
         folding: Literal["cut", "published"] = "cut",
     ):
-        if folding not in FOLDINGS:
-            raise UserError(f"term table: folding={folding!r}; choose cut or published")
+        refuse_unknown("term table: folding", [folding], FOLDINGS)
         self.grammar = grammar
         self.levels: tuple[int | None, ...] = (None, *levels)
         self.h = tuple(h) if h is not None else (MAX_H, *(1 if level == 0 else 2 for level in levels))

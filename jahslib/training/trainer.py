@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from jahslib.errors import EvaluationError, UserError
+from jahslib.errors import EvaluationError, UserError, refuse_unknown
 from jahslib.training import checkpoints
 from jahslib.training.schedules import SCHEDULES, cosine
 
@@ -64,8 +64,7 @@ class Recipe:
         if self.cosine_epochs is not None and self.cosine_epochs < 1:
             raise UserError(f"Recipe: cosine_epochs is {self.cosine_epochs}; give at least 1, or None for no cosine")
         for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES), ("schedule", SCHEDULES)):
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"Recipe: no {name} {value!r}; choose one of {', '.join(known)}")
+            refuse_unknown(f"Recipe: {name}", [getattr(self, name)], known)
         if self.momentum and self.optimizer != "sgd":
             raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
         if self.nesterov and self.optimizer != "sgd":

@@ -77,7 +77,7 @@ def test_defaults_that_can_change_are_each_settings_own():
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"profile": "papr"}, "profile: 'papr' is unknown; choose one of smoke, cpu, paper"),
+        ({"profile": "papr"}, "profile: 'papr' is unknown; did you mean 'paper'"),
         ({"epoch": 3}, "parameter 'epoch' is unknown; did you mean 'epochs'?"),
         ({"trace_every": 3}, "parameter 'trace_every' is unknown"),  # a field that the notebook sets itself
         ({"epochs": "x"}, r"epochs: 'x' \(str\); give a valid integer"),
@@ -141,9 +141,7 @@ class TestPick:
         with pytest.raises(UserError, match="methods: none given; give at least one of a, c"):
             settings(methods=["b"]).pick("methods", METHODS, without=("b",))
 
-    @pytest.mark.parametrize(
-        ("bad", "said"), [(["d"], "methods: 'd' is unknown; choose from a, b, c"), ([], "methods: none given")]
-    )
+    @pytest.mark.parametrize(("bad", "said"), [(["d"], "methods: 'd' is unknown"), ([], "methods: none given")])
     def test_refuses_none_and_the_unknown(self, bad, said):
         with pytest.raises(UserError, match=said):
             settings(methods=bad).pick("methods", METHODS)

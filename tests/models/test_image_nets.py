@@ -87,7 +87,7 @@ def test_colour_images_are_standardised_by_imagenets_statistics_and_grey_ones_ar
 
 
 def test_refuses_unknown_networks_and_images_too_small():
-    with pytest.raises(UserError, match="network: 'vgg' is unknown; choose one of lenet"):
+    with pytest.raises(UserError, match="network: 'vgg' is unknown"):
         image_nets.build("vgg", channels=1, classes=10, size=28)
     for network, least in image_nets.SMALLEST.items():
         net = image_nets._layers(network, 1, 10, least, generator())

@@ -104,7 +104,7 @@ class TestRefuses:
             ({"pop_size": 0}, "pop_size=0"),
             ({"precision": "recall"}, "precision: 'recall'"),
             ({"final_optimizer": "adan"}, "adan"),
-            ({"data": "flowers"}, "no data set is called 'flowers'"),
+            ({"data": "flowers"}, "'flowers' is unknown"),
             ({"course_bohb": True, "course_channels": [64, 16]}, r"course_channels: \[64, 16\] is no range"),
             ({"course_bohb": True, "course_epochs": [4, 1]}, r"fidelity: epochs 4\.\.1"),
             ({"model_path": "model.pt"}, "model_path: keeps the weights of one configuration"),

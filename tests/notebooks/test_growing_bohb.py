@@ -95,7 +95,7 @@ def test_data_dir_holds_the_data(tmp_path, monkeypatch):
         ({"growth": {"initialisation": "clever"}}, "no initialisation 'clever'"),
         ({"runtime": -3.0}, "budget: seconds=-3"),
         ({"batch_norm": "layer"}, "batch_norm: 'layer'"),
-        ({"data": "fashion"}, "no data set is called 'fashion'"),
+        ({"data": "fashion"}, "'fashion' is unknown"),
     ],
 )
 def test_refuses_what_cannot_work_before_anything_is_written(bad, said, tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ OPTIMIZERS = {
     "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
     "SMAC BOHB": lambda p, seed: SmacBohb(p, seed, n_init=4),
-    "Ax": lambda p, seed: AxBO(p, seed, n_init=4),
+    "Ax": lambda p, seed: AxBO(p, seed, n_init=3),
     "Ax Sobol": lambda p, seed: AxBO(p, seed, method="random_search"),
     "Optuna TPE": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5}),
     "Optuna TPE group": lambda p, seed: OptunaSampler(p, seed, options={"n_startup_trials": 5, "group": True}),
@@ -83,9 +83,23 @@ def toy():
 
 @pytest.fixture
 def budget(make):
-    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few.
-    few = {OPTIMIZERS["Ax"]: 8, OPTIMIZERS["SMAC BOHB"]: 15, OPTIMIZERS["Optuna GP"]: 10}
-    return Budget(trials=few.get(make, 25))
+    # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few, and Ax is slow at all else.
+    few = {"Ax": 6, "Ax Sobol": 12, "SMAC BOHB": 15, "Optuna GP": 8}
+    return Budget(trials=next((n for name, n in few.items() if OPTIMIZERS[name] is make), 25))
+
+
+@pytest.fixture(scope="class")
+def searched(request, tmp_path_factory):
+    """A search of a method with seed 0 and its log, made once for all tests of a class that only read it."""
+    made = {}
+
+    def of(make, budget):
+        if make not in made:
+            path, toy = tmp_path_factory.mktemp("searched") / "log.jsonl", request.cls.Toy([SIZE, PRECISION])
+            made[make] = search(toy, make(toy, 0), budget, path, seed=0), path
+        return made[make]
+
+    return of
 
 
 class TestConformance:
@@ -94,25 +108,23 @@ class TestConformance:
     Toy = RichToy
     tiny_space = staticmethod(tiny_space)
 
-    def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, tmp_path):
-        """Also of a pickled problem, and of one that spoils the configurations it is given."""
-        histories = []
-        for run in range(2):
-            random.seed(run)
-            np.random.seed(run)  # noqa: NPY002 (perturbs what must not be used)
-            torch.manual_seed(run)
-            toy = self.Toy([SIZE, PRECISION])
-            if run == 1:
-                toy.spoils = True
-                toy = pickle.loads(pickle.dumps(toy))
-            before = torch.get_rng_state()
-            histories.append(search(toy, make(toy, 3), budget, tmp_path / f"{run}.jsonl", seed=3))
-            assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
-        assert decisions(histories[0]) == decisions(histories[1])
+    def test_same_seed_gives_same_trials_whatever_the_global_state(self, make, budget, searched, tmp_path):
+        """Also of a pickled problem that spoils the configurations it is given."""
+        first, _ = searched(make, budget)
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002 (perturbs what must not be used)
+        torch.manual_seed(1)
+        toy = self.Toy([SIZE, PRECISION])
+        toy.spoils = True
+        toy = pickle.loads(pickle.dumps(toy))
+        before = torch.get_rng_state()
+        second = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
+        assert decisions(first) == decisions(second)
 
-    def test_seeds_differ(self, make, budget, toy, tmp_path):
-        first, second = (search(toy, make(toy, s), budget, tmp_path / f"{s}.jsonl", seed=0) for s in (1, 2))
-        assert [t.configuration for t in first] != [t.configuration for t in second]
+    def test_seeds_differ(self, make, budget, toy, searched, tmp_path):
+        other = search(toy, make(toy, 2), budget, tmp_path / "log.jsonl", seed=0)
+        assert [t.configuration for t in searched(make, budget)[0]] != [t.configuration for t in other]
 
     @pytest.mark.parametrize("how", ["raise", "nan"])
     def test_a_failed_trial_is_survived(self, make, budget, how, tmp_path):
@@ -123,8 +135,8 @@ class TestConformance:
         assert len([t for t in history if t.status != "rejected"]) == budget.trials
         assert toy.incumbent(history).configuration["norm"]
 
-    def test_constraints_are_honoured(self, make, budget, toy, tmp_path):
-        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+    def test_constraints_are_honoured(self, make, budget, toy, searched):
+        history, _ = searched(make, budget)
         trained = [t for t in history if t.status == "ok"]
         assert trained and all(t.metrics["size"] <= 600 for t in trained)
         best = toy.incumbent(history)
@@ -132,8 +144,8 @@ class TestConformance:
         feasible = [t for t in trained if t.final and t.metrics["precision"] >= 0.5]
         assert best.metrics["accuracy"] == max(t.metrics["accuracy"] for t in feasible)
 
-    def test_configurations_are_valid_in_the_conditional_space(self, make, budget, toy, tmp_path):
-        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+    def test_configurations_are_valid_in_the_conditional_space(self, make, budget, toy, searched):
+        history, _ = searched(make, budget)
         for trial in history:
             assert ("width" in trial.configuration) == (trial.configuration["layers"] > 1)
             if isinstance(toy.space, ConfigurationSpace):
@@ -144,37 +156,37 @@ class TestConformance:
             if "mixed" in history.trials[0].configuration:
                 assert len({type(t.configuration["mixed"]) for t in history}) > 1
 
-    def test_a_log_of_another_machine_is_extended(self, make, budget, toy, tmp_path):
+    def test_a_log_of_another_machine_is_extended(self, make, budget, toy, searched, tmp_path):
         path = tmp_path / "log.jsonl"
-        history = search(toy, make(toy, 6), budget, path, seed=6)
-        lines = [json.loads(line) for line in path.read_text().splitlines()[:-1]]
+        history, whole = searched(make, budget)
+        lines = [json.loads(line) for line in whole.read_text().splitlines()[:-1]]
         changed = lines[1 + len(history) // 2]["configuration"]
         changed["rate"] = float(np.nextafter(changed["rate"], 1))
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        longer = search(toy, make(toy, 6), Budget(trials=budget.trials + 2), path, seed=6)
+        longer = search(toy, make(toy, 0), Budget(trials=budget.trials + 2), path, seed=0)
         assert [t.configuration for t in longer][: len(history)] == [line["configuration"] for line in lines[1:]]
         assert len([t for t in longer if t.status != "rejected"]) == budget.trials + 2
 
+    @pytest.mark.usefixtures("few_draws")
     def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
         toy = self.Toy(space=self.tiny_space())
         history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)
         assert 4 <= len(history) <= 12
         assert len({str(t.configuration) for t in history}) >= 3
 
-    def test_resume_after_a_kill_gives_the_uninterrupted_run(self, make, budget, toy, tmp_path):
+    def test_resume_after_a_kill_gives_the_uninterrupted_run(self, make, budget, toy, searched, tmp_path):
         path = tmp_path / "log.jsonl"
-        whole = search(toy, make(toy, 5), budget, path, seed=5)
-        lines = path.read_bytes().splitlines(keepends=True)
-        for kept in (1, len(lines) // 2, len(lines) - 2):
+        whole, log = searched(make, budget)
+        lines = log.read_bytes().splitlines(keepends=True)
+        for kept in (len(lines) // 2, len(lines) - 2):
             path.write_bytes(b"".join(lines[:kept]) + lines[kept][:17])  # killed while writing a line
-            resumed = search(toy, make(toy, 5), budget, path, seed=5)
+            resumed = search(toy, make(toy, 0), budget, path, seed=0)
             assert decisions(resumed) == decisions(whole)
             assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept], "a finished trial was repeated"
 
-    @pytest.mark.parametrize("workers", [2, 4])
-    def test_a_parallel_log_replays_to_the_same_decisions(self, make, budget, toy, workers, tmp_path):
+    def test_a_parallel_log_replays_to_the_same_decisions(self, make, budget, toy, tmp_path):
+        workers, path = 4, tmp_path / "log.jsonl"
         executor = Shuffled(seed=workers)
-        path = tmp_path / "log.jsonl"
         parallel = search(toy, make(toy, 1), budget, path, seed=1, executor=executor, workers=workers)
         assert any(a.id > b.id for a, b in zip(parallel.trials, parallel.trials[1:], strict=False)), "nothing overtook"
 
@@ -206,33 +218,37 @@ class TestConformance:
         assert json.loads(json.dumps(description))["seed"] == 7
 
 
+def told(optimizers, toy, trials, folder):
+    """What each method decides, a line each."""
+    for name, make in optimizers.items():
+        history = search(toy, make(toy, 3), Budget(trials=trials(name)), folder / f"{name}.jsonl", seed=3)
+        yield f"{name} {decisions(history)}"
+
+
+def told_under_another_hashing(program, folder):
+    """The lines that a program prints in a process that hashes strings differently."""
+    (folder / "there").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"{program}\nprint(*lines, sep='\\n')", str(folder / "there")],
+        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+def few(name):
+    # SMAC's local search starts from several points only once its model knows some tens of trials.
+    return 30 if name == "SMAC BOHB" else 6 if name.startswith("Ax") else 10
+
+
 DECISIONS = """
 import sys
 from pathlib import Path
 from tests.optimizers.test_optimizers import *
 
-toy = Toy([SIZE, PRECISION])
-for name, make in OPTIMIZERS.items():
-    # SMAC's local search starts from several points only once its model knows some tens of trials.
-    budget = Budget(trials=30 if name == "SMAC BOHB" else 10)
-    print(name, decisions(search(toy, make(toy, 3), budget, Path(sys.argv[1]) / f"{name}.jsonl", seed=3)))
+lines = told(OPTIMIZERS, Toy([SIZE, PRECISION]), few, Path(sys.argv[1]))
 """
-
-
-def printed_under_two_hashings(program, folder):
-    """The lines that a program prints in each of two processes, which hash strings differently."""
-    running = []
-    for hashing in ("0", "1"):
-        (folder / hashing).mkdir()
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", program, str(folder / hashing)],
-                env=os.environ | {"PYTHONHASHSEED": hashing, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return [process.communicate()[0].splitlines() for process in running]
 
 
 FORBIDDEN = ConfigurationSpace({"kernel": [3, 5], "norm": [True, False]})
@@ -271,5 +287,5 @@ class TestSpacesThatAMethodCannotSearch:
 
 
 def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_path):
-    first, second = printed_under_two_hashings(DECISIONS, tmp_path)
-    assert len(first) == len(OPTIMIZERS) and first == second
+    here = list(told(OPTIMIZERS, Toy([SIZE, PRECISION]), few, tmp_path))
+    assert len(here) == len(OPTIMIZERS) and here == told_under_another_hashing(DECISIONS, tmp_path)

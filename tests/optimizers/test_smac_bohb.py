@@ -31,19 +31,23 @@ from jahslib.search import Budget, logfiles, search, triallog
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, RichToy, Toy, decisions, rich_space
 from tests.optimizers import test_optimizers
+from tests.optimizers.test_optimizers import searched  # noqa: F401 (of the conformance class)
 
 toy = pytest.fixture(lambda: RichToy([SIZE, PRECISION]))
 budget = pytest.fixture(lambda: Budget(trials=15))
 
 
-@pytest.fixture(params=["as it is", "pickled"])
-def make(request):
-    pickled = request.param == "pickled"
-    return lambda p, seed: SmacBohb(pickle.loads(pickle.dumps(p)) if pickled else p, seed, n_init=4, min_trials=8)
+@pytest.fixture
+def make():
+    return pickled
+
+
+def pickled(problem, seed):
+    return SmacBohb(pickle.loads(pickle.dumps(problem)), seed, n_init=4, min_trials=8)
 
 
 class TestConformancePickled(test_optimizers.TestConformance):
-    """With the problem as it is, and as it comes out of a pickle, which ConfigSpace's log integers do not survive."""
+    """With the problem as it comes out of a pickle, which ConfigSpace's log integers do not survive."""
 
 
 class Measured(Problem):

@@ -15,7 +15,7 @@ from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
 from jahslib.spaces.configurations import from_unit
 from tests.conftest import Toy, conditional_space, tiny_space
-from tests.optimizers.test_optimizers import FORBIDDEN, TestConformance  # noqa: F401 (the class is run here with the two below)
+from tests.optimizers.test_optimizers import FORBIDDEN, TestConformance, searched  # noqa: F401 (the class is run here)
 
 
 def shuffled_grid(problem, seed):

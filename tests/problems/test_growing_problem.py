@@ -1,8 +1,8 @@
 import itertools
 import json
+import os
 import signal
-import subprocess
-import sys
+from typing import get_args
 
 import pytest
 import torch
@@ -15,17 +15,18 @@ from jahslib.models.growing import neurogenesis
 from jahslib.models.growing.convnet import GrowingConvNet
 from jahslib.models.growing.neurogenesis import Neurogenesis
 from jahslib.optimizers.evolution import Evolution
+from jahslib.problems import growing_convnet
 from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,
-    SEARCHED,
     GrowingConvNets,
+    Searched,
     space,
     static_configuration,
     widths,
 )
 from jahslib.search import Budget, search
-from tests.conftest import decisions
+from tests.conftest import decisions, forked
 
 GROWING = {"learning_rate_init": 0.01, "n_conv_layers": 2, "n_fc_layers": 1}
 GROWING |= {"conv_trigger_threshold": 0.1, "fc_trigger_threshold": 0.1}
@@ -42,7 +43,7 @@ def noted(outcome):
 
 
 class TestSpace:
-    @pytest.mark.parametrize("searched", SEARCHED)
+    @pytest.mark.parametrize("searched", get_args(Searched))
     def test_every_configuration_says_how_deep_and_wide_its_network_is(self, searched):
         made = space(searched)
         made.seed(0)
@@ -69,7 +70,7 @@ class TestSpace:
         assert dict(Configuration(space("static"), values=c)) == pytest.approx(c)
         assert widths(c, 8) == ([14, 34, 45], [19]) and widths(BASELINE, 8) == ([16, 32, 64], [])
 
-    @pytest.mark.parametrize("searched", SEARCHED)
+    @pytest.mark.parametrize("searched", get_args(Searched))
     def test_parameters_are_known_before_training(self, searched):
         p = problem(searched=searched, data="digits" if searched == "hyperparameters" else "mnist5k")
         size = 8 if searched == "hyperparameters" else 28
@@ -227,24 +228,6 @@ class TestSearch:
         assert p.known(GROWING)["params"] < 2_000 < trial.metrics["params"] <= 3_000 and p.incumbent(history) == trial
 
 
-KILLED = """
-import os, signal, sys
-from jahslib.problems.growing_convnet import GrowingConvNets
-from jahslib.problems import growing_convnet
-from tests.problems.test_growing_problem import searched
-
-evaluate = GrowingConvNets.evaluate
-
-def doomed(problem, job):
-    if len(job.stages) > 1:
-        growing_convnet._grow = lambda model, *step: model.grow(*step) and os.kill(os.getpid(), signal.SIGKILL)
-    return evaluate(problem, job)
-
-GrowingConvNets.evaluate = doomed
-searched(sys.argv[1])
-"""
-
-
 def searched(path):
     """Hyperband's rungs of 3 and 6 epochs, so that grown networks are promoted."""
     p = problem(rule={"every": 2, "candidates": 10}, max_params=8_000)
@@ -254,8 +237,20 @@ def searched(path):
 def test_sigkill_in_mid_growth(tmp_path):
     """Killed right after a promoted network grew; the same command again ends as if it had never been interrupted."""
     path = tmp_path / "log.jsonl"
-    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(path)])
-    assert killed.returncode == -signal.SIGKILL
+    evaluate = GrowingConvNets.evaluate
+
+    def doomed(problem, job):
+        if len(job.stages) > 1:
+            growing_convnet._grow = lambda model, *step: model.grow(*step) and os.kill(os.getpid(), signal.SIGKILL)
+        return evaluate(problem, job)
+
+    def killed():
+        GrowingConvNets.evaluate = doomed
+        searched(path)
+
+    process = forked(killed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     before = path.read_bytes()
     assert before.count(b"\n") >= 3, "the header and a rung of two"
     resumed, whole = searched(path), searched(tmp_path / "whole.jsonl")
@@ -270,7 +265,7 @@ def test_sigkill_in_mid_growth(tmp_path):
     [
         ({"rule": {"evry": 10}}, "rule: 'evry' is unknown; did you mean 'every'"),
         ({"rule": {"conv_threshold": 0.5}}, "rule: .*conv_threshold"),
-        ({"rule": {"trigger": "never"}}, "no trigger 'never'"),
+        ({"rule": {"trigger": "never"}}, "trigger: 'never' is unknown"),
         ({"rule": {"epsilon": 0.1, "every": 0}}, "every is 0"),
         ({"rule": {"max_conv": 7}, "initial_width": 8}, "max_conv: 7 is below the initial width 8"),
         ({"rule": {"max_fc": 3}}, "max_fc: 3 is below the initial width 4"),

@@ -107,9 +107,9 @@ def test_a_missing_package_is_named(offline, monkeypatch):
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"task": "1"}, "task='1' is unknown"),
-        ({"metric": "time"}, "metric='time' is unknown"),
-        ({"constraints": [Constraint("params", "<=", 1)]}, "no metric 'params' to constrain"),
+        ({"task": "1"}, "task '1' is unknown"),
+        ({"metric": "time"}, "metric: 'time' is unknown"),
+        ({"constraints": [Constraint("params", "<=", 1)]}, "constrained metric 'params' is unknown"),
     ],
 )
 def test_refuses_what_it_does_not_have(bad, said):

@@ -157,14 +157,14 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"epochs": 3}, "nb201_addNIST: no option 'epochs'"),
-            ({"folds": 3}, "no option 'folds'"),
+            ({"epochs": 3}, "nb201_addNIST: option 'epochs' is unknown"),
+            ({"folds": 3}, "option 'folds' is unknown"),
             ({"grammar": "huge"}, "grammar: 'huge' is unknown; choose one of hierarchical, cell-based, shared"),
             ({"grammar": "S -> T"}, "grammar: line 1, column 6"),
             ({"n_train": 0}, "n_train: 0 images; give at least 1"),
             ({"validation_share": 1.0}, "validation_share: 1.0 is no share"),
             ({"validation": "dev"}, "validation: 'dev' is unknown"),
-            ({"searched": ("depth",)}, "searched: 'depth' is unknown; choose from lr, weight_decay"),
+            ({"searched": ("depth",)}, "searched: 'depth' is unknown"),
             ({"searched": ("lr",), "bounds": {"lr": (0.1, 0.01)}}, "bounds: lr has"),
             ({"lr": 0.0}, "lr: 0.0 is out of range"),
             ({"momentum": 1.0}, "momentum: 1.0 never forgets"),
@@ -177,13 +177,13 @@ class TestBadInput:
             tiny(**options)
 
     def test_of_the_objective(self):
-        with pytest.raises(UserError, match="objective: 'nb201_svhn' is unknown; choose one of nb201_cifar10"):
+        with pytest.raises(UserError, match="objective: 'nb201_svhn' is unknown"):
             problem("nb201_svhn")
 
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"data": "svhn"}, "no data set is called 'svhn'"),
+            ({"data": "svhn"}, "'svhn' is unknown"),
             ({"mean": (0.0,) * 3, "std": (1.0,) * 3}, "mean: 3 values for 1 channels of digits"),
             ({"image_size": 16}, "image_size: 16 of 8 x 8; give 8 to 8"),
             ({"data": "mnist5k", "image_size": 4}, "image_size: 4 of 28 x 28; give 8 to 28"),
@@ -213,7 +213,7 @@ class TestBadInput:
             tiny().known(configuration)
 
     def test_of_hyperparameters(self):
-        with pytest.raises(UserError, match="unknown hyperparameter 'depth'; known: lr, momentum, weight_decay"):
+        with pytest.raises(UserError, match="hyperparameter 'depth' is unknown"):
             tiny().recipe({"architecture": CELL, "depth": 3})
         with pytest.raises(UserError, match="lr: nan is not a number"):
             tiny().recipe({"architecture": CELL, "lr": math.nan})

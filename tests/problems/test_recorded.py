@@ -142,7 +142,7 @@ def test_refusals_at_the_door(toy, logged, tmp_path):
         Recorded(toy, (tmp_path / "nowhere").glob("*.jsonl"))
     with pytest.raises(UserError, match="does not exist"):
         Recorded(toy, [tmp_path / "none.jsonl"])
-    with pytest.raises(UserError, match="choose refuse or nearest"):
+    with pytest.raises(UserError, match="unknown: 'guess' is unknown"):
         Recorded(toy, logged, unknown="guess")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"rs.jsonl is of another problem; differs in fidelity"):
         Recorded(Toy([SIZE, PRECISION], high=27), logged)

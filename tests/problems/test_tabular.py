@@ -104,8 +104,8 @@ def test_descriptions_tell_tables_and_constraints_apart():
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"data": "mnist"}, "hpolib: data='mnist' is unknown; choose from naval_propulsion"),
-        ({"constraints": [Constraint("params", "<=", 1)]}, "no metric 'params' to constrain; there are val_loss"),
+        ({"data": "mnist"}, "hpolib: data 'mnist' is unknown"),
+        ({"constraints": [Constraint("params", "<=", 1)]}, "constrained metric 'params' is unknown"),
     ],
 )
 def test_refuses_what_it_does_not_have(bad, said):

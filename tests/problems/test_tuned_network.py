@@ -53,13 +53,13 @@ class TestSpace:
     @pytest.mark.parametrize(
         ("bad", "said"),
         [
-            ({"ranges": "huge"}, "ranges: 'huge' is unknown; choose one of reported, wide"),
-            ({"bounds": {"learning_rate": (0, 1)}}, "bounds: no hyperparameter 'learning_rate'; choose from lr"),
+            ({"ranges": "huge"}, "ranges: 'huge' is unknown"),
+            ({"bounds": {"learning_rate": (0, 1)}}, "bounds: 'learning_rate' is unknown"),
             ({"bounds": {"momentum": (0, 1.0)}}, r"momentum: upper bound 1.0 never forgets .* give 0 <= momentum < 1"),
             ({"bounds": {"lr": (0, 1)}}, "lr: lower bound 0 is out of range; give 0 < lr <= 100"),
             ({"bounds": {"lr": (1, 0.1)}}, r"bounds: lr has \(1, 0.1\); give lower < upper"),
             ({"bounds": {"lr": 0.1}}, r"bounds: lr has 0.1; give \(lower, upper\)"),
-            ({"joint": ("depth",)}, "joint: 'depth' is unknown; choose from batch_size, schedule, network"),
+            ({"joint": ("depth",)}, "joint: 'depth' is unknown"),
         ],
     )
     def test_refuses_what_sgd_cannot_use(self, bad, said):
@@ -143,9 +143,9 @@ class TestProblem:
     @pytest.mark.parametrize(
         ("bad", "said"),
         [
-            ({"network": "vgg"}, "network: 'vgg' is unknown; choose from lenet"),
+            ({"network": "vgg"}, "network: 'vgg' is unknown"),
             ({"networks": ("lenet", "vit")}, "network: 'vit' is unknown"),
-            ({"schedule": "cosine"}, "no schedule 'cosine'"),
+            ({"schedule": "cosine"}, "schedule 'cosine' is unknown"),
             ({"batch_size": 0}, "batch_size is 0"),
             ({"split": "train"}, "split: 'train' is unknown"),
             ({"bounds": {"momentum": (0, 1)}}, "momentum: upper bound 1"),
@@ -156,7 +156,7 @@ class TestProblem:
             problem(**bad)
 
     def test_refuses_an_unknown_data_set_and_images_too_small(self):
-        with pytest.raises(UserError, match="no data set is called 'mnits'"):
+        with pytest.raises(UserError, match="'mnits' is unknown; did you mean 'mnist'"):
             problem(data="mnits").check()
         with pytest.raises(UserError, match="network: lenet needs images of at least 12 pixels, these have 8"):
             problem(data="digits", joint=("network",), networks=("lenet300", "lenet")).check()

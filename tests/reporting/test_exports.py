@@ -223,7 +223,7 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
         tmp_path: "is a folder; give trial logs",
         good: "are both 00_toys/kernel",
         tmp_path / "terms.jsonl": "a grammar, which has no named hyperparameters",
-        tmp_path / "outside.jsonl": "trial 0 is outside its space .*unknown hyperparameter 'rate'",
+        tmp_path / "outside.jsonl": "trial 0 is outside its space .*hyperparameter 'rate' is unknown",
     }.items():
         assert export.main([str(good), str(wrong), "--to", to, "--out", str(out)]) == 2
         lines = capsys.readouterr().err.splitlines()

@@ -139,8 +139,10 @@ def text_of(pdf: Path) -> str:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory) -> Path:
+    """Records, and the paper that was built of them."""
     root = tmp_path_factory.mktemp("outputs")
     write_records(root)
+    paper.build(root)
     return root
 
 
@@ -160,9 +162,8 @@ def index(root) -> Path:
 
 
 def test_same_records_give_the_same_bytes_wherever_they_lie(full, root):
-    first = paper.build(full).read_bytes()
+    first = (full / "paper.pdf").read_bytes()
     assert first.startswith(b"%PDF")
-    assert paper.build(full).read_bytes() == first
     assert paper.build(root).read_bytes() == first
 
 
@@ -197,13 +198,13 @@ def test_outputs_go_where_the_user_says(root, monkeypatch):
 
 @poppler
 def test_a_changed_value_changes_the_paper(root, index):
-    assert "0.777" not in text_of(paper.build(root))
+    assert "0.777" not in text_of(root / "paper.pdf")
     change(index, "ea_test_top3", text="0.777 ± 0.001")
     assert "0.777" in text_of(paper.build(root))
 
 
 def test_a_changed_table_or_figure_changes_the_paper(root, index):
-    before = paper.build(root).read_bytes()
+    before = (root / "paper.pdf").read_bytes()
     table = index.parent / "mcnemar.csv"
     table.write_text(table.read_text().replace("1234567", "7654321"))
     after = paper.build(root).read_bytes()
@@ -234,7 +235,7 @@ def test_a_smoke_run_is_left_out_where_another_notebook_has_more(root):
 @poppler
 def test_a_smoke_run_says_that_it_means_nothing(root):
     notice = "come from the smoke profile"
-    assert notice not in text_of(paper.build(root))
+    assert notice not in text_of(root / "paper.pdf")
     for kind in ("results", "figs"):
         (root / kind / "cpu").rename(root / kind / "smoke")
     assert notice in text_of(paper.build(root))
@@ -242,7 +243,7 @@ def test_a_smoke_run_says_that_it_means_nothing(root):
 
 @poppler
 def test_provenance_stands_at_the_head_and_under_every_table(full):
-    shown = text_of(paper.build(full))
+    shown = text_of(full / "paper.pdf")
     line = "profile cpu · cpu (1 threads) · seed 5"
     assert shown.count(line + " · torch 2.15.0 · commit 0123456789ab") == 1
     assert shown.count(line) == 1 + SECTION.count("#records-table(")
@@ -272,7 +273,6 @@ def test_a_study_without_records_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("name", ["ea_test_top3", "mcnemar", "best_over_time"])
 def test_a_missing_record_stops_the_build(root, index, name):
-    paper.build(root)
     before = (root / "paper.pdf").read_bytes()
     remove(index, name)
     with pytest.raises(UserError) as error:
@@ -300,7 +300,7 @@ def test_a_table_without_a_row_that_the_paper_shows_stops_the_build(tmp_path):
 @poppler
 def test_a_smoke_run_that_retrains_nothing_builds_without_its_claim(root, index):
     claim = "Trained anew as in the original"
-    assert claim in text_of(paper.build(root))
+    assert claim in text_of(root / "paper.pdf")
     table = index.parent / "retrained.csv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
     assert claim not in text_of(paper.build(root))
@@ -411,7 +411,7 @@ def committed(tmp_path_factory) -> Path:
 
 @poppler
 def test_every_quoted_record_has_an_entry_in_the_appendix(full):
-    pages = subprocess.run(["pdftotext", paper.build(full), "-"], capture_output=True, text=True, check=True).stdout
+    pages = subprocess.run(["pdftotext", full / "paper.pdf", "-"], capture_output=True, text=True, check=True).stdout
     named = {*pages.partition("A Records")[2].split()}
     wanted = {*names("study-value"), *columns(), *names("records-figure"), "reported.shares"}
     assert len(wanted) > 20
@@ -427,7 +427,7 @@ def test_a_number_stands_plain_and_leads_to_its_record(root, index):
 
 @poppler
 def test_text_keeps_to_its_place(full, committed):
-    for pdf in (paper.build(full), committed / "paper.pdf"):
+    for pdf in (full / "paper.pdf", committed / "paper.pdf"):
         for _, left, _, right, low in (word for page in words(pdf) for word in page):
             assert SIDE - 4 < left
             assert right < 595 - SIDE + 4

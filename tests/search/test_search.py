@@ -2,15 +2,15 @@ import errno
 import json
 import multiprocessing
 import os
+import resource
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,8 @@ from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
 from jahslib.search.workers import InProcess, LocalProcesses, pool
 from jahslib.spaces import configurations as spaces
-from tests.conftest import PRECISION, SIZE, Toy, decisions
+from tests.conftest import PRECISION, SIZE, Toy, decisions, forked
+from tests.toys import Leaving
 
 
 def run(toy, path, *, seed=0, budget=None, optimizer=None, **options):
@@ -41,17 +42,11 @@ def evolution(toy, seed=0):
     return Evolution(toy, seed, pop_size=4, num_children=2, hyperband=True)
 
 
-class Leaving(Toy):
-    """Raises what it was given, in place of an evaluation."""
-
-    def __init__(self, raised):
-        super().__init__()
-        self.raised = raised
-
-    def evaluate(self, job):
-        if self.raised is not None:
-            raise self.raised
-        return super().evaluate(job)
+@pytest.fixture(scope="module")
+def two_workers():
+    """Two processes, which import what they need once."""
+    with pool(2) as executor:
+        yield executor
 
 
 class TestBudget:
@@ -82,9 +77,8 @@ class TestBudget:
         promoted = [t for t in history if t.parent is not None]
         assert promoted and all(t.epochs == t.fidelity - by_id[t.parent].fidelity for t in promoted)
 
-    def test_with_workers_pending_trials_are_counted(self, toy, tmp_path):
-        with pool(3) as executor:
-            history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=40), executor=executor, workers=3)
+    def test_with_workers_pending_trials_are_counted(self, toy, two_workers, tmp_path):
+        history = run(toy, tmp_path / "log.jsonl", budget=Budget(epochs=40), executor=two_workers, workers=2)
         assert sum(t.epochs for t in history) == 36
 
     @pytest.mark.parametrize("budget", [Budget(trials=10), Budget(epochs=90)])
@@ -256,10 +250,9 @@ class TestDoors:
 class TestFailures:
     @pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit(), BaseException("odd")])
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_a_trial_that_would_leave_the_process_fails(self, raised, workers, tmp_path):
-        toy = Leaving(raised)
-        with pool(workers) as executor:
-            history = run(toy, tmp_path / "log.jsonl", executor=executor, workers=workers, budget=Budget(trials=3))
+    def test_a_trial_that_would_leave_the_process_fails(self, raised, workers, two_workers, tmp_path):
+        options = {"executor": two_workers, "workers": 2} if workers == 2 else {}
+        history = run(Leaving(raised), tmp_path / "log.jsonl", budget=Budget(trials=3), **options)
         assert [t.status for t in history] == ["failed"] * 3 and type(raised).__name__ in history.trials[0].reason
 
     def test_an_interrupt_ends_the_search(self, tmp_path):
@@ -413,14 +406,14 @@ class TestFailures:
         with pytest.raises(UserError, match=said):
             run(Toy(space=ConfigurationSpace({"kernel": values})), tmp_path / "log.jsonl")
 
-    def test_a_killed_worker_fails_its_trial_only(self, tmp_path):
-        with pool(2) as executor:
-            history = run(Toy(fail="kill"), tmp_path / "log.jsonl", executor=executor, workers=2)
+    def test_a_killed_worker_fails_its_trial_only(self, two_workers, tmp_path):
+        history = run(Toy(fail="kill"), tmp_path / "log.jsonl", executor=two_workers, workers=2)
         killed = [t for t in history if t.status == "failed"]
         assert killed and all(not t.configuration["norm"] for t in killed)
         assert all(t.configuration["norm"] for t in history if t.status == "ok")
         assert len(history) == 6
 
+    @pytest.mark.usefixtures("few_draws")
     def test_impossible_constraints_are_said_plainly(self, tmp_path):
         path = tmp_path / "log.jsonl"
         unreachable = Toy([Constraint("precision", ">=", 2.0)])
@@ -649,20 +642,18 @@ class TestLog:
     def test_a_full_disk_stops_the_search_with_the_log_intact(self, toy, tmp_path):
         path = tmp_path / "log.jsonl"
         whole = run(toy, tmp_path / "whole.jsonl")
-        script = f"""
-import resource, signal, sys
-from tests.conftest import Toy, SIZE, PRECISION
-from tests.search.test_search import run
-from jahslib.search.triallog import LogWriteError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4500, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-try:
-    run(Toy([SIZE, PRECISION]), {str(path)!r})
-except LogWriteError as error:
-    sys.exit(str(error))
-"""
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
-        assert done.returncode == 1 and "run again to resume" in done.stderr
+
+        def on_a_full_disk():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4500, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            try:
+                run(toy, path)
+            except LogWriteError as error:
+                os._exit(1 if "run again to resume" in str(error) else 2)
+
+        process = forked(on_a_full_disk)
+        process.join()
+        assert process.exitcode == 1
         kept = triallog.read(path)
         assert path.read_bytes().endswith(b"\n") and 0 < len(kept.trials) < 6
         assert decisions(run(toy, path)) == decisions(whole)
@@ -710,27 +701,18 @@ class TestKill:
         toy = Toy([SIZE, PRECISION], delay=0.004)
         whole = run(toy, tmp_path / "whole.jsonl", budget=Budget(trials=60), optimizer=evolution(toy))
         path = tmp_path / "log.jsonl"
-        script = f"""
-from tests.conftest import Toy, SIZE, PRECISION
-from tests.search.test_search import run, evolution
-from jahslib.search import Budget
-toy = Toy([SIZE, PRECISION], delay=0.004)
-print("ready", flush=True)
-run(toy, {str(path)!r}, budget=Budget(trials=60), optimizer=evolution(toy))
-"""
         rng, kills, lines = np.random.default_rng(0), 0, []
         while True:
-            process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE)
-            process.stdout.readline()
+            process = forked(partial(run, toy, path, budget=Budget(trials=60), optimizer=evolution(toy)))
             if kills < 5:
                 time.sleep(rng.uniform(0.02, 0.2))
-                process.send_signal(signal.SIGKILL)
-            code = process.wait()
+                process.kill()
+            process.join()
             now = path.read_bytes().splitlines(keepends=True) if path.exists() else []
             whole_lines = [line for line in lines if line.endswith(b"\n")]
             assert now[: len(whole_lines)] == whole_lines
             lines = now
-            if code == 0:
+            if process.exitcode == 0:
                 break
             kills += 1
         assert kills >= 3

@@ -26,6 +26,7 @@ from jahslib.search.runs import run_all
 from jahslib.search.shared import WhereSeen
 from jahslib.search.workers import InProcess, OnCluster, pool
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
+from tests.toys import blas_threads
 
 
 def evolve(path, **options):
@@ -219,13 +220,6 @@ with_two_workers(Mine(), {str(tmp_path / "log.jsonl")!r})
         )
         assert done.returncode == 1 and said in done.stderr.decode()
         assert triallog.read(tmp_path / "log.jsonl").trials == []
-
-
-def blas_threads():
-    import numpy  # noqa: F401 (brings the library)
-    from scipy import linalg  # noqa: F401 (brings another)
-
-    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
 
 
 def test_a_worker_has_one_thread_of_each_library():

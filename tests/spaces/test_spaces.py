@@ -83,7 +83,7 @@ def test_conjunctions_are_followed_as_configspace_follows_them():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [({"layers": 9}, "layers=9 is outside"), ({"depth": 1}, "unknown hyperparameter 'depth'")]
+    ("values", "said"), [({"layers": 9}, "layers=9 is outside"), ({"depth": 1}, "hyperparameter 'depth' is unknown")]
 )
 def test_completing_names_what_is_wrong(values, said):
     with pytest.raises(UserError, match=said):

@@ -120,7 +120,7 @@ def test_ids_of_borrowed_terms_end_with_their_block_and_are_not_used_again():
 
 
 def test_what_a_table_refuses():
-    with pytest.raises(UserError, match="folding='sideways'"):
+    with pytest.raises(UserError, match="folding 'sideways' is unknown"):
         TermTable(CELLS, folding="sideways")
     with pytest.raises(UserError, match="give one h for each"):
         TermTable(CELLS, (0, 1), h=(2,))

@@ -17,13 +17,13 @@ The modules hold the operations' own parameters under their own names. `benchmar
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
+from jahslib.errors import refuse_unknown
 from jahslib.models.darts import fourier
 from jahslib.models.darts.cell import (
     KERNELS,
@@ -99,8 +99,7 @@ class Supernet(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        if surrogate not in ("convex", "additive"):
-            raise UserError(f"surrogate: {surrogate!r} is unknown; choose convex or additive")
+        refuse_unknown("surrogate:", [surrogate], get_args(Surrogate))
         generator = generator or torch.Generator()
         self.surrogate, self.channels, self.classes = surrogate, channels, classes
         self.shape = {"channels": tuple(out_channels), "pooling": tuple(pooling), "fc": tuple(fc), "dropout": dropout}

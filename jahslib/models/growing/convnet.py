@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.models.growing import growable
 from jahslib.models.layers import reset_parameters
 
@@ -110,8 +110,7 @@ class GrowingConvNet(nn.Module):
             raise UserError(f"GrowingConvNet: widths {tuple(conv)} and {tuple(fc)}; give convolutions, each at least 1")
         if size >> len(conv) == 0:
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
-        if batch_norm not in get_args(BatchNormKind):
-            raise UserError(f"GrowingConvNet: batch_norm={batch_norm!r}; choose {', '.join(get_args(BatchNormKind))}")
+        refuse_unknown("GrowingConvNet: batch_norm", [batch_norm], get_args(BatchNormKind))
         self.blocks = Blocks()
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):

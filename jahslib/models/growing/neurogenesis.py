@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_other_choices
 from jahslib.models.growing import ranks
 from jahslib.models.growing.candidates import INITIALISATIONS
 from jahslib.models.growing.convnet import GrowingConvNet
@@ -57,14 +57,7 @@ class GrowthRule:
     max_params: int | None = None
 
     def __post_init__(self):
-        choices = {
-            "trigger": ("threshold", "north", "weight"),
-            "measure": ("effective", "numerical", "gap"),
-            "initialisation": tuple(INITIALISATIONS),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"GrowthRule: no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
+        refuse_other_choices(self, "GrowthRule: ")
         for name in ("conv_threshold", "fc_threshold"):
             if not isinstance(getattr(self, name), int | float) or not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")

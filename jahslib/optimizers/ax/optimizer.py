@@ -81,14 +81,8 @@ class AxBO(Replayed):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "Ax")
         self._box = Box(self.problem.space)  # type: ignore[arg-type]
-        for name in self.initialisation:
-            if name not in INITIALISATION:
-                raise UserError(f"initialisation: {name!r} is unknown; choose from {', '.join(INITIALISATION)}")
-        for name in self.acquisition:
-            if name not in ACQUISITION:
-                raise UserError(f"acquisition: {name!r} is unknown; choose from {', '.join(ACQUISITION)}")
-        if self.method not in ("fast", "random_search"):
-            raise UserError(f"method: {self.method!r} is unknown to us; choose fast or random_search")
+        refuse_unknown("initialisation:", self.initialisation, INITIALISATION)
+        refuse_unknown("acquisition:", self.acquisition, ACQUISITION)
         self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
             refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)

@@ -19,7 +19,7 @@ import numpy as np
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.data import places
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.problems.cells import synthetic_cells
 from jahslib.spaces.grammars import examples
@@ -67,8 +67,7 @@ class NasBench201(Problem):
     space = GrammarSpace(examples.grammar("cell-based"), name="cell-based")
 
     def __post_init__(self):
-        if self.data not in DATA:
-            raise UserError(f"nasbench201: data={self.data!r} is unknown; choose from {', '.join(DATA)}")
+        refuse_unknown("nasbench201: data", [self.data], DATA)
 
     def evaluate(self, job: Job) -> Outcome:
         row = errors(self.data).loc[str(self.space.term(job.configuration))]

@@ -24,7 +24,7 @@ from jahslib import paths
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Trial
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
@@ -74,8 +74,7 @@ class CellSearch(Problem):
     objective = Objective("skip_share", best=0.0, worst=1.0)
 
     def __post_init__(self):
-        if self.arch_images not in ("val", "half"):
-            raise UserError(f"arch_images: {self.arch_images!r} is unknown; choose one of val, half")
+        refuse_other_choices(self)
         if self.checkpoint_freq < 1:
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
 

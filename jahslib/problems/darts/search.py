@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn, optim
 
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
@@ -74,10 +74,8 @@ class Settings:
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 2:
             raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
-        if self.order not in (1, 2):
-            raise UserError(f"DARTS: order is {self.order}; choose 1 or 2")
-        if self.surrogate_schedule not in SCHEDULES:
-            raise UserError(f"surrogate_schedule: {self.surrogate_schedule!r} is none of {', '.join(SCHEDULES)}")
+        refuse_other_choices(self, "DARTS: ")
+        refuse_unknown("surrogate_schedule:", [self.surrogate_schedule], SCHEDULES)
         if not 0 <= self.surrogate_start <= 1:
             raise UserError(f"surrogate_start: {self.surrogate_start} is outside 0..1")
         if not self.learning_rate >= self.learning_rate_min >= 0:

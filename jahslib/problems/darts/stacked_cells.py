@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_other_choices
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
 from jahslib.problems.cross_validated import Images
@@ -165,10 +165,7 @@ class StackedCells(Problem):
     name = "stacked_cells"
 
     def __post_init__(self):
-        if self.performance_measure not in MEASURES:
-            raise UserError(f"performance_measure: {self.performance_measure!r} is unknown; choose one of acc, f1")
-        if self.split not in ("validation", "test"):
-            raise UserError(f"split: {self.split!r} is unknown; choose one of validation, test")
+        refuse_other_choices(self)
         if not 1 <= len(self.cells) <= MOST_CELLS or not all(self.cells):
             raise UserError(f"cells: {len(self.cells)} levels; give 1..{MOST_CELLS}, each with at least one cell")
         for level in self.cells:

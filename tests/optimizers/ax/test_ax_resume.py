@@ -73,7 +73,7 @@ def up_to(history, events):
 
 
 class TestAFunctionOfWhatItWasTold:
-    @pytest.mark.parametrize(("workers", "fail"), [(1, ""), (2, "raise"), (4, "")])
+    @pytest.mark.parametrize(("workers", "fail"), [(1, ""), (4, "raise")])
     def test_resumed_anywhere_it_decides_as_if_never_interrupted(self, workers, fail):
         problem = Mixed(fail=fail)
         history = in_flight(AxBO(problem, 7, n_init=3), problem, 7, workers)
@@ -81,7 +81,7 @@ class TestAFunctionOfWhatItWasTold:
         assert len({spaces.key(s.configuration) for s in history.suggestions}) == len(history.suggestions)
         assert (fail == "raise") == any(t.status == "failed" for t in history)
         asked = [i for i, event in enumerate(history.events) if not isinstance(event, Trial)]
-        for events in asked[1::2]:
+        for events in asked[2::2]:
             resumed = AxBO(pickle.loads(pickle.dumps(problem)), 7, n_init=3)
             assert resumed.ask(up_to(history, events)) == history.events[events].suggestion
 
@@ -119,10 +119,9 @@ class TestAFunctionOfWhatItWasTold:
         told = optimizer._client.summarize().accuracy
         assert told.notna().sum() == 2 and told.max() < 1
 
-    @pytest.mark.parametrize("seed", [0, 2**31, 2**32 - 1])
-    def test_any_seed_will_do(self, seed):
+    def test_the_largest_seed_will_do(self):
         problem = Mixed()
-        assert len(told(AxBO(problem, seed, n_init=2), problem, 3)) == 3
+        assert len(told(AxBO(problem, 2**32 - 1, n_init=2), problem, 3)) == 3
 
     def test_it_leaves_no_trace_in_the_global_generators(self):
         random.seed(3)
@@ -193,7 +192,10 @@ class Logged(Problem):
         return Outcome(dict(self.metrics[job.seed % len(self.metrics)]), 1)
 
 
-@pytest.mark.parametrize(("name", "workers"), zip(LOGS, [1, 2, 2, 1], strict=True))
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [(LOGS[0], 1), (LOGS[1], 2), *(pytest.param(log, 2, marks=pytest.mark.slow) for log in LOGS[2:])],
+)
 def test_a_committed_log_goes_on(name, workers, tmp_path):
     file = tmp_path / "log.jsonl"
     file.write_bytes(logfiles.content(ROOT / f"results/cpu/{name}.jsonl"))

@@ -188,8 +188,8 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_epoch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": 3}, "order is 3"),
-        ({"surrogate_schedule": "sine"}, "'sine'.*slow_cosine"),
+        ({"order": 3}, "order: 3 is unknown"),
+        ({"surrogate_schedule": "sine"}, "surrogate_schedule: 'sine' is unknown"),
         ({"surrogate_start": 1.5}, r"surrogate_start: 1\.5"),
         ({"batch_size": 1}, "batches of 1"),
         ({"epochs": 0}, "0 epochs"),

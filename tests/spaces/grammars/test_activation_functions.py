@@ -141,5 +141,5 @@ class TestSearch:
     def test_refuses_other_grammars_and_options(self):
         with pytest.raises(UserError, match="grammar: 'hierarchical' is unknown; choose one of activation"):
             digits(grammar="hierarchical")
-        with pytest.raises(UserError, match=r"act_cifar10: no option 'layers'; see .*\.ActivationFunctions"):
+        with pytest.raises(UserError, match=r"act_cifar10: option 'layers' is unknown"):
             digits(layers=3)
