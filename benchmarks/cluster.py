@@ -38,7 +38,7 @@ from jahslib.search.workers import pool
 
 TABLE = Path(__file__).with_suffix(".md")
 WORKERS, TRAININGS = (16, 64), 20
-ALONE = "Dask alone, `client.map`"
+ALONE, MORE = "Dask alone, `client.map`", "EA-HB, a quarter more pending"
 INTRODUCTION = f"""# How busy a cluster is kept
 
 `python -m benchmarks.cluster` writes this page. On a Dask cluster of one machine each training sleeps .5 to 1.5 s, and
@@ -54,6 +54,7 @@ METHODS: dict[str, Callable[[Problem, int], Optimizer]] = {
     "EA-HB": partial(Evolution, hyperband=True),
     "Hyperband": Hyperband,
     "ASHA": ASHA,
+    MORE: partial(Evolution, hyperband=True),
 }
 
 
@@ -165,7 +166,7 @@ def shares(spans: list[tuple[str, float, float]], workers: int) -> tuple[float, 
     return share(min(starts), max(ends)), share(max(firsts.values()), max(starts))
 
 
-def searched(address: str, method: str, workers: int, trainings: int, folder: Path) -> tuple[History, dict[str, Any]]:
+def searched(address: str, method: str, workers: int, trainings: int, folder: Path) -> dict[str, Any]:
     """A search on the cluster, and its row of the table."""
     from distributed import Client
 
@@ -175,12 +176,13 @@ def searched(address: str, method: str, workers: int, trainings: int, folder: Pa
         executor.submit(nap, {}, 1).result()  # the workers import what they need, as at the start of any search
         computed = time.process_time()
         budget = Budget(trials=workers * trainings)
-        history = search(problem, optimizer, budget, log, seed=0, executor=executor, workers=workers)
+        pending = workers * 5 // 4 if method == MORE else workers
+        history = search(problem, optimizer, budget, log, seed=0, executor=executor, workers=pending)
         computed = time.process_time() - computed
     busy, warm = shares([(t.worker, t.started, t.started + t.seconds) for t in history], workers)
     with Client(address, set_as_default=False) as client:
         used = memory(client)
-    return history, {
+    return {
         "busy": busy,
         "warm": warm,
         "memory": used,
@@ -202,7 +204,7 @@ def measure(workers: int, trainings: int, only: list[str]) -> dict[str, dict[str
         rows: dict[str, dict[str, Any]] = {ALONE: {"busy": busy, "warm": warm, "memory": used}}
         print(ALONE, rows[ALONE], flush=True)
         for method in only or METHODS:
-            rows[method] = searched(address, method, workers, trainings, Path(root))[1]
+            rows[method] = searched(address, method, workers, trainings, Path(root))
             print(method, rows[method], flush=True)
     return rows
 
@@ -228,12 +230,14 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=TRAININGS, help="per worker")
     parser.add_argument("--only", nargs="*", default=[], choices=list(METHODS))
     options = parser.parse_args()
-    text = "\n\n".join(table(n, measure(n, options.trainings, options.only)) for n in options.workers)
-    print(text)
-    if len(sys.argv) == 1:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores shared with {os.getloadavg()[0]:.0f} other processes"
-        made = f"Measured on {machine}, Python {platform.python_version()}, distributed {version('distributed')}."
-        TABLE.write_text(f"{INTRODUCTION}\n{text}\n\n{made}\n")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f} before"
+    made = f"Measured on {machine}, Python {platform.python_version()}, distributed {version('distributed')}."
+    tables = []
+    for workers in options.workers:
+        tables.append(table(workers, measure(workers, options.trainings, options.only)))
+        print(tables[-1], flush=True)
+        if len(sys.argv) == 1:
+            TABLE.write_text("\n\n".join([INTRODUCTION.strip(), *tables, made]) + "\n")
 
 
 if __name__ == "__main__":
