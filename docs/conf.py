@@ -34,7 +34,8 @@ html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_extra_path = ["_extra"]
 html_math_renderer = "mathml"
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
+smartquotes = False  # "cpu" in a docstring is code to copy
 html_copy_source = False
 html_show_search_summary = False
 html_use_index = html_domain_indices = False  # the search finds more
@@ -58,42 +59,12 @@ nitpick_ignore_regex = [  # other libraries' names, and of ours the private ones
     ("py:.*", r"(?!jahslib\.).*|.*\.(_\w+|AnyProblem|Given|Key|Kind|P|Value)"),
 ]
 
-CONTENTS = """
-```{toctree}
-:hidden:
-:caption: Studies
-:glob:
-
-docs/studies/*
-docs/figures
-```
-
-```{toctree}
-:hidden:
-:caption: Guide
-
-docs/adding_a_study
-docs/data
-data/README
-docs/checklist
-```
-
-```{toctree}
-:hidden:
-:caption: Benchmarks
-:glob:
-
-benchmarks/*
-benchmarks/peers/README
-```
-
-```{toctree}
-:hidden:
-:caption: Reference
-
-docs/api/jahslib
-```
-"""
+CONTENTS = {
+    "Studies": ["docs/studies/*", "docs/figures"],
+    "Guide": ["docs/[!f]*", "data/README"],
+    "Benchmarks": ["benchmarks/*", "benchmarks/peers/README"],
+    "Reference": ["docs/api/jahslib"],
+}
 
 
 def prepare(app, name, text):
@@ -111,7 +82,11 @@ def prepare(app, name, text):
             return f"{{py:mod}}`{found[1][1:-1].strip('`')} <{name}>`"
         return found[1][1:-1] if target.is_dir() else found[0]
 
-    text[0] = re.sub(r"(\[[^]\n]*\])\(([^)\s]+)\)", link, text[0]) + (CONTENTS if name == root_doc else "")
+    text[0] = re.sub(r"(\[[^]\n]*\])\(([^)\s]+)\)", link, text[0])
+    if name == root_doc:
+        for caption, pages in CONTENTS.items():
+            head = f"\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {caption}\n\n"
+            text[0] += "\n".join([head, *pages, "```\n"])
 
 
 def reference(app):
