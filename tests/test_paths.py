@@ -28,8 +28,12 @@ def installed(tmp_path, monkeypatch):
     provenance.commit.cache_clear()
 
 
-def test_an_installed_wheel_puts_results_into_the_current_folder(installed, tmp_path):
+def test_an_installed_wheel_puts_results_into_the_current_folder(installed, tmp_path, monkeypatch):
     assert paths.results("smoke", "01") == tmp_path / "work" / "results" / "smoke" / "01"
+    kernels = tmp_path / "work" / "notebooks"
+    kernels.mkdir()
+    monkeypatch.chdir(kernels)
+    assert paths.outputs() == tmp_path / "work"
     (installed / "pyproject.toml").write_text('[project]\nname = "jahslib"\n')
     assert paths.outputs() == installed
 

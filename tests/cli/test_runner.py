@@ -103,6 +103,15 @@ def test_a_device_or_scheduler_that_is_not_there_writes_nothing(place, capsys):
     assert list((place / "out").iterdir()) == []
 
 
+def test_notebooks_are_named_by_their_files(place, monkeypatch):
+    monkeypatch.chdir(place)
+    args = runner.options(["notebooks/07_last.ipynb", "notebooks/01_first.ipynb", "--only", "1"], ROOT / "notebooks")
+    assert args.selected == [place / "notebooks" / "01_first.ipynb"] and args.elsewhere
+    own = ROOT / "notebooks" / "07_constrained_EA.ipynb"
+    args = runner.options([str(own)], place / "notebooks")
+    assert args.selected == [own] and not args.elsewhere
+
+
 def test_options_reach_the_notebooks_that_have_them(place):
     argv = [
         "--seeds",
