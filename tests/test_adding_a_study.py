@@ -58,6 +58,7 @@ def run(tree, out, *argv):
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_gets_into_the_paper(tree, tmp_path):
     done = run(tree, tmp_path, "--only", "90")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,17 +2,15 @@
 
 import logging
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.campaign import entries, running
+from benchmarks.campaign.__main__ import main as command
 from benchmarks.campaign.running import Entry
 from jahslib.experiments.notebook import experiment
-from jahslib.paths import ROOT
 from jahslib.search import triallog
 from tests.conftest import decisions, forked
 
@@ -107,6 +105,7 @@ def _name(run):
     return run.log.stem.removeprefix("retrained-").replace("_", " ")
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_goes_on_to_what_an_unbroken_one_finds(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = forked(run_there, killed)
@@ -167,18 +166,11 @@ class TestRunningOn:
 
 
 class TestCommand:
-    @staticmethod
-    def run(*options):
-        command = [sys.executable, "-m", "benchmarks.campaign", *options]
-        return subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
+    def test_lists_one_study(self, results, capsys):
+        assert command(["--list", "--only", "07"]) == 0
+        said = capsys.readouterr().out
+        assert said.count("retrained-published") == 6 and "0 of 6 done" in said
 
-    def test_lists_one_study(self, results):
-        done = self.run("--list", "--only", "07")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("retrained-published") == 6 and "0 of 6 done" in done.stdout
-
-    def test_a_wrong_option_is_one_line(self):
-        done = self.run("--only", "03")
-        assert done.returncode == 2 and done.stderr.startswith("campaign: --only: invalid choice: '03'")
+    def test_a_wrong_option_is_one_line(self, capsys):
+        assert command(["--only", "03"]) == 2
+        assert capsys.readouterr().err.startswith("campaign: --only: invalid choice: '03'")

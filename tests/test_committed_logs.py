@@ -73,13 +73,13 @@ def runs(notebook: str) -> list[Run]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", SEARCHED)
-def test_one_log_of_each_method_is_extended_by_two_trials_with_one_and_two_workers(notebook, tmp_path):
+def test_one_log_of_each_method_is_extended_by_two_trials_with_two_workers(notebook, tmp_path):
     first = {(run.problem.name, run.method): run for run in reversed(runs(notebook))}
     for run in first.values():
-        for workers in (1, 2):
-            wanted = 0 if isinstance(run.optimizer, Listed) else 2
-            assert extend(run, tmp_path, workers)[1] == wanted, run.log.name
+        wanted = 0 if isinstance(run.optimizer, Listed) else 2
+        assert extend(run, tmp_path, 2)[1] == wanted, run.log.name
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from functools import cache, lru_cache, reduce
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from jahslib.errors import UserError
 from jahslib.models.batch_norm import BatchNorm2d
@@ -314,18 +313,3 @@ def count_parameters(
 def _parameters(label: str, shape: Shape) -> int:
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in MODULES[label](*shape).parameters())
-
-
-def count_flops(
-    grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
-) -> int:
-    """Count the FLOPs of convolutions and classifier for one image.
-
-    A multiply-accumulate counts as two. Counted by torch's own counter on tensors without storage. Raises as `build`
-    does.
-    """
-    with torch.device("meta"):
-        model = _network(grammar, term, channels, classes, size, width).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, channels, *_hw(size)))
-    return counter.get_total_flops()

@@ -7,25 +7,23 @@ Shervashidze et al., JMLR 12, 2011: the unnormalised kernel of two graphs is the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import UserError
 from jahslib.spaces.grammars import graphs
 from jahslib.spaces.grammars.garbage import collector_paused
 from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.graphs import Graph
 from jahslib.spaces.grammars.terms import Term
-from jahslib.surrogates import published_folding
 from jahslib.surrogates.labels import Counts, relabel
 
 HIERARCHICAL_LEVELS = (0, 1, 2, 3, 4)
 MAX_H = 4
-FOLDINGS = {"cut": graphs.graph, "published": published_folding.graph}
 
 
 def folding_levels(grammar: Grammar) -> tuple[int, ...]:
@@ -59,7 +57,7 @@ class TermTable:
         levels: folding levels, of level numbers 1, 2, ...; empty for the plain WL kernel.
         h: largest number of iterations at each level number; by default 4 at the full graph, 1 at level 0 and 2 at the
             other levels, as in the paper.
-        folding: "cut" is `graphs.graph`, "published" `published_folding.graph`.
+        graph: builds a term's graph at a folding level, None for the full one.
     """
 
     def __init__(
@@ -67,17 +65,15 @@ class TermTable:
         grammar: Grammar,
         levels: Sequence[int] = HIERARCHICAL_LEVELS,
         h: Sequence[int] | None = None,
-        folding: Literal["cut", "published"] = "cut",
+        graph: Callable[[Grammar, Term, int | None], Graph] = graphs.graph,
     ):
-        refuse_unknown("term table: folding", [folding], FOLDINGS)
-        self.grammar = grammar
+        self.grammar, self._graph = grammar, graph
         self.levels: tuple[int | None, ...] = (None, *levels)
         self.h = tuple(h) if h is not None else (MAX_H, *(1 if level == 0 else 2 for level in levels))
         if len(self.h) != len(self.levels) or min(self.h) < 0:
             raise UserError(
                 f"term table: h={self.h} for the full graph and levels {tuple(levels)}; give one h for each"
             )
-        self.folding = folding
         self._states = [_State.empty(self.h)]  # the last is that of terms that are borrowed, while some are
         self._next_id = 0
         self._cache: OrderedDict[tuple, list[np.ndarray]] = OrderedDict()
@@ -119,7 +115,7 @@ class TermTable:
     def _add(self, terms: list[Term]) -> None:
         counts, state = [], self._states[-1]
         for level, h, known in zip(self.levels, self.h, state.counts, strict=True):
-            drawn = [FOLDINGS[self.folding](self.grammar, t, level) for t in terms]
+            drawn = [self._graph(self.grammar, t, level) for t in terms]
             batch = list(dict.fromkeys(drawn))  # terms often look alike at a folding level
             labels, of_graph = relabel(batch, h)
             # Equal at the last iteration is equal at all: what is counted there is counted for all iterations.

@@ -138,6 +138,7 @@ def test_checking_needs_the_standard_library_only():
     assert done.stderr.strip().rpartition("UserError: ")[2].startswith(f"no notebook in {ROOT / 'no notebooks here'}; ")
 
 
+@pytest.mark.slow
 def test_failing_notebooks_are_reported_and_do_not_stop_the_others(tmp_path, monkeypatch, capfd, good_paper):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(tmp_path / "out"))
     # a kernel of the same name that the user's own settings put first must not be taken
@@ -189,13 +190,14 @@ def test_failing_notebooks_are_reported_and_do_not_stop_the_others(tmp_path, mon
     assert not psutil.pid_exists(int((notebooks / "worker").read_text()))
 
 
+@pytest.mark.slow
 def test_an_odd_place_and_environment_change_nothing(tmp_path):
     """No HOME, another locale and time zone, files for their owner alone, blanks and umlauts in every path."""
     odd = tmp_path / "ein Käfer weiß"
     odd.mkdir()
     source = (
         "from jahslib import paths\nfrom jahslib.optimizers.evolution import Evolution\n"
-        "from jahslib.search import Budget, search\nfrom tests.conftest import Toy\n"
+        "from jahslib.search import Budget, search\nfrom tests.toys import Toy\n"
         "log = paths.outputs() / 'größer' / 'a.jsonl'\n"
         "_ = search(Toy(), Evolution(Toy(), 0, pop_size=4), Budget(trials=8), log, seed=0)"
     )
@@ -304,6 +306,7 @@ def test_what_a_killed_run_left_behind_is_ended(tmp_path):
         other.kill()
 
 
+@pytest.mark.slow
 def test_interruption_ends_the_kernel_and_says_how_to_resume(place):
     sleepy = "import os, time\nwith open('kernel', 'w') as file:\n    _ = file.write(str(os.getpid()))\ntime.sleep(600)"
     write_notebook(place / "notebooks" / "01_first.ipynb", sleepy)

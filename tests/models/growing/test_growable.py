@@ -303,6 +303,7 @@ class TestOptimizers:
             optimizer.step(closure)
 
     @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam])
+    @pytest.mark.slow
     def test_a_compiled_step_is_refused_after_growth(self, make):
         net = Net()
         optimizer = make(net.parameters(), 0.01)

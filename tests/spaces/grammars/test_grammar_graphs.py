@@ -16,7 +16,7 @@ from jahslib.spaces.grammars.evolve import mutate
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.graphs import INPUT, OUTPUT, Graph, graph
 from jahslib.spaces.grammars.terms import Term
-from jahslib.surrogates import published_folding
+from tests.surrogates import published_folding
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=25, deadline=None)

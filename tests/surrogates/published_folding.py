@@ -34,7 +34,7 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
     key = (grammar, "published folding")
     if key not in grammar.check(term).memo:
         if any(grammar.topologies[t.head].chooses_tails for t in term.walk() if t.children):
-            raise UserError("folding='published' has no topologies whose tails are chosen; use folding='cut'")
+            raise UserError("the published folding has no topologies whose tails are chosen")
         term.memo[key] = _levels(_Builder(grammar, term))
     levels = term.memo[key]
     return levels[min(level, len(levels) - 1)]
