@@ -81,6 +81,7 @@ class TestPlan:
 
 
 class TestRefuses:
+    @pytest.mark.usefixtures("few_draws")
     @pytest.mark.parametrize(
         ("bad", "said"),
         [

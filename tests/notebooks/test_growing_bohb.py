@@ -92,7 +92,7 @@ def test_data_dir_holds_the_data(tmp_path, monkeypatch):
         ({"max_params": -1}, "max_params: -1 must be positive"),
         ({"growth": {"evry": 2}}, "rule: .*evry"),
         ({"growth": {"max_conv": 4}}, "max_conv: 4 is below the initial width 8"),
-        ({"growth": {"initialisation": "clever"}}, "no initialisation 'clever'"),
+        ({"growth": {"initialisation": "clever"}}, "initialisation: 'clever' is unknown"),
         ({"runtime": -3.0}, "budget: seconds=-3"),
         ({"batch_norm": "layer"}, "batch_norm: 'layer'"),
         ({"data": "fashion"}, "'fashion' is unknown"),

@@ -170,5 +170,5 @@ def test_newly_active_hyperparameters_are_drawn_or_inherited():
     ],
 )
 def test_refuses_bad_settings(bad):
-    with pytest.raises(UserError, match="evolution"):
+    with pytest.raises(UserError, match=r"(?i)evolution"):
         Evolution(Toy(), 0, **bad)

@@ -133,5 +133,5 @@ def test_the_same_seed_starts_ea_and_ea_hb_from_the_same_population(tmp_path):
 
 @pytest.mark.parametrize("bad", [{"pop_size": 0}, {"num_children": -1}, {"parent_selection": "roulette"}])
 def test_refuses_bad_settings(bad):
-    with pytest.raises(UserError, match="evolution"):
+    with pytest.raises(UserError, match=r"(?i)evolution"):
         Evolution.published(Toy(), 0, **bad)
