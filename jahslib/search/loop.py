@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,9 +189,11 @@ class Loop:
                     else:
                         self._record(trial_id, future)
                 self.log.sync()  # once for all: on a shared folder it takes longer than all else
-        except BaseException:
+        except BaseException as error:
             for future in running:
                 future.cancel()
+            if isinstance(error, CancelledError):  # Dask's client does so
+                raise UserError("executor: lost its scheduler, or was shut down; run again to resume") from error
             raise
 
     def _next(self, others_running: bool) -> int | None:

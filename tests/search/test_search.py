@@ -710,7 +710,8 @@ class TestKill:
             process.join()
             now = path.read_bytes().splitlines(keepends=True) if path.exists() else []
             whole_lines = [line for line in lines if line.endswith(b"\n")]
-            assert now[: len(whole_lines)] == whole_lines
+            if len(whole_lines) > 1:  # a log that holds no trial is begun anew, and may be cut between two steps
+                assert now[: len(whole_lines)] == whole_lines
             lines = now
             if process.exitcode == 0:
                 break

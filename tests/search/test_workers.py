@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +182,19 @@ def test_a_cluster_without_a_worker_is_told_of(monkeypatch):
 
     with pytest.raises(UserError, match="tcp://here:1 has no worker; start"):
         OnCluster(Empty()).submit(abs, -1)
+
+
+def test_a_lost_scheduler_ends_the_search_without_a_failed_trial(tmp_path, toy):
+    class Lost(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+
+    with pytest.raises(UserError, match="lost its scheduler"):
+        search(toy, RandomSearch, Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=Lost(), workers=2)
+    assert triallog.read(tmp_path / "log.jsonl").trials == []
 
 
 def test_an_absent_scheduler_is_named():
