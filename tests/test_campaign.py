@@ -10,9 +10,18 @@ import pytest
 from benchmarks.campaign import entries, running
 from benchmarks.campaign.__main__ import main as command
 from benchmarks.campaign.running import Entry
+from jahslib.data import places
 from jahslib.experiments.notebook import experiment
 from jahslib.search import triallog
 from tests.conftest import decisions, forked
+
+DATA = all(
+    places.find(files)
+    for files in (
+        [f"{folder}/train-images-idx3-ubyte.gz" for folder in ("fashion-mnist", "fashion_mnist")],
+        ["micro17flower", "micro17flower.tar.gz"],
+    )
+)
 
 
 @pytest.fixture
@@ -51,6 +60,7 @@ def _trials(results: Path) -> int:
     return sum(path.read_bytes().count(b'{"kind": "trial"') for path in results.rglob("*.jsonl"))
 
 
+@pytest.mark.skipif(not DATA, reason="needs Fashion-MNIST and micro17flower at hand, whose digests the searches state")
 class TestList:
     def test_names_differ_and_every_search_has_a_log_of_its_own(self, results):
         listed = entries.campaign()

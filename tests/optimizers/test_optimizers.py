@@ -129,7 +129,7 @@ class TestConformance:
     @pytest.mark.parametrize("how", ["raise", "nan"])
     def test_a_failed_trial_is_survived(self, make, budget, how, tmp_path):
         toy = self.Toy([SIZE, PRECISION], fail=how)
-        history = search(toy, make(toy, 0), budget, tmp_path / "log.jsonl", seed=0)
+        history = search(toy, make(toy, 1), budget, tmp_path / "log.jsonl", seed=0)  # whose few by Ax have one
         failed = [t for t in history if t.status == "failed"]
         assert failed and all(not t.configuration["norm"] and t.reason for t in failed)
         assert len([t for t in history if t.status != "rejected"]) == budget.trials

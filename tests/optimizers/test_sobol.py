@@ -15,7 +15,8 @@ from jahslib.problems.tuned_network import space
 from jahslib.search import Budget, search
 from jahslib.spaces.configurations import from_unit
 from tests.conftest import Toy, conditional_space, tiny_space
-from tests.optimizers.test_optimizers import FORBIDDEN, TestConformance, searched  # noqa: F401 (the class is run here)
+from tests.optimizers import test_optimizers
+from tests.optimizers.test_optimizers import FORBIDDEN, searched  # noqa: F401 (a fixture)
 
 
 def shuffled_grid(problem, seed):
@@ -31,6 +32,10 @@ def make(request):
 @pytest.fixture
 def budget():
     return Budget(trials=25)
+
+
+class TestConformanceOfPoints(test_optimizers.TestConformance):
+    Toy = Toy
 
 
 def proposed(problem, n, seed=0):
