@@ -58,8 +58,8 @@ def make(root: Path = ROOT) -> Path:
         _run(*uv, "sync", "--quiet", "--python", python, "--require-hashes", root / "requirements.lock")
         _run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "--editable", root)
         # Once, here: where Python is told to keep no bytecode each start would compile for 12 s. The command also fails
-        # for a template that is no Python, hence without a check.
-        _run(python, "-m", "compileall", "-qq", "-j", "0", venv / "lib", check=False)
+        # for a template that is no Python, hence without a check, and warns of old code.
+        _run(python, "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", venv / "lib", check=False)
         stamp.write_text(f"{wanted}\n{root}\n", encoding="utf-8", errors="surrogateescape")
         _say("ready")
     return python
