@@ -38,15 +38,22 @@ def darts_table(searches: Cells) -> pd.DataFrame:
 
 
 def arch_weights(searches: Cells) -> pd.DataFrame:
-    """List the architecture weights softmax(alpha): one row an epoch, node and operation of every search."""
+    """List the architecture weights of every search: `trial_weights` with the seed."""
+    tables = [trial_weights(s.trial).assign(seed=s.seed) for s in searches]
+    columns = ["seed", "epoch", "node", "operation", "share"]
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return found.reindex(columns=columns)
+
+
+def trial_weights(trial: Trial) -> pd.DataFrame:
+    """List the architecture weights softmax(alpha) of a DARTS search: one row an epoch, node and operation."""
     rows = []
-    for s in searches:
-        for epoch, alphas in enumerate(s.trial.outputs["alphas"], start=1):
-            mixture = torch.tensor(alphas).softmax(1).tolist()
-            for node, shares in zip(KERNELS, mixture, strict=True):
-                for name, share in zip(OPERATIONS, shares, strict=True):
-                    rows.append({"seed": s.seed, "epoch": epoch, "node": node, "operation": name, "share": share})
-    return pd.DataFrame(rows, columns=["seed", "epoch", "node", "operation", "share"])
+    for epoch, alphas in enumerate(trial.outputs["alphas"], start=1):
+        mixture = torch.tensor(alphas).softmax(1).tolist()
+        for node, shares in zip(KERNELS, mixture, strict=True):
+            for name, share in zip(OPERATIONS, shares, strict=True):
+                rows.append({"epoch": epoch, "node": node, "operation": name, "share": share})
+    return pd.DataFrame(rows)
 
 
 def operation_shares(searches: Cells) -> pd.DataFrame:

@@ -3,9 +3,8 @@
 Each function takes the data of `jahslib.optimizers.ax.analyses` and returns a matplotlib figure.
 """
 
-import os
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
@@ -21,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from jahslib.core.problem import Problem
 from jahslib.figures.panels import COLOURS, WIDTH
+from jahslib.figures.widgets import explorable
 from jahslib.optimizers.ax import analyses as ax_analyses
 from jahslib.optimizers.ax.analyses import Analyses
 
@@ -210,16 +210,15 @@ def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) ->
     parameters at the best trial instead.
     """
     numeric = ax_analyses.numeric_parameters(problem)
-    if not interactive() or len(numeric) < 2:
-        x, y, *_ = numeric
-        figure = surrogate(made, problem, x, y, analyses.best, label)
-        plt.close(figure)  # a notebook shows what is returned, and would show an open figure again
-        return figure
-    import ipywidgets as widgets
 
-    def draw(x: str, y: str, **others: Any) -> None:
-        if x != y:
-            plt.show(surrogate(made, problem, x, y, analyses.best | others, label))
+    def draw(x: str, y: str, **others: Any) -> Figure | None:
+        return surrogate(made, problem, x, y, analyses.best | others, label) if x != y else None
+
+    return explorable(draw, {"x": numeric[0], "y": numeric[1]}, partial(_sliders, problem, analyses, numeric))
+
+
+def _sliders(problem: Problem, analyses: Analyses, numeric: Sequence[str]) -> dict[str, Any]:
+    import ipywidgets as widgets
 
     sliders: dict[str, Any] = {
         "x": widgets.Dropdown(options=numeric),
@@ -238,18 +237,4 @@ def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) ->
             sliders[name] = widgets.FloatLogSlider(base=10, **ends, **options)
         else:
             sliders[name] = widgets.FloatSlider(min=hp.lower, max=hp.upper, step=(hp.upper - hp.lower) / 100, **options)
-    return widgets.interactive(draw, **sliders)
-
-
-def interactive() -> bool:
-    """Tell whether a person sits at a notebook with widgets: not under the runner, papermill, nbconvert or nbval."""
-    if "JAHSLIB_RUN" in os.environ or "PYTEST_VERSION" in os.environ or not find_spec("ipywidgets"):
-        return False
-    import psutil
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
-        return False
-    started_by = " ".join(psutil.Process(os.getppid()).cmdline())
-    return not any(word in started_by for word in ("papermill", "nbconvert", "execute.py"))
+    return sliders

@@ -6,26 +6,24 @@ the first choice stands in its place.
 
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from jahslib.analysis import darts
-from jahslib.analysis.tables import layer_traces
+from jahslib.analysis.trainings import traces_table
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.extras import extra
-from jahslib.figures.ax import interactive
 from jahslib.figures.darts import arch_weights
 from jahslib.figures.panels import layer_panels
 from jahslib.figures.term_drawing import draw
+from jahslib.figures.widgets import chosen, interactive
 from jahslib.reporting.exports import optuna_studies, to_optuna
 from jahslib.search import triallog
 from jahslib.spaces.grammars.grammar import Grammar
 
 with extra("notebooks"):
-    import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
 
 # Optuna's plots, by what the list of the widget calls them.
@@ -72,7 +70,7 @@ def weights(log: Path | str) -> Any:
     searches = _with(log, lambda trial: trial.outputs.get("alphas"), "architecture weights, as those of DARTS have")
 
     def plot(trial: Trial) -> Figure:
-        return arch_weights(darts.arch_weights([SimpleNamespace(trial=trial, seed=0)]), pooled=False)
+        return arch_weights(darts.trial_weights(trial).assign(seed=0), pooled=False)
 
     return chosen(plot, trial=searches)
 
@@ -83,12 +81,14 @@ def growth(log: Path | str) -> Any:
     Raises:
         UserError: no trial of the log has a trace of its growth.
     """
-    grown = _with(log, _traced, "a trace of its growth, as study 02's and final trainings have")
+    grown = _with(
+        log,
+        lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])),
+        "a trace of its growth, as study 02's and final trainings have",
+    )
 
     def plot(trial: Trial) -> Figure:
-        folds = _traced(trial)
-        table = layer_traces([fold["trace"] for fold in folds], folds[0]["n_conv"])
-        return layer_panels(table, {"width": "width of the layer"})
+        return layer_panels(traces_table([trial]), {"width": "width of the layer"})
 
     return chosen(plot, trial=grown)
 
@@ -112,37 +112,9 @@ def terms(log: Path | str) -> Any:
     return chosen(plot, trial=found, level=levels)
 
 
-def chosen(plot: Callable[..., Any], /, **choices: Mapping[str, Any]) -> Any:
-    """Return a widget with a list for each argument of `plot`, or the plot of the first choices.
-
-    Args:
-        plot: returns a figure of matplotlib or Plotly.
-        choices: for each argument of `plot` what it may be, by the label that the list shows.
-    """
-    if not interactive():
-        figure = plot(**{name: next(iter(values.values())) for name, values in choices.items()})
-        plt.close(figure)  # a notebook shows what is returned, and would show an open figure again
-        return figure
-    import ipywidgets
-    from IPython.display import display
-
-    def show(**choice: Any) -> None:
-        figure = plot(**choice)
-        display(figure)
-        if isinstance(figure, Figure):
-            plt.close(figure)
-
-    lists = {name: ipywidgets.Dropdown(options=list(values.items())) for name, values in choices.items()}
-    return ipywidgets.interactive(show, **lists)
-
-
 def _with(log: Path | str, has: Callable[[Trial], Any], what: str) -> dict[str, Trial]:
     trials = triallog.read(Path(log)).trials
     found = {f"trial {trial.id}": trial for trial in trials if has(trial)}
     if not found:
         raise UserError(f"trial log {log}: no trial of {len(trials)} has {what}; give another log")
     return found
-
-
-def _traced(trial: Trial) -> list[dict[str, Any]]:
-    return [fold for fold in trial.outputs.get("folds", []) if "trace" in fold]

@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jahslib.errors import UserError
+from jahslib.figures import widgets
 from jahslib.paths import ROOT
 from jahslib.reporting import explore
 
@@ -28,7 +29,8 @@ def test_every_choice_of_its_widget_draws(view, monkeypatch):
     import ipywidgets
 
     shown = []
-    monkeypatch.setattr(explore, "interactive", lambda: True)
+    for module in (explore, widgets):
+        monkeypatch.setattr(module, "interactive", lambda: True)
     monkeypatch.setattr("IPython.display.display", shown.append)
     widget = view(VIEWS[view])
     assert isinstance(widget, ipywidgets.interactive)

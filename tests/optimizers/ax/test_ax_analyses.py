@@ -214,7 +214,7 @@ class TestExploring:
 
     def test_with_a_person_it_is_a_widget_that_redraws(self, client, problem, analyses, monkeypatch):
         widgets = pytest.importorskip("ipywidgets")
-        monkeypatch.setattr(ax_figures, "interactive", lambda: True)
+        monkeypatch.setattr("jahslib.figures.widgets.interactive", lambda: True)
         drawn = []
         monkeypatch.setattr(ax_figures, "surrogate", lambda *a: drawn.append(a[2:5]) or plt.figure())
         widget = ax_figures.explore(client, problem, analyses, "accuracy")
@@ -227,21 +227,6 @@ class TestExploring:
         widget.update()
         x, y, others = drawn[-1]
         assert (x, y) == ("weight_decay", "momentum") and others["momentum"] == 0.25
-
-    @pytest.mark.parametrize("started_by", [["python", "-m", "papermill"], ["jupyter-nbconvert"], ["jupyter-lab"]])
-    def test_papermill_and_nbconvert_are_no_persons(self, started_by, monkeypatch):
-        import IPython
-        import psutil
-
-        for name in ("JAHSLIB_RUN", "PYTEST_VERSION"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-        monkeypatch.setattr(psutil, "Process", lambda pid: SimpleNamespace(cmdline=lambda: started_by))
-        assert ax_figures.interactive() == (started_by == ["jupyter-lab"])
-        for name in ("JAHSLIB_RUN", "PYTEST_VERSION"):
-            monkeypatch.setenv(name, "1")
-            assert not ax_figures.interactive()
-            monkeypatch.delenv(name)
 
     def test_the_surface_is_the_surrogates(self, client, problem, analyses):
         """Far from the trials the standard error is larger than at one."""
