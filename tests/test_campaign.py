@@ -73,7 +73,7 @@ class TestList:
 
     def test_the_sweep_comes_first_with_the_points_in_question_ahead(self, results):
         names = [entry.name for entry in entries.campaign()]
-        assert names[:3] == ["02 q0.8-seed0", "02 baseline-seed0", "02 north_select-seed0"]
+        assert names[:4] == ["02 q0.8-seed0", "02 baseline-seed0", "02 q0.9-seed0", "02 q1-seed0"]
         assert names[10:14] == ["02 baseline-seed1", "02 q0.8-seed1", "02 baseline-seed2", "02 q0.8-seed2"]
         assert [name[:2] for name in names] == ["02"] * 18 + ["07"] * 6 + ["01"] * 2
 
