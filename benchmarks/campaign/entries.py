@@ -11,8 +11,8 @@ from jahslib.experiments.notebook import experiment
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
 from jahslib.search.runs import Run
 
-# Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md). The points
-# in question come first, then the shortest: each is one trial, and what a kill ends begins anew.
+# Core-hours of one point of study 02's sweep: 24,000 steps, whose time grows with the widths (see growth.md). Those in
+# question come first, then the shortest: each is one trial, and what a kill ends begins anew.
 SWEEP_HOURS = {
     "q = 0.8": 0.15,
     "baseline": 0.2,

@@ -5,7 +5,6 @@ Standard library only: run_all.sh checks its options with this file on a fresh m
 
 import argparse
 import ast
-import difflib
 import json
 import os
 import re
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jahslib.cli.commands import Parser
-from jahslib.errors import UserError
-from jahslib.experiments.notebook import in_folder
+from jahslib.errors import UserError, refuse_unknown
+from jahslib.experiments.notebook import cells, in_folder
 from jahslib.paths import home, is_checkout
 
 COMMAND = "run_all.sh" if is_checkout() else "jahslib run"
@@ -145,20 +144,14 @@ def _overrides(parameters: dict[str, Any], selected: list[Path]) -> list[dict[st
         return [{} for _ in selected]
     names = [_parameter_names(path) for path in selected]
     known = sorted(set().union(*names).difference(COMMON))
-    for name in parameters:
-        if name not in known:
-            close = difflib.get_close_matches(name, known)
-            mend = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
-            raise UserError(f"-p/--parameter: no selected notebook has a parameter {name!r}; {mend}")
+    refuse_unknown("-p/--parameter: of the selected notebooks, parameter", parameters, known)
     return [{name: value for name, value in parameters.items() if name in own} for own in names]
 
 
 def _parameter_names(notebook: Path) -> set[str]:
     """Collect the names that the cell tagged `parameters` assigns."""
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-        nodes = list(ast.walk(ast.parse("\n".join(tagged))))
-    except (ValueError, KeyError, SyntaxError) as error:
+        nodes = list(ast.walk(ast.parse("\n".join(cells(notebook, "parameters")))))
+    except SyntaxError as error:
         raise UserError(f"{notebook}: its parameters cannot be read ({error})") from None
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

@@ -73,15 +73,15 @@ def good_paper(monkeypatch):
         (["-p", "lr={1}"], "-p/--parameter: 'lr={1}': give a number, text, list, dict, True, False or None"),
         (
             ["-p", "pool_sise=3"],
-            "-p/--parameter: no selected notebook has a parameter 'pool_sise'; did you mean pool_size?",
+            "-p/--parameter: of the selected notebooks, parameter 'pool_sise' is unknown; did you mean 'pool_size'?",
         ),
         (
             ["--only", "7", "-p", "pool_size=3"],
-            "-p/--parameter: no selected notebook has a parameter 'pool_size'; choose from n_init",
+            "-p/--parameter: of the selected notebooks, parameter 'pool_size' is unknown; known: n_init",
         ),
         (
             ["-p", "pop_size=3", "--only", "7"],
-            "-p/--parameter: no selected notebook has a parameter 'pop_size'; choose from n_init",
+            "-p/--parameter: of the selected notebooks, parameter 'pop_size' is unknown; known: n_init",
         ),
     ],
 )
