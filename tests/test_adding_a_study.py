@@ -131,7 +131,10 @@ def test_a_folder_with_a_notebook_is_enough(installed, folder):
     [
         (["--only", "90"], "--only: unknown notebook '90'; choose from valley"),
         (["valley.ipynb"], "no notebook 'valley.ipynb'; give the path of an .ipynb file"),
-        (["-p", "trial=3"], "-p/--parameter: no selected notebook has a parameter 'trial'; did you mean trials?"),
+        (
+            ["-p", "trial=3"],
+            "-p/--parameter: of the selected notebooks, parameter 'trial' is unknown; did you mean 'trials'?",
+        ),
         (["notebooks/valley.ipynb", "-p", "trials=many"], "trials: 'many' (str); give"),
         (["notebooks/valley.ipynb", "notebooks/../copy/valley.ipynb"], "two notebooks are named valley.ipynb"),
         (["--python", "python3"], "unrecognized arguments: --python"),
