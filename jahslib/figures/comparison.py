@@ -16,8 +16,8 @@ from jahslib.figures.panels import COLOURS, DASHES, WIDTH, legend_above, mean_an
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
     """Draw a critical-difference diagram for each panel (title -> ranking).
 
-    Methods stand at their mean ranks; a bar joins those that Nemenyi's test does not tell apart at `level`. Without
-    panels the figure says that there is nothing to rank.
+    Methods stand at their mean ranks over n blocks, of which 1 is best; a bar joins those that Nemenyi's test does not
+    tell apart at `level`. Without panels the figure says that there is nothing to rank.
 
     Args:
         labels: the methods' names in tables.
@@ -51,7 +51,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
             bar.set_xdata(sorted(bar.get_xdata()))
         for text in axis.texts:
             text.set_color("black")  # some of the colours are too light for letters
-        axis.set_title(f"{title}: mean rank of {found.blocks} blocks, 1 is best", loc="left")
+        axis.set_title(f"{title} (n = {found.blocks})", loc="left")
     figure.tight_layout()
     return figure
 
