@@ -142,7 +142,10 @@ def test_whatever_is_missing_has_an_extra_that_brings_it(without):
         assert package not in hidden(of), name
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+WITH_TORCH = ("ax", "grammars", "training")  # whose imports take ten seconds
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in WITH_TORCH)) for n in EXAMPLES])
 def test_an_extra_brings_all_that_its_parts_import(name, without, tmp_path):
     asking = [module for module, said in without.items() if f"jahslib[{name}]" in said]
     said = imported(asking, *filter(None, [name]), folder=tmp_path, then=EXAMPLES[name])
