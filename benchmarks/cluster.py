@@ -39,6 +39,13 @@ from jahslib.search.workers import pool
 TABLE = Path(__file__).with_suffix(".md")
 WORKERS, TRAININGS = (16, 64), 20
 ALONE, MORE = "Dask alone, `client.map`", "EA-HB, a quarter more pending"
+# Idle workers sample their own stack every 10 ms and tick every 20 ms: 64 of them keep two cores busy with that alone,
+# which a cluster's nodes do not share.
+SETTINGS = {
+    "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "2s",
+}
 INTRODUCTION = f"""# How busy a cluster is kept
 
 `python -m benchmarks.cluster` writes this page. On a Dask cluster of one machine each training sleeps .5 to 1.5 s, and
@@ -46,7 +53,8 @@ there are {TRAININGS} a worker. `busy` is the share of the workers' time spent i
 to the last one's end; `warm` the same from when each worker has ended its first to the last one's start; `ratio` is
 `warm` over that of Dask alone, which is given random search's sleeps all at once. `memory` is a worker's own (USS,
 mean). `proposal` is the optimizer's time, `processor` all that the search's process computes for a trial: proposing,
-recording, talking to Dask. `replayed`: whether a new optimizer, given the log, decides all of it again.
+recording, talking to Dask. `replayed`: whether a new optimizer, given the log, decides all of it again. Dask's profiler
+is off and it ticks every 2 s.
 """
 
 METHODS: dict[str, Callable[[Problem, int], Optimizer]] = {
@@ -105,7 +113,7 @@ def cluster(workers: int, folder: Path) -> Iterator[str]:
 
     dask, place = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | SETTINGS
     address = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(place)]
     started = [subprocess.Popen([dask, "scheduler", *address], env=environment, **quiet)]
     try:
