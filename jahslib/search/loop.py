@@ -177,6 +177,7 @@ class Loop:
                     if trial_id is None:
                         break
                     running[self._submit(executor, trial_id)] = trial_id
+                self.log.sync()  # once for all, and while they train: on a shared folder it takes longer than all else
                 if not running:
                     return
                 done = first_completed(running)
@@ -188,7 +189,8 @@ class Loop:
                         running[self._submit(executor, trial_id)] = trial_id
                     else:
                         self._record(trial_id, future)
-                self.log.sync()  # once for all: on a shared folder it takes longer than all else
+                if not is_elsewhere(executor):  # the next training may take this process
+                    self.log.sync()
         except BaseException as error:
             for future in running:
                 future.cancel()
