@@ -1,7 +1,7 @@
 """Methods compared on the same seeds: the difference with its interval and test, verdicts, and answers to claims."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,12 @@ def paired(differences: pd.Series) -> dict[str, Any]:
     return dict(zip(PAIR, described, strict=True))
 
 
+def holm(p: pd.Series) -> pd.Series:
+    """Correct the p of one family of tests by Holm's method; a missing one stays missing and is no test."""
+    known = p.dropna()
+    return pd.Series(multipletests(known, method="holm")[1] if len(known) else [], known.index, float).reindex(p.index)
+
+
 def paired_table(
     table: pd.DataFrame,
     own: Collection[str],
@@ -40,32 +46,34 @@ def paired_table(
     lowest: bool = False,
     unit: str = "seed",
     others: Collection[str] | None = None,
+    by: Sequence[str] = ("task",),
 ) -> pd.DataFrame:
     """Compare each of the methods `own` with each other one (or with `others`), by task and measure.
 
     Holm's correction (`p_holm`) is over all rows, and `told_apart` by it at .05.
 
     Args:
-        table: what was `measured`, a row a method and `unit`, with a column `task` where there are several.
+        table: what was `measured`, a row a method and `unit`.
         lowest: less is better.
+        by: the columns that tell tasks apart, as far as the table has them.
 
     Returns:
-        Columns task, measure, first, second, those of `paired`, p_holm, leader, told_apart.
+        Columns of `by`, measure, first, second, those of `paired`, p_holm, leader, told_apart.
     """
-    rows = []
-    for task, values in table.groupby("task", sort=False) if "task" in table else [("", table)]:
+    rows, by = [], [name for name in by if name in table]
+    for task, values in table.groupby(by, sort=False) if by else [((), table)]:
         methods = list(dict.fromkeys(values.method))
         rivals = [m for m in methods if m not in own] if others is None else [m for m in methods if m in others]
         for first, second in ((a, b) for a in methods if a in own for b in rivals):
             for measure in measures:
                 found = paired(_differences(values, measure, first, second, unit))
                 leader = second if (found["difference"] > 0) == lowest else first
-                names = {"task": task, "measure": measure, "first": first, "second": second}
+                names = dict(zip(by, task, strict=True)) | {"measure": measure, "first": first, "second": second}
                 rows += [{**names, **found, "leader": leader}] if found["n"] else []
-    found = pd.DataFrame(rows, columns=["task", "measure", "first", "second", *PAIR, "leader"])
-    found.insert(len(found.columns) - 1, "p_holm", multipletests(found.p, method="holm")[1] if rows else [])
+    found = pd.DataFrame(rows, columns=[*by, "measure", "first", "second", *PAIR, "leader"])
+    found.insert(len(found.columns) - 1, "p_holm", holm(found.p))
     found["told_apart"] = found.p_holm < LEVEL
-    return found if "task" in table else found.drop(columns="task")
+    return found
 
 
 def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: str = "seed") -> list[dict[str, Any]]:
@@ -127,6 +135,13 @@ def claim(
     found = paired(_differences(table, measure, first, second, unit))
     said = answer(found["low"], found["high"], found["n"], margin=margin, claimed=claimed)
     return {"claim": text, "reported": reported, **found, "margin": margin, "answer": said}
+
+
+def claims_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Collect a study's claims, with Holm's correction over all of them (`p_holm`)."""
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("margin"), "p_holm", holm(table.p))
+    return table
 
 
 def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jahslib.analysis.pairs import answer, claim, paired_table, verdict
+from jahslib.analysis.pairs import answer, claim, claims_table, paired_table, verdict
 
 
 def table(lead=0.1, seeds=8, **others):
@@ -29,6 +29,19 @@ def test_holms_correction_is_over_the_whole_table():
     found = paired_table(tasks, ["BO"], ["error"], lowest=True)
     assert found.task.tolist() == ["one", "two"] and found.p.tolist() == pytest.approx([1 / 32] * 2)
     assert found.p_holm.tolist() == pytest.approx([1 / 16] * 2) and not found.told_apart.any()
+
+
+def test_tasks_may_be_told_apart_by_several_columns():
+    rows = pd.concat(table(lead, seeds=6).assign(pool=pool, n=n) for pool, n, lead in (("a", 1, 0.1), ("b", 1, -0.1)))
+    found = paired_table(rows, ["BO"], ["error"], by=["pool", "n"])
+    assert found.columns[:2].tolist() == ["pool", "n"] and found.pool.tolist() == ["a", "b"]
+    assert found.difference.tolist() == pytest.approx([-0.1, 0.1])
+
+
+def test_claims_are_corrected_together_and_one_without_pairs_is_no_test():
+    six = table(0.1, seeds=6)
+    found = claims_table([claim("", six, "error", "random", name) for name in ("BO", "BO", "nobody")])
+    assert found.p_holm[:2].tolist() == pytest.approx([1 / 16] * 2) and np.isnan(found.p_holm[2])
 
 
 def test_equal_methods_are_not_told_apart_and_without_a_rival_there_is_no_pair():
