@@ -1,5 +1,7 @@
 """Notebook 04: what its cells plan, read and refuse."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,20 @@ def test_networks_are_study_03s_and_random_ones_of_the_same_problem(tmp_path):
     assert of().study.reads == [] and of(search_logs=True, random_trials=0).random_plan == []
 
 
+def test_the_first_source_is_random_and_pools_with_searches_leave_each_searcher_out_once():
+    n, methods = of(), ("random_search", "regularized_evolution", "gp_hierarchical", "random_search")
+    trained = [SimpleNamespace(method=method) for method in methods]
+    random, evolution, bo, further = trained
+    assert list(n.pools(trained).items()) == [
+        (n.RANDOM, [random, further]),
+        (n.source, trained),
+        (f"{n.WITHOUT}random", [evolution, bo]),
+        (f"{n.WITHOUT}evolution", [random, bo, further]),
+        (f"{n.WITHOUT}BO", [random, evolution, further]),
+    ]
+    assert list(n.pools([random, further])) == [n.RANDOM] and n.pools([]) == {}
+
+
 def test_an_objective_with_a_space_of_its_own_is_learnt_from_too():
     (run,) = of(objective="act_cifar10", search_space="activation").random_plan
     assert run.problem.grammar == "activation" and run.log.stem == "random-act_cifar10-activation-seed0"
@@ -90,6 +106,7 @@ def test_an_objective_with_a_space_of_its_own_is_learnt_from_too():
 def test_no_more_is_predicted_than_a_third_of_what_there_is():
     runs = of(n_test=500).regressions(learnt(30))
     assert [r.problem.n_test for r in runs] == [10, 10] and [r.problem.split for r in runs] == [0, 1]
+    assert of(n_train=500).regressions(learnt(30)) == []
 
 
 def test_fits_run_and_resume_and_keep_what_they_predict(tmp_path):
