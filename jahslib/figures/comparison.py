@@ -104,7 +104,7 @@ def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Map
             axis.xaxis.set_major_locator(FixedLocator(_apart(table[table.source == source].n_train)))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.xaxis.set_major_formatter(ScalarFormatter())
-            if metric == "nll":  # one fit that is too sure of itself is worth hundreds
+            if metric == "nll" and axis.get_ylim()[1] > 5:  # one fit that is too sure of itself is worth hundreds
                 axis.set_yscale("symlog", linthresh=1)
             axis.set_xlabel("architectures learnt from")
             axis.set_ylabel(metrics[metric])

@@ -30,6 +30,12 @@ def test_the_figure_has_a_row_a_source(table):
     assert len(figure.axes) == 2 and figure.axes[0].get_title(loc="left") == "s"
 
 
+def test_only_a_likelihood_that_leaps_is_drawn_on_a_logarithmic_axis(table):
+    for worst, scale in ((-2.0, "linear"), (300.0, "symlog")):
+        drawn = learning_curves(table.assign(nll=worst), {"nll": "NLL"}, {"gp": "WL"})
+        assert drawn.axes[0].get_yscale() == scale
+
+
 def test_the_papers_table_has_the_ends_and_the_middle_of_each_source():
     sizes = {"a": [10, 25, 50, 75, 100], "b": [10, 25]}
     table = pd.DataFrame([{"source": s, "n_train": n, "model": m} for s in sizes for n in sizes[s] for m in "xy"])
