@@ -91,10 +91,20 @@ def test_03_ahead_on_the_table_with_one_exception_and_not_told_apart_by_training
     assert len(trained) == 6 and not trained.told_apart.any()
 
 
-def test_04_ahead_at_every_size_and_most_from_few():
-    pairs = numbers("04_surrogate_regression", "pairs").set_index("n_train")
-    assert (pairs.low > 0).all() and pairs.difference.idxmax() == value("04_surrogate_regression", "n_smallest")
-    assert set(answers("04_surrogate_regression")) == {"reproduced"}
+def test_04_ahead_on_random_architectures_but_not_from_the_fewest():
+    notebook = "04_surrogate_regression"
+    pairs = numbers(notebook, "pairs").set_index("n_train")
+    assert pairs.told_apart.to_dict() == {10: False, 25: True, 50: True, 75: True, 100: True}
+    assert (pairs.leader == "hWL").all() and pairs.difference.idxmax() == 50
+    assert answers(notebook) == ["cannot tell", *["reproduced"] * 4, "contradicted"]
+
+
+def test_04_more_from_few_where_searched_trials_are_in_the_pool():
+    pools = numbers("04_surrogate_regression", "pools").set_index(["pool", "n_train"])
+    assert (pools.leader == "hWL").all()
+    assert pools.index[~pools.told_apart].to_list() == [("without random", n) for n in (50, 75, 100)]
+    leads = pools.difference.unstack()
+    assert (leads[10] > leads[100]).all() and leads[[50, 75, 100]].mean(axis=1).idxmin() == "without random"
 
 
 def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats_both():
