@@ -61,15 +61,16 @@ def paired_table(
         Columns of `by`, measure, first, second, those of `paired`, p_holm, leader, told_apart.
     """
     rows, by = [], [name for name in by if name in table]
-    for task, values in table.groupby(by, sort=False) if by else [((), table)]:
+    for values in [part for _, part in table.groupby(by, sort=False)] if by else [table]:
         methods = list(dict.fromkeys(values.method))
         rivals = [m for m in methods if m not in own] if others is None else [m for m in methods if m in others]
         for first, second in ((a, b) for a in methods if a in own for b in rivals):
             for measure in measures:
                 found = paired(_differences(values, measure, first, second, unit))
                 leader = second if (found["difference"] > 0) == lowest else first
-                names = dict(zip(by, task, strict=True)) | {"measure": measure, "first": first, "second": second}
-                rows += [{**names, **found, "leader": leader}] if found["n"] else []
+                task = {name: values[name].iloc[0] for name in by}
+                names = {"measure": measure, "first": first, "second": second}
+                rows += [{**task, **names, **found, "leader": leader}] if found["n"] else []
     found = pd.DataFrame(rows, columns=[*by, "measure", "first", "second", *PAIR, "leader"])
     found.insert(len(found.columns) - 1, "p_holm", holm(found.p))
     found["told_apart"] = found.p_holm < LEVEL

@@ -58,7 +58,8 @@ STRUCTURED = {
     "numbers": {"networks": 270, "cifar10": 1650},
 }
 PAIR = {"n": 5, "above": 1, "difference": -0.1, "low": -0.2, "high": 0.1, "p": 0.2, "p_holm": 0.4}
-COMPARED = {"task": "t", "pool": "all", "n_train": 10, "first": "a", "second": "b", **PAIR, "leader": "a", "told_apart": False}
+TOLD = {**PAIR, "leader": "a", "told_apart": False}
+COMPARED = {"task": "t", "pool": "all", "n_train": 10, "first": "a", "second": "b", **TOLD}
 CLAIM = {"claim": "a is ahead of b", "reported": 0.1, **PAIR, "margin": 0.01, "answer": "cannot tell"}
 
 
