@@ -54,7 +54,7 @@ class Zero(nn.Module):
         self.c_out = c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros(x.shape[0], self.c_out, x.shape[2], x.shape[3], dtype=x.dtype)
+        return torch.zeros(x.shape[0], self.c_out, x.shape[2], x.shape[3], dtype=x.dtype, device=x.device)
 
 
 class Conv(nn.Module):
@@ -166,11 +166,12 @@ def one_pass(supernet: nn.Module, images: Tensor, labels: Tensor, weights: Tenso
     return logits.detach()
 
 
-def ordinary_search(train, val, build: Callable, c: Settings) -> list[tuple[float, float]]:
+def ordinary_search(train, val, build: Callable, c: Settings, device: str = "cpu") -> list[tuple[float, float]]:
     """First-order DARTS written the plain way, on the batches of `Darts`; losses of each epoch."""
+    train, val = ([part.to(device) for part in images] for images in (train, val))
     own = generators(0, torch.device("cpu"))
-    supernet = OrdinarySupernet(build(own["init"]))
-    alphas = nn.Parameter(1e-3 * torch.randn(6, 5, generator=own["init"]))
+    supernet = OrdinarySupernet(build(own["init"])).to(device)
+    alphas = nn.Parameter((1e-3 * torch.randn(6, 5, generator=own["init"])).to(device))
     of_weights = torch.optim.SGD(
         supernet.parameters(), c.learning_rate, c.momentum, weight_decay=c.weight_decay, nesterov=True
     )

@@ -4,9 +4,11 @@ Entries are trainings of given networks, which no change of an optimizer can tou
 """
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 from benchmarks.campaign.running import Entry, finished
 from jahslib.core.trials import Configuration
+from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
 from jahslib.problems.growing_convnet import BASELINE, INCUMBENT
 from jahslib.search.runs import Run
@@ -26,6 +28,10 @@ SWEEP_HOURS = {
     "q = 0.3": 2.0,
 }
 TEST_HOURS = {"baseline": 0.25, "BOHB static": 0.25, "BOHB growing": 0.5, "grown, retrained statically": 0.5}
+
+PUBLISHED = ("published 7", "published 1", "published 5", "published 6", "published 4", "published 2")
+# Core-hours of a search in the profile `paper`: of study 06 on MNIST, and of study 07's 180,000 epochs of a fold.
+TUNING_HOURS, SEARCH_HOURS = 100.0, 750.0
 
 
 def thresholds() -> Iterator[Entry]:
@@ -52,8 +58,7 @@ def published(repeats: int = 5) -> Iterator[Entry]:
 
     Rows 2 and 3 are one configuration, which is trained once.
     """
-    names = ("published 7", "published 1", "published 5", "published 6", "published 4", "published 2")
-    given = {"profile": "cpu", "device": "cpu", "retrain": dict.fromkeys(names, repeats)}
+    given = {"profile": "cpu", "device": "cpu", "retrain": dict.fromkeys(PUBLISHED, repeats)}
     for run in experiment("07_constrained_EA", given).retrainings.values():
         (configuration, *_) = run.optimizer.configurations  # type: ignore[attr-defined]
         yield _entry(run, repeats * _training_hours(configuration))
@@ -71,6 +76,39 @@ def reported_networks() -> Iterator[Entry]:
         log, method = f"reported-{name}", f"reported {name}"
         run = of.study.trainings(task, [configuration] * 5, log, method=method, seed=1)
         yield _entry(run, TEST_HOURS[taking])
+
+
+def on_device(device: str, profile: str = "paper") -> Iterator[Entry]:
+    """What is for a device that is lent for minutes (`benchmarks.device`), not for the campaign on a core.
+
+    Study 07 first, whose networks are the widest: configurations that are given, which end soon; then study 06's
+    searches on MNIST; then study 07's, which take all that is left. Methods of other libraries need these installed.
+    """
+    own = {"profile": profile, "device": device}
+    paper = profile == "paper"
+    retrained = {"retrain": dict.fromkeys((*PUBLISHED, "row 1", "default"), 5)} if paper else {}
+    seven = _made("07_constrained_EA", own | {"methods": ["ea_hb", "ea", "rs"]} | retrained)
+    six = _made("06_ax_bo", own | {"methods": ["rs", "sobol", "grid"]} | ({"data": ["mnist"]} if paper else {}))
+    if isinstance(seven, SimpleNamespace):
+        for run in seven.retrainings.values():
+            (configuration, *others) = run.optimizer.configurations
+            yield _entry(run, (1 + len(others)) * _training_hours(configuration))
+    yield from [_entry(run, TUNING_HOURS) for run in six.plan] if isinstance(six, SimpleNamespace) else [six]
+    searches = [*seven.plan, *seven.other_plan] if isinstance(seven, SimpleNamespace) else []
+    yield from [_entry(run, SEARCH_HOURS) for run in searches] if searches else [seven]
+
+
+def _made(study: str, given: dict) -> SimpleNamespace | Entry:
+    """A study's experiment, or an entry that says why there is none here."""
+    try:
+        return experiment(study, given)
+    except UserError as error:
+        told = error
+
+        def refuse() -> Run:
+            raise told
+
+        return Entry(study[:2], 0.0, refuse)
 
 
 def _entry(run: Run, hours: float) -> Entry:

@@ -1,5 +1,6 @@
 """Provenance of results: commit, package versions, device."""
 
+import contextlib
 import functools
 import os
 import platform
@@ -27,11 +28,15 @@ def environment(device: str, threads: int | None = None) -> dict[str, Any]:
 def commit() -> str:
     """Return the checkout's commit, with `+` when library or notebooks differ from it.
 
-    Empty outside a checkout: a repository that merely contains an installed wheel or an unpacked archive does not
-    identify this code.
+    Where git has packed an archive of a commit, it names it. Empty elsewhere: a repository that merely contains an
+    installed wheel or an unpacked archive does not identify this code.
     """
     if not is_checkout(ROOT):
         return ""
+    with contextlib.suppress(OSError):
+        archived = (ROOT / ".git_archival.txt").read_text(encoding="utf-8").strip()
+        if not archived.startswith("$"):  # what git replaces in an archive
+            return archived[:12]
     try:
         if not Path(_git("rev-parse", "--show-toplevel")).samefile(ROOT):
             return ""
