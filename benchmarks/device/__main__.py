@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from benchmarks.device import BEGUN
@@ -16,7 +17,7 @@ PARTS = ("checks", "speed", "searches")
 def _parts(text: str) -> list[str]:
     chosen = text.split(",")
     if unknown := set(chosen) - set(PARTS):
-        raise UserError(f"--parts: {', '.join(sorted(unknown))} is unknown; choose of {','.join(PARTS)}")
+        raise ArgumentTypeError(f"{', '.join(sorted(unknown))} is unknown; choose of {','.join(PARTS)}")
     return chosen
 
 
