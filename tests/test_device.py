@@ -199,6 +199,7 @@ class TestList:
         assert listed[1].name == "07 ea_hb-seed0" and span.logs_of(listed) == []
 
 
-def test_a_wrong_option_is_one_line(tmp_path, capsys):
-    assert command(["run", "--out", str(tmp_path), "--parts", "games"]) == 2
-    assert "--parts: games is unknown" in capsys.readouterr().err
+@pytest.mark.parametrize(("option", "value"), [("--parts", "games"), ("--device", "cuda:99")])
+def test_what_there_is_not_is_refused_in_one_line(tmp_path, capsys, option, value):
+    assert command(["run", "--out", str(tmp_path / "out"), option, value]) == 2
+    assert value in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None, begun: float | None = None) -> int:
         sys.path.append(str(ROOT / "site"))  # what travelled stands in only for what is not installed
         from benchmarks.campaign.entries import on_device
         from benchmarks.device import packing, span
+        from jahslib.experiments.settings import found_device
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         if args.command == "pack":
@@ -48,8 +49,9 @@ def main(argv: list[str] | None = None, begun: float | None = None) -> int:
             for kind, size in packing.pack(args.archive, logs, wheels=args.wheels).items():
                 print(f"{kind:<9} {size / 2**20:6.1f} MiB")
             return 0
-        made = span.Span(args.device, args.seconds, args.out, begun)
-        return int(made.run(args.parts, lambda: list(on_device(args.device, args.profile))) > 0)
+        device = found_device(args.device)
+        made = span.Span(device, args.seconds, args.out, begun)
+        return int(made.run(args.parts, lambda: list(on_device(device, args.profile))) > 0)
     except UserError as error:
         return refuse("device", error)
     except KeyboardInterrupt:

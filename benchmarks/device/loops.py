@@ -118,7 +118,9 @@ class Stack(Loop):
             STACK | {f"cell_{i}": CELL for i in (1, 2, 3)} | {f"use_max_pooling_{i}": True for i in (1, 2, 3)}
         )
         configuration |= {"out_channels_1": 16, "out_channels_2": 32, "out_channels_3": 64}
-        return StackTraining(Job(configuration, (ENDLESS,), 0), self.data, self.shape, augment=False, device=device)
+        made = StackTraining(Job(configuration, (ENDLESS,), 0), self.data, self.shape, augment=False, device=device)
+        made._bf16 = made._bf16 and how.get("bf16", True)
+        return made
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         weights = class_weights(self.data[1], self.shape["classes"], 0.8).to(logits.device)
@@ -164,7 +166,7 @@ def _shape(channels: int, size: int, classes: int) -> dict[str, int]:
 WIDE = flower_cnn.ROW_1 | {"dropout_rate": 0.0}  # without masks, which a device draws otherwise
 GROWS = {"after_step": Neurogenesis.grow}
 LOOPS = [  # timed; at q = 1 ranks are measured and nothing is added, so that all epochs are of one network
-    Growing("growing ConvNet", _shape(1, 28, 10), 1000, growth.RECIPE, _growing(1.0), False, GROWS),
+    Growing("growing ConvNet", _shape(1, 28, 10), 500, growth.RECIPE, _growing(1.0), False, GROWS),
     Loop(
         "grammar network",
         _shape(3, 12, 20),
@@ -188,8 +190,7 @@ CHECKED = [
 
 
 def pace(epoch: Epoch, images: int, seconds: float) -> float:
-    """Images a second over at least so long, after an epoch that warms up; reading its loss waits for the device."""
-    epoch()
+    """Images a second over at least so long and an epoch; reading an epoch's loss waits for the device."""
     begun, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - begun < seconds:
         epoch()

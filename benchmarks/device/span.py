@@ -25,7 +25,7 @@ from jahslib.search.evaluation import reason_of
 
 log = logging.getLogger(__name__)
 
-SHARES = {"checks": 0.2, "speed": 0.25, "searches": 1.0}  # of what is left when a part begins
+SHARES = {"checks": 1, "speed": 1, "searches": 2}  # of the seconds; what a part leaves is for the next ones
 RESERVE = 8.0  # seconds in which what came of it is written
 FIRST, LATER = 0.01, 0.1  # largest relative differences of losses, in the first epoch and in any; rounding is amplified
 EPOCHS, ROUNDS = 3, 2
@@ -73,12 +73,11 @@ class Span:
         self.tell(f"# A span of {self.seconds:g} s on {self.device}", "", self._machine())
         failed = 0
         doing = {"checks": self.checks, "speed": self.speed, "searches": lambda _: self.searches(entries)}
-        for part in SHARES:
-            if part not in parts:
-                continue
-            begun = time.monotonic()
+        chosen = [part for part in SHARES if part in parts]
+        for i, part in enumerate(chosen):
+            begun, share = time.monotonic(), SHARES[part] / sum(SHARES[p] for p in chosen[i:])
             self.tell("", f"## {part.capitalize()}", "")
-            failed += doing[part](begun + SHARES[part] * self.left)
+            failed += doing[part](begun + share * self.left)
             self.tell("", f"Took {time.monotonic() - begun:.0f} s.")
         self.tell("", f"{time.monotonic() - self.begun:.0f} of {self.seconds:g} s; {failed} failed.")
         return failed
@@ -175,9 +174,11 @@ class Span:
 
     def paces(self, loop: loops.Loop, seconds: float) -> str:
         """Rates of a loop; ours and the ordinary one alternate, each so long and at least one epoch."""
-        ours, ordinary = loop.ours(self.device), loop.ordinary(self.device)
+        ours, ordinary, cpu = loop.ours(self.device), loop.ordinary(self.device), loop.ours("cpu")
+        for warm_up in (ours, ordinary, cpu):
+            warm_up()
         pairs = [[loops.pace(e, loop.images, seconds) for e in (ours, ordinary)] for _ in range(ROUNDS)]
-        on_cpu = loops.pace(loop.ours("cpu"), loop.images, seconds)
+        on_cpu = loops.pace(cpu, loop.images, seconds)
         here, there = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratios = [a / b for a, b in pairs]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
