@@ -26,7 +26,7 @@ from jahslib.search.evaluation import reason_of
 log = logging.getLogger(__name__)
 
 SHARES = {"checks": 1, "speed": 1, "searches": 2}  # of the seconds; what a part leaves is for the next ones
-RESERVE = 8.0  # seconds in which what came of it is written
+RESERVE = 15.0  # seconds in which what came of it is written, and Python starts and ends
 FIRST, LATER = 0.01, 0.1  # largest relative differences of losses, in the first epoch and in any; rounding is amplified
 EPOCHS, ROUNDS = 3, 2
 EXACT, HALF = {"bf16": False}, {"bf16": True}
