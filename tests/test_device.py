@@ -139,6 +139,7 @@ class TestSpan:
         assert here.run(["searches"], lambda: [Entry("x", 0.1, refuse), Entry("b", 0.1, lambda: run)]) == 1
         report = (tmp_path / "out" / "report.md").read_text()
         assert "| x | cannot be run: data are missing |" in report and "| b | not begun | done |" in report
+        assert "could not be run: x." in report
 
     def test_a_row_that_takes_too_long_costs_no_other(self, tmp_path):
         here = a_span(tmp_path)

@@ -189,12 +189,14 @@ class Span:
     def searches(self, entries: Callable[[], list[Entry]]) -> int:
         listed: list[Entry] = []
         before: list[str] = []
+        left_out = []
         try:
             with within(self.left):
                 listed = entries()
                 before = [_progress(entry) for entry in listed]
                 for entry in listed:
-                    running.run_on([entry])
+                    if running.run_on([entry]):  # which logs why
+                        left_out.append(entry.name)
                     self.bring_back(listed)
         except OutOfTime:
             pass
@@ -202,7 +204,9 @@ class Span:
         after = [_progress(entry) for entry in listed[: len(before)]]
         self.tell("| search | before | after |", "|---|---|---|")
         self.tell(*(f"| {e.name} | {b} | {a} |" for e, b, a in zip(listed, before, after, strict=False)))
-        return sum(a.startswith("cannot") for a in after)
+        if left_out:
+            self.tell("", f"Left out, as they could not be run: {', '.join(left_out)}.")
+        return len(left_out)
 
     def bring_back(self, listed: Sequence[Entry]) -> None:
         """Write the logs of the list, all that there are, into one archive in `out`."""
