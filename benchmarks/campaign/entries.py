@@ -96,11 +96,11 @@ def on_device(device: str, profile: str = "paper") -> Iterator[Entry]:
     if isinstance(six, Entry):
         yield six
     else:
-        yield from (_entry(run, TUNING_HOURS) for run in six.plan)
+        yield from (_entry(run, TUNING_HOURS if paper else 0.1) for run in six.plan)
     if isinstance(seven, Entry):
         yield seven
     else:
-        yield from (_entry(run, SEARCH_HOURS) for run in (*seven.plan, *seven.other_plan))
+        yield from (_entry(run, SEARCH_HOURS if paper else 0.1) for run in (*seven.plan, *seven.other_plan))
 
 
 def _made(study: str, given: dict) -> SimpleNamespace | Entry:

@@ -117,7 +117,7 @@ class Stack(Loop):
         configuration = (
             STACK | {f"cell_{i}": CELL for i in (1, 2, 3)} | {f"use_max_pooling_{i}": True for i in (1, 2, 3)}
         )
-        configuration |= {"out_channels_1": 16, "out_channels_2": 32, "out_channels_3": 64}
+        configuration |= {"out_channels_1": 8, "out_channels_2": 16, "out_channels_3": 32}
         made = StackTraining(Job(configuration, (ENDLESS,), 0), self.data, self.shape, augment=False, device=device)
         made._bf16 = made._bf16 and how.get("bf16", True)
         return made
@@ -133,12 +133,12 @@ class Search(Loop):
     settings = Settings(epochs=ENDLESS, batch_size=64, apply_early_stopping=False)
 
     def ours(self, device: str, **how) -> Epoch:
-        made = Darts(supernet.build((16, 32, 64)), *supernet.data(), self.settings, seed=0, device=device)
+        made = Darts(supernet.build((8, 16, 32)), *supernet.data(), self.settings, seed=0, device=device)
         return lambda: made.run(made.epoch + 1)[-1].train_loss
 
     def ordinary(self, device: str) -> Epoch:
         one = replace(self.settings, epochs=1)
-        return lambda: supernet.ordinary_search(*supernet.data(), supernet.build((16, 32, 64)), one, device)[-1][0]
+        return lambda: supernet.ordinary_search(*supernet.data(), supernet.build((8, 16, 32)), one, device)[-1][0]
 
 
 WIDTHS = ((16, 32, 64), ())
