@@ -5,6 +5,7 @@ Uses the standard library only, because set-up runs before anything is installed
 
 import gzip
 import io
+import lzma
 import os
 import re
 from pathlib import Path
@@ -71,3 +72,8 @@ def gzipped(content: bytes) -> bytes:
     with gzip.GzipFile(filename="", mode="wb", fileobj=into, mtime=0) as file:
         file.write(content)
     return into.getvalue()
+
+
+def xz(content: bytes) -> bytes:
+    """Compress reproducibly with xz, as small as it can."""
+    return lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)

@@ -31,6 +31,6 @@ def test_all_items_are_answered():
 
 def test_the_hours_are_those_of_the_released_trials():
     (hours,) = re.findall(r"took about (\d+) hours of one CPU core", TEXT)
-    assert trials_table.load(ROOT / "results" / "trials.csv.gz").seconds.sum() / 3600 == pytest.approx(
+    assert trials_table.load(ROOT / "results" / "trials.csv.xz").seconds.sum() / 3600 == pytest.approx(
         int(hours), abs=0.6
     )

@@ -81,7 +81,7 @@ def test_a_row_is_its_claim_as_recorded(notebook):
 
 
 def test_the_hours_of_a_row_are_those_of_its_trials():
-    trials = trials_table.load(ROOT / "results" / "trials.csv.gz").query("profile == 'cpu'")
+    trials = trials_table.load(ROOT / "results" / "trials.csv.xz").query("profile == 'cpu'")
     hours = trials.groupby("study").seconds.sum() / 3600
     assert {name: row[-1] for name, row in rows().items()} == {name: f"{hours[name]:.1f}" for name in CLAIMS}
 

@@ -1,11 +1,9 @@
 """README's numbers, computed a second time from the raw logs with pandas alone: no line of the library takes part."""
 
-import gzip
-import io
 import json
 import lzma
-import re
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -17,24 +15,18 @@ CPU = Path(__file__).parents[1] / "results" / "cpu"
 
 
 def logged(notebook: str, pattern: str) -> pd.DataFrame:
-    """All trials of the logs of a name, their metrics as columns, with the log's name."""
-    found = []
-    for log in sorted((CPU / notebook / "logs").glob(f"{pattern}.jsonl.gz")):
-        lines = [line for line in gzip.open(log, "rt", encoding="utf-8") if '"kind": "trial"' in line[:20]]
-        trials = pd.read_json(io.StringIO("".join(lines)), lines=True)
-        found.append(trials.join(pd.json_normalize(trials.metrics.tolist())).assign(log=log.name))
-    return pd.concat(found, ignore_index=True)
+    """All trials of the logs of a name, their metrics as columns, with the log's name.
 
-
-def packed(task: str, method: str) -> pd.DataFrame:
-    """All trials of a method on a task of study 08, whose logs lie one after another in a pack."""
-    rows, own = [], False
-    for line in lzma.open(CPU / "08_head_to_head" / "logs" / f"{task}.jsonl.xz", "rt", encoding="utf-8"):
-        if line.startswith('{"kind": "header"'):
-            own = f'"method": "{method}"' in line[:300]
-        elif own and line.startswith('{"kind": "trial"'):
-            rows.append(json.loads(line))
-    trials = pd.DataFrame(rows)
+    They lie one after another in packs, whose first line says how long each is.
+    """
+    rows = []
+    for pack in sorted((CPU / notebook / "logs").glob("*.jsonl.xz")):
+        with lzma.open(pack) as file:
+            for log, length in json.loads(file.readline())["logs"].items():
+                lines = file.read(length).splitlines()
+                if fnmatch(log, pattern):
+                    rows += [json.loads(line) | {"log": log} for line in lines if line.startswith(b'{"kind": "trial"')]
+    trials = pd.DataFrame(rows).sort_values("log", kind="stable", ignore_index=True)
     return trials.join(pd.json_normalize(trials.metrics.tolist()))
 
 
@@ -71,14 +63,10 @@ def correlations(n_train: int) -> pd.Series:
 def regrets(method: str) -> pd.Series:
     """By task of LCBench, mean over seeds: how far the best full training is from the best point known."""
     references = json.loads((CPU.parents[1] / "jahslib" / "problems" / "lcbench_references.json").read_text())
-    found = {}
-    for pack in sorted((CPU / "08_head_to_head" / "logs").glob("lcbench-*.jsonl.xz")):
-        task = pack.name.removesuffix(".jsonl.xz")
-        of = references[re.findall(r"\d+", task)[0]]
-        full = packed(task, method).query("fidelity == 52 and status == 'ok'")
-        best = full.groupby("seed").val_accuracy.max()
-        found[task] = ((of["best"] - best) / (of["best"] - of["worst"])).mean()
-    return pd.Series(found)
+    full = logged("08_head_to_head", f"lcbench-*-{method}-seed*").query("fidelity == 52 and status == 'ok'")
+    best = full.assign(task=full.log.str.split("-").str[1]).groupby(["task", "seed"]).val_accuracy.max().unstack("seed")
+    of = pd.DataFrame(references).T.loc[best.index]
+    return best.rsub(of.best, axis=0).div(of.best - of.worst, axis=0).mean(axis=1)
 
 
 DIFFERENCES: dict[str, Callable[[], pd.Series]] = {

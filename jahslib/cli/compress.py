@@ -1,9 +1,10 @@
 """`python -m jahslib compress`: compress the trial logs of finished searches.
 
-All readers of logs accept the compressed form, `.jsonl.gz`.
+All readers of logs accept the compressed forms: `.jsonl.gz`, and with --pack one `.jsonl.xz` of many logs.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from jahslib import paths
@@ -23,17 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         "folder", nargs="?", type=Path, metavar="FOLDER", help="any folder with trial logs (default: results/)"
     )
     parser.add_argument(
-        "--pack", action="store_true", help="all logs of a task in one file (of names that end in -METHOD-seedSEED)"
+        "--logs", default="*", metavar="PATTERN", help="only those of such names, as '*-seed0' (default: all)"
     )
+    parser.add_argument("--pack", metavar="NAME", help="those of each folder in one file, NAME.jsonl.xz")
     try:
         options = parser.parse_args(argv)
         folder = (options.folder or paths.outputs() / "results").resolve()
-        logs = logfiles.found(folder, "**/*")
+        if "/" in f"{options.logs}{options.pack}" or options.pack == "":
+            raise UserError(f"--logs {options.logs} --pack {options.pack}: give a name without a folder")
+        logs = logfiles.found(folder, f"**/{options.logs}")
         if not logs:
-            raise UserError(f"{folder}: no trial log in it; name a folder that has some, such as results/cpu")
+            raise UserError(f"{folder}: no such trial log in it; name a folder that has some, such as results/cpu")
         before = _size(logs)
         if options.pack:
-            made = logfiles.pack([log for log in logs if logfiles.form(log) == log and _finished(log)])
+            folders = groupby(filter(_finished, logs), key=lambda log: log.parent)
+            made = sum(logfiles.pack(own, where / f"{options.pack}{logfiles.PACK}") for where, own in folders)
         else:
             made = sum(_finished(log) and logfiles.compress(log) for log in logs)
         now = _size(logs)

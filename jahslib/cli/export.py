@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit code: 0, or 2 with nothing written (one line on stderr).
     """
     parser = Parser("python -m jahslib export", description="Export trial logs to a dashboard.")
-    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a trial log, results/*/*/logs/*")
+    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="trial log, or folder or pack of some")
     parser.add_argument("--to", choices=("deepcave", "optuna"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="receives runs, or the journal")
     try:

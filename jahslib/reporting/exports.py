@@ -267,11 +267,9 @@ def _times(trial: Trial) -> tuple[float, float]:
 
 
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
-    """Read the logs, by study and name."""
+    """Read the logs, also those of folders and packs, by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
-    for log in map(logfiles.named, logs):
-        if log.is_dir():
-            raise UserError(f"exports: {log} is a folder; give trial logs, such as {log}/*.jsonl")
+    for log in (log for place in logs for log in logfiles.inside(Path(place))):
         recorded = triallog.read(log)
         name = "/".join(filter(None, [recorded.header["study"], log.stem]))
         if name in found:

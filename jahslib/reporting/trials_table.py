@@ -1,16 +1,15 @@
 """All trial logs of the committed profiles as one tidy table, a row a trial: `python -m jahslib table --help`.
 
-    trials = released.load("results/trials.csv.gz")
+    trials = released.load("results/trials.csv.xz")
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
 
-It is a gzipped CSV, which needs no further package; the same logs give the same bytes. docs/data.md says what each
-column holds. Left out are the curves and outputs, which the logs themselves keep, and packs of logs, each of which is
-such a table already: `pandas.read_json("TASK.jsonl.xz", lines=True)`.
+It is a CSV compressed by xz, which needs no further package; the same logs give the same bytes. docs/data.md says what
+each column holds. Left out are the curves and outputs, which the logs themselves keep, and the searches of `LOOK_UPS`.
 """
 
-import gzip
 import io
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,9 @@ with extra("notebooks"):
     import pandas as pd
 
 PROFILES = ("cpu", "paper")  # smoke results are not kept
-FILE = "trials.csv.gz"
+FILE = "trials.csv.xz"
+# Study 08's tables and surrogate: hundreds of thousands of trials for which nothing was trained.
+LOOK_UPS = ("cell_edges", "hpobench_mlp", "hpolib", "lcbench", "nasbench201_full")
 
 _TEXT = ["profile", "study", "log", "problem", "data", "split", "method", "status", "reason", "configuration"]
 _WHOLE = ["seed", "trial", "fidelity", "parent", "bracket", "rung"]
@@ -53,7 +54,7 @@ def table(results: Path | None = None) -> pd.DataFrame:
     if not results.is_dir():
         raise UserError(f"released: no folder {results}; give the one that holds {' and '.join(PROFILES)}")
     logs = [log for profile in PROFILES for log in logfiles.found(results, f"{profile}/*/logs/*")]
-    logs = [log for log in logs if logfiles.form(log) != logfiles.pack_of(log)]
+    logs = [log for log in logs if triallog.read_header(log)["fingerprint"]["problem"]["name"] not in LOOK_UPS]
     rows = [row for log in logs for row in _rows(log, *log.relative_to(results).parts[:2])]
     if not rows:
         raise UserError(
@@ -65,8 +66,8 @@ def table(results: Path | None = None) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, file: Path) -> Path:
-    """Write a table as gzipped CSV, whole or not at all, without a time or name in it."""
-    paths.write(Path(file), paths.gzipped(table.to_csv(index=False, lineterminator="\n").encode()))
+    """Write a table as compressed CSV, whole or not at all, without a time or name in it."""
+    paths.write(Path(file), paths.xz(table.to_csv(index=False, lineterminator="\n").encode()))
     return Path(file)
 
 
@@ -78,7 +79,7 @@ def load(file: Path | str) -> pd.DataFrame:
     """
     text = {name: str for name in _TEXT}
     try:
-        content = gzip.decompress(Path(file).read_bytes())
+        content = lzma.decompress(Path(file).read_bytes())
         header = pd.read_csv(io.BytesIO(content), nrows=0).columns
         found = pd.read_csv(
             io.BytesIO(content),
@@ -88,7 +89,7 @@ def load(file: Path | str) -> pd.DataFrame:
         )
     except FileNotFoundError as error:
         raise UserError(f"released: no file {file}; `python -m jahslib table` writes it") from error
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, lzma.LZMAError, ValueError) as error:
         raise UserError(f"released: {file} is damaged ({error}); write it again") from error
     missing = [name for name in COLUMNS if name not in found]
     if missing:

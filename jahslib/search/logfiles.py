@@ -1,10 +1,10 @@
 """File formats of trial logs: plain, compressed, and packs of many logs.
 
-`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for comparisons of thousands of short
-searches a pack, `TASK.jsonl.xz`, of all logs that are named TASK-METHOD-seedSEED. A log is named by the plain form
-everywhere; all readers take any form (so does `pandas.read_json`, a pack as the lines of all its logs). A search that
-continues unpacks its log. If a plain form and another one exist, either a process was killed between two steps or a
-packed search was continued, and the plain one contains the other; if it does not, the user must decide which is valid.
+`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for many short or similar searches a
+pack, `PACK.jsonl.xz` (`jahslib.search.packs`). A log is named by the plain form everywhere; all readers take any form
+(so does `pandas.read_json`). A search that continues unpacks its log. If a plain form and another one exist, either a
+process was killed between two steps or a packed search was continued, and the plain one contains the other, or a packed
+search was started over, as its header says; else the user must decide which is valid.
 """
 
 import contextlib
@@ -12,28 +12,39 @@ import errno
 import fcntl
 import gzip
 import io
-import json
-import lzma
 import os
-import re
 import zlib
 from collections.abc import Iterable
 from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.search.loglines import BEGINNING
+from jahslib.search import packs
+from jahslib.search.packs import PACK, pack_of
 
-PLAIN, PACKED, PACK = ".jsonl", ".jsonl.gz", ".jsonl.xz"
+PLAIN, PACKED = ".jsonl", ".jsonl.gz"
+STARTED_OVER = "started_over"  # in the header of a search that was, while a pack held its log
 
 
 def named(file: Path | str) -> Path:
-    """Return the log's plain path, from any form's."""
+    """Return the log's plain path, from any form's.
+
+    Raises:
+        UserError: it is a pack of logs.
+    """
     file = Path(file)
+    if file.name.endswith(PACK):
+        raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(inside(file)), file)}")
     return file.with_suffix("") if file.name.endswith(PACKED) else file
+
+
+def inside(place: Path) -> list[Path]:
+    """Return the logs of a folder or of a pack, or else the log itself."""
+    if place.name.endswith(PACK):
+        return sorted(place.with_name(f"{log}{PLAIN}") for log in packs.members(place))
+    return found(place) if place.is_dir() else [named(place)]
 
 
 def packed(log: Path) -> Path:
@@ -46,48 +57,11 @@ def checkpoints(log: Path) -> Path:
     return log.with_name(f"{log.name}.checkpoints")
 
 
-def pack_of(log: Path) -> Path:
-    """Return the path of the pack that may hold the log."""
-    return log.with_name(f"{log.stem.rsplit('-', 2)[0]}{PACK}")
-
-
 def form(log: Path) -> Path:
-    """Return the file that holds the log: plain if it exists, else compressed, else the pack."""
+    """Return the file that holds the log: plain if it exists, else compressed, else a pack."""
     if log.exists():
         return log
-    if packed(log).exists():
-        return packed(log)
-    return pack_of(log) if log.stem in members(pack_of(log)) else log
-
-
-def members(pack: Path) -> dict[str, bytes]:
-    """Read the logs in a pack, as plain bytes by name; empty if there is no such file.
-
-    Raises:
-        UserError: the pack is damaged.
-    """
-    try:
-        now = pack.stat()
-    except OSError:
-        return {}
-    return _members(pack, now.st_size, now.st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _members(pack: Path, size: int, changed: int) -> dict[str, bytes]:
-    try:
-        before, *logs = re.split(rb"^(?=" + re.escape(BEGINNING) + b")", lzma.decompress(pack.read_bytes()), flags=re.M)
-        if before:
-            raise ValueError("it does not begin with a header")
-        return {_member(pack, log): log for log in logs}
-    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError) as error:
-        raise UserError(f"pack of trial logs {pack}: is damaged ({error}); get it again, or move it away") from error
-
-
-def _member(pack: Path, log: bytes) -> str:
-    """Name a log in a pack, by its header."""
-    header = json.loads(log.partition(b"\n")[0])
-    return f"{pack.name.removesuffix(PACK)}-{header['method']}-seed{header['seed']}"
+    return packed(log) if packed(log).exists() else pack_of(log) or log
 
 
 def exists(log: Path) -> bool:
@@ -102,20 +76,16 @@ def found(folder: Path, pattern: str = "*") -> list[Path]:
     """
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
-    begin = re.split(r"[*?[]", name)[0]
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
-        task = f"{pack.name.removesuffix(PACK)}-"
-        if not (begin.startswith(task) or task.startswith(begin)):  # opening a pack takes a while
-            continue
-        logs |= {pack.with_name(f"{member}{PLAIN}") for member in members(pack) if fnmatch(member, name)}
+        logs |= {log for log in inside(pack) if fnmatch(log.stem, name)}
     return sorted(logs)
 
 
 def opened(log: Path) -> BinaryIO:
     """Open the log for reading, as plain bytes."""
     file = form(log)
-    if file == pack_of(log):
-        return io.BytesIO(members(file)[log.stem])
+    if file.name.endswith(PACK):
+        return io.BytesIO(content(log))
     return cast(BinaryIO, gzip.open(file)) if file != log else file.open("rb")
 
 
@@ -135,8 +105,8 @@ def content(log: Path) -> bytes:
             return unpacked(log, found)
         refuse_rival(log, found)
         return found
-    if (own := members(pack_of(log)).get(log.stem)) is not None:
-        return own
+    if pack := pack_of(log):
+        return packs.contents(pack)[log.stem]
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(log))
 
 
@@ -149,8 +119,13 @@ def unpacked(log: Path, compressed: bytes) -> bytes:
 
 
 def refuse_rival(log: Path, plain: bytes) -> None:
-    """Raise `UserError` if another form has content that the plain one does not."""
-    rivals = {pack_of(log).name: members(pack_of(log)).get(log.stem, b"")}
+    """Raise `UserError` if another form has content that the plain one does not.
+
+    A search that was started over while a pack held its log is no rival of it.
+    """
+    rivals = {}
+    if (pack := pack_of(log)) and f'"{STARTED_OVER}": true'.encode() not in plain.partition(b"\n")[0]:
+        rivals[pack.name] = packs.contents(pack)[log.stem]
     with contextlib.suppress(FileNotFoundError):
         rivals[packed(log).name] = unpacked(log, packed(log).read_bytes())
     for name, content in rivals.items():
@@ -229,39 +204,47 @@ def compress(log: Path) -> bool:
     return True
 
 
-def pack(logs: Iterable[Path]) -> int:
-    """Move plain logs named TASK-METHOD-seedSEED into packs, keeping what a pack had before.
+def pack(logs: Iterable[Path], target: Path) -> int:
+    """Move logs of the folder of `target` into this pack, in addition to those that it has.
 
     Returns:
-        The number of logs packed: those that no search has open.
+        The number of logs moved: those that no search has open.
 
     Raises:
-        UserError: see `content`; a log of another name than its header says.
+        UserError: see `content`; another pack has one of the logs.
     """
-    groups: dict[Path, list[Path]] = {}
-    for log in logs:
-        groups.setdefault(pack_of(log), []).append(log)
-    done = 0
-    for target, own in groups.items():
-        with contextlib.ExitStack() as stack:
-            held = [log for log in own if _is_held(log, stack)]
-            whole = members(target) | {log.stem: content(log) for log in held}
-            for log in held:
-                if log.stem != (name := _member(target, whole[log.stem])):
-                    raise UserError(f"trial log {log}: its header says that it is {name}; rename it")
-            paths.write(target, lzma.compress(b"".join(whole[name] for name in sorted(whole)), preset=9), sync=True)
-            for log in held:
-                _remove(log)
-            done += len(held)
-    return done
+    with contextlib.ExitStack() as stack:
+        folder = os.open(target.parent, os.O_RDONLY)
+        stack.callback(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # one process at a time extends a pack
+        held = {log: pack_of(log) for log in logs if not form(log).name.endswith(PACK)}
+        for log, other in held.items():
+            if other and other != target:
+                raise UserError(f"trial log {log}: is in {other.name} too; give that pack's name")
+        if held:
+            before = packs.contents(target) if target.exists() else {}
+            paths.write(target, packs.packed(before | {log.stem: content(log) for log in held}), sync=True)
+    return sum(map(_leave_to_pack, held))
+
+
+def _leave_to_pack(log: Path) -> bool:
+    """Remove a log's own file if a pack has all of it; False where a search has it open or continued it."""
+    with contextlib.ExitStack() as stack:
+        pack = pack_of(log)
+        if not (pack and _is_held(log, stack) and content(log) == packs.contents(pack)[log.stem]):
+            return False
+        _remove(packed(log))
+        _remove(log)
+    return True
 
 
 def _is_held(log: Path, stack: contextlib.ExitStack) -> bool:
-    """Lock a plain log until the stack is left; False where a search has it open, or it is there no longer."""
-    file = stack.enter_context(open(log, "rb"))
+    """Lock a log until the stack is left; False where a search has it open, or it is there no longer."""
+    place = form(log)
+    file = stack.enter_context(open(place, "rb"))
     with contextlib.suppress(UserError):
         locked(log, file)
-        return is_there(file, log)
+        return is_there(file, place)
     return False
 
 

@@ -91,6 +91,8 @@ class TrialLog:
             else:
                 _refuse_foreign(self.path, content)
                 logged = None
+                if logfiles.pack_of(self.path):
+                    header = {**header, logfiles.STARTED_OVER: True}
             if logged is None or logged.is_blank:
                 self.make_extendable()
                 self._truncate(0)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.function import Function
 from jahslib.reporting import exports
-from jahslib.search import Budget, search, triallog
+from jahslib.search import Budget, logfiles, search, triallog
 from jahslib.spaces import configurations as spaces
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import GrammarSpace
@@ -202,12 +203,17 @@ def test_opening_a_journal_without_optuna_says_what_to_install(tmp_path, monkeyp
 
 @pytest.mark.parametrize("to", ["deepcave", "optuna"])
 def test_the_same_log_gives_the_same_bytes(logs, tmp_path, to):
-    def written(out):
-        assert export.main([*map(str, logs.values()), "--to", to, "--out", str(out)]) == 0
+    def written(out, given=logs.values()):  # noqa: B008
+        assert export.main([*map(str, given), "--to", to, "--out", str(out)]) == 0
         return {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
 
     first = written(tmp_path / "a")
     assert first == written(tmp_path / "b") == written(tmp_path / "a")  # and over the old ones
+    folder = shutil.copytree(logs["kernel"].parent, tmp_path / "logs")
+    assert logfiles.pack(logfiles.found(folder, "[ef]*"), folder / "some.jsonl.xz") == 2
+    by_name = [folder / "some.jsonl.xz", folder / "kernel.jsonl", folder / "repeats.1.jsonl"]
+    assert written(tmp_path / "c", [folder]) == written(tmp_path / "d", by_name)
+    assert written(tmp_path / "c", [folder]).keys() == first.keys()
 
 
 @pytest.mark.parametrize("to", ["deepcave", "optuna"])
@@ -220,7 +226,6 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
     out, good = tmp_path / "out", logs["kernel"]
     for wrong, said in {
         tmp_path / "none.jsonl": "does not exist",
-        tmp_path: "is a folder; give trial logs",
         good: "are both 00_toys/kernel",
         tmp_path / "terms.jsonl": "a grammar, which has no named hyperparameters",
         tmp_path / "outside.jsonl": "trial 0 is outside its space .*hyperparameter 'rate' is unknown",

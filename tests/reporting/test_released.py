@@ -1,5 +1,5 @@
-import gzip
 import json
+import lzma
 import re
 import shutil
 
@@ -60,15 +60,15 @@ def test_a_row_a_trial(results):
 
 def test_what_is_written_is_read_back(results, tmp_path):
     table = trials_table.table(results)
-    file = trials_table.write(table, tmp_path / "new/trials.csv.gz")
+    file = trials_table.write(table, tmp_path / "new/trials.csv.xz")
     pd.testing.assert_frame_equal(trials_table.load(file), table)  # "none" and numbers to the last bit among it
     assert set(trials_table.load(file).method) == {"rs", "none", "ea"}
 
 
 def test_same_logs_same_bytes_wherever_they_lie(results, tmp_path):
-    first = trials_table.write(trials_table.table(results), tmp_path / "a.csv.gz")
+    first = trials_table.write(trials_table.table(results), tmp_path / "a.csv.xz")
     moved = shutil.copytree(results, tmp_path / "elsewhere")
-    second = trials_table.write(trials_table.table(moved), tmp_path / "b.csv.gz")
+    second = trials_table.write(trials_table.table(moved), tmp_path / "b.csv.xz")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -81,11 +81,11 @@ def test_the_repository_is_the_default(results, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(shutil.copytree(results.parent, tmp_path / "run")))
     assert cli_table.main([]) == 0
     assert "36 trials of 3 logs" in capsys.readouterr().out
-    assert len(trials_table.load(tmp_path / "run/results/trials.csv.gz")) == 36
+    assert len(trials_table.load(tmp_path / "run/results/trials.csv.xz")) == 36
 
 
 def test_refusals_write_nothing(results, tmp_path, capsys):
-    out = tmp_path / "out.csv.gz"
+    out = tmp_path / "out.csv.xz"
     (tmp_path / "empty").mkdir()
     for folder, said in ((tmp_path / "nowhere", "no folder"), (tmp_path / "empty", "no trials in")):
         assert cli_table.main([str(folder), "--out", str(out)]) == 2
@@ -100,12 +100,12 @@ def test_refusals_write_nothing(results, tmp_path, capsys):
 
 def test_load_names_what_is_wrong(results, tmp_path):
     with pytest.raises(UserError, match="no file"):
-        trials_table.load(tmp_path / "none.csv.gz")
-    file = tmp_path / "plain.csv.gz"
+        trials_table.load(tmp_path / "none.csv.xz")
+    file = tmp_path / "plain.csv.xz"
     file.write_text("profile\n")
     with pytest.raises(UserError, match="damaged"):
         trials_table.load(file)
-    file.write_bytes(gzip.compress(b"profile,study\ncpu,a\n"))
+    file.write_bytes(lzma.compress(b"profile,study\ncpu,a\n"))
     with pytest.raises(UserError, match="no column 'log'"):
         trials_table.load(file)
 

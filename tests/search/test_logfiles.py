@@ -1,6 +1,7 @@
 """Compressed logs are read, resumed and extended as plain ones are, and no kill in between loses a line."""
 
 import gzip
+import lzma
 import os
 
 import pandas as pd
@@ -10,7 +11,7 @@ from jahslib import __main__ as command_line
 from jahslib.core.optimizer import Listed
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget, logfiles, search, triallog
+from jahslib.search import Budget, logfiles, packs, search, triallog
 from jahslib.search.runs import Run, run_all
 from jahslib.search.search import fingerprint
 from jahslib.search.status import status
@@ -19,9 +20,9 @@ from jahslib.search.watch import Watch
 from tests.conftest import Toy
 
 
-def run(path, trials=4, **options):
+def run(path, trials=4, seed=0, **options):
     toy = Toy()
-    return search(toy, RandomSearch(toy, 0), Budget(trials=trials), path, seed=0, **options)
+    return search(toy, RandomSearch(toy, seed), Budget(trials=trials), path, seed=seed, **options)
 
 
 def configurations(history):
@@ -181,53 +182,107 @@ def test_the_command_compresses_what_is_finished(log, capsys):
 
 
 class TestPacks:
-    """Many short searches of a task in one file."""
+    """Many searches of a folder in one file."""
 
     @pytest.fixture
     def packed(self, tmp_path):
-        logs = [tmp_path / "logs" / f"a-task-rs-seed{seed}.jsonl" for seed in (0, 1)]
+        """The plain bytes of three logs, of which a pack `many` holds two."""
+        logs = [tmp_path / "logs" / f"{name}.jsonl" for name in ("b-rs-seed0", "a rs.1", "other")]
         for seed, log in enumerate(logs):
-            toy = Toy()
-            search(toy, RandomSearch(toy, seed), Budget(trials=4), log, seed=seed, method="rs")
+            run(log, seed=seed)
         whole = {log: log.read_bytes() for log in logs}
-        assert command_line.main(["compress", "--pack", str(tmp_path)]) == 0
+        assert logfiles.compress(logs[0])
+        assert command_line.main(["compress", "--pack", "many", "--logs", "*rs*", str(tmp_path)]) == 0
         return whole
 
     def test_a_pack_holds_every_log_byte_for_byte_and_pandas_reads_it(self, packed):
-        (first, second), folder = packed, next(iter(packed)).parent
-        assert forms(first) == ["a-task.jsonl.xz"] and logfiles.found(folder) == [first, second]
+        (first, second, _), folder = packed, next(iter(packed)).parent
+        assert forms(first) == ["many.jsonl.xz", "other.jsonl"]
+        assert logfiles.found(folder) == logfiles.found(folder.parent, "**/*") == sorted(packed)
         assert {log: logfiles.content(log) for log in packed} == packed
-        table = pd.read_json(folder / "a-task.jsonl.xz", lines=True).query("kind == 'trial'")
+        assert logfiles.opened(second).readline() == packed[second].splitlines(keepends=True)[0]
+        table = pd.read_json(folder / "many.jsonl.xz", lines=True).query("kind == 'trial'")
         assert table.groupby("seed").size().to_dict() == {0: 4, 1: 4}
-        assert logfiles.found(folder, "*seed1") == [second] and not logfiles.exists(folder / "a-task-rs-seed2.jsonl")
+        assert logfiles.found(folder, "*s.1") == [second] and not logfiles.exists(folder / "b-rs-seed1.jsonl")
+        assert status(folder, logs=True).state.tolist() == ["finished"] * 3
+
+    def test_it_is_extended_to_the_same_bytes_in_any_order(self, packed, tmp_path):
+        log = next(iter(packed))
+        assert command_line.main(["compress", "--pack", "many", str(tmp_path)]) == 0
+        extended = (log.parent / "many.jsonl.xz").read_bytes()
+        assert {log: logfiles.content(log) for log in packed} == packed
+        for log in packed:
+            log.write_bytes(packed[log])
+        (log.parent / "many.jsonl.xz").unlink()
+        assert command_line.main(["compress", "--pack", "many", str(tmp_path)]) == 0
+        assert forms(log) == ["many.jsonl.xz"] and (log.parent / "many.jsonl.xz").read_bytes() == extended
+
+    def test_its_logs_are_unpacked_once_and_only_for_a_log_that_it_holds(self, packed, monkeypatch):
+        folder, calls = next(iter(packed)).parent, []
+        packs._members.cache_clear()
+        packs._contents.cache_clear()
+        reading = packs._reading
+        monkeypatch.setattr(packs, "_reading", lambda pack: calls.append(pack) or reading(pack))
+        for _ in range(3):
+            assert len(logfiles.found(folder)) == 3 and logfiles.content(folder / "other.jsonl")
+        assert len(calls) == 1, "its first line"
+        for _ in range(3):
+            assert [logfiles.content(log) for log in packed] == [*packed.values()]
+        assert len(calls) == 2
 
     def test_a_finished_search_is_read_and_the_pack_left_alone(self, packed):
-        log, toy = next(iter(packed)), Toy()
-        before = (log.parent / "a-task.jsonl.xz").read_bytes()
-        history = search(toy, RandomSearch(toy, 0), Budget(trials=4), log, seed=0, method="rs")
-        assert len(history) == 4 and forms(log) == ["a-task.jsonl.xz"]
-        assert (log.parent / "a-task.jsonl.xz").read_bytes() == before
+        log = next(iter(packed))
+        before = (log.parent / "many.jsonl.xz").read_bytes()
+        assert len(run(log)) == 4 and forms(log) == ["many.jsonl.xz", "other.jsonl"]
+        assert (log.parent / "many.jsonl.xz").read_bytes() == before
         watch = Watch(log)
         watch.look()
         assert watch.trials == 4 and watch.end and not watch.trouble
 
     def test_a_search_that_goes_on_stands_beside_its_pack_and_is_packed_again(self, packed, tmp_path):
-        log, toy = next(iter(packed)), Toy()
-        search(toy, RandomSearch(toy, 0), Budget(trials=6), log, seed=0, method="rs")
-        assert forms(log) == ["a-task-rs-seed0.jsonl", "a-task.jsonl.xz"] and log.read_bytes().startswith(packed[log])
+        log = next(iter(packed))
+        assert len(run(log, trials=6)) == 6
+        assert forms(log)[0] == log.name and log.read_bytes().startswith(packed[log])
         assert len(triallog.read(log).trials) == 6
-        assert command_line.main(["compress", "--pack", str(tmp_path)]) == 0
-        assert forms(log) == ["a-task.jsonl.xz"] and len(triallog.read(log).trials) == 6
+        assert command_line.main(["compress", "--pack", "second", str(tmp_path)]) == 2, "it is in the first"
+        assert command_line.main(["compress", "--pack", "many", str(tmp_path)]) == 0
+        assert forms(log) == ["many.jsonl.xz"] and len(triallog.read(log).trials) == 6
+
+    def test_a_search_that_is_started_over_is_no_rival_of_its_former_self(self, packed, tmp_path):
+        log = next(iter(packed))
+        assert len(run(log, trials=3, fresh=True)) == len(triallog.read(log).trials) == 3
+        assert len(run(log, trials=5)) == 5
+        assert command_line.main(["compress", "--pack", "many", str(tmp_path)]) == 0
+        assert forms(log) == ["many.jsonl.xz"] and len(triallog.read(log).trials) == 5
+
+    def test_one_in_use_keeps_its_own_file(self, packed, tmp_path):
+        other = [*packed][-1]
+        held = triallog.TrialLog(other, {"fingerprint": fingerprint(Toy(), RandomSearch(Toy(), 2), 2)})
+        command_line.main(["compress", "--pack", "many", str(tmp_path)])
+        held.close()
+        assert forms(other) == ["many.jsonl.xz", "other.jsonl"] and logfiles.content(other) == packed[other]
+
+    @pytest.mark.parametrize("at", ["os.replace", "jahslib.search.logfiles._remove"])
+    def test_a_kill_while_packing_loses_nothing(self, packed, at, monkeypatch):
+        other = [*packed][-1]
+        pack = other.with_name("many.jsonl.xz")
+        killed(at, monkeypatch, lambda: logfiles.pack([other], pack))
+        assert {log: logfiles.content(log) for log in packed} == packed
+        assert logfiles.pack([other], pack) == 1 and forms(other) == ["many.jsonl.xz"]
+        assert {log: logfiles.content(log) for log in packed} == packed
 
     def test_what_differs_from_the_pack_is_refused(self, packed):
         log = next(iter(packed))
         log.write_bytes(packed[log].splitlines(keepends=True)[0])
-        with pytest.raises(UserError, match=r"a-task\.jsonl\.xz"):
+        with pytest.raises(UserError, match=r"many\.jsonl\.xz"):
             triallog.read(log)
 
-    def test_a_damaged_pack_is_named(self, packed):
+    def test_a_damaged_pack_is_named(self, packed, capsys):
         log = next(iter(packed))
-        pack = log.parent / "a-task.jsonl.xz"
-        pack.write_bytes(pack.read_bytes()[:-9])
-        with pytest.raises(UserError, match=r"a-task\.jsonl\.xz"):
-            triallog.read(log)
+        pack = log.parent / "many.jsonl.xz"
+        for content in (pack.read_bytes()[:-9], lzma.compress(packed[log])):
+            pack.write_bytes(content)
+            with pytest.raises(UserError, match=r"many\.jsonl\.xz"):
+                triallog.read(log)
+            assert command_line.main(["status", str(log.parent)]) == 2
+            assert "many.jsonl.xz: is damaged" in capsys.readouterr().err
