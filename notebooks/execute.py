@@ -8,10 +8,13 @@ Run it after changing a notebook or what it shows. Trials go to a temporary fold
 import os
 import sys
 import tempfile
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from jahslib.reporting.figure_files import smaller
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,6 +31,8 @@ def execute(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _varies(cell, o)]
+            for data in (o.data for o in cell.outputs if "image/png" in o.get("data", {})):
+                data["image/png"] = b64encode(smaller(b64decode(data["image/png"]), "png")).decode()
     nbformat.write(notebook, path)
 
 

@@ -25,6 +25,19 @@ def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def changes(course: pd.DataFrame, spent: Sequence[str] = ("trials", "epochs", "minutes")) -> pd.DataFrame:
+    """Keep the rows of a table of courses at which more than what was `spent` changes, and each search's last one.
+
+    Between two rows all else holds. A search's rows follow one another; its `method` and `seed` tell it from the next.
+    """
+    if course.empty:
+        return course
+    held = course.drop(columns=[*spent])
+    before, search = held.shift(), held[["method", "seed"]]
+    same = (held == before) | (held.isna() & before.isna())
+    return course.loc[~same.all(axis=1) | (search != search.shift(-1)).any(axis=1)]
+
+
 def mean_course(search: AnySearch) -> float:
     """Average the incumbent's cost over all trials of a search; failed ones count as the worst."""
     costs = [search.problem.cost(t) for t in search.history]

@@ -7,7 +7,6 @@ that a notebook that fails half-way leaves the files of the last whole run. The 
 import hashlib
 import io
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jahslib import paths
+from jahslib.analysis.curves import changes
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.extras import extra
+from jahslib.reporting.figure_files import smaller
 from jahslib.search import logfiles, triallog
 
 with extra("notebooks"):
     import matplotlib
     import pandas as pd
     from matplotlib.figure import Figure
-    from PIL import Image
 
 if TYPE_CHECKING:
     from jahslib.experiments.study import Study
@@ -85,6 +85,13 @@ class Report:
         self._files[file] = written.to_csv(index=False, float_format=_digits, lineterminator="\n")
         return table
 
+    def course(
+        self, name: str, course: pd.DataFrame, about: str, spent: Sequence[str] = ("trials", "epochs", "minutes")
+    ) -> pd.DataFrame:
+        """Record searches' courses as a table of their `changes`, and return them whole for figures."""
+        self.table(name, changes(course, spent), f"{about}; between two rows all but what was spent holds")
+        return course
+
     def figure(self, name: str, figure: Figure, about: str) -> None:
         """Record a figure, to be NAME.svg for the paper and NAME.png for reading.
 
@@ -125,19 +132,6 @@ class Report:
         if name in self._records:
             raise UserError(f"report {self.notebook}: record {name!r} is written twice; give the second its own name")
         self._records[name] = record
-
-
-def smaller(drawn: bytes, suffix: str) -> bytes:
-    """Store a figure in fewer bytes: 256 colours for a PNG, hundredths of a point for an SVG."""
-    if suffix == "svg":
-        return _LONG_NUMBER.sub(lambda number: b"%.2f" % float(number[0]), drawn)
-    made = io.BytesIO()
-    image = Image.open(io.BytesIO(drawn)).convert("RGB")
-    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
-    return made.getvalue()
-
-
-_LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
 
 
 def _digits(number: float) -> str:
