@@ -1,6 +1,7 @@
 """What is published agrees with itself: version, files of the wheel, command, hooks of a commit."""
 
 import re
+import subprocess
 import tomllib
 from importlib import metadata
 from pkgutil import resolve_name
@@ -28,6 +29,12 @@ def test_every_file_beside_the_modules_is_in_the_wheel():
     there = {str(file.relative_to(ROOT)) for file in (ROOT / "jahslib").rglob("*") if file.is_file()}
     assert {name for name in there if not name.endswith((".py", ".pyc"))} == listed
     assert "jahslib/py.typed" in listed
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_the_tracked_files_have_less_than_25_MB():
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    assert sum((ROOT / name).stat().st_size for name in listed.split("\0") if (ROOT / name).is_file()) < 25e6
 
 
 def test_there_is_one_command():
