@@ -27,12 +27,8 @@ PACKAGES = (  # what the listed searches import beside torch and what that bring
     *("threadpoolctl", "tqdm", "typing-inspection"),
     *("hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "pytest", "sortedcontainers"),
 )
-LOOKED_FOR = (
-    "ax",
-    "botorch",
-    "scikit_posthocs",
-    "statsmodels",
-)  # by cells of the notebooks; no search here imports them
+# by cells of the notebooks, which only ask whether they are there; no search of the list imports them
+LOOKED_FOR = ("ax", "botorch", "scikit_posthocs", "statsmodels")
 
 
 def pack(out: Path, logs: Sequence[Path], *, wheels: Path | None = None) -> dict[str, int]:

@@ -25,17 +25,22 @@ def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def changes(course: pd.DataFrame, spent: Sequence[str] = ("trials", "epochs", "minutes")) -> pd.DataFrame:
+SPENT = ("trials", "epochs", "minutes")
+
+
+def changes(course: pd.DataFrame, spent: Sequence[str] = SPENT) -> pd.DataFrame:
     """Keep the rows of a table of courses at which more than what was `spent` changes, and each search's last one.
 
-    Between two rows all else holds. A search's rows follow one another; its `method` and `seed` tell it from the next.
+    Between two rows all else holds. A search's rows follow one another; `task`, as far as there is one, `method` and
+    `seed` tell it from the next.
     """
-    if course.empty:
-        return course
-    held = course.drop(columns=[*spent])
-    before, search = held.shift(), held[["method", "seed"]]
-    same = (held == before) | (held.isna() & before.isna())
-    return course.loc[~same.all(axis=1) | (search != search.shift(-1)).any(axis=1)]
+    held = course.drop(columns=[*spent], errors="ignore")
+    search = held[held.columns.intersection(["task", "method", "seed"])]
+    return course.loc[_differs(held, held.shift()) | _differs(search, search.shift(-1))]
+
+
+def _differs(rows: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
+    return ((rows != others) & ~(rows.isna() & others.isna())).any(axis=1)
 
 
 def mean_course(search: AnySearch) -> float:

@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,7 @@ def _times(trial: Trial) -> tuple[float, float]:
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
     """Read the logs, also those of folders and packs, by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
-    for log in (log for place in logs for log in logfiles.inside(Path(place))):
+    for log in chain.from_iterable(logfiles.inside(Path(place)) for place in logs):
         recorded = triallog.read(log)
         name = "/".join(filter(None, [recorded.header["study"], log.stem]))
         if name in found:

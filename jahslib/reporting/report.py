@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jahslib import paths
-from jahslib.analysis.curves import changes
+from jahslib.analysis.curves import SPENT, changes
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.extras import extra
@@ -85,9 +85,7 @@ class Report:
         self._files[file] = written.to_csv(index=False, float_format=_digits, lineterminator="\n")
         return table
 
-    def course(
-        self, name: str, course: pd.DataFrame, about: str, spent: Sequence[str] = ("trials", "epochs", "minutes")
-    ) -> pd.DataFrame:
+    def course(self, name: str, course: pd.DataFrame, about: str, spent: Sequence[str] = SPENT) -> pd.DataFrame:
         """Record searches' courses as a table of their `changes`, and return them whole for figures."""
         self.table(name, changes(course, spent), f"{about}; between two rows all but what was spent holds")
         return course

@@ -64,7 +64,7 @@ def _members(pack: Path, size: int, changed: int) -> dict[str, int]:
         return logs
 
 
-@lru_cache(maxsize=4)  # study 08's four packs, 170 MB in all, are read alternately
+@lru_cache(maxsize=8)  # study 08's packs, 170 MB in all, are read alternately
 def _contents(pack: Path, size: int, changed: int) -> dict[str, bytes]:
     with _reading(pack) as (file, logs):
         found = {name: file.read(length) for name, length in logs.items()}

@@ -1,5 +1,7 @@
 """The incumbent over what a search has spent."""
 
+import pandas as pd
+
 from jahslib.analysis.curves import changes, curves
 from tests.analysis.conftest import search
 
@@ -21,3 +23,9 @@ def test_changes_leave_a_course_as_it_was_drawn():
     filled = whole.drop(columns="top1").merge(kept[["seed", "trials", "top1"]], how="left")
     assert filled.groupby("seed").top1.ffill().tolist() == whole.top1.tolist()
     assert changes(curves([], [])).empty
+
+
+def test_changes_keep_the_last_row_of_a_method_on_each_task():
+    whole = curves([search([(3, 0.5, 10)] * 3)], ["top1"])
+    kept = changes(pd.concat([whole.assign(task=task) for task in "ab"], ignore_index=True))
+    assert kept[["task", "trials"]].to_numpy().tolist() == [["a", 1], ["a", 3], ["b", 1], ["b", 3]]
