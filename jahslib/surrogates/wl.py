@@ -57,7 +57,7 @@ class TermTable:
         levels: folding levels, of level numbers 1, 2, ...; empty for the plain WL kernel.
         h: largest number of iterations at each level number; by default 4 at the full graph, 1 at level 0 and 2 at the
             other levels, as in the paper.
-        graph: builds a term's graph at a folding level, None for the full one.
+        folded: builds a term's graphs at some folding levels, None for the full one.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class TermTable:
         grammar: Grammar,
         levels: Sequence[int] = HIERARCHICAL_LEVELS,
         h: Sequence[int] | None = None,
-        graph: Callable[[Grammar, Term, int | None], Graph] = graphs.graph,
+        folded: Callable[[Grammar, Term, Sequence[int | None]], list[Graph]] = graphs.folded,
     ):
-        self.grammar, self._graph = grammar, graph
+        self.grammar, self._folded = grammar, folded
         self.levels: tuple[int | None, ...] = (None, *levels)
         self.h = tuple(h) if h is not None else (MAX_H, *(1 if level == 0 else 2 for level in levels))
         if len(self.h) != len(self.levels) or min(self.h) < 0:
@@ -114,8 +114,8 @@ class TermTable:
     @collector_paused()
     def _add(self, terms: list[Term]) -> None:
         counts, state = [], self._states[-1]
-        for level, h, known in zip(self.levels, self.h, state.counts, strict=True):
-            drawn = [self._graph(self.grammar, t, level) for t in terms]
+        at_levels = zip(*[self._folded(self.grammar, t, self.levels) for t in terms], strict=True)
+        for drawn, h, known in zip(at_levels, self.h, state.counts, strict=True):
             batch = list(dict.fromkeys(drawn))  # terms often look alike at a folding level
             labels, of_graph = relabel(batch, h)
             # Equal at the last iteration is equal at all: what is counted there is counted for all iterations.

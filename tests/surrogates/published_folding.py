@@ -12,7 +12,7 @@ Since (2) depends on the whole term, parts are not reused between terms: this is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import graphs
@@ -38,6 +38,11 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
         term.memo[key] = _levels(_Builder(grammar, term))
     levels = term.memo[key]
     return levels[min(level, len(levels) - 1)]
+
+
+def folded(grammar: Grammar, term: Term, levels: Sequence[int | None]) -> list[Graph]:
+    """Build the graphs at several folding levels, as a `TermTable` asks for them."""
+    return [graph(grammar, term, level) for level in levels]
 
 
 class _Arcs:

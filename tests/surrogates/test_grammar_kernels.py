@@ -48,7 +48,7 @@ def test_unnormalised_gram_matrices_equal_the_originals(space):
     levels = [level["level"] for level in golden["levels"]]
     assert levels[0] == "full"
     h = [max(map(int, level["gram_unnormalised"])) for level in golden["levels"]]
-    table = TermTable(grammar, levels[1:], h, graph=published_folding.graph)
+    table = TermTable(grammar, levels[1:], h, folded=published_folding.folded)
     ids = table.index([grammar.parse(text) for text in golden["ids"]])
     for number, level in enumerate(golden["levels"]):
         for h, matrix in level["gram_unnormalised"].items():

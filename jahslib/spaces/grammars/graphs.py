@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class _Names:
 NAMES = _Names()
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Graph:
     """A directed graph.
 
@@ -89,13 +88,13 @@ class Graph:
         return self.arcs.shape[1]
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """The subgraph that fills an edge, before its surroundings and its nodes' names are known.
 
-    `size` nodes, `arcs` among them, the nodes that follow the edge's tail (`entries`) and that precede its head
-    (`exits`), and whether the two ends are connected without a node between them (`through`). `live`: the parts that
-    its nodes come from, in their order.
+    `size` nodes, the arcs among them (each `tail * ARC + head`), the nodes that follow the edge's tail (`entries`) and
+    that precede its head (`exits`), and whether the two ends are connected without a node between them (`through`).
+    `live`: the parts that its nodes come from, in their order.
     """
 
     size: int
@@ -106,25 +105,23 @@ class Shape:
     live: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fragment:
-    """A shape, and the names of its nodes."""
+    """A shape, and the names of its nodes as bytes, which take less time to join than arrays do."""
 
     shape: Shape
-    names: np.ndarray
+    names: bytes
 
 
-_NO_ARCS = np.empty((2, 0), dtype=np.int64)
+def _name(label: str) -> bytes:
+    return np.int64(NAMES.number(label)).tobytes()
+
+
+ARC = 2**31
+_NO_ARCS = np.empty(0, np.int64)
 _NODE = Shape(1, _NO_ARCS, [0], [0])
-_BYPASS = Fragment(Shape(0, _NO_ARCS, [], [], through=True), np.empty(0, dtype=np.int64))
-
-# Shapes by their topology and parts' shapes, fragments by their topology and parts, graphs by their fragment and their
-# arcs by their shape, for as long as some term uses them. A mutation deep in a term changes none of its shallow levels,
-# and most change names and no shape.
-_shapes: WeakValueDictionary[tuple, Shape] = WeakValueDictionary()
-_composed: WeakValueDictionary[tuple, Fragment] = WeakValueDictionary()
-_closed: WeakKeyDictionary[Fragment, Graph] = WeakKeyDictionary()
-_arcs: WeakKeyDictionary[Shape, np.ndarray] = WeakKeyDictionary()
+_BYPASS = Fragment(Shape(0, _NO_ARCS, [], [], through=True), b"")
+_INPUT, _OUTPUT = _name(INPUT), _name(OUTPUT)
 
 
 def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
@@ -133,85 +130,85 @@ def graph(grammar: Grammar, term: Term, level: int | None = None) -> Graph:
     Raises:
         UserError: the term is not one of this grammar.
     """
+    return folded(grammar, term, (level,))[0]
+
+
+def folded(grammar: Grammar, term: Term, levels: Sequence[int | None]) -> list[Graph]:
+    """Build the graphs at several folding levels in one pass over the term. Raises `UserError` as `graph` does."""
     grammar.check(term)
-    whole = _part(grammar, term, level)
-    if whole is None:  # a lone `zero`
+    deepest = max((level for level in levels if level is not None), default=-1)
+    whole = _fragments(grammar, term, deepest + 1)
+    return [_closed(whole[-1 if level is None else min(level, len(whole) - 1)]) for level in levels]
+
+
+# Shapes are made once of equal parts' shapes, and fragments of equal parts: a mutation deep in a term changes none of
+# its shallow levels, and most change names and no shape. The caches hold what some generations of a pool are made of.
+
+
+@lru_cache(maxsize=10_000)
+def _closed(whole: Fragment | None) -> Graph:
+    """Add input and output nodes to a fragment; None is a lone `zero`."""
+    if whole is None:
         return Graph.of([INPUT, OUTPUT], [], [])
-    found = _closed.get(whole)
-    if found is None:
-        found = _closed[whole] = _close(whole)
-    return found
+    return Graph(np.frombuffer(_INPUT + whole.names + _OUTPUT, np.int64), _arcs(whole.shape))
 
 
-def _close(whole: Fragment) -> Graph:
-    """Add input and output nodes to a fragment."""
-    shape = whole.shape
-    arcs = _arcs.get(shape)
-    if arcs is None:
-        output = shape.size + 1
-        through = [0] if shape.through else []
-        tails = [0] * len(shape.entries) + [node + 1 for node in shape.exits] + through
-        heads = [node + 1 for node in shape.entries] + [output] * (len(shape.exits) + len(through))
-        arcs = _arcs[shape] = np.concatenate([shape.arcs + 1, (tails, heads)], axis=1)
-    return Graph(np.concatenate([_INPUT, whole.names, _OUTPUT]), arcs)
-
-
-_INPUT, _OUTPUT = (np.array([NAMES.number(label)]) for label in (INPUT, OUTPUT))
+@lru_cache(maxsize=10_000)
+def _arcs(shape: Shape) -> np.ndarray:
+    output = shape.size + 1
+    ends = [node + 1 for node in shape.entries]
+    ends += [(node + 1) * ARC + output for node in shape.exits]
+    if shape.through:
+        ends.append(output)
+    return np.array(np.divmod(np.concatenate([shape.arcs + (ARC + 1), ends], dtype=np.int64), ARC))
 
 
 @cache
 def _leaf(label: str) -> Fragment | None:
     if label == ZERO:
         return None
-    return _BYPASS if label == ID else Fragment(_NODE, np.array([NAMES.number(label)]))
+    return _BYPASS if label == ID else Fragment(_NODE, _name(label))
 
 
-@cache
-def _folded(symbol: str, head: str) -> Fragment | None:
-    return _leaf(f"{symbol} {head}")
+def _fragments(grammar: Grammar, child: Child, folds: int) -> Sequence[Fragment | None]:
+    """Build a child's fragments at folding levels 0 to `folds` - 1, as far as they differ, and last the full one.
 
-
-def _part(grammar: Grammar, child: Child, level: int | None) -> Fragment | None:
-    """Build a child's fragment with everything deeper than `level` folded; None for `zero`."""
+    None is a `zero`.
+    """
     if type(child) is str:
-        return _leaf(child)
+        return (_leaf(child),)
     if not child.children:
-        return _leaf(child.head)
-    return _folded(child.symbol, child.head) if level is not None and level < 0 else _fragment(grammar, child, level)
-
-
-def _fragment(grammar: Grammar, term: Term, level: int | None) -> Fragment:
-    """Of a term with children, at a level from 0."""
-    if level is not None and level >= term.height - 1:
-        level = None
-    key = (grammar, "fragment", level)
-    memo = term.memo
+        return (_leaf(child.head),)
+    n = min(folds, child.height - 1) + 1
+    memo, key = child.memo, (grammar, "fragments")
     found = memo.get(key)
-    if found is None:
-        below = None if level is None else level - 1
-        topology = grammar.topologies[term.head]
-        parts = [_part(grammar, c, below) for c in term.children]
+    if found is None or len(found) < n:
+        columns = [_column(grammar, c, n) for c in child.children]
+        topology = grammar.topologies[child.head]
         tails: tuple[str, ...] = ()
-        if len(parts) != len(topology.edges) or topology.chooses_tails:
-            tails, parts = _per_edge(topology, term.children, parts)
-        signature = (topology, tails, *parts)
-        found = _composed.get(signature)
-        if found is None:
-            found = _composed[signature] = _compose(topology, tails, parts)
-        memo[key] = found
-    return found
+        if len(columns) != len(topology.edges) or topology.chooses_tails:
+            tails, columns = _per_edge(topology, child.children, columns)
+        found = memo[key] = [_compose(topology, tails, *parts) for parts in zip(*columns, strict=True)]
+    return found if len(found) == n else [*found[: n - 1], found[-1]]
 
 
-def _compose(topology: Topology, tails: tuple[str, ...], parts: list[Fragment | None]) -> Fragment:
+def _column(grammar: Grammar, child: Child, n: int) -> list[Fragment | None]:
+    """Build a child's fragments at its parent's `n` levels: folded to one node at the first, unless it is the last."""
+    below = _fragments(grammar, child, max(0, n - 2))
+    if n > 1 and type(child) is Term and child.children:
+        below = (_leaf(f"{child.symbol} {child.head}"), *below)
+    return [*below, *[below[-1]] * (n - len(below))]
+
+
+@lru_cache(maxsize=50_000)
+def _compose(topology: Topology, tails: tuple[str, ...], *parts: Fragment | None) -> Fragment:
     """Join the fragments of a topology's edges."""
-    signature = (topology, tails, *[part and part.shape for part in parts])
-    shape = _shapes.get(signature)
-    if shape is None:
-        shape = _shapes[signature] = _joined(topology, tails, signature[2:])
-    return Fragment(shape, np.concatenate([parts[i].names for i in shape.live]))  # type: ignore[union-attr]
+    shape = _joined(topology, tails, *[part and part.shape for part in parts])
+    return Fragment(shape, b"".join([parts[i].names for i in shape.live]))  # type: ignore[union-attr]
 
 
-def _joined(topology: Topology, tails: tuple[str, ...], parts: Sequence[Shape | None]) -> Shape:
+@lru_cache(maxsize=50_000)
+def _joined(topology: Topology, tails: tuple[str, ...], *parts: Shape | None) -> Shape:
     absent = through = 0
     for i, part in enumerate(parts):
         if part is None:
@@ -219,47 +216,43 @@ def _joined(topology: Topology, tails: tuple[str, ...], parts: Sequence[Shape | 
         elif part.through:
             through |= 1 << i
     wiring = topology.wiring(absent, through, tails)
-    arcs, size = [], 0
-    entries: dict[int, list[int]] = {}
-    exits: dict[int, list[int]] = {}
-    for i in wiring.live:
-        part = parts[i]
-        assert part is not None
+    live = {i: part for i in wiring.live if (part := parts[i])}
+    size, first, arcs = 0, {}, []
+    for i, part in live.items():
+        first[i] = size
         if part.arcs.size:
-            arcs.append(part.arcs + size)
-        entries[i] = [node + size for node in part.entries]
-        exits[i] = [node + size for node in part.exits]
+            arcs.append(part.arcs + size * (ARC + 1))
         size += part.size
-    arc_tails: list[int] = []
-    arc_heads: list[int] = []
-    for i, j in wiring.follows:
-        for node in exits[i]:
-            arc_tails += [node] * len(entries[j])
-            arc_heads += entries[j]
-    if arc_tails:
-        arcs.append(np.array((arc_tails, arc_heads)))
+    joints = [
+        (first[i] + tail) * ARC + first[j] + head
+        for i, j in wiring.follows
+        for tail in live[i].exits
+        for head in live[j].entries
+    ]
+    if joints:
+        arcs.append(np.array(joints))
     return Shape(
         size,
-        np.concatenate(arcs, axis=1) if arcs else _NO_ARCS,
-        [node for i in wiring.entries for node in entries[i]],
-        [node for i in wiring.exits for node in exits[i]],
+        np.concatenate(arcs) if len(arcs) > 1 else arcs[0] if arcs else _NO_ARCS,
+        [first[i] + node for i in wiring.entries for node in live[i].entries],
+        [first[i] + node for i in wiring.exits for node in live[i].exits],
         wiring.through,
         wiring.live,
     )
 
 
 def _per_edge(
-    topology: Topology, children: tuple[Child, ...], parts: list[Fragment | None]
-) -> tuple[tuple[str, ...], list[Fragment | None]]:
-    """Split children into chosen tails, in the order of their edges, and a fragment per edge.
+    topology: Topology, children: tuple[Child, ...], columns: list[list[Fragment | None]]
+) -> tuple[tuple[str, ...], list[list[Fragment | None]]]:
+    """Split children into chosen tails, in the order of their edges, and a column of fragments per edge.
 
     For topologies whose children do not correspond one to one to their edges.
     """
     tails: list[str] = []
-    filled = [None if edge.label is None else _leaf(edge.label) for edge in topology.edges]
-    for slot, child, part in zip(topology.slots, children, parts, strict=True):
+    filled = [[None if edge.label is None else _leaf(edge.label)] * len(columns[0]) for edge in topology.edges]
+    for slot, child, column in zip(topology.slots, children, columns, strict=True):
         if slot.is_tail:
             tails.append(child if isinstance(child, str) else child.head)
         else:
-            filled[slot.edge] = part
+            filled[slot.edge] = column
     return tuple(tails), filled
