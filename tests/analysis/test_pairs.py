@@ -42,6 +42,8 @@ def test_claims_are_corrected_together_and_one_without_pairs_is_no_test():
     six = table(0.1, seeds=6)
     found = claims_table([claim("", six, "error", "random", name) for name in ("BO", "BO", "nobody")])
     assert found.p_holm[:2].tolist() == pytest.approx([1 / 16] * 2) and np.isnan(found.p_holm[2])
+    none = claims_table([])
+    assert none.empty and list(none) == list(found)
 
 
 def test_equal_methods_are_not_told_apart_and_without_a_rival_there_is_no_pair():

@@ -84,7 +84,7 @@ def toy():
 @pytest.fixture
 def budget(make):
     # Ax, SMAC and Optuna's GP fit a model for each suggestion past their first few, and Ax is slow at all else.
-    few = {"Ax": 6, "Ax Sobol": 12, "SMAC BOHB": 15, "Optuna GP": 8}
+    few = {"Ax": 6, "Ax Sobol": 12, "SMAC BOHB": 15, "Optuna GP": 6}
     return Budget(trials=next((n for name, n in few.items() if OPTIMIZERS[name] is make), 25))
 
 
@@ -239,7 +239,7 @@ def told_under_another_hashing(program, folder):
 
 def few(name):
     # SMAC's local search starts from several points only once its model knows some tens of trials.
-    return 30 if name == "SMAC BOHB" else 6 if name.startswith("Ax") else 10
+    return 30 if name == "SMAC BOHB" else 6 if name.startswith(("Ax", "Optuna GP")) else 10
 
 
 DECISIONS = """

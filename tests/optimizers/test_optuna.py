@@ -117,7 +117,7 @@ class TestProposals:
                 [
                     min(
                         t.metrics["loss"]
-                        for t in run(b, made(b, sampler, seed), 40, tmp_path / f"{sampler}{seed}.jsonl")
+                        for t in run(b, made(b, sampler, seed), 25, tmp_path / f"{sampler}{seed}.jsonl")
                     )
                     for seed in range(3)
                     for b in [Bowl()]
@@ -139,8 +139,10 @@ class TestProposals:
     @pytest.mark.parametrize("sampler", ["TPESampler", "GPSampler", "CmaEsSampler"])
     def test_mind_constraints(self, sampler, tmp_path):
         bowl = Bowl(floor=3.0)
-        history = run(bowl, made(bowl, sampler, n_startup_trials=8), 40, tmp_path / "log.jsonl")
-        shares = [np.mean([bowl.violation(t) == 0 for t in part]) for part in (history.trials[:8], history.trials[20:])]
+        trials = 28 if sampler == "GPSampler" else 40  # a Gaussian process takes its time, and learns faster
+        history = run(bowl, made(bowl, sampler, n_startup_trials=8), trials, tmp_path / "log.jsonl")
+        parts = history.trials[:8], history.trials[trials // 2 :]
+        shares = [np.mean([bowl.violation(t) == 0 for t in part]) for part in parts]
         assert shares[1] > shares[0] and (shares[1] >= 0.5 or sampler == "CmaEsSampler")
 
     def test_avoid_what_fails(self, tmp_path):

@@ -109,7 +109,7 @@ class TestDecisions:
         from smac.runhistory import TrialValue
 
         problem = Measured(numbers())
-        ours = tried(problem, SmacBohb(pickle.loads(pickle.dumps(problem)), 3), 60)
+        ours = tried(problem, SmacBohb(pickle.loads(pickle.dumps(problem)), 3), 36)
         scenario = Scenario(
             problem.space,
             output_directory=tmp_path,
@@ -130,7 +130,7 @@ class TestDecisions:
             logging_level=False,
         )
         theirs = []
-        for _ in range(60):
+        for _ in range(36):
             asked = smac.ask()
             configuration, fidelity = spaces.plain(asked.config), round(asked.budget)
             theirs.append((key(configuration), fidelity))
