@@ -24,7 +24,7 @@ from jahslib.problems.darts.ablation import ARMS, Arm
 from jahslib.problems.darts.cell_search import CellSearch, CellsFound
 from jahslib.problems.darts.stacked_cells import Levels, StackedCells
 from jahslib.search import logfiles, triallog
-from jahslib.search.runs import AnySearch, Run, run_all
+from jahslib.search.runs import AnySearch, Run
 from jahslib.spaces import configurations as spaces
 
 with extra("training"):
@@ -68,8 +68,8 @@ def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
                 old.unlink(missing_ok=True)
     longer = [run for run in plan if not s.fresh and _may_go_on(run)]
     if longer:
-        run_all(longer, workers=s.workers, scheduler=s.scheduler, fresh=True)
-    histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        study.histories(longer, fresh=True)
+    histories = study.histories(plan)
     for run in plan:
         (trial,), limit = histories[run.log.stem], run.budget.seconds
         if trial.status == "failed":

@@ -1,6 +1,6 @@
 """A study: methods under equal budgets on several seeds, their logs, and final trainings."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 from jahslib import paths
 from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, Trial
+from jahslib.core.trials import Configuration, History, Trial, as_proposed
 from jahslib.experiments.settings import Settings
 from jahslib.search import Budget, logfiles
-from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.search.runs import AnySearch, Run, run_all
+from jahslib.spaces import configurations as spaces
 
 P = TypeVar("P", bound=Problem)
 Key = TypeVar("Key", bound=Hashable)
@@ -105,10 +106,14 @@ class Study:
         self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
     ) -> Run:
         """Plan to train each of these configurations in turn, from initial weights of its own."""
-        path = self.folder / "logs" / f"{log}.jsonl"
-        run = trainings(problem, list(configurations), path, seed=seed, method=method, **self._names)
-        self.planned.append(run)
-        return run
+        self.planned.append(self._trainings(problem, configurations, log, method=method, seed=seed))
+        return self.planned[-1]
+
+    def _trainings(
+        self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
+    ) -> Run:
+        listed, budget = Listed(problem, seed, list(configurations)), Budget(trials=len(configurations))
+        return Run(problem, listed, budget, self.folder / "logs" / f"{log}.jsonl", seed, method, **self._names)
 
     def check(self) -> None:
         """Raise if the plan cannot be run, before anything is written.
@@ -133,17 +138,18 @@ class Study:
         Raises:
             UserError: a search finished no trial at the highest fidelity.
         """
-        s = self.settings
-        histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        histories = self.histories(plan)
         return [run.search(histories[run.log.stem]) for run in plan]
 
-    def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
-        """Run or resume `trainings`; returns the successful trials by the runs' keys.
-
-        They are in the order of their proposals.
-        """
+    def histories(self, plan: Iterable[Run], *, fresh: bool = False) -> dict[str, History]:
+        """Run or resume searches; returns their histories by log name. `fresh` starts over whatever the setting."""
         s = self.settings
-        return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        return run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=fresh or s.fresh)
+
+    def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
+        """Run or resume `trainings`; returns the successful trials as they were proposed, by the runs' keys."""
+        found = self.histories(runs.values()) if runs else {}
+        return {key: [t for t in as_proposed(found[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
 
     def retrain(
         self,
@@ -156,16 +162,20 @@ class Study:
     ) -> list[AnySearch]:
         """Train incumbents `count` times on the `tested` problems; return the searches with `tests`.
 
+        A larger budget may give another incumbent, so the log's name contains the configuration's digest.
+
         Args:
-            seed: added to a search's own; see `retraining`.
+            seed: added to a search's own. Where the `tested` problem has the search's training images, give one: with
+                the same seed the k-th training here and the search's k-th trial draw the same random numbers.
             prefix: what the trial logs' names begin with.
             name: what follows it, a format of a search's `name`, `task`, `method`, `seed` and `problem`.
         """
-        runs, logs = {}, self.folder / "logs"
+        runs = {}
         for s in searches:
             if s.tested is not None:
-                names = {"name": name.format(**vars(s)), "prefix": prefix, **self._names}
-                runs[s.name] = retraining(s, s.tested, count, logs, seed=s.seed + seed, **names)
+                c = s.incumbent.configuration
+                log = f"{prefix}-{name.format(**vars(s))}-{spaces.digest(c)}"
+                runs[s.name] = self._trainings(s.tested, [c] * count, log, method=s.method, seed=s.seed + seed)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
 

@@ -64,12 +64,12 @@ class Watch:
         """Whether the configurations were given, not searched for, as in retraining an incumbent."""
         return self.header.get("fingerprint", {}).get("optimizer", {}).get("name") == "Listed"
 
-    def look(self) -> None:
-        """Read the lines written since the last call; a torn last line waits for the next."""
+    def look(self) -> "Watch":
+        """Read the lines written since the last call; a torn last line waits for the next. Returns itself."""
         try:
             now = logfiles.form(self.path).stat()
             if (now.st_size, now.st_mtime_ns) == self._seen:
-                return
+                return self
             with logfiles.opened(self.path) as file:
                 file.seek(self._place - len(self._tail))
                 if file.read(len(self._tail)) != self._tail:  # the log was started over
@@ -81,6 +81,7 @@ class Watch:
             self._start_over()
         except (OSError, EOFError, zlib.error) as error:
             self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        return self
 
     def _read(self, file: BinaryIO) -> None:
         for line in file:  # one at a time: a log may have 100 MB
