@@ -39,7 +39,7 @@ def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> 
 
 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
-    """Tabulate Hyperband's plan: one row a bracket, with members@epochs of each rung and the bracket's cost in epochs.
+    """Tabulate Hyperband's plan: one row a bracket, with members@epochs of each rung and its cost in epochs.
 
     Promoted trainings are continued, so that each epoch of a member counts once.
     """
@@ -82,10 +82,7 @@ def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> d
 
 
 def populations(searches: Searches, size: int) -> pd.DataFrame:
-    """Follow the best `size` trials of each search, as the original draws its populations: one row a full evaluation.
-
-    Beside `population`'s values stand the epochs and minutes spent by then.
-    """
+    """Follow the `population` of each search, with the epochs and minutes spent by then: one row a full evaluation."""
     rows = []
     for s in searches:
         seen, spent = [], 0.0
@@ -123,7 +120,6 @@ def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.Data
 
 
 def _step(evolution: PublishedEvolution, problem: ConstrainedCNN, trial: Trial) -> int:
-    """Return the step that a trial belongs to; 0 is the first population."""
     if trial.id < evolution.pop_size:
         return 0
     if trial.bracket is None:

@@ -31,8 +31,7 @@ SPENT = ("trials", "epochs", "minutes")
 def changes(course: pd.DataFrame, spent: Sequence[str] = SPENT) -> pd.DataFrame:
     """Keep the rows of a table of courses at which more than what was `spent` changes, and each search's last one.
 
-    Between two rows all else holds. A search's rows follow one another; `task`, as far as there is one, `method` and
-    `seed` tell it from the next.
+    A search's rows follow one another; `task`, as far as there is one, `method` and `seed` tell it from the next.
     """
     held = course.drop(columns=[*spent], errors="ignore")
     search = held[held.columns.intersection(["task", "method", "seed"])]

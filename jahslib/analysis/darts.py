@@ -60,8 +60,7 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
     """Average the architecture weights over the six nodes: one row an epoch and operation of every search.
 
     A search's `task` becomes `method`. `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the
-    operation has the largest weight; `surrogate` (the fraction that the surrogate contributes) and `train_loss` are
-    the epoch's.
+    operation has the largest weight; `surrogate` (the fraction that it contributes) and `train_loss` are the epoch's.
     """
     rows = []
     for s in searches:
@@ -87,9 +86,9 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
 def ends(shares: pd.DataFrame) -> pd.DataFrame:
     """Summarise how each search of `operation_shares` ends: one row a search.
 
-    Holds the training loss of the first and last epoch; of each operation without parameters its last share, its
-    largest share and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the
-    operations that DARTS would derive from; and the `leader`, the operation with the largest last share.
+    Holds the first and last epoch's training loss; of each operation without parameters its last share, its largest,
+    and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the operations that
+    DARTS would derive from; and the `leader`, the operation with the largest last share.
     """
     rows = []
     for (method, seed), own in shares.groupby(["method", "seed"], sort=False):  # type: ignore[misc]
@@ -115,9 +114,7 @@ def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
-    """Compare networks trained alike of cells found differently, one row an arm.
-
-    Each value is first averaged within a seed.
+    """Compare networks trained alike of cells found differently, one row an arm; averaged within a seed first.
 
     Args:
         variants: the searches of the arms, by `task`.

@@ -78,9 +78,7 @@ def paired_table(
 
 
 def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: str = "seed") -> list[dict[str, Any]]:
-    """Say for each task which method leads.
-
-    The order is by the number of units that have a value, then by their mean.
+    """Say for each task which method leads: first by the number of units that have a value, then by their mean.
 
     Returns:
         Records of the `leader`, those `behind` it in order, whom of them the test tells from it (`told_apart`, see
@@ -139,7 +137,6 @@ def claim(
 
 
 def claims_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Collect a study's claims, with Holm's correction over all of them (`p_holm`)."""
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("margin"), "p_holm", holm(table.p))
     return table

@@ -88,8 +88,8 @@ class Ranking:
 def ranking(costs: pd.DataFrame) -> Ranking:
     """Rank methods (columns, at least three) within each block (row) by a cost; equal costs share their mean rank.
 
-    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets.
-    With several seeds of a data set as blocks the p values speak of these data sets alone.
+    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets;
+    with several seeds of one as blocks the p values speak of these data sets alone.
 
     Raises:
         UserError: fewer than three methods or two blocks.

@@ -35,11 +35,9 @@ MEASURES: dict[str, Measure] = {
 
 
 def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
-    """Describe searches, one row each: family, task, method, seed, the incumbent's `score`, and `MEASURES`.
+    """Describe searches, one row each: family (by task), task, method, seed, the incumbent's `score`, and `MEASURES`.
 
-    Args:
-        families: family by task.
-        score: of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
+    The score is of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
     """
     rows = [
         {"family": families[s.task], "task": s.task, "method": s.method, "seed": s.seed}
@@ -93,10 +91,7 @@ def rankings(found: pd.DataFrame) -> dict[str, Ranking]:
 
 
 def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
-    """Summarise the tests of `rankings`, one row a family.
-
-    A row holds its blocks and methods, Friedman's p, and how many pairs of methods Nemenyi's test tells apart at 5 %.
-    """
+    """Summarise `rankings`, a row a family: Friedman's p, and the pairs that Nemenyi's test tells apart at 5 %."""
     rows = []
     for family, found in tests.items():
         upper = np.triu_indices(len(found.ranks), 1)
@@ -117,8 +112,7 @@ def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
 def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
     """Compare each method with each reference, paired by block (see `paired_table`): method less reference.
 
-    `ahead` counts the blocks in which the method's score is the lower. Holm's correction is over all rows of a
-    reference.
+    `ahead` counts the blocks in which the method's score is the lower. Holm's correction is over a reference's rows.
     """
     tables = {family: blocks(own) for family, own in found.groupby("family", sort=False)}
     tidy = pd.concat(
@@ -157,14 +151,13 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
 def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
     """Say which method to take, one row a family.
 
-    A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a share
-    of the budget is spent.
+    A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a
+    `share` of the budget, one of those in `curves`, is spent.
 
     Args:
         found: a table of searches.
         curves: of `anytime`, for the families that have one.
         labels: the methods' names in tables.
-        share: of the budget, one of those in `curves`.
     """
     told = leaders(found)
     early = curves[np.isclose(curves.share, share)].groupby(["family", "method"]).score.mean()
@@ -185,11 +178,7 @@ def anytime(
 ) -> pd.DataFrame:
     """Trace the incumbent's score at equal shares of the budget: one row a family, method, block (`seed`) and share.
 
-    A search that has no full training by then has the score of none.
-
-    Args:
-        budgets: epochs of a search by task.
-        points: number of shares.
+    A search that has no full training by then has the score of none. `budgets` are epochs of a search by task.
     """
     shares = np.arange(1, points + 1) / points
     rows = []
@@ -212,8 +201,7 @@ def anytime(
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
     """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over all promotions.
 
-    It is taken within a task and averaged over the family's tasks, and is that among what was promoted: the better
-    configurations of a rung.
+    It is taken within a task and averaged over the family's, and is that among what was promoted: a rung's better part.
     """
     pairs: dict[tuple, list[tuple[float, float]]] = {}
     for s in searches:

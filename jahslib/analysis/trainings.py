@@ -34,8 +34,7 @@ def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, lis
 def networks_table(trained: Trained, reported: Reported | None = None) -> pd.DataFrame:
     """Describe networks, one row each: shape, size and accuracy over folds (or trainings), minutes of all trainings.
 
-    Args:
-        reported: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
+    `reported`: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
     """
     noted = [
         {"type": name, "fold": i, "params": f["params"], "accuracy": f["top1"]}
@@ -63,9 +62,8 @@ def tested_against_first(trained: Trained) -> pd.DataFrame:
 def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
     """List trainings, one row each, with their `source`: ours, or the original's of the same networks.
 
-    Args:
-        reported: one value a training of `accuracy` and, where they are known, of `params`, by name; its columns are
-            the table's.
+    `reported`: one value a training of `accuracy` and, where they are known, of `params`, by name; its columns are the
+    table's.
     """
     columns = list(next(iter(reported.values())))
     ours = {

@@ -22,10 +22,10 @@ UNFINISHED = "unfinished\n"
 
 
 def make(root: Path = ROOT) -> Path:
-    """Bring `root/.venv` up to date with the lock and pyproject.toml; return its Python.
+    """Bring `root/.venv` up to date with requirements.lock and pyproject.toml; return its Python.
 
-    The lock is requirements.lock. A finished, unchanged environment costs milliseconds; one whose set-up was
-    interrupted is made again from scratch. Concurrent calls take turns.
+    A finished, unchanged environment costs milliseconds; one whose set-up was interrupted is made again from scratch.
+    Concurrent calls take turns.
 
     Raises:
         UserError: `root` is no copy of the project, or `.venv` was made by something else.

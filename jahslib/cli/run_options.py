@@ -26,11 +26,11 @@ PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15
 def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     """Parse and check the command line; reads the notebooks' `parameters` cells, writes nothing.
 
-    Args:
-        notebooks: the folder whose notebooks run if none is named.
-
     Adds `selected` (notebook paths), `overrides` (for each of them a dict of its own parameters) and `elsewhere`
     (whether a notebook that is named lies outside of the project, or of the current folder where there is none).
+
+    Args:
+        notebooks: the folder whose notebooks run if none is named.
 
     Raises:
         UserError: a wrong option.
@@ -149,7 +149,6 @@ def _overrides(parameters: dict[str, Any], selected: list[Path]) -> list[dict[st
 
 
 def _parameter_names(notebook: Path) -> set[str]:
-    """Collect the names that the cell tagged `parameters` assigns."""
     try:
         nodes = list(ast.walk(ast.parse("\n".join(cells(notebook, "parameters")))))
     except SyntaxError as error:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from jahslib.cli.commands import refuse
 from jahslib.cli.run_options import COMMAND, number, options
 from jahslib.errors import UserError
-from jahslib.extras import extra, require
+from jahslib.extras import require
 from jahslib.paths import ROOT, home, is_checkout, outputs, results
 
 LONG = 300.0  # seconds; rates of smaller trainings underestimate the originals' scale, so the threshold is low
@@ -46,20 +46,23 @@ class Row:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute the selected notebooks, build the paper, print the summary.
-
-    Returns 0 if all went well, 1 if anything failed.
+    """Execute the selected notebooks, build the paper, print the summary; returns 0 if all went well, else 1.
 
     Raises:
         UserError: with nothing written, for an environment, device or scheduler that is not there, and for parameters
             with which a notebook cannot work.
     """
     _refuse_lacking()
-    device, device_name = _find_device(args.device)
+    from jahslib.experiments.settings import found_device
+    from jahslib.search.provenance import device_name
+
+    device = found_device(args.device, "--device")
+    described = "cpu (1 thread a training)" if device == "cpu" else device_name(device)
     if args.scheduler:
         _knock(args.scheduler)
     # A smoke run is over before worker processes have imported what they need.
-    workers = args.workers or (_cores() if device == "cpu" and args.profile != "smoke" else 1)
+    at_once = len(os.sched_getaffinity(0)) if device == "cpu" and args.profile != "smoke" else 1
+    workers = args.workers or at_once
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
     with _lock(outputs() / "results" / args.profile) as token:
         for (notebook, parameters), place in zip(plan, logs, strict=True):
-            rows.append(_execute(notebook, parameters, place, token, device_name))
+            rows.append(_execute(notebook, parameters, place, token, described))
         if (home() / "paper").is_dir() and not args.elsewhere:
             rows.append(_build_paper())
     widths = [max(len(cell) for cell in column) for column in zip(*map(astuple, rows), strict=True)]
@@ -81,7 +84,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_lacking() -> None:
-    """Raise `UserError` unless the packages are installed that running a notebook takes."""
     if is_checkout():
         if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
             raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
@@ -89,10 +91,9 @@ def _refuse_lacking() -> None:
 
 
 def _fix_folders(*, here: bool) -> None:
-    """Make the folders of results and data absolute, since each notebook runs in its own.
+    """Make the folders of results and data absolute, as each notebook runs in its own.
 
-    Args:
-        here: results go to the current folder, even in the project.
+    `here` keeps results in the current folder, even in the project.
     """
     os.environ.setdefault("JAHSLIB_RESULTS", str(Path.cwd() if here and is_checkout() else home()))
     os.environ["JAHSLIB_RESULTS"] = str(outputs())
@@ -101,7 +102,6 @@ def _fix_folders(*, here: bool) -> None:
 
 
 def _checked(notebook: Path, parameters: dict[str, Any]) -> Path:
-    """Check a notebook's parameters in the folder that it will run in; returns its logs' folder."""
     from jahslib.experiments.notebook import check
 
     with chdir(notebook.parent):
@@ -109,11 +109,7 @@ def _checked(notebook: Path, parameters: dict[str, Any]) -> Path:
 
 
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
-    """Print the estimated time of the originals' scale on this CPU.
-
-    Raises:
-        UserError: it is long, and `goes_on` is not set.
-    """
+    """Print the estimated time of the originals' scale on this CPU; refuse a long one unless `goes_on` is set."""
     from jahslib.cli import cost
     from jahslib.search.watch import duration
 
@@ -137,25 +133,6 @@ def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bo
     print(told, flush=True)
 
 
-def _find_device(wanted: str) -> tuple[str, str]:
-    """Resolve the torch device, with its name for people."""
-    if wanted != "cpu" and (wanted != "auto" or importlib.util.find_spec("torch")):
-        with extra("training"):
-            import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = int(wanted.partition(":")[2] or 0)
-        if index < count:
-            return "cuda" if wanted == "auto" else wanted, torch.cuda.get_device_name(index)
-        if wanted != "auto":
-            raise UserError(f"--device: no {wanted} here (CUDA devices: {count}); choose auto or cpu")
-    return "cpu", "cpu (1 thread a training)"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _knock(scheduler: str) -> None:
     try:
         address = urlsplit(scheduler)
@@ -166,10 +143,7 @@ def _knock(scheduler: str) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[str]:
-    """Lock a profile against a second run; yields the token of the run's processes.
-
-    By the token the processes that a killed run left behind are ended first.
-    """
+    """Lock a profile against a second run; yields the token by which processes that a killed run left are ended."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -185,10 +159,7 @@ def _lock(folder: Path) -> Iterator[str]:
 
 
 def _end_processes(token: str) -> None:
-    """End every process started under this token.
-
-    Kernels and their workers have sessions of their own.
-    """
+    """End every process started under this token: kernels and their workers have sessions of their own."""
     import psutil
 
     ended = []
@@ -240,7 +211,6 @@ def _execute(notebook: Path, parameters: dict[str, Any], logs: Path, token: str,
 
 
 def _environment(token: str, *, smoke: bool) -> dict[str, str]:
-    """Build a notebook's environment: this jahslib, this interpreter's kernel."""
     env = os.environ | {"JAHSLIB_RUN": token, "PYTHONUTF8": "1"}  # notebooks and logs are UTF-8 in any locale
     # For computations outside of a search: waiting threads would spin, on a busy machine for minutes.
     env.setdefault("OMP_WAIT_POLICY", "passive")

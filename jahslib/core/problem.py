@@ -76,10 +76,7 @@ class Outcome:
 
 
 class Problem(ABC):
-    """Base of problems: subclasses set the attributes and implement `evaluate`.
-
-    `known`, `epochs` and `describe` have defaults.
-    """
+    """Base of problems: subclasses set the attributes and implement `evaluate`."""
 
     name: str
     space: "ConfigurationSpace | Space"
@@ -101,16 +98,10 @@ class Problem(ABC):
         """Raise `UserError` before a search begins if every trial would fail."""
 
     def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
-        """Raise `UserError` if a user's configuration cannot be trained.
-
-        For configurations that are given, not drawn from the space.
-        """
+        """Raise `UserError` if a user's configuration, one not drawn from the space, cannot be trained."""
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Compute the metrics that need no training, such as a parameter count.
-
-        Constraints on these are checked before training.
-        """
+        """Compute metrics that need no training, such as a parameter count; their constraints are checked first."""
         return {}
 
     def epochs(self, stages: tuple[float, ...]) -> float:
@@ -132,10 +123,7 @@ class Problem(ABC):
         return described if self.repeats == 1 else described | {"repeats": self.repeats}
 
     def facts(self, configuration: Configuration) -> dict[str, float]:
-        """Return `known`, cached for the latest configuration.
-
-        Optimizer and search loop ask for the same configuration one after the other.
-        """
+        """Return `known`, cached for the latest configuration: optimizer and loop ask for it in turn."""
         wanted = key(configuration)
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
@@ -149,11 +137,7 @@ class Problem(ABC):
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
     def refuse_undeclared(self, trial: Trial) -> None:
-        """Raise if a trial contradicts the problem's declarations, which would mislead the search.
-
-        Raises:
-            UserError: a successful trial lacks a metric of the objective or a constraint, or is beyond `best`.
-        """
+        """Raise `UserError` if a successful trial lacks a metric of objective or constraint, or is beyond `best`."""
         if trial.status != "ok":
             return
         if metric := self.lacking(trial):
@@ -182,19 +166,12 @@ class Problem(ABC):
         return sum(c.violation(trial.metrics) for c in self.constraints)
 
     def penalised_cost(self, trial: Trial) -> float:
-        """Compute a scalar cost for methods that handle no constraints.
-
-        The cost of a feasible trial; for an infeasible one the worst cost plus the violation, of which at most 1 is
-        added.
-        """
+        """Compute a cost for methods without constraints: infeasible, the worst plus the violation, at most 1."""
         violation = self.violation(trial)
         return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
     def rank(self, trial: Trial) -> tuple[bool, float, float]:
-        """Compute the sort key: feasible trials by cost, then infeasible ones by violation.
-
-        This is the "a-priori" ranking of study 07.
-        """
+        """Compute study 07's "a-priori" sort key: feasible trials by cost, then infeasible ones by violation."""
         violation = self.violation(trial)
         return violation > 0, violation, self.cost(trial)
 
@@ -203,10 +180,9 @@ class Problem(ABC):
         return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
 
     def judged(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Select the candidates for the incumbent.
+        """Select the candidates for the incumbent: each full trial.
 
-        Each full trial; or, if `repeats` > 1, each configuration with all its trainings finished, as one trial with the
-        mean metrics.
+        If `repeats` > 1, each configuration with all its trainings finished, as one trial with the mean metrics.
         """
         if self.repeats == 1:
             return self.full(trials)
@@ -218,10 +194,7 @@ class Problem(ABC):
         return [t for t in means if t.status == "ok"]
 
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
-        """Return the best feasible candidate, else the least-violating one, else None; see `judged`.
-
-        Of equal ones it is the one proposed first.
-        """
+        """Return the best feasible candidate (of equal ones the first), else the least-violating, else None."""
         return min(self.judged(trials), key=lambda t: (self.rank(t), t.id), default=None)
 
     def verdict(self, trials: Iterable[Trial]) -> str:

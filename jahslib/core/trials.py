@@ -62,19 +62,16 @@ class Trial(Suggestion):
     finished: float = 0.0
 
     def suggestion(self) -> Suggestion:
-        """Return what was asked for, without its results."""
         return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields as a line of the trial log has them."""
         return dict(vars(self))
 
 
 def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
     """Compute the share of each origin among the configurations of trials, or of a history.
 
-    Each configuration counts once, by its first trial with an origin; those without one are not counted. Empty where no
-    trial has an origin, as in logs made before origins were recorded.
+    Each counts once, by its first trial with an origin. Empty where none has one, as in logs made before there were.
     """
     told: dict[str, Origin] = {}
     for trial in trials:
@@ -85,18 +82,14 @@ def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
 
 
 def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials of one search in the order of their proposals.
-
-    The one they finished in is chance where several train at once: what is made in it would differ from run to run.
-    """
+    """Sort trials of one search by their proposals: the order they finish in is chance where several train at once."""
     return sorted(trials, key=lambda t: t.id)
 
 
 def mean_of(trials: Sequence[Trial]) -> Trial:
-    """Merge several trainings of one configuration into the last trial, averaging the metrics.
+    """Merge several trainings of one configuration into the last trial: metrics averaged, epochs and seconds summed.
 
-    Epochs and seconds are summed. The result is ok only if all trainings are: a configuration that fails at times is no
-    result.
+    It is ok only if all trainings are: a configuration that fails at times is no result.
     """
     bad = next((t for t in trials if t.status != "ok"), None)
     names = set.intersection(*(set(t.metrics) for t in trials))

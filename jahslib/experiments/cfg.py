@@ -102,7 +102,6 @@ def _literal(value: Any) -> Any:
 
 
 def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -> Iterator[tuple[Any, Any]]:
-    """Flatten the original's mappings to dotted keys."""
     for key, value in pairs:
         if isinstance(value, Mapping) and any(alias.startswith(f"{key}.".lower()) for alias in aliases):
             yield from ((f"{key}.{inner}", own) for inner, own in value.items())
@@ -111,7 +110,6 @@ def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -
 
 
 def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None], place: str) -> str:
-    """Resolve a key to its field, with what follows its first dot."""
     whole = str(key).lower()
     name, *inner = [found] if (found := aliases.get(whole)) else whole.split(".", 1)
     name = aliases.get(name) or name

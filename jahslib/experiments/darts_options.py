@@ -37,11 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def config_file(given: str | None) -> str | None:
-    """Return the path given, or else the study's own file of that name.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """Return the path given, or else the study's own file of that name. Raises `UserError` if there is neither."""
     if cfg.file(given) is None or Path(str(given)).exists():
         return given
     own = CONFIGS / f"{str(given).removesuffix('.yaml')}.yaml"
@@ -54,10 +50,8 @@ def config_file(given: str | None) -> str | None:
 def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
     """Build the settings of a DARTS search from options, also under the class project's names.
 
-    `place` is where the options come from, for messages.
-
     Raises:
-        UserError: an unknown option, or a value out of its range.
+        UserError: an unknown option, or a value out of its range, with the `place` it comes from.
     """
     hints = get_type_hints(Settings)
     chosen = {}
@@ -77,9 +71,7 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the supernet's options from the YAML files' section `model`.
-
-    Its lists may be longer than the network.
+    """Build the supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
 
     Raises:
         UserError: an unknown key, or a list that is too short.

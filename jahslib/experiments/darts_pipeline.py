@@ -39,24 +39,18 @@ Stacks = AnySearch[StackedCells]
 
 
 def once(problem: Problem, seed: int) -> Listed:
-    """Build the optimizer of a problem with nothing to choose."""
     return Listed(problem, seed, [{}])
 
 
 def with_and_without(search: CellSearch) -> dict[str, CellSearch]:
-    """Derive two DARTS searches without early stopping: `prevented` and `plain`.
-
-    These are with and without skip prevention.
-    """
+    """Derive two DARTS searches without early stopping: `prevented` and `plain`, with and without skip prevention."""
     whole = replace(search.settings, apply_early_stopping=False, stable_epochs=None)
     plain = replace(whole, surrogate_schedule="none")
     return {"prevented": replace(search, settings=whole), "plain": replace(search, settings=plain)}
 
 
 def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
-    """Run or resume DARTS searches.
-
-    One cut off by a smaller time limit continues from its checkpoint.
+    """Run or resume DARTS searches; one cut off by a smaller time limit continues from its checkpoint.
 
     Raises:
         UserError: a search failed, or left no time for the one after it.
@@ -92,10 +86,7 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
 
 
 def _may_go_on(run: Run) -> bool:
-    """Tell whether a search was cut off by a smaller time limit than now.
-
-    By its log alone it has had its one trial.
-    """
+    """Tell whether a search was cut off by a smaller time limit than now. By its log alone it has had its one trial."""
     if not logfiles.exists(run.log):
         return False
     logged = triallog.read(run.log)
@@ -106,7 +97,6 @@ def _may_go_on(run: Run) -> bool:
 
 
 def left_behind(run: Run) -> list[Path]:
-    """List checkpoint and table of an earlier search, which starting over must not continue."""
     assert isinstance(run.problem, CellSearch)
     seed = int(np.random.SeedSequence([run.seed, 0]).generate_state(1)[0])  # the search loop's, of its first trial
     path = run.problem.checkpoint(seed)
@@ -131,9 +121,7 @@ def levels(p: Tensor, seed: int, *, max_cells: int, candidates: int, how: str = 
 
 
 def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
-    """Compute the trials that Hyperband can afford with `total` epochs, as SMAC counts them.
-
-    Each takes `low` to `high` epochs.
+    """Compute the trials of `low` to `high` epochs that Hyperband affords with `total` epochs, as SMAC counts them.
 
     Raises:
         UserError: not 1 <= low <= high <= total; see `checked_eta`.
@@ -150,10 +138,10 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
 
 
 def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:
-    """Retrain each incumbent and measure it on the test split; return the searches with `tests`.
+    """Retrain each incumbent on the training images, and test it; return the searches with `tests`.
 
-    Training is on the training images. The networks are kept in the study's folder `models`, a folder for each
-    incumbent, and loaded by `jahslib.problems.darts.stack_training.load_stack`.
+    The networks are kept in the study's folder `models`, a folder for each incumbent, and loaded by
+    `jahslib.problems.darts.stack_training.load_stack`.
     """
     place = study.folder / "models"
     kept = [place / f"{s.name}-{spaces.digest(s.incumbent.configuration)}" for s in searches]
@@ -175,9 +163,7 @@ def run_ablation(
     recipe: Mapping[str, Any],
     count: int,
 ) -> dict[tuple[Arm, int], list[Trial]]:
-    """Train and test `count` networks of each arm and seed.
-
-    Arms whose cells agree share their trainings.
+    """Train and test `count` networks of each arm and seed; arms whose cells agree share their trainings.
 
     Args:
         stacked: builds the problem that trains and tests them, called with `cells`.

@@ -92,12 +92,10 @@ class FinalTraining:
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole training."""
         return self.problem.max_epochs if self.final_epochs is None else self.final_epochs
 
     @property
     def every(self) -> int:
-        """Epochs between snapshots."""
         if isinstance(self.snapshot, bool):
             return self.snapshot_every if self.snapshot else self.epochs
         return self.snapshot
@@ -189,7 +187,6 @@ class FinalTraining:
         return Trained(place, configuration, tested)
 
     def _made_of(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """Describe what two trainings must share for one to continue the other, in JSON types."""
         p = self.problem
         own = {"data": p.data, "digest": registry.load(p.data).digest()}
         own |= {"network": p.network_of(configuration), **p.shape}
@@ -198,7 +195,6 @@ class FinalTraining:
         return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
 
     def _cfg(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """Collect what the training depends on, as notebook 06's settings."""
         own = {name: getattr(self.problem, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
         per_class = "none" if self.problem.per_class is None else self.problem.per_class
         own |= {"data": [self.problem.data], "per_class": per_class, "final_split": self.problem.split}

@@ -27,16 +27,11 @@ def notebooks() -> list[str]:
 
 
 def path_of(notebook: str | Path) -> Path:
-    """Return a notebook's path, from a path or the name of one in the folder `notebooks`."""
     return notebook if isinstance(notebook, Path) else FOLDER / f"{notebook}.ipynb"
 
 
 def cells(notebook: str | Path, tag: str = "") -> list[str]:
-    """Read the sources of a notebook's code cells, or of those with a tag.
-
-    Raises:
-        UserError: no such notebook, or a file that is not one.
-    """
+    """Read the sources of a notebook's code cells, or of those with a tag. Raises `UserError` if there is none."""
     path = path_of(notebook)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -48,15 +43,13 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
 
 
 def is_described(notebook: str | Path) -> bool:
-    """Tell whether a notebook has cells that define its experiment."""
     return path_of(notebook).exists() and bool(cells(notebook, "experiment"))
 
 
 def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNamespace:
     """Execute a notebook's experiment cells with these parameters and return what they define.
 
-    That is `settings`, `study` and all other names; its runs are `study.planned`. Nothing is trained or written; data
-    that the problem's space depends on are loaded.
+    Its runs are `study.planned`. Nothing is trained or written; data that the problem's space depends on are loaded.
 
     Raises:
         UserError: see `cells`; invalid parameters; a cell that fails.
@@ -91,11 +84,7 @@ def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
 
 
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
-    """Execute one cell, and append its source to `In` as IPython does.
-
-    Raises:
-        UserError: any exception in the cell, which is named by its first line.
-    """
+    """Execute one cell, appending its source to `In` as IPython does; `UserError` names a cell that fails."""
     namespace["In"].append(source)
     try:
         exec(compile(source, f"<{notebook}>", "exec"), namespace)

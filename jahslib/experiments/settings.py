@@ -119,26 +119,17 @@ class Settings:
         return self._profile | self._given
 
     def of(self, user: Callable[..., Any]) -> dict[str, Any]:
-        """Select the settings that are parameters of `user`, to call it with.
-
-        Settings with no value anywhere are left to its defaults.
-        """
+        """Select the settings that have a value and are parameters of `user`, to call it with."""
         names = parameters(user).keys() - self._own
         return {name: value for name, value in self._values.items() if name in names}
 
     def merged(self, name: str) -> dict[str, Any]:
-        """Merge a setting that is a mapping entry by entry over the layers, the highest winning.
-
-        `getattr` returns the highest layer's mapping alone.
-        """
+        """Merge a setting that is a mapping over the layers, entry by entry, the highest winning."""
         layers = (self._profile, self._layers, self._given)
         return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
 
     def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
-        """Select the entries of `known` that the setting `name` lists, in its order; all by default.
-
-        Args:
-            without: what another setting excludes.
+        """Select the entries of `known` that the setting `name` lists, in its order; by default all, `without` some.
 
         Raises:
             UserError: it lists none, or one that is not known.
@@ -154,19 +145,15 @@ class Settings:
         return {part: known[part] for part in chosen}
 
     def stand_in(self, name: str, value: Any, why: str) -> None:
-        """Replace a profile's value that is not available here; `note` then says why.
-
-        A parameter that was given is not replaced.
-        """
+        """Replace a profile's value that is not available here, unless a parameter gives it; `note` then says why."""
         if name not in self._given and getattr(self, name) != value:
             self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """Parts of the study that this run leaves out, by setting.
+        """Parts of the study that this run leaves out, by setting; fewer seeds leave nothing out.
 
-        These are what `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not
-        have. Fewer seeds leave nothing out.
+        What `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not have.
         """
         found = dict(self._left_out)
         for name, whole in self._profile.items():
@@ -184,10 +171,7 @@ class Settings:
 
 
 def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Return type and default of the parameters of a class or function, by name.
-
-    Defaults of mutable fields are made anew.
-    """
+    """Return type and default of the parameters of a class or function, by name; mutable defaults are made anew."""
     hints = get_type_hints(user.__init__ if isinstance(user, type) else user)
     made = getattr(user, "__dataclass_fields__", {})
     found = {}
@@ -220,16 +204,16 @@ def _takes_no_flag(hint: Any) -> bool:
     return hint is not Any and hint is not bool and all(map(_takes_no_flag, get_args(hint)))
 
 
-def found_device(name: str) -> str:
+def found_device(name: str, place: str = "device") -> str:
     """Resolve "auto" to a device, and check that any other is available.
 
     Raises:
-        UserError: an unknown device, or one that is not available.
+        UserError: an unknown device, or one that is not available; `place` is where it was given.
     """
     if name == "cpu":
         return name
     if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
+        raise UserError(f"{place}: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
     if name == "auto" and importlib.util.find_spec("torch") is None:  # what trains on a device brings torch
         return "cpu"
     with extra("training"):
@@ -239,12 +223,11 @@ def found_device(name: str) -> str:
     if name == "auto":
         return "cuda" if count else "cpu"
     if int(name.partition(":")[2] or 0) >= count:
-        raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
+        raise UserError(f"{place}: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
     return name
 
 
 def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:
-    """List the names assigned in the parameters cell and in papermill's, from IPython's `In`."""
     cell: set[str] = set()
     injected: set[str] = set()
     for source in inputs:

@@ -116,7 +116,7 @@ class Study:
         return Run(problem, listed, budget, self.folder / "logs" / f"{log}.jsonl", seed, method, **self._names)
 
     def check(self) -> None:
-        """Raise if the plan cannot be run, before anything is written.
+        """Raise before anything is written if the plan cannot be run.
 
         Raises:
             UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
@@ -133,11 +133,7 @@ class Study:
             run.check(fresh=self.settings.fresh)
 
     def run(self, plan: Sequence[Run]) -> list[AnySearch]:
-        """Run or resume searches, in the order of the plan; see `run_all`.
-
-        Raises:
-            UserError: a search finished no trial at the highest fidelity.
-        """
+        """Run or resume searches, in the order of the plan. Raises `UserError` for one without a full training."""
         histories = self.histories(plan)
         return [run.search(histories[run.log.stem]) for run in plan]
 
@@ -182,9 +178,8 @@ class Study:
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
         """Train incumbents once more on the folds they were found on; returns searches with `tests`.
 
-        As study 01's original does at the end of its search, but with other initial weights and batches: with the
-        search's own seed every value would be the search's. The difference is the selection bias of choosing the best
-        of many.
+        As study 01's original does at the end of its search, but with other initial weights and batches. The difference
+        to the search's value is the selection bias of choosing the best of many.
         """
         return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
 

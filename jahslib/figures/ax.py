@@ -90,7 +90,6 @@ def _space(problem: Problem) -> ConfigurationSpace:
 
 
 def _scale(side: Axis, problem: Problem, name: str) -> None:
-    """Label an axis with a parameter's name and draw it on the parameter's scale."""
     if _space(problem)[name].log:
         set_scale = side.axes.set_xscale if side.axis_name == "x" else side.axes.set_yscale
         set_scale("log")
@@ -206,8 +205,7 @@ def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[
 def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) -> Any:
     """Make a widget for choosing the two parameters drawn and the values at which the others are held.
 
-    Where no one can move a slider (papermill, nbval, a script, no ipywidgets) it is the figure of the first two
-    parameters at the best trial instead.
+    Where no one can move a slider it is the figure of the first two parameters at the best trial instead.
     """
     numeric = ax_analyses.numeric_parameters(problem)
 

@@ -14,13 +14,10 @@ from jahslib.figures.panels import COLOURS, DASHES, WIDTH, legend_above, mean_an
 
 
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
-    """Draw a critical-difference diagram for each panel (title -> ranking).
+    """Draw a critical-difference diagram for each panel (title -> ranking), of methods by their names in `labels`.
 
     Methods stand at their mean ranks over n blocks, of which 1 is best; a bar joins those that Nemenyi's test does not
     tell apart at `level`. Without panels the figure says that there is nothing to rank.
-
-    Args:
-        labels: the methods' names in tables.
     """
     import scikit_posthocs
 
@@ -86,8 +83,7 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
 def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Mapping[str, str]) -> Figure:
     """Draw models' scores (column -> axis label) against training-set size, mean and 95 % band over splits.
 
-    `table` has the columns source, model, n_train (architectures learnt from), split and the scores; a source gets a
-    row.
+    `table` has the columns source (a row each), model, n_train (architectures learnt from), split and the scores.
     """
     sources = list(dict.fromkeys(table.source))
     size = (WIDTH, 2.3 * len(sources) + 0.4)

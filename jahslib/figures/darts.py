@@ -21,11 +21,9 @@ INPUT, OUTPUT = (0, 1.5), (3.5, 1.5)
 
 
 def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
-    """Draw every node's architecture weights over the epochs.
+    """Draw every node's architecture weights over the epochs, from columns seed, epoch, node, operation, share.
 
-    Args:
-        table: columns seed, epoch, node, operation, share.
-        pooled: draw the mean over seeds with its 95 % band; else every seed as a line of its own.
+    `pooled`: the mean over seeds with its 95 % band; else every seed as a line of its own.
     """
     nodes = list(KERNELS)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)

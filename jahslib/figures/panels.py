@@ -289,12 +289,7 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw counts of true (rows) against predicted (columns) classes.
-
-    Args:
-        matrix: counts, `classes x classes`.
-        names: of the classes, in its order.
-    """
+    """Draw counts, `classes x classes`, of true (rows) against predicted (columns) classes of these names."""
     side = 0.24 * len(names) + 1.2
     figure, axis = plt.subplots(figsize=(side + 0.8, side))
     sns.heatmap(
@@ -326,7 +321,6 @@ def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def _log_axis(axis: Axes) -> None:
-    """Make the x axis logarithmic, with labels few and narrow enough for a small panel."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -334,5 +328,4 @@ def _log_axis(axis: Axes) -> None:
 
 
 def _short(value: float, _position: int) -> str:
-    """Write a label of a logarithmic axis narrow enough for small panels: 3000, 1e5."""
     return f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")

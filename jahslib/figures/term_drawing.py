@@ -45,13 +45,10 @@ LINES = "#555555"
 
 
 def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int = 12) -> Figure:
-    """Draw a term's graph at a folding level (None: the full graph).
-
-    Args:
-        per_row: layers in a row, at least 2.
+    """Draw a term's graph at a folding level (None: the full graph), with at most `per_row` layers in a row.
 
     Raises:
-        UserError: the term is not one of this grammar, or `per_row` is too small.
+        UserError: the term is not one of this grammar, or `per_row` is below 2.
     """
     if per_row < 2:
         raise UserError(f"per_row: {per_row}; give at least 2 layers")
@@ -72,10 +69,7 @@ def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int
 
 
 class _Row:
-    """Places of everything in one row, and its drawing.
-
-    The numbers of ports are those of their tails' boxes in the order in which the row before puts them out.
-    """
+    """Places of everything in one row, and its drawing; ports are numbered as the row before puts them out."""
 
     def __init__(self, part: Part, layout: Layout):
         self.part, self.layout = part, layout
@@ -144,7 +138,6 @@ class _Row:
         self.width = at
 
     def draw(self, axis: Axes, top: float) -> None:
-        """Draw the row below `top`, its upper edge in inches."""
         shift = top - GAP - self.top - (1.5 * LINE if self.staged else 0)
         if self.staged:
             self._draw_stages(axis, top)

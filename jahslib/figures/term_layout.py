@@ -19,7 +19,6 @@ Arc = tuple[Hashable, Hashable]
 
 
 def kind(label: str) -> str:
-    """Classify a node's label: "end", "folded", "activation", ..., or "other"."""
     if label in (INPUT, OUTPUT):
         return "end"
     if " " in label:
@@ -84,10 +83,7 @@ def _merged(graph: Graph) -> Layout:
 
 
 def layered(grammar: Grammar, graph: Graph) -> Layout:
-    """Lay out a graph's boxes in layers by longest paths.
-
-    Every stage begins after the one before; what ends a stage stands in its last layer.
-    """
+    """Lay out a graph's boxes in layers by longest paths; every stage begins after the one before."""
     layout = _merged(graph)
     before: dict[Hashable, list[Hashable]] = {node: [] for node in layout.lines}
     for tail, head in layout.arcs:
@@ -194,5 +190,4 @@ def _with_bends(arcs: dict[Arc, None], layer_of: dict[Hashable, int], layers: li
 
 
 def is_bend(node: Hashable) -> bool:
-    """Tell whether a node is where an arc passes a layer."""
     return isinstance(node, tuple) and node[0] == "bend"

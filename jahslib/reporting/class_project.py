@@ -35,8 +35,7 @@ def write_result(folder: Path, problem: ConstrainedCNN, trials: Sequence[Trial])
 def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Path]:
     """Write the three files of every search, made from its trials alone; returns their paths.
 
-    Args:
-        plan: the runs of the searches, in the same order, whose optimizers say how an evolution proceeds.
+    `plan`: the runs of the searches, in the same order, whose optimizers say how an evolution proceeds.
     """
     written = []
     for run, s in zip(plan, searches, strict=True):
@@ -65,8 +64,7 @@ def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Pa
 def run_name(s: AnySearch[ConstrainedCNN], evolution: PublishedEvolution | None) -> str:
     """Return the original's name of a run, with the date (UTC) of the search's first trial.
 
-    Other methods than the original's begin with their own name. The original's time of day has colons, which not every
-    file system takes; here they are dots.
+    Other methods than the original's begin with their own name; its colons are dots, as some file systems take none.
     """
     begins = s.method
     if evolution is not None:

@@ -36,9 +36,7 @@ PLOTS = {
 
 
 def hyperparameters(log: Path | str) -> Any:
-    """Show a search's trainings over their hyperparameters, by `optuna.visualization`.
-
-    With widgets one of `PLOTS` is chosen, and drawn with Plotly.
+    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`.
 
     Raises:
         UserError: Optuna is not installed, or the log is one that it cannot hold (see `exports.to_optuna`).
@@ -62,11 +60,7 @@ def hyperparameters(log: Path | str) -> Any:
 
 
 def weights(log: Path | str) -> Any:
-    """Show the architecture weights of a supernet's nodes over the epochs of its search.
-
-    Raises:
-        UserError: no trial of the log is a search for cells.
-    """
+    """Show the architecture weights of a supernet's nodes over the epochs. Raises `UserError` if there are none."""
     searches = _with(log, lambda trial: trial.outputs.get("alphas"), "architecture weights, as those of DARTS have")
 
     def plot(trial: Trial) -> Figure:
@@ -94,11 +88,7 @@ def growth(log: Path | str) -> Any:
 
 
 def terms(log: Path | str) -> Any:
-    """Show the graph of a trial's architecture, folded at a level of its grammar or in full.
-
-    Raises:
-        UserError: the log is not of a search over a grammar.
-    """
+    """Show the graph of a trial's architecture, folded or in full. Raises `UserError` for logs without a grammar."""
     space = triallog.read(Path(log)).fingerprint["problem"]["space"]
     if not (isinstance(space, dict) and "grammar" in space):
         raise UserError(f"trial log {log}: its space is no grammar; give the log of a search over one")

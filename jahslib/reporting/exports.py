@@ -243,7 +243,6 @@ def _datetime(seconds: float) -> str:
 
 
 def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
-    """Read space, objective and constraints of a log from its header."""
     problem = recorded.fingerprint["problem"]
     space = problem["space"]
     if "conditions" not in space:
@@ -268,7 +267,6 @@ def _times(trial: Trial) -> tuple[float, float]:
 
 
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
-    """Read the logs, also those of folders and packs, by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
     for log in chain.from_iterable(logfiles.inside(Path(place)) for place in logs):
         recorded = triallog.read(log)

@@ -14,12 +14,9 @@ _PATH = re.compile(r' d="(M[-\d.\sMLQCz]*)"')  # as matplotlib writes it, from t
 
 
 def smaller(drawn: bytes, suffix: str) -> bytes:
-    """Store a figure in fewer bytes.
+    """Store a figure that matplotlib drew in fewer bytes.
 
-    Args:
-        drawn: by matplotlib.
-        suffix: "png", which gets 256 colours; or "svg", which gets hundredths of a point, paths from point to point,
-            and no indentation.
+    A "png" gets 256 colours; an "svg" gets hundredths of a point, paths from point to point, and no indentation.
     """
     if suffix == "svg":
         text = _LONG_NUMBER.sub(lambda found: found[1] or f"{float(found[0]):.2f}", drawn.decode())

@@ -46,13 +46,10 @@ def profiles(root: Path | None = None) -> dict[str, str]:
 
 
 def build(root: Path | None = None) -> Path:
-    """Compile the paper and return where it lies.
+    """Compile the paper from the results/ and figs/ in `root` (by default `paths.outputs()`) and return where it lies.
 
     A study that was run in part (with some of its methods, say) keeps its section if that builds. If not, the paper
     says in its place what the run left out, and so does a warning.
-
-    Args:
-        root: the folder that holds results/ and figs/ and receives paper.pdf; default `paths.outputs()`.
 
     Raises:
         UserError: no notebook has records, a record or its file is missing from a whole run, or the sources do not
@@ -71,11 +68,9 @@ def build(root: Path | None = None) -> Path:
 
 @contextmanager
 def staged(root: Path, chosen: dict[str, str]) -> Iterator[Path]:
-    """Lay out sources and records in a temporary folder, in which `main.typ` is compiled with `chosen` as its inputs.
+    """Lay out sources, and the records in `root`, in a temporary folder, in which `main.typ` is compiled.
 
-    Args:
-        root: the folder that holds results/ and figs/.
-        chosen: a profile for each notebook, as of `profiles`.
+    `chosen`, a profile for each notebook as of `profiles`, are its inputs.
     """
     with tempfile.TemporaryDirectory(prefix="jahslib-paper-") as folder:
         stage = Path(folder)

@@ -60,8 +60,7 @@ class Report:
     def value(self, name: str, value: Any, about: str, *, text: str | None = None) -> None:
         """Record a number or word that the paper quotes, or a value in JSON's types that it sets a sentence from.
 
-        Args:
-            text: as the paper quotes it, by default in four significant digits; lists and mappings have none.
+        `text`: as the paper quotes it, by default in four significant digits; lists and mappings have none.
         """
         record = {"kind": "value", "value": value, "about": about}
         if not isinstance(value, list | dict):
@@ -76,8 +75,7 @@ class Report:
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
         """Record a table, to be written as NAME.csv, and return it for the notebook to show.
 
-        A table without rows keeps its header. One without columns gets one of the name `nothing`, since a file that
-        begins without a header is no table to any reader.
+        A table without rows keeps its header; one without columns gets one of the name `nothing`.
         """
         file = self.results / f"{name}.csv"
         self._add(name, {"kind": "table", "file": file.name, "about": about})
@@ -91,10 +89,7 @@ class Report:
         return course
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
-        """Record a figure, to be NAME.svg for the paper and NAME.png for reading.
-
-        The same data give the same bytes.
-        """
+        """Record a figure, to be NAME.svg for the paper and NAME.png for reading. The same data give the same bytes."""
         self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
@@ -109,11 +104,7 @@ class Report:
         self._files[file] = json.dumps(configuration, indent=1, sort_keys=True) + "\n"
 
     def save(self, logs: Iterable[Path]) -> Path:
-        """Write all files, and then records.json, the index that the paper is built from.
-
-        Args:
-            logs: the trial logs that the records rest on.
-        """
+        """Write all files, and then records.json, the index that the paper reads; `logs` are those they rest on."""
         content = {
             "notebook": self.notebook,
             "profile": self.profile,
@@ -133,7 +124,6 @@ class Report:
 
 
 def _digits(number: float) -> str:
-    """Write six significant digits, and all before the point."""
     return f"{number:.0f}" if abs(number) >= 1e6 else f"{number:.6g}"
 
 

@@ -29,11 +29,7 @@ STARTED_OVER = "started_over"  # in the header of a search that was, while a pac
 
 
 def named(file: Path | str) -> Path:
-    """Return the log's plain path, from any form's.
-
-    Raises:
-        UserError: it is a pack of logs.
-    """
+    """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs."""
     file = Path(file)
     if file.name.endswith(PACK):
         raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(inside(file)), file)}")
@@ -48,7 +44,6 @@ def inside(place: Path) -> list[Path]:
 
 
 def packed(log: Path) -> Path:
-    """Return the path of the log's compressed form."""
     return log.with_name(f"{log.name}.gz")
 
 
@@ -70,10 +65,7 @@ def exists(log: Path) -> bool:
 
 
 def found(folder: Path, pattern: str = "*") -> list[Path]:
-    """List the logs in a folder by name, each once whatever its form.
-
-    `pattern` matches a path without its suffix.
-    """
+    """List the logs in a folder by name, each once whatever its form. `pattern` matches a path without its suffix."""
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
@@ -111,7 +103,6 @@ def content(log: Path) -> bytes:
 
 
 def unpacked(log: Path, compressed: bytes) -> bytes:
-    """Decompress a log. Raises `UserError` where it is damaged."""
     try:
         return gzip.decompress(compressed)
     except (OSError, EOFError, zlib.error) as error:
@@ -134,9 +125,7 @@ def refuse_rival(log: Path, plain: bytes) -> None:
 
 
 def locked(log: Path, file: BinaryIO) -> None:
-    """Lock an open log against a second writer, until it is closed.
-
-    Packs have no writer and are locked shared.
+    """Lock an open log against a second writer, until it is closed; packs have no writer and are locked shared.
 
     Raises:
         UserError: there is a writer.
@@ -154,10 +143,7 @@ def locked(log: Path, file: BinaryIO) -> None:
 
 
 def is_there(file: BinaryIO, path: Path) -> bool:
-    """Tell whether an open file is still the one at its path.
-
-    Another process may have replaced or removed it.
-    """
+    """Tell whether an open file is still the one at its path. Another process may have replaced or removed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
@@ -165,10 +151,9 @@ def is_there(file: BinaryIO, path: Path) -> bool:
 
 
 def unpack(log: Path, plain: bytes) -> BinaryIO:
-    """Replace the compressed form by the plain one atomically; the caller holds its lock.
+    """Replace the compressed form by the plain one atomically, and return that open for appending and locked.
 
-    Returns:
-        The plain file, open for appending and locked.
+    The caller holds the compressed form's lock.
     """
     part = log.with_name(f".{log.name}.{os.getpid()}.part")
     file = open(part, "a+b", buffering=0)
@@ -190,9 +175,6 @@ def compress(log: Path) -> bool:
 
     Returns:
         False where a search has the log open, or it is compressed already.
-
-    Raises:
-        UserError: see `content`.
     """
     if form(log) != log:
         return False
@@ -205,10 +187,7 @@ def compress(log: Path) -> bool:
 
 
 def pack(logs: Iterable[Path], target: Path) -> int:
-    """Move logs of the folder of `target` into this pack, in addition to those that it has.
-
-    Returns:
-        The number of logs moved: those that no search has open.
+    """Move logs of the folder of `target` into this pack, to those that it has; returns how many: none that is open.
 
     Raises:
         UserError: see `content`; another pack has one of the logs.

@@ -39,7 +39,6 @@ def is_line(record: Mapping[str, Any], number: int, before: int) -> bool:
 
 
 def _describes_a_search(fingerprint: Any) -> bool:
-    """Tell whether a fingerprint has the descriptions of problem and optimizer that readers use."""
     return isinstance(fingerprint, dict) and all(
         isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
     )

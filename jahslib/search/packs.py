@@ -29,11 +29,7 @@ def pack_of(log: Path) -> Path | None:
 
 
 def members(pack: Path) -> dict[str, int]:
-    """Read which logs a pack holds, in their order: their plain sizes in bytes, by name.
-
-    Raises:
-        UserError: the pack is damaged.
-    """
+    """Read which logs a pack holds, in their order: plain sizes in bytes by name. Raises `UserError` if damaged."""
     return _members(pack, *_version(pack))
 
 
@@ -43,10 +39,9 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 def packed(logs: Mapping[str, bytes]) -> bytes:
-    """Make a pack of logs.
+    """Make a pack of logs named TASK-METHOD-seedSEED, in the order of seed, method and task.
 
-    Those named TASK-METHOD-seedSEED follow one another by seed, method and task, since a seed's random configurations
-    are the same on each task of a space.
+    A seed's random configurations are the same on each task of a space.
     """
     names = sorted(logs, key=lambda name: name.split("-")[::-1])
     index = json.dumps({"kind": "pack", "logs": {name: len(logs[name]) for name in names}})

@@ -17,10 +17,7 @@ PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch",
 
 
 def environment(device: str, threads: int | None = None) -> dict[str, Any]:
-    """Collect commit, package versions and device name for a trial log's header.
-
-    `threads` are torch's in the training processes, by default those of this process.
-    """
+    """Collect commit, package versions and device for a log's header; `threads` are those that torch trains with."""
     return {"commit": commit(), "versions": versions(), "device": device_name(device, threads)}
 
 
@@ -55,7 +52,6 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Collect the versions of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

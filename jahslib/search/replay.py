@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.core.trials import History, Suggestion
 from jahslib.search import triallog
 from jahslib.search.warm_start import is_copy
 
@@ -64,7 +64,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
     Raises:
         UserError: no such log, or a damaged one.
     """
-    trials = [t for t in triallog.read(Path(log)).trials]
+    trials = triallog.read(Path(log)).trials
     suggestions = {t.id: t.suggestion() for t in trials}
     history, made = History(), 0
     for trial in trials:
@@ -91,13 +91,10 @@ def _differences(logged: Suggestion, own: Suggestion | None) -> Iterator[tuple[s
     for name in ("fidelity", "parent", "bracket", "rung", "final"):
         if getattr(logged, name) != getattr(own, name):
             yield name, _compared(getattr(logged, name), getattr(own, name))
-    yield from _changed(logged.configuration, own.configuration)
-
-
-def _changed(logged: Configuration, own: Configuration) -> Iterator[tuple[str, tuple[Any, Any, float]]]:
-    for name in sorted(set(logged) | set(own)):
-        if logged.get(name) != own.get(name):
-            yield name, _compared(logged.get(name), own.get(name))
+    here = own.configuration
+    for name in sorted(set(logged.configuration) | set(here)):
+        if logged.configuration.get(name) != here.get(name):
+            yield name, _compared(logged.configuration.get(name), here.get(name))
 
 
 def _compared(found: Any, own: Any) -> tuple[Any, Any, float]:

@@ -3,17 +3,9 @@
 import heapq
 from collections.abc import Collection
 from concurrent.futures import Executor, Future
-from typing import Protocol
+from typing import Any
 
 from jahslib.core.problem import Job
-
-
-class Timed(Protocol):
-    """A problem with known training times."""
-
-    def training_seconds(self, job: Job) -> float:
-        """Return the duration of the job's last stage, in seconds."""
-        ...
 
 
 class SimulatedWorkers(Executor):
@@ -32,7 +24,7 @@ class SimulatedWorkers(Executor):
         self._running: list[tuple[float, int, Future]] = []  # by their end, and then in the order of submission
         self._submitted = 0
 
-    def submit(self, fn, problem: Timed, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
+    def submit(self, fn, problem: Any, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
         evaluated = fn(problem, job)
         evaluated.started, evaluated.worker = self._clock, "simulated"
         evaluated.seconds = problem.training_seconds(job)

@@ -31,7 +31,7 @@ def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
 
 
 def renumbered(trials: Iterable[Trial]) -> list[Trial]:
-    """Copy trials for the beginning of a log: renumbered in completion order, charged nothing.
+    """Copy trials for a log's beginning: renumbered in completion order, charged nothing.
 
     Raises:
         UserError: a trial continues one that is not among them.
@@ -49,7 +49,6 @@ def renumbered(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def described(copies: list[Trial]) -> dict[str, Any]:
-    """Return what distinguishes warm starts in the fingerprint; empty without one."""
     if not copies:
         return {}
     facts = json.dumps([[t.configuration, t.fidelity, t.status, t.metrics] for t in copies], sort_keys=True)

@@ -5,7 +5,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,7 +34,6 @@ class Watch:
     since: float = 0.0
     objective: Objective | None = None
     constraints: tuple[Constraint, ...] | None = None
-    header: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
         self._declared = self.objective, self.constraints
@@ -42,7 +41,8 @@ class Watch:
 
     def _start_over(self) -> None:
         self.objective, self.constraints = self._declared
-        self.header, self.end = {}, None
+        self.header: dict[str, Any] = {}
+        self.end: dict[str, Any] | None = None
         self.statuses: Counter[str] = Counter()
         self.full = 0
         self._ids: set[int] = set()
@@ -56,7 +56,6 @@ class Watch:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The header's description of the problem; empty before there is a header."""
         return self.header.get("fingerprint", {}).get("problem", {})
 
     @property
@@ -145,8 +144,7 @@ def best(watches: Iterable[Watch]) -> str:
     """Format the best feasible objective on each data set; empty without any.
 
     Values are compared where objective, data and constraints are the same. Of several sets of constraints on one data
-    set, that of most searches counts. Trainings on a test split never count, nor does a list of configurations that
-    was trained beside searches.
+    set, that of most searches counts. Neither trainings on a test split count, nor a given list beside searches.
     """
     found = [w for w in watches if w.full and w.problem.get("split") != "test"]
     found = [w for w in found if not w.trains_a_list] or found

@@ -6,7 +6,6 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,29 +29,19 @@ class InProcess(Executor):
     threads = 1
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
-        """Run the job and return its finished future."""
         future: Future = Future()
+        torch = sys.modules.get("torch")  # not imported for a problem that does not use it
+        before = torch.get_num_threads() if torch else 0
         try:
-            with _one_torch_thread():
-                result = fn(*args, **kwargs)
+            if torch:
+                torch.set_num_threads(1)
+            future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
-        else:
-            future.set_result(result)
+        finally:
+            if torch:
+                torch.set_num_threads(before)
         return future
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # not imported for a problem that does not use it
-    before = torch.get_num_threads() if torch else 0
-    try:
-        if torch:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)
 
 
 class LocalProcesses(Executor):
@@ -100,10 +89,7 @@ class LocalProcesses(Executor):
         return future
 
     def _try_out(self, job: tuple) -> None:
-        """Check before the first job that processes start and can import it.
-
-        This gives one clear error instead of the failure of every job.
-        """
+        """Check before the first job that processes start and can import it: one clear error instead of many."""
         try:
             sent = pickle.dumps(job)  # as for the queue to a process
         except Exception as error:
@@ -144,7 +130,6 @@ class OnCluster(Executor):
         self._client, self._executor, self._tried = client, client.get_executor(retries=0), False
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
-        """Submit the job to a worker."""
         if not self._tried:
             self._try_out((fn, args, kwargs))
         return self._executor.submit(fn, *args, **kwargs)
@@ -214,9 +199,7 @@ def _follow_parent() -> None:
 
 @contextmanager
 def pool(workers: int = 1, scheduler: str | None = None):
-    """Open an executor for `workers` jobs at once.
-
-    It is this process for one, local processes for more, or a Dask scheduler.
+    """Open an executor for `workers` jobs at once: this process for one, local processes for more, or a Dask scheduler.
 
     Args:
         scheduler: address of a running `dask.distributed` scheduler, such as `tcp://node1:8786`. Its workers must see
