@@ -79,7 +79,8 @@ def _read(file: str | Path | None) -> Iterator[tuple[str, Any]]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"cfg {file}: is not YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(content, dict | None):
-        raise UserError(f"cfg {file}: holds {_shown(content)}; give a mapping of keys to values, such as 'lr: 0.01'")
+        said = f"{content!r} ({type(content).__name__})"
+        raise UserError(f"cfg {file}: holds {said}; give a mapping of keys to values, such as 'lr: 0.01'")
     yield from (content or {}).items()
 
 
@@ -137,7 +138,3 @@ def finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(finite, value))
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"

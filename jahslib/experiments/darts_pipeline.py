@@ -87,10 +87,8 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
 
 def _may_go_on(run: Run) -> bool:
     """Tell whether a search was cut off by a smaller time limit than now. By its log alone it has had its one trial."""
-    if not logfiles.exists(run.log):
-        return False
-    logged = triallog.read(run.log)
-    if not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
+    logged = triallog.read(run.log) if logfiles.exists(run.log) else None
+    if logged is None or not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
         return False
     had, has = logged.end["budget"]["seconds"], run.budget.seconds
     return had is not None and (has is None or has > had)
@@ -143,12 +141,10 @@ def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> li
     The networks are kept in the study's folder `models`, a folder for each incumbent, and loaded by
     `jahslib.problems.darts.stack_training.load_stack`.
     """
-    place = study.folder / "models"
-    kept = [place / f"{s.name}-{spaces.digest(s.incumbent.configuration)}" for s in searches]
-    tested = [
-        replace(s, tested=replace(s.problem, split="test", keep=folder))
-        for s, folder in zip(searches, kept, strict=True)
-    ]
+    tested = []
+    for s in searches:
+        folder = study.folder / "models" / f"{s.name}-{spaces.digest(s.incumbent.configuration)}"
+        tested.append(replace(s, tested=replace(s.problem, split="test", keep=folder)))
     return study.retrain(tested, count, seed=FINAL_SEED)
 
 

@@ -22,10 +22,8 @@ from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
 from jahslib.training.metrics import scores
-from jahslib.training.trainer import Training
 
 with extra("training"):
-    import torch
     import yaml
     from torch.nn import functional as F
 
@@ -78,11 +76,8 @@ class FinalTraining:
     tensorboard: bool = False
 
     def __post_init__(self):
-        for name, value, least in (
-            ("final_epochs", self.epochs, 1),
-            ("snapshot_every", self.every, 1),
-            ("valid_interval", self.valid_interval, 0),
-        ):
+        counts = {"final_epochs": (self.epochs, 1), "snapshot_every": (self.every, 1)}
+        for name, (value, least) in {**counts, "valid_interval": (self.valid_interval, 0)}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"{name}: {value!r}; give a whole number of at least {least}")
         if self.pre_trained_id is not None:
@@ -109,9 +104,8 @@ class FinalTraining:
         return place, snapshots.check(place, {"network": self.problem.network, **self.problem.shape})
 
     def _folder(self, configuration: Configuration, training_id: str) -> Path:
-        return snapshots.folder(
-            self.experiment_dir, self.problem.data, self.problem.network_of(configuration), training_id
-        )
+        network = self.problem.network_of(configuration)
+        return snapshots.folder(self.experiment_dir, self.problem.data, network, training_id)
 
     def train(self, configuration: Configuration) -> Trained:
         """Train a configuration, or continue the training with the given id; test all its snapshots.
@@ -150,7 +144,9 @@ class FinalTraining:
             def after(epoch: int, loss: float) -> None:
                 row = {"epoch": epoch, "train/loss": loss}
                 if held_out is not None and self.valid_interval and epoch % self.valid_interval == 0:
-                    row |= _measured(training, *held_out)
+                    logits, truth = training.predict(held_out[0]).cpu(), held_out[1]
+                    row["valid/loss"] = F.cross_entropy(logits, truth).item()
+                    row["valid/label_accuracy"] = (logits.argmax(1) == truth).float().mean().item()
                 write(row)
                 scalars.append(row)
                 if epoch % self.every == 0 or epoch == self.epochs:
@@ -195,17 +191,12 @@ class FinalTraining:
         return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
 
     def _cfg(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        own = {name: getattr(self.problem, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
-        per_class = "none" if self.problem.per_class is None else self.problem.per_class
-        own |= {"data": [self.problem.data], "per_class": per_class, "final_split": self.problem.split}
+        p = self.problem
+        own = {name: getattr(p, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
+        per_class = "none" if p.per_class is None else p.per_class
+        own |= {"data": [p.data], "per_class": per_class, "final_split": p.split}
         own |= {"seeds": [seed], "final_epochs": self.epochs, "snapshot_every": self.every}
         return own | {"valid_interval": self.valid_interval, "tensorboard": self.tensorboard, **configuration}
-
-
-def _measured(training: Training, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    logits = training.predict(images).cpu()
-    accuracy = (logits.argmax(1) == labels).float().mean().item()
-    return {"valid/loss": F.cross_entropy(logits, labels).item(), "valid/label_accuracy": accuracy}
 
 
 @contextmanager

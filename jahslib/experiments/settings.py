@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError, refuse_unknown
-from jahslib.experiments.cfg import Layers, finite
+from jahslib.experiments.cfg import Layers, finite, says_none
 from jahslib.extras import extra
 
 with extra("notebooks"):
@@ -26,19 +26,16 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Validate that seeds are distinct: two searches of one seed would share one trial log."""
     if not seeds:
         raise ValueError("give at least one")
-    for i, seed in enumerate(seeds):
-        if seed in seeds[:i]:
-            raise ValueError(f"{seed} is given twice; give different ones")
+    if twice := [seed for i, seed in enumerate(seeds) if seed in seeds[:i]]:
+        raise ValueError(f"{twice[0]} is given twice; give different ones")
     return seeds
 
 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
-# One name may stand for a tuple of one.
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
-
-# One name or number stands for a tuple of one: `Several[str]`.
+# One name or number stands for a tuple of one: `Several[int]`.
 Several = Annotated[tuple[Value, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str | float | int) else v)]
+Names = Several[str]
 
 # What every study may have, beside the settings of its problem and optimizers.
 COMMON: dict[str, Any] = {
@@ -85,11 +82,9 @@ class Settings:
     ):
         profile = namespace["profile"]
         refuse_unknown("profile:", [profile], profiles)
-        own = [parameters(user) for user in users]
-        used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
-        self._types = used | COMMON | types
-        defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
-        self._defaults = {name: default for name, default in defaults.items() if name not in types}
+        used = {name: found for user in reversed(users) for name, found in parameters(user).items()}
+        self._types = {name: hint for name, (hint, _) in used.items()} | COMMON | types
+        self._defaults = {name: default for name, (_, default) in used.items() if name not in types}
         self._own = frozenset(types)
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
@@ -138,9 +133,8 @@ class Settings:
         refuse_unknown(f"{name}:", given or (), known)
         chosen = [part for part in (known if given is None else given) if part not in without]
         if not chosen:
-            raise UserError(
-                f"{name}: none given; give at least one of {', '.join(p for p in known if p not in without)}"
-            )
+            offered = ", ".join(part for part in known if part not in without)
+            raise UserError(f"{name}: none given; give at least one of {offered}")
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
 
@@ -164,10 +158,10 @@ class Settings:
 
     def _checked(self, name: str, value: Any, place: str = "") -> Any:
         hint = self._types[name]
-        optional = type(None) in get_args(hint)
-        if optional and isinstance(value, str) and value.lower() == "none":
+        if says_none(value, hint):
             return None
-        return checked(place or name, value, hint, mend=' (or "none" for no limit)' if optional else "")
+        mend = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
+        return checked(place or name, value, hint, mend=mend)
 
 
 def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:

@@ -41,15 +41,11 @@ def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Pa
     for run, s in zip(plan, searches, strict=True):
         evolution = run.optimizer if isinstance(run.optimizer, PublishedEvolution) else None
         name = run_name(s, evolution)
-        evaluated = [
-            {
-                "configuration": t.configuration,
-                "top3": t.metrics["top3"],
-                "precision": t.metrics[s.problem.precision],
-                "num_params": int(t.metrics["params"]),
-            }
-            for t in members(s)
-        ]
+        evaluated = []
+        for t in members(s):
+            top3, precision, size = (t.metrics[metric] for metric in ("top3", s.problem.precision, "params"))
+            found = {"configuration": t.configuration, "top3": top3, "precision": precision}
+            evaluated.append({**found, "num_params": int(size)})
         files = {
             f"automl_run_{name}.json": json.dumps(evaluated, indent=1) + "\n",
             f"opt_cfg_{name}.json": json.dumps(s.incumbent.configuration, indent=1, sort_keys=True) + "\n",

@@ -63,10 +63,7 @@ def weights(log: Path | str) -> Any:
     """Show the architecture weights of a supernet's nodes over the epochs. Raises `UserError` if there are none."""
     searches = _with(log, lambda trial: trial.outputs.get("alphas"), "architecture weights, as those of DARTS have")
 
-    def plot(trial: Trial) -> Figure:
-        return arch_weights(darts.trial_weights(trial).assign(seed=0), pooled=False)
-
-    return chosen(plot, trial=searches)
+    return chosen(lambda trial: arch_weights(darts.trial_weights(trial).assign(seed=0), pooled=False), trial=searches)
 
 
 def growth(log: Path | str) -> Any:
@@ -75,16 +72,9 @@ def growth(log: Path | str) -> Any:
     Raises:
         UserError: no trial of the log has a trace of its growth.
     """
-    grown = _with(
-        log,
-        lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])),
-        "a trace of its growth, as study 02's and final trainings have",
-    )
-
-    def plot(trial: Trial) -> Figure:
-        return layer_panels(traces_table([trial]), {"width": "width of the layer"})
-
-    return chosen(plot, trial=grown)
+    what = "a trace of its growth, as study 02's and final trainings have"
+    grown = _with(log, lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])), what)
+    return chosen(lambda trial: layer_panels(traces_table([trial]), {"width": "width of the layer"}), trial=grown)
 
 
 def terms(log: Path | str) -> Any:

@@ -105,12 +105,8 @@ class Report:
 
     def save(self, logs: Iterable[Path]) -> Path:
         """Write all files, and then records.json, the index that the paper reads; `logs` are those they rest on."""
-        content = {
-            "notebook": self.notebook,
-            "profile": self.profile,
-            **_provenance(sorted(logs)),
-            "records": dict(sorted(self._records.items())),
-        }
+        content = {"notebook": self.notebook, "profile": self.profile, **_provenance(sorted(logs))}
+        content["records"] = dict(sorted(self._records.items()))
         for written, text in self._files.items():
             paths.write(written, text)
         file = self.results / "records.json"
