@@ -109,12 +109,11 @@ def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.Data
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
     size = len(trained) if evolution is None else evolution.pop_size
-    rows = [
-        population(search.problem, trained[: i + 1], size)
-        | {"step": step, "time": max(t.elapsed for t in trained[: i + 1])}
-        for i, step in enumerate(steps)
-        if i + 1 == len(trained) or steps[i + 1] != step
-    ]
+    rows = []
+    for i, step in enumerate(steps, start=1):
+        if i == len(trained) or steps[i] != step:
+            seen = trained[:i]
+            rows.append(population(search.problem, seen, size) | {"step": step, "time": max(t.elapsed for t in seen)})
     table = pd.DataFrame(rows, columns=["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"])
     return table if evolution is not None else table.drop(columns=["avg_acc", "avg_prec"])
 
@@ -149,12 +148,8 @@ def constraints_table(searches: Searches) -> pd.DataFrame:
 def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
     """List trainings of named configurations on all training images: one row a training."""
     rows = [
-        {
-            "configuration": name,
-            "training": i,
-            "minutes": t.seconds / 60,
-            **{c: t.metrics[m] for c, m in TESTED.items()},
-        }
+        {"configuration": name, "training": i, "minutes": t.seconds / 60}
+        | {column: t.metrics[metric] for column, metric in TESTED.items()}
         for name, runs in trials.items()
         for i, t in enumerate(runs)
     ]

@@ -39,10 +39,8 @@ def darts_table(searches: Cells) -> pd.DataFrame:
 
 def arch_weights(searches: Cells) -> pd.DataFrame:
     """List the architecture weights of every search: `trial_weights` with the seed."""
-    tables = [trial_weights(s.trial).assign(seed=s.seed) for s in searches]
-    columns = ["seed", "epoch", "node", "operation", "share"]
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return found.reindex(columns=columns)
+    tables = [pd.DataFrame(), *(trial_weights(s.trial).assign(seed=s.seed) for s in searches)]
+    return pd.concat(tables, ignore_index=True).reindex(columns=["seed", "epoch", "node", "operation", "share"])
 
 
 def trial_weights(trial: Trial) -> pd.DataFrame:
@@ -68,18 +66,9 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
             mixture = torch.tensor(alphas).softmax(1)
             shares, best = mixture.mean(0).tolist(), mixture.argmax(1)
             for number, name in enumerate(OPERATIONS):
-                rows.append(
-                    {
-                        "method": s.task,
-                        "seed": s.seed,
-                        "epoch": i + 1,
-                        "operation": name,
-                        "share": shares[number],
-                        "nodes": int((best == number).sum()),
-                        "surrogate": s.trial.curve["surrogate"][i],
-                        "train_loss": s.trial.curve["train_loss"][i],
-                    }
-                )
+                row = {"method": s.task, "seed": s.seed, "epoch": i + 1, "operation": name}
+                row |= {"share": shares[number], "nodes": int((best == number).sum())}
+                rows.append(row | {curve: s.trial.curve[curve][i] for curve in ("surrogate", "train_loss")})
     return pd.DataFrame(rows)
 
 

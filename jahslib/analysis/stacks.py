@@ -26,9 +26,8 @@ def progress(searches: Searches) -> pd.DataFrame:
         for t in as_proposed(s.history):
             if t.status == "ok":
                 number = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
-                rows.append(
-                    {"method": s.method, "seed": s.seed, "id": number, "epochs": t.fidelity, metric: t.metrics[metric]}
-                )
+                row = {"method": s.method, "seed": s.seed, "id": number}
+                rows.append(row | {"epochs": t.fidelity, metric: t.metrics[metric]})
     return pd.DataFrame(rows)
 
 

@@ -104,9 +104,8 @@ def ranking(costs: pd.DataFrame) -> Ranking:
         return Ranking(blocks, within.mean(), 1.0, pd.DataFrame(1.0, index=costs.columns, columns=costs.columns))
     friedman = float(friedmanchisquare(*within.to_numpy().T).pvalue)
     nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(within.to_numpy())
-    return Ranking(
-        blocks, within.mean(), friedman, nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
-    )
+    named = nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
+    return Ranking(blocks, within.mean(), friedman, named)
 
 
 def mcnemar_table(
@@ -131,15 +130,7 @@ def mcnemar_table(
         counts = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
         alone = int(counts[0][1]), int(counts[1][0])
         result = mcnemar(counts, exact=False, correction=True) if any(alone) else None  # else 0 / 0
-        rows.append(
-            {
-                "pair": pair,
-                "only_first_right": alone[0],
-                "only_second_right": alone[1],
-                "statistic": result.statistic if result else 0.0,
-                "p": result.pvalue if result else 1.0,
-                "significant": bool(result and result.pvalue < 0.05),
-                "reported_statistic": reported.get(pair),
-            }
-        )
+        statistic, p = (result.statistic, result.pvalue) if result else (0.0, 1.0)
+        row = {"pair": pair, "only_first_right": alone[0], "only_second_right": alone[1], "statistic": statistic}
+        rows.append(row | {"p": p, "significant": bool(p < 0.05), "reported_statistic": reported.get(pair)})
     return pd.DataFrame(rows)

@@ -48,10 +48,13 @@ def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], s
     return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
+def _block(found: pd.DataFrame) -> str:
+    return "task" if found.task.nunique() > 1 else "seed"
+
+
 def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
     """Arrange a family's values: one row a block, one column a method; methods that lack a block are left out."""
-    by = "task" if found.task.nunique() > 1 else "seed"
-    table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
+    table = found.pivot_table(index=_block(found), columns="method", values=column, aggfunc="mean", sort=False)
     return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
@@ -67,20 +70,10 @@ def standings(found: pd.DataFrame) -> pd.DataFrame:
         for method in table:
             mine = own[own.method == method]
             interval = paired(table[method])  # less zero
-            rows.append(
-                {
-                    "family": family,
-                    "method": method,
-                    "blocks": "tasks" if own.task.nunique() > 1 else "seeds",
-                    "n": len(table),
-                    "searches": len(mine),
-                    "score_mean": interval["difference"],
-                    "score_low": interval["low"],
-                    "score_high": interval["high"],
-                    "rank_mean": ranks[method],
-                    **mine[list(MEASURES)].mean(),
-                }
-            )
+            row = {"family": family, "method": method, "blocks": f"{_block(own)}s", "n": len(table)}
+            row |= {"searches": len(mine), "score_mean": interval["difference"]}
+            row |= {f"score_{end}": interval[end] for end in ("low", "high")}
+            rows.append(row | {"rank_mean": ranks[method], **mine[list(MEASURES)].mean()})
     return pd.DataFrame(rows)
 
 
@@ -94,18 +87,9 @@ def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
     """Summarise `rankings`, a row a family: Friedman's p, and the pairs that Nemenyi's test tells apart at 5 %."""
     rows = []
     for family, found in tests.items():
-        upper = np.triu_indices(len(found.ranks), 1)
-        p = found.nemenyi.to_numpy()[upper]
-        rows.append(
-            {
-                "family": family,
-                "blocks": found.blocks,
-                "methods": len(found.ranks),
-                "friedman_p": found.friedman,
-                "pairs": len(p),
-                "told_apart": int((p < 1 - LEVEL).sum()),
-            }
-        )
+        p = found.nemenyi.to_numpy()[np.triu_indices(len(found.ranks), 1)]
+        told_apart = int((p < 1 - LEVEL).sum())
+        rows.append((family, found.blocks, len(found.ranks), found.friedman, len(p), told_apart))
     return pd.DataFrame(rows, columns=["family", "blocks", "methods", "friedman_p", "pairs", "told_apart"])
 
 
@@ -192,7 +176,7 @@ def anytime(
     table = pd.DataFrame(rows, columns=["family", "task", "method", "seed", "share", "score"])
     parts = []
     for family, own in table.groupby("family", sort=False):
-        by = "task" if own.task.nunique() > 1 else "seed"
+        by = _block(own)
         mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
         parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
     return pd.concat(parts, ignore_index=True).loc[:, ["family", "method", "seed", "share", "score"]]

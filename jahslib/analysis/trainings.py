@@ -70,14 +70,11 @@ def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[
         name: {"params": [f["params"] for f in folds(trials)], "accuracy": [f["top1"] for f in folds(trials)]}
         for name, trials in trained.items()
     }
-    parts = [
-        pd.DataFrame({"type": name, **{column: found[column] for column in columns}}).assign(
-            training=lambda table: range(len(table)), source=source
-        )
-        for source, all_found in (("ours", ours), ("reported", reported))
-        for name, found in all_found.items()
-        if name in trained
-    ]
+    parts = []
+    for source, all_found in (("ours", ours), ("reported", reported)):
+        for name in filter(trained.__contains__, all_found):
+            part = pd.DataFrame({"type": name, **{column: all_found[name][column] for column in columns}})
+            parts.append(part.assign(training=range(len(part)), source=source))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -18,10 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
-from dataclasses import astuple, dataclass
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jahslib.cli.commands import refuse
@@ -34,8 +33,7 @@ LONG = 300.0  # seconds; rates of smaller trainings underestimate the originals'
 PAPERMILL_NOISE = re.compile(r"(Input|Output) Notebook:|Working directory:|Executing|Ending Cell|\[IPKernelApp\]|\s*$")
 
 
-@dataclass
-class Row:
+class Row(NamedTuple):
     """One line of the summary."""
 
     notebook: str
@@ -53,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             with which a notebook cannot work.
     """
     _refuse_lacking()
+    from jahslib.experiments.notebook import check
     from jahslib.experiments.settings import found_device
     from jahslib.search.provenance import device_name
 
@@ -67,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
     _fix_folders(here=args.elsewhere)
-    logs = [_checked(notebook, parameters) for notebook, parameters in plan]
+    logs = []
+    for notebook, parameters in plan:
+        with chdir(notebook.parent):  # which it will run in
+            logs.append(check(notebook, parameters))
     if args.profile == "paper" and device == "cpu":
         _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
@@ -76,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
             rows.append(_execute(notebook, parameters, place, token, described))
         if (home() / "paper").is_dir() and not args.elsewhere:
             rows.append(_build_paper())
-    widths = [max(len(cell) for cell in column) for column in zip(*map(astuple, rows), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print()
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(astuple(row), widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return int(any(row.status != "ok" for row in rows[1:]))
 
 
@@ -99,13 +101,6 @@ def _fix_folders(*, here: bool) -> None:
     os.environ["JAHSLIB_RESULTS"] = str(outputs())
     if given := os.environ.get("JAHSLIB_DATA"):
         os.environ["JAHSLIB_DATA"] = str(Path(given).expanduser().resolve())
-
-
-def _checked(notebook: Path, parameters: dict[str, Any]) -> Path:
-    from jahslib.experiments.notebook import check
-
-    with chdir(notebook.parent):
-        return check(notebook, parameters)
 
 
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
@@ -164,12 +159,10 @@ def _end_processes(token: str) -> None:
 
     ended = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error, OSError):  # gone already, or another user's
             if process.environ().get("JAHSLIB_RUN") == token:
                 process.kill()
                 ended.append(process)
-        except (psutil.Error, OSError):
-            continue  # gone already, or another user's
     psutil.wait_procs(ended, timeout=10)
 
 

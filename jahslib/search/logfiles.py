@@ -88,21 +88,20 @@ def content(log: Path) -> bytes:
         FileNotFoundError: it exists in no form.
         UserError: the compressed form is damaged, or holds what the plain one beside it does not.
     """
-    for file in (log, packed(log), log):  # one may replace the other meanwhile
-        try:
-            found = file.read_bytes()
-        except FileNotFoundError:
-            continue
-        if file != log:
-            return unpacked(log, found)
-        refuse_rival(log, found)
-        return found
+    for compressed in (False, True, False):  # one form may replace the other meanwhile
+        with contextlib.suppress(FileNotFoundError):
+            if compressed:
+                return _unpacked(log)
+            plain = log.read_bytes()
+            refuse_rival(log, plain)
+            return plain
     if pack := pack_of(log):
         return packs.contents(pack)[log.stem]
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(log))
 
 
-def unpacked(log: Path, compressed: bytes) -> bytes:
+def _unpacked(log: Path) -> bytes:
+    compressed = packed(log).read_bytes()
     try:
         return gzip.decompress(compressed)
     except (OSError, EOFError, zlib.error) as error:
@@ -118,7 +117,7 @@ def refuse_rival(log: Path, plain: bytes) -> None:
     if (pack := pack_of(log)) and f'"{STARTED_OVER}": true'.encode() not in plain.partition(b"\n")[0]:
         rivals[pack.name] = packs.contents(pack)[log.stem]
     with contextlib.suppress(FileNotFoundError):
-        rivals[packed(log).name] = unpacked(log, packed(log).read_bytes())
+        rivals[packed(log).name] = _unpacked(log)
     for name, content in rivals.items():
         if not plain.startswith(content):
             raise UserError(f"trial log {log}: is not what {name} beside it holds; move one of the two away")
@@ -131,8 +130,7 @@ def locked(log: Path, file: BinaryIO) -> None:
         UserError: there is a writer.
     """
     try:
-        shared = str(file.name).endswith(PACK)
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if str(file.name).endswith(PACK) else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):

@@ -81,10 +81,8 @@ class Run:
         """
         problem = self.judged or self.problem
         if problem.incumbent(history) is None:
-            spent = sum(t.epochs for t in history)
-            raise UserError(
-                f"{self.log.stem}: no full training within {spent:g} epochs; give the search a larger budget"
-            )
+            said = f"no full training within {sum(t.epochs for t in history):g} epochs"
+            raise UserError(f"{self.log.stem}: {said}; give the search a larger budget")
         names = {"task": self.task, "label": self.label or self.method, "name": self.log.stem}
         return AnySearch(self.method, self.seed, history, problem, tested=self.tested, **names)
 

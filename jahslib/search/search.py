@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
@@ -70,9 +70,8 @@ def search(
     refuse_incomplete(problem)
     spaces.refuse_unloggable(problem.space)
     if not isinstance(budget, Budget):
-        raise UserError(
-            f"search: budget={budget!r}; give Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
-        )
+        kinds = "Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
+        raise UserError(f"search: budget={budget!r}; give {kinds}")
     if workers < 1:
         raise UserError(f"search: workers={workers}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
@@ -106,13 +105,12 @@ def search(
     return run.history
 
 
-def _made(make: Any, problem: Problem, seed: int) -> Optimizer:
+def _made(make: Any, problem: Problem, seed: int) -> Any:
     made = make(problem, seed) if callable(make) else make
     if not hasattr(made, "ask"):
-        raise UserError(
-            f"search: optimizer={make!r} is none; give one, or its class: search(problem, RandomSearch, ...)"
-        )
-    return cast(Optimizer, made)
+        mend = "give one, or its class: search(problem, RandomSearch, ...)"
+        raise UserError(f"search: optimizer={make!r} is none; {mend}")
+    return made
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

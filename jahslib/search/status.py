@@ -8,6 +8,7 @@
 Nothing is locked or written, so that searches may be running.
 """
 
+import contextlib
 import logging
 import math
 import time
@@ -117,11 +118,7 @@ def _held_open() -> set[Path]:
 
     held = set()
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error, OSError):  # gone already, or another user's
             files = process.open_files()
-        except (psutil.Error, OSError):
-            continue  # gone already, or another user's
-        for file in files:
-            if file.path.endswith((".jsonl", ".lock")) and getattr(file, "mode", "") != "r":
-                held.add(Path(file.path))
+            held |= {Path(f.path) for f in files if f.path.endswith((".jsonl", ".lock")) and f.mode != "r"}  # type: ignore[attr-defined]
     return held

@@ -82,15 +82,15 @@ class TrialLog:
         try:
             content = self._content()
             self._size = self._synced = len(content)
-            if not fresh:
+            logged = None
+            if fresh:
+                _refuse_foreign(self.path, content)
+                if logfiles.pack_of(self.path):
+                    header = {**header, logfiles.STARTED_OVER: True}
+            else:
                 if not self._packed:
                     logfiles.refuse_rival(self.path, content)
                 logged = _matching(self.path, content, header["fingerprint"])
-            else:
-                _refuse_foreign(self.path, content)
-                logged = None
-                if logfiles.pack_of(self.path):
-                    header = {**header, logfiles.STARTED_OVER: True}
             if logged is None or logged.is_blank:
                 self.make_extendable()
                 self._truncate(0)
@@ -159,10 +159,8 @@ class TrialLog:
             else:
                 logfiles.packed(self.path).unlink(missing_ok=True)  # left by a kill beside the complete plain form
         except OSError as error:
-            raise LogWriteError(
-                error.errno,
-                f"trial log {self.path}: cannot be extended ({error.strerror}); mend that or copy it to another place",
-            ) from error
+            said = f"cannot be extended ({error.strerror}); mend that or copy it to another place"
+            raise LogWriteError(error.errno, f"trial log {self.path}: {said}") from error
 
     def close(self, end: dict[str, Any] | None = None) -> None:
         """Close the log, with an `end` line when the search is complete and anything was or can be written."""
@@ -200,25 +198,15 @@ class TrialLog:
             with contextlib.suppress(OSError):
                 self._file.truncate(size)
             self._file.close()
-            raise LogWriteError(
-                error.errno,
-                f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume",
-            ) from error
+            said = f"cannot write ({error.strerror}); mend that and run again to resume"
+            raise LogWriteError(error.errno, f"trial log {self.path}: {said}") from error
 
     def _refuse_lost(self) -> None:
         """Raise `LogWriteError` if others deleted or changed the file: what is written to it then would be lost."""
-        try:
-            there = os.stat(self.path)
-            ours = os.path.samestat(there, os.fstat(self._file.fileno())) and there.st_size == self._size
-        except OSError:
-            ours = False
-        if not ours:
+        if not (logfiles.is_there(self._file, self.path) and os.fstat(self._file.fileno()).st_size == self._size):
             self._file.close()
-            raise LogWriteError(
-                errno.ENOENT,
-                f"trial log {self.path}: deleted, replaced or changed while the search ran; "
-                "put it back and run again to resume",
-            )
+            said = "deleted, replaced or changed while the search ran; put it back and run again to resume"
+            raise LogWriteError(errno.ENOENT, f"trial log {self.path}: {said}")
 
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
