@@ -39,10 +39,7 @@ def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> 
 
 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
-    """Tabulate Hyperband's plan: one row a bracket, with members@epochs of each rung and its cost in epochs.
-
-    Promoted trainings are continued, so that each epoch of a member counts once.
-    """
+    """Tabulate Hyperband's plan, a row a bracket: members@epochs of each rung, and epochs, as promotions go on."""
     rows = []
     for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
@@ -71,9 +68,7 @@ def rungs_table(search: Search, eta: int) -> pd.DataFrame:
 def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> dict[str, float]:
     """Summarise the best `size` trials as the original logs its population, in a (mu + lambda) strategy.
 
-    Returns:
-        avg_acc, best_acc, avg_prec and best_prec: mean and best top-3 accuracy, mean precision, and the best one's
-        precision.
+    Mean and best top-3 accuracy, mean precision, and the best one's precision.
     """
     best = sorted(trials, key=problem.rank)[:size]
     top3, precision = ([t.metrics[metric] for t in best] for metric in ("top3", problem.precision))
@@ -101,10 +96,9 @@ def members(search: Search) -> list[Trial]:
 
 
 def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.DataFrame:
-    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution.
+    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution; 0 is its first.
 
-    Step 0 is the first population; the last step may be one that the budget cut short. Other methods have no
-    population, and so no averages, and one row a full training.
+    Other methods have no population, and so no averages, and one row a full training.
     """
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]

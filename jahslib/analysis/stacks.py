@@ -32,11 +32,7 @@ def progress(searches: Searches) -> pd.DataFrame:
 
 
 def scores(searches: Searches, baseline: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """List scores for the class project's plots: one method's beside the reported ones of its baseline.
-
-    Args:
-        baseline: rows with a `run`, and `val_acc`, `val_f1`, `test_acc` and `test_f1`.
-    """
+    """List scores for the class project's plots beside its `baseline`'s: run, val_acc, val_f1, test_acc, test_f1."""
     rows = []
     for s in searches:
         for metric, panel in MEASURE_NAMES.items():

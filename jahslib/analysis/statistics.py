@@ -31,11 +31,7 @@ class Difference:
 def paired_bootstrap(
     first: Sequence[float], second: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Difference:
-    """Compare two methods on the same seeds by resampling their differences.
-
-    Raises:
-        UserError: not the same number of values, or none.
-    """
+    """Compare two methods on the same seeds by resampling their differences; `UserError` if they are no pairs."""
     if len(first) != len(second) or not len(first):
         raise UserError(f"paired bootstrap: {len(first)} and {len(second)} values are no pairs; give one each a seed")
     differences = np.asarray(first, float) - np.asarray(second, float)
@@ -56,8 +52,7 @@ def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
 def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
     """Test whether the mean of `values` is above the baseline's: p of a one-sample z-test, and of Welch's t-test.
 
-    The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947) does not and, with few values, is the
-    safer reading.
+    The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947), the safer one, does not.
     """
     from statsmodels.stats.weightstats import ztest
 

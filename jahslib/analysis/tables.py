@@ -48,8 +48,7 @@ def evaluations_table(
 ) -> pd.DataFrame:
     """List the evaluations at the highest fidelity as they were proposed: one row each, with these columns.
 
-    Before them stand the search's task (where there are several), method and seed. `failed` lists those that failed or
-    were rejected as well.
+    Before them stand task (where there are several), method and seed. `failed` lists also those that did, or rejected.
     """
     rows = [
         {"task": s.task, "method": s.method, "seed": s.seed} | {name: of(s, t) for name, of in columns.items()}

@@ -59,10 +59,7 @@ def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
 
 
 def standings(found: pd.DataFrame) -> pd.DataFrame:
-    """Tell how each method stands in each family: one row a family and method.
-
-    A row holds the mean score over blocks with its bootstrap interval, the mean rank, and what the method took for it.
-    """
+    """Tell how each method stands in each family: mean score and interval over blocks, mean rank, and costs."""
     rows = []
     for family, own in found.groupby("family", sort=False):
         table = blocks(own)
@@ -183,9 +180,9 @@ def anytime(
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
-    """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over all promotions.
+    """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over a task's promotions.
 
-    It is taken within a task and averaged over the family's, and is that among what was promoted: a rung's better part.
+    Tasks are averaged. It is that among what was promoted: the better configurations of a rung.
     """
     pairs: dict[tuple, list[tuple[float, float]]] = {}
     for s in searches:

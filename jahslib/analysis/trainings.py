@@ -60,11 +60,7 @@ def tested_against_first(trained: Trained) -> pd.DataFrame:
 
 
 def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """List trainings, one row each, with their `source`: ours, or the original's of the same networks.
-
-    `reported`: one value a training of `accuracy` and, where they are known, of `params`, by name; its columns are the
-    table's.
-    """
+    """List trainings, one row each, with their `source`: ours, or the original's (values by name and column)."""
     columns = list(next(iter(reported.values())))
     ours = {
         name: {"params": [f["params"] for f in folds(trials)], "accuracy": [f["top1"] for f in folds(trials)]}

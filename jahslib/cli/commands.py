@@ -14,10 +14,7 @@ from jahslib.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises `UserError` for a wrong option instead of exiting.
-
-    Characters that the terminal's encoding lacks are printed as `?`.
-    """
+    """An argument parser that raises `UserError` for a wrong option; what a terminal cannot print becomes `?`."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

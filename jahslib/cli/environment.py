@@ -100,10 +100,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Print the path of the environment's Python.
-
-    Exit code: 0, 1 a step failed, 2 nothing to set up, not ours or not writable, 130 Ctrl-C.
-    """
+    """Print the environment's Python; returns 0, 1 a step failed, 2 not ours or not writable, 130 Ctrl-C."""
     try:
         print(make())
     except (UserError, OSError) as error:

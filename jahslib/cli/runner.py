@@ -228,7 +228,7 @@ def _build_paper() -> Row:
 
 
 def main(argv: list[str] | None = None, notebooks: Path | None = None) -> int:
-    """Run the command; `notebooks` is the folder whose notebooks run if none is named.
+    """Run the command, by default on the folder `notebooks`.
 
     Exit code: 0 all well, 1 something failed, 2 wrong options (one line on stderr, nothing written), 130 Ctrl-C.
     """

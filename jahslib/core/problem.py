@@ -213,11 +213,7 @@ class Problem(ABC):
 
 
 def refuse_incomplete(problem: Any) -> None:
-    """Raise unless `problem` declares all that a search needs.
-
-    Raises:
-        UserError: not a Problem, no name, space, fidelity or objective, or `repeats` not a whole number from 1 on.
-    """
+    """Raise `UserError` unless `problem` declares all that a search needs."""
     if not isinstance(problem, Problem):
         raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.core.problem.Problem")
     wanted = {"name": str, "space": object, "fidelity": Fidelity, "objective": Objective}

@@ -69,10 +69,7 @@ class Trial(Suggestion):
 
 
 def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
-    """Compute the share of each origin among the configurations of trials, or of a history.
-
-    Each counts once, by its first trial with an origin. Empty where none has one, as in logs made before there were.
-    """
+    """Compute the share of each origin among the configurations of trials, or of a history; empty without any."""
     told: dict[str, Origin] = {}
     for trial in trials:
         if trial.origin:

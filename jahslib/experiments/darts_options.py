@@ -48,11 +48,7 @@ def config_file(given: str | None) -> str | None:
 
 
 def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
-    """Build the settings of a DARTS search from options, also under the class project's names.
-
-    Raises:
-        UserError: an unknown option, or a value out of its range, with the `place` it comes from.
-    """
+    """Build a DARTS search's settings from options, also by the class project's names; `UserError` names `place`."""
     hints = get_type_hints(Settings)
     chosen = {}
     for key, value in given.items():
@@ -69,11 +65,7 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the supernet's options from the YAML files' section `model`, whose lists may be longer than the network.
-
-    Raises:
-        UserError: an unknown key, or a list that is too short.
-    """
+    """Build the supernet's options from the YAML files' section `model`. Raises `UserError` if a list is too short."""
     refuse_unknown("model:", model, (*MODEL_KEYS, *DEAD_KEYS))
     if dead := [name for name in DEAD_KEYS if name in model]:
         log.warning("model: %s changes nothing, here as in the original: batch normalisation is always on", dead[0])

@@ -136,10 +136,9 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
 
 
 def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:
-    """Retrain each incumbent on the training images, and test it; return the searches with `tests`.
+    """Retrain each incumbent, and test it; return the searches with `tests`.
 
-    The networks are kept in the study's folder `models`, a folder for each incumbent, and loaded by
-    `jahslib.problems.darts.stack_training.load_stack`.
+    Networks are kept in the study's folder `models`, one folder each, for `problems.darts.stack_training.load_stack`.
     """
     tested = []
     for s in searches:

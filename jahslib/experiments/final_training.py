@@ -157,11 +157,7 @@ class FinalTraining:
         return self._tested(place, configuration, snapshots.epochs(place))
 
     def test(self) -> Trained:
-        """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots.
-
-        Raises:
-            UserError: no id is given; a damaged snapshot, or one of another network.
-        """
+        """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots."""
         place, made = self._pre_trained
         epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
         return self._tested(place, made["configuration"], epochs)

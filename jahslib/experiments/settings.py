@@ -124,11 +124,7 @@ class Settings:
         return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
 
     def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
-        """Select the entries of `known` that the setting `name` lists, in its order; by default all, `without` some.
-
-        Raises:
-            UserError: it lists none, or one that is not known.
-        """
+        """Select the entries of `known` that setting `name` lists, by default all `without` some; not none."""
         given = self._values.get(name)
         refuse_unknown(f"{name}:", given or (), known)
         chosen = [part for part in (known if given is None else given) if part not in without]
@@ -177,11 +173,7 @@ def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
-    """Convert `value` to the type `hint` by pydantic's rules.
-
-    Raises:
-        UserError: it cannot be converted, or holds a number that is not finite.
-    """
+    """Convert `value` to the type `hint` by pydantic's rules; `UserError` if it cannot be, or is not finite."""
     if not finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
     if isinstance(value, bool) and _takes_no_flag(hint):  # pydantic would accept it as 0 or 1
@@ -199,11 +191,7 @@ def _takes_no_flag(hint: Any) -> bool:
 
 
 def found_device(name: str, place: str = "device") -> str:
-    """Resolve "auto" to a device, and check that any other is available.
-
-    Raises:
-        UserError: an unknown device, or one that is not available; `place` is where it was given.
-    """
+    """Resolve "auto" to a device. Raises `UserError` for one that is not available; `place` is where it was given."""
     if name == "cpu":
         return name
     if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):

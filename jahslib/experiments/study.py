@@ -116,12 +116,7 @@ class Study:
         return Run(problem, listed, budget, self.folder / "logs" / f"{log}.jsonl", seed, method, **self._names)
 
     def check(self) -> None:
-        """Raise before anything is written if the plan cannot be run.
-
-        Raises:
-            UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
-                are missing.
-        """
+        """Raise `UserError`, before anything is written, for what would fail: problems, configurations, other logs."""
         runs = [*self.reads, *self.planned]
         for problem in {id(p): p for run in runs for p in (run.problem, run.tested) if p is not None}.values():
             problem.check()
@@ -178,8 +173,7 @@ class Study:
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
         """Train incumbents once more on the folds they were found on; returns searches with `tests`.
 
-        As study 01's original does at the end of its search, but with other initial weights and batches. The difference
-        to the search's value is the selection bias of choosing the best of many.
+        As study 01's original, but from other initial weights: the difference is the bias of choosing the best of many.
         """
         return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
 

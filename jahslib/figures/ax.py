@@ -156,10 +156,7 @@ def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Fi
 
 
 def _scaled(column: pd.Series, problem: Problem, name: str) -> tuple[np.ndarray, str, str]:
-    """Scale values to 0 to 1, and name these two ends.
-
-    A parameter has a scale of its own, a choice its positions, and the metric the values that occur.
-    """
+    """Scale values to 0 to 1, a parameter's on its own scale, and name these two ends."""
     hp = _space(problem)[name] if name in _space(problem) else None
     if hp is None:
         values, low, high = column.to_numpy(float), column.min(), column.max()
@@ -190,10 +187,7 @@ def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[
 
 
 def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) -> Any:
-    """Make a widget for choosing the two parameters drawn and the values at which the others are held.
-
-    Where no one can move a slider it is the figure of the first two parameters at the best trial instead.
-    """
+    """Make a widget for choosing the two parameters drawn and the others' values, or draw the best trial's."""
     numeric = ax_analyses.numeric_parameters(problem)
 
     def draw(x: str, y: str, **others: Any) -> Figure | None:

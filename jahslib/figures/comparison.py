@@ -48,10 +48,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
 
 
 def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str], *, panel: str = "") -> Figure:
-    """Draw each method's mean cost in seconds as a bar of parts (column -> legend).
-
-    The values of the column `panel`, if one is named, get a panel each, three in a row, each on its own scale.
-    """
+    """Draw each method's mean cost in seconds as a bar of parts (column -> legend), a panel a value of `panel`."""
     panels = list(dict.fromkeys(table[panel])) if panel else [""]
     most = table.groupby(panel or (lambda _: 0)).method.nunique().max()
     figure, axes = grid(len(panels), min(3, len(panels)), 0.3 * most + 0.75, 0.35)

@@ -22,10 +22,7 @@ INPUT, OUTPUT = (0, 1.5), (3.5, 1.5)
 
 
 def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
-    """Draw every node's architecture weights over the epochs, from columns seed, epoch, node, operation, share.
-
-    `pooled`: the mean over seeds with its 95 % band; else every seed as a line of its own.
-    """
+    """Draw every node's architecture weights over the epochs, `pooled` (mean, 95 % band) or each seed by itself."""
     nodes = list(KERNELS)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
     for axis, node in zip(axes.flat, nodes, strict=True):
@@ -95,10 +92,7 @@ def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], op
 
 
 def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
-    """Draw every configuration's score at each budget, a line each, a panel a seed: the original's bohb_progress.
-
-    `table` has the columns seed, id, epochs and `metric`.
-    """
+    """Draw each configuration's score over `epochs`, a line an `id`, a panel a seed: the original's bohb_progress."""
     seeds = sorted(table.seed.unique())
     figure, axes = grid(len(seeds), min(3, len(seeds)), 2.3, 0.3, sharex=True, sharey=True)
     for axis, seed in zip(axes.flat, seeds, strict=False):

@@ -45,11 +45,7 @@ LINES = "#555555"
 
 
 def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int = 12) -> Figure:
-    """Draw a term's graph at a folding level (None: the full graph), with at most `per_row` layers in a row.
-
-    Raises:
-        UserError: the term is not one of this grammar, or `per_row` is below 2.
-    """
+    """Draw a term's graph at a folding level (None: in full), with at most `per_row` layers in a row, 2 or more."""
     if per_row < 2:
         raise UserError(f"per_row: {per_row}; give at least 2 layers")
     layout = layered(grammar, graphs.graph(grammar, term, level))

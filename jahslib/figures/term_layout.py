@@ -137,11 +137,7 @@ def _halvings(grammar: Grammar, lines: list[str]) -> int:
 
 @dataclass
 class Part:
-    """The layers of one row, and the arcs between all that stands in it.
-
-    Nodes that are tuples are ports: ("out", tail) for what leaves at the row's end, ("in", tail) for what enters at its
-    beginning.
-    """
+    """The layers of one row, and its arcs; ("out", tail) and ("in", tail) are ports where arcs leave and enter."""
 
     layers: list[list[Hashable]]
     arcs: list[Arc]

@@ -21,10 +21,7 @@ from jahslib.search.runs import AnySearch, Run
 
 
 def write_result(folder: Path, problem: ConstrainedCNN, trials: Sequence[Trial]) -> Path:
-    """Write the result file of one configuration, trained once or more often: the means, by the problem's precision.
-
-    The limits are not asserted: the result says what they would refuse.
-    """
+    """Write one configuration's result file: means over its trainings, also where these break the limits."""
     size, precision, top3 = (mean_of(trials, metric) for metric in ("params", problem.precision, "top3"))
     result = {"model_size": int(size), "precision": precision, "top3_accuracy": top3}
     path = folder / ("result_test.json" if problem.split == "test" else "result_cv.json")
@@ -33,10 +30,7 @@ def write_result(folder: Path, problem: ConstrainedCNN, trials: Sequence[Trial])
 
 
 def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Path]:
-    """Write the three files of every search, made from its trials alone; returns their paths.
-
-    `plan`: the runs of the searches, in the same order, whose optimizers say how an evolution proceeds.
-    """
+    """Write the three files of every search, made from its trials and its run's optimizer; returns their paths."""
     written = []
     for run, s in zip(plan, searches, strict=True):
         evolution = run.optimizer if isinstance(run.optimizer, PublishedEvolution) else None

@@ -36,11 +36,7 @@ PLOTS = {
 
 
 def hyperparameters(log: Path | str) -> Any:
-    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`.
-
-    Raises:
-        UserError: Optuna is not installed, or the log is one that it cannot hold (see `exports.to_optuna`).
-    """
+    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`."""
     folder = tempfile.TemporaryDirectory()
     (study,) = optuna_studies(to_optuna([log], folder.name)).values()
     import optuna
@@ -67,11 +63,7 @@ def weights(log: Path | str) -> Any:
 
 
 def growth(log: Path | str) -> Any:
-    """Show the widths of a growing network's layers over the steps of its training: mean and 95 % band over folds.
-
-    Raises:
-        UserError: no trial of the log has a trace of its growth.
-    """
+    """Show the widths of a growing network's layers over training steps, mean and 95 % band over folds."""
     what = "a trace of its growth, as study 02's and final trainings have"
     grown = _with(log, lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])), what)
     return chosen(lambda trial: layer_panels(traces_table([trial]), {"width": "width of the layer"}), trial=grown)

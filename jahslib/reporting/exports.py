@@ -141,11 +141,7 @@ def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
 
 
 def optuna_studies(journal: Path | str) -> dict[str, Any]:
-    """Open a journal that `to_optuna` wrote; returns an `optuna.Study` for each name.
-
-    Raises:
-        UserError: Optuna is not installed, or there is no such file.
-    """
+    """Open a journal of `to_optuna`: an `optuna.Study` by name. Raises `UserError` without Optuna, or such a file."""
     with extra("optuna"):
         package = importlib.import_module("optuna")
     if not Path(journal).is_file():  # Optuna would make an empty one

@@ -31,10 +31,7 @@ PROFILES = ("paper", "cpu", "smoke")  # best first
 
 
 def profiles(root: Path | None = None) -> dict[str, str]:
-    """Choose for each notebook that has records the best profile that it has them in.
-
-    A smoke run means nothing, so it is left out as soon as any notebook has more.
-    """
+    """Choose for each notebook the best profile that it has records in; smoke only where no notebook has more."""
     results = (root or paths.outputs()) / "results"
     found: dict[str, str] = {}
     for profile in PROFILES:
@@ -68,10 +65,7 @@ def build(root: Path | None = None) -> Path:
 
 @contextmanager
 def staged(root: Path, chosen: dict[str, str]) -> Iterator[Path]:
-    """Lay out sources, and the records in `root`, in a temporary folder, in which `main.typ` is compiled.
-
-    `chosen`, a profile for each notebook as of `profiles`, are its inputs.
-    """
+    """Lay out sources and the records in `root` in a temporary folder; `chosen` is a profile for each notebook."""
     with tempfile.TemporaryDirectory(prefix="jahslib-paper-") as folder:
         stage = Path(folder)
         for source in (*SOURCES.glob("*.typ"), *SOURCES.glob("*.bib"), reported.FILE):

@@ -33,12 +33,7 @@ LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, su
 
 
 class Report:
-    """Records of one notebook in one profile.
-
-    Args:
-        notebook: such as "07_constrained_EA".
-        profile: smoke, cpu or paper.
-    """
+    """Records of one notebook, such as "07_constrained_EA", in one profile: smoke, cpu or paper."""
 
     def __init__(self, notebook: str, profile: str):
         self.notebook, self.profile = notebook, profile

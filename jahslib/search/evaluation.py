@@ -39,8 +39,7 @@ class Evaluated:
 def evaluate(problem: Problem, job: Job) -> Evaluated:
     """Evaluate a job in the executor's process; an exception gives a failed trial.
 
-    Raises:
-        UserError: the problem's own, an outcome that is not one, or a fault of the system, such as a full disk.
+    `UserError` goes on: the problem's own, an outcome that is none, or a fault of the system, such as a full disk.
     """
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""

@@ -124,11 +124,7 @@ def refuse_rival(log: Path, plain: bytes) -> None:
 
 
 def locked(log: Path, file: BinaryIO) -> None:
-    """Lock an open log against a second writer, until it is closed; packs have no writer and are locked shared.
-
-    Raises:
-        UserError: there is a writer.
-    """
+    """Lock an open log until it is closed, packs shared as they have no writer. Raises `UserError` if one has it."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if str(file.name).endswith(PACK) else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
@@ -149,10 +145,7 @@ def is_there(file: BinaryIO, path: Path) -> bool:
 
 
 def unpack(log: Path, plain: bytes) -> BinaryIO:
-    """Replace the compressed form by the plain one atomically, and return that open for appending and locked.
-
-    The caller holds the compressed form's lock.
-    """
+    """Replace the compressed form, whose lock the caller holds, by the plain one, open for appending and locked."""
     part = log.with_name(f".{log.name}.{os.getpid()}.part")
     file = open(part, "a+b", buffering=0)
     try:
@@ -169,11 +162,7 @@ def unpack(log: Path, plain: bytes) -> BinaryIO:
 
 
 def compress(log: Path) -> bool:
-    """Replace the plain form by the compressed one atomically and reproducibly.
-
-    Returns:
-        False where a search has the log open, or it is compressed already.
-    """
+    """Replace the plain form by the compressed one atomically; False if a search has it open, or it is one already."""
     if form(log) != log:
         return False
     with contextlib.ExitStack() as stack:

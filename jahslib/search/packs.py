@@ -39,10 +39,7 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 def packed(logs: Mapping[str, bytes]) -> bytes:
-    """Make a pack of logs named TASK-METHOD-seedSEED, in the order of seed, method and task.
-
-    A seed's random configurations are the same on each task of a space.
-    """
+    """Make a pack of logs named TASK-METHOD-seedSEED, by seed first, as its random configurations are alike."""
     names = sorted(logs, key=lambda name: name.split("-")[::-1])
     index = json.dumps({"kind": "pack", "logs": {name: len(logs[name]) for name in names}})
     return paths.xz(b"".join([index.encode() + b"\n", *(logs[name] for name in names)]))

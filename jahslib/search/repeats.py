@@ -14,12 +14,7 @@ from jahslib.core.trials import Asked, History, Suggestion, Trial, mean_of
 
 
 class Repeats:
-    """A wrapper that shows an optimizer all trainings of a configuration as a single trial.
-
-    Args:
-        inner: the optimizer that proposes.
-        problem: its problem, whose `repeats` says how often each full training is done.
-    """
+    """A wrapper that shows the `inner` optimizer all trainings of a configuration as a single trial."""
 
     def __init__(self, inner: Optimizer, problem: Problem):
         self.inner, self.problem = inner, problem

@@ -74,11 +74,7 @@ class Run:
         return search(self.problem, self.optimizer, self.budget, self.log, **labels, **how)
 
     def search(self, history: History) -> "AnySearch":
-        """Combine this run and its history to a finished search.
-
-        Raises:
-            UserError: no trial was finished at the highest fidelity, so that there is no incumbent.
-        """
+        """Join this run and its history. Raises `UserError` if no trial was finished at the highest fidelity."""
         problem = self.judged or self.problem
         if problem.incumbent(history) is None:
             said = f"no full training within {sum(t.epochs for t in history):g} epochs"
@@ -134,11 +130,7 @@ class AnySearch(Generic[AnyProblem]):
 
 
 def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "") -> AnySearch:
-    """Read a finished search from its log alone, for example of a tool that is not installed.
-
-    Raises:
-        UserError: see `triallog.read`; the search is not finished.
-    """
+    """Read a finished search from its log alone, of a tool that is not installed, say. `UserError` for others."""
     logged = triallog.read(log)
     if logged.end is None:
         raise UserError(f"trial log {log}: the search is not finished; run it to its end")
@@ -181,7 +173,7 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
             run = waiting.pop(0)
             running[_submitted(executor, run, fresh)] = run
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in [future for future in running if future in done]:  # as they began
             run = running.pop(future)
             if isinstance(future.exception(), BrokenProcessPool):  # killed, possibly by chance: try once more
                 if run.log in again:

@@ -28,10 +28,7 @@ _TRIAL_FIELDS = {f.name for f in fields(Trial)}
 
 
 class LogWriteError(JahslibError, OSError):
-    """The log could not be extended, for example on a full disk.
-
-    Its earlier content is intact, so the search can be resumed.
-    """
+    """The log could not be extended, on a full disk, say. What it held is intact, so the search can be resumed."""
 
 
 @dataclass
@@ -280,10 +277,7 @@ def _refuse_device(path: Path) -> None:
 
 
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raise `UserError` unless a search of this fingerprint may continue the file, or take over a log without trials.
-
-    Nothing is written.
-    """
+    """Raise `UserError` unless a search of this fingerprint may continue the file, or take over one without trials."""
     _matching(path, _content(path), fingerprint)
 
 
