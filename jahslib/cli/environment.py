@@ -39,7 +39,8 @@ def make(root: Path = ROOT) -> Path:
     venv, stamp = root / ".venv", root / ".venv" / "jahslib.stamp"
     python = venv / "bin" / "python"
     with _one_at_a_time(root / "requirements.lock"):
-        wanted = _digest(root)
+        parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
+        wanted = hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()  # its scripts contain the path
         found = stamp.read_text(encoding="utf-8", errors="surrogateescape") if stamp.exists() else None
         made_of, _, made_at = (found or "").partition("\n")
         if made_of == wanted and python.exists():
@@ -50,7 +51,8 @@ def make(root: Path = ROOT) -> Path:
         stamp.write_text(UNFINISHED, encoding="utf-8")
         if made_at != f"{root}\n" or not python.exists():
             _say(f"making {venv} with Python {sys.version.split()[0]}")
-            _empty(venv, keep=stamp)
+            for old in filter(stamp.__ne__, venv.iterdir()):
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
             _run(sys.executable, "-m", "venv", venv)
             _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
         _say("installing requirements.lock (the first time downloads several GB)")
@@ -63,18 +65,6 @@ def make(root: Path = ROOT) -> Path:
         stamp.write_text(f"{wanted}\n{root}\n", encoding="utf-8", errors="surrogateescape")
         _say("ready")
     return python
-
-
-def _digest(root: Path) -> str:
-    """Hash what the environment is made from, including its path, which its scripts contain."""
-    parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
-    return hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()
-
-
-def _empty(folder: Path, keep: Path) -> None:
-    for path in folder.iterdir():
-        if path != keep:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _run(*command: str | Path, check: bool = True) -> None:

@@ -50,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
         UserError: with nothing written, for an environment, device or scheduler that is not there, and for parameters
             with which a notebook cannot work.
     """
-    _refuse_lacking()
+    if is_checkout():
+        if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
+            raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
+    require("notebooks", "papermill", "ipykernel", "psutil", "yaml")
     from jahslib.experiments.notebook import check
     from jahslib.experiments.settings import found_device
     from jahslib.search.provenance import device_name
@@ -65,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
-    _fix_folders(here=args.elsewhere)
+    # absolute, since each notebook runs in its own folder
+    os.environ.setdefault("JAHSLIB_RESULTS", str(Path.cwd() if args.elsewhere and is_checkout() else home()))
+    os.environ["JAHSLIB_RESULTS"] = str(outputs())
+    if data := os.environ.get("JAHSLIB_DATA"):
+        os.environ["JAHSLIB_DATA"] = str(Path(data).expanduser().resolve())
     logs = []
     for notebook, parameters in plan:
         with chdir(notebook.parent):  # which it will run in
@@ -83,24 +90,6 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return int(any(row.status != "ok" for row in rows[1:]))
-
-
-def _refuse_lacking() -> None:
-    if is_checkout():
-        if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
-            raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
-    require("notebooks", "papermill", "ipykernel", "psutil", "yaml")
-
-
-def _fix_folders(*, here: bool) -> None:
-    """Make the folders of results and data absolute, as each notebook runs in its own.
-
-    `here` keeps results in the current folder, even in the project.
-    """
-    os.environ.setdefault("JAHSLIB_RESULTS", str(Path.cwd() if here and is_checkout() else home()))
-    os.environ["JAHSLIB_RESULTS"] = str(outputs())
-    if given := os.environ.get("JAHSLIB_DATA"):
-        os.environ["JAHSLIB_DATA"] = str(Path(given).expanduser().resolve())
 
 
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:

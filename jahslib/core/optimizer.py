@@ -132,19 +132,17 @@ class Replayed(Described, ABC):
     def _take_up(self, event: Asked) -> bool:
         """Follow a suggestion of the history; False if the replay restarts, adopting all suggestions as logged."""
         own = self._proposal
-        if own is None and not self._adopts and self.rederives():
+        derived = own is None and not self._adopts and self.rederives()
+        if derived:
             own = self.propose()
-            if own != event.suggestion:
-                log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
-                self._adopts = True
-                self._restart(self._history)
-                return False
         self._proposal = None
         if own == event.suggestion:
             self.accept(event.id)
-        elif own is None:
+        elif own is None and not derived:
             self.adopt(event.id, event.suggestion)
-        else:  # proposed here, but another suggestion was taken
+        else:
+            if derived:
+                log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
             self._adopts = True
             self._restart(self._history)
             return False

@@ -64,9 +64,6 @@ class Trial(Suggestion):
     def suggestion(self) -> Suggestion:
         return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
 
 def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
     """Compute the share of each origin among the configurations of trials, or of a history; empty without any."""

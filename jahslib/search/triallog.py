@@ -142,7 +142,7 @@ class TrialLog:
         Without `sync`, call the method of that name before the optimizer is asked: a kill loses nothing that was
         written, a power failure may.
         """
-        self._append({"kind": "trial", **labels, **trial.to_json()}, sync)
+        self._append({"kind": "trial", **labels, **vars(trial)}, sync)
 
     def make_extendable(self) -> None:
         """Unpack a compressed log. Raises `LogWriteError` where the log can be read but not extended."""
@@ -179,7 +179,11 @@ class TrialLog:
     def _append(self, record: dict[str, Any], sync: bool = True) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
         self.make_extendable()
-        self._refuse_lost()
+        # what is written to a deleted file would be lost with the process
+        if not (logfiles.is_there(self._file, self.path) and os.fstat(self._file.fileno()).st_size == self._size):
+            self._file.close()
+            said = "deleted, replaced or changed while the search ran; put it back and run again to resume"
+            raise LogWriteError(errno.ENOENT, f"trial log {self.path}: {said}")
         with self._or_cut_to(self._size):
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
@@ -197,13 +201,6 @@ class TrialLog:
             self._file.close()
             said = f"cannot write ({error.strerror}); mend that and run again to resume"
             raise LogWriteError(error.errno, f"trial log {self.path}: {said}") from error
-
-    def _refuse_lost(self) -> None:
-        """Raise `LogWriteError` if others deleted or changed the file: what is written to it then would be lost."""
-        if not (logfiles.is_there(self._file, self.path) and os.fstat(self._file.fileno()).st_size == self._size):
-            self._file.close()
-            said = "deleted, replaced or changed while the search ran; put it back and run again to resume"
-            raise LogWriteError(errno.ENOENT, f"trial log {self.path}: {said}")
 
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1

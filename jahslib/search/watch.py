@@ -58,11 +58,6 @@ class Watch:
     def problem(self) -> dict[str, Any]:
         return self.header.get("fingerprint", {}).get("problem", {})
 
-    @property
-    def trains_a_list(self) -> bool:
-        """Whether the configurations were given, not searched for, as in retraining an incumbent."""
-        return self.header.get("fingerprint", {}).get("optimizer", {}).get("name") == "Listed"
-
     def look(self) -> "Watch":
         """Read the lines written since the last call; a torn last line waits for the next. Returns itself."""
         try:
@@ -147,7 +142,8 @@ def best(watches: Iterable[Watch]) -> str:
     set, that of most searches counts. Neither trainings on a test split count, nor a given list beside searches.
     """
     found = [w for w in watches if w.full and w.problem.get("split") != "test"]
-    found = [w for w in found if not w.trains_a_list] or found
+    optimizers = [w.header["fingerprint"].get("optimizer", {}).get("name") for w in found]
+    found = [w for w, name in zip(found, optimizers, strict=True) if name != "Listed"] or found
     groups: dict[tuple, list[Watch]] = {}
     for w in found:
         groups.setdefault((w.objective, data_name(w.problem), w.constraints), []).append(w)
