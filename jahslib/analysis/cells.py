@@ -1,7 +1,4 @@
-"""Tables of searches over grammars: their spaces, the cells of a table, and networks that were trained.
-
-Errors are in per cent.
-"""
+"""Tables of searches over grammars: their spaces, a table's cells, and trained networks; errors are in per cent."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -9,44 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import friedmanchisquare, ttest_ind, wilcoxon
+from scipy.stats import friedmanchisquare, ttest_ind
 
 from jahslib.errors import UserError
 
-RESAMPLES = 10_000
 LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of `first - second` over `n` pairs, its confidence interval, and the share of resamples not above zero."""
-
-    n: int
-    mean: float
-    low: float
-    high: float
-    not_above: float
-
-
-def paired_bootstrap(
-    first: Sequence[float], second: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
-) -> Difference:
-    """Compare two methods on the same seeds by resampling their differences; `UserError` if they are no pairs."""
-    if len(first) != len(second) or not len(first):
-        raise UserError(f"paired bootstrap: {len(first)} and {len(second)} values are no pairs; give one each a seed")
-    differences = np.asarray(first, float) - np.asarray(second, float)
-    means = differences[rng.integers(len(differences), size=(resamples, len(differences)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(len(differences), float(differences.mean()), float(low), float(high), float((means <= 0).mean()))
-
-
-def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
-    """Compute the two-sided p of Wilcoxon's signed-rank test on the same seeds; 1 where all pairs are equal.
-
-    F. Wilcoxon, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1, 1945.
-    """
-    differences = np.asarray(first, float) - np.asarray(second, float)
-    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+def interval(means: np.ndarray) -> np.ndarray:
+    """Take the 95 % percentile interval of resampled means, `resamples x ...` -> `2 x ...`."""
+    return np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
@@ -65,8 +37,7 @@ def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000)
     """Bootstrap the mean curve's 95 % interval, `seeds x points` -> two of `points`; whole curves are resampled."""
     rows = rng.integers(len(values), size=(resamples, len(values)))
     counts = np.stack([(rows == i).sum(axis=1) for i in range(len(values))], axis=1)
-    means = counts @ values / len(values)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = interval(counts @ values / len(values))
     return low, high
 
 

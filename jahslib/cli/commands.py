@@ -1,7 +1,4 @@
-"""Shared parts of the command lines.
-
-Standard library only, because set-up runs before anything is installed.
-"""
+"""Shared parts of the command lines; standard library only, because set-up runs before anything is installed."""
 
 import argparse
 import functools

@@ -1,7 +1,4 @@
-"""The command line of `jahslib run`: options are parsed and checked before anything is installed or written.
-
-Standard library only: run_all.sh checks its options with this file on a fresh machine.
-"""
+"""The command line of `jahslib run`, checked before anything is installed or written; standard library only."""
 
 import argparse
 import ast

@@ -1,10 +1,10 @@
 """Run the notebooks headless, build paper.pdf and report: `python -m jahslib run --help`.
 
-Only the standard library is imported at module level: run_all.sh checks its options with this file before anything is
-installed. Papermill executes each notebook in a process of its own, so that a dying kernel takes nothing else with it.
+Only the standard library is imported at module level: run_all.sh checks its options before anything is installed.
+Papermill executes each notebook in a process of its own, so that a dying kernel takes nothing else with it.
 
-In the project, notebooks, results and the paper are its own, wherever it is called. Where the library is installed,
-they are those of the current folder; so are the results of notebooks that are named and lie outside of the project.
+In the project, notebooks, results and the paper are its own, wherever it is called; else they are the current folder's,
+as are results of notebooks that are named and lie outside of the project.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The problem interface: space, fidelity range, objective, constraints and `evaluate`.
 
-A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does. All
-that a problem's author needs can be imported from here.
+Optimizers read a problem's declarations; only the search loop calls `evaluate`. All that an author of one needs can be
+imported from here.
 """
 
 import math

@@ -2,11 +2,9 @@
 
 Precedence: a profile's values < the cfg file (YAML) < `set` < the notebook's parameters. Keys are names of settings, in
 either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs to the
-original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are checked, so that a wrong one is
-reported with its name and does not fail somewhere inside a run.
+original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`).
 
-None means "not given" at every layer. The text "none" means None itself, for each setting that may be None:
-`max_params: none` is no limit, whatever the profile has.
+None means "not given" at every layer. The text "none" means None itself, for each setting that may be None.
 """
 
 import ast

@@ -1,7 +1,6 @@
-"""Final trainings of study 06: snapshots every few epochs, resume, test by id and epoch.
+"""Final trainings of study 06: snapshots every few epochs (`snapshots`), resume, test by id and epoch.
 
 An id belongs to one training: it is made of the configuration and the seed, so no two trainings share it.
-`jahslib.experiments.snapshots` describes the files.
 """
 
 import shutil

@@ -1,7 +1,4 @@
-"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`.
-
-These train nothing.
-"""
+"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`, which train nothing."""
 
 import json
 import sys

@@ -84,20 +84,9 @@ class Study:
                 own = _of_seed(problem or method.problem, seed)
                 judged = own if method.judged is None else _of_seed(method.judged, seed)
                 stem = log.format(task=task, method=name, seed=seed, problem=own)
-                run = Run(
-                    problem=own,
-                    optimizer=method.optimizer(own, seed),
-                    budget=budget,
-                    log=self.folder / "logs" / f"{stem}.jsonl",
-                    seed=seed,
-                    method=name,
-                    label=method.label,
-                    task=task,
-                    judged=judged,
-                    tested=None if tested is None else tested(judged),
-                    simulated=simulated,
-                    **self._names,
-                )
+                place, tests = self.folder / "logs" / f"{stem}.jsonl", tested and tested(judged)
+                context = {"label": method.label, "task": task, "judged": judged, "tested": tests, **self._names}
+                run = Run(own, method.optimizer(own, seed), budget, place, seed, name, simulated=simulated, **context)
                 runs.append(run)
         self.planned += runs
         return runs

@@ -1,7 +1,4 @@
-"""Static figures of Ax's analyses, and a surrogate that can be explored in JupyterLab.
-
-Each function takes the data of `jahslib.optimizers.ax.analyses` and returns a matplotlib figure.
-"""
+"""Figures of `jahslib.optimizers.ax.analyses`, and a surrogate that can be explored in JupyterLab."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

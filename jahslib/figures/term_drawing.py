@@ -1,11 +1,8 @@
 """Drawings of terms at every folding level, for notebooks.
 
-Operations are boxes between input and output, in layers from left to right; long drawings go on in the next row, where
-arcs leave and enter at circles with the same number (`jahslib.figures.term_layout`). Where the grammar has resBlocks,
-each resolution has a band of its own.
-
-The order within a layer is by barycentres (Sugiyama, Tagawa and Toda, IEEE SMC 1981), and places are the least-squares
-ones near each node's neighbours.
+Operations are boxes in layers from left to right; long drawings go on in the next row, where arcs leave and enter at
+circles with the same number. Where the grammar has resBlocks, each resolution has a band of its own. The order within a
+layer is by barycentres (Sugiyama, Tagawa and Toda, IEEE SMC 1981), places are the least-squares ones near neighbours.
 """
 
 from collections.abc import Hashable

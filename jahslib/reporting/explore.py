@@ -1,7 +1,6 @@
 """Look into a trial log in JupyterLab: each function is one call on a log, also of a search that still runs.
 
-A person at a notebook gets a widget to choose with; elsewhere (papermill, nbval, a script, no ipywidgets) the figure of
-the first choice stands in its place.
+Where no person can choose with a widget, the figure of the first choice stands in its place.
 """
 
 import tempfile

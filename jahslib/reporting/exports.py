@@ -2,10 +2,8 @@
 
 DeepCAVE (https://automl.github.io/DeepCAVE) opens a folder a run; `deepcave --open` then finds FOLDER. Optuna's journal
 (https://optuna.readthedocs.io, `JournalStorage`) is one file for all studies; `optuna-dashboard FOLDER/optuna.journal`
-shows it. Neither package is needed to write them.
-
-Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.md) and what Optuna 3.1 to 5.0 read. A
-log that has grown is exported again over the old files.
+shows it. Neither package is needed to write what DeepCAVE 1.4 (its own reader has a fault, see docs/data.md) and Optuna
+3.1 to 5.0 read. A log that has grown is exported again over the old files.
 """
 
 import copy

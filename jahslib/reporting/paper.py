@@ -1,7 +1,6 @@
 """paper.pdf from the Typst sources in paper/ and the notebooks' records: offline, the same bytes for the same input.
 
-Typst reads nothing outside its root, while the sources lie in the repository and the records may lie elsewhere
-(`$JAHSLIB_RESULTS`). So sources and records are copied into one temporary folder, and that is compiled.
+Typst reads nothing outside its root, so sources and records are copied into one temporary folder.
 """
 
 import json

@@ -19,7 +19,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = name.removesuffix("_mean")
         if name == mean + "_mean":
             sds = table.get(f"{mean}_sd", pd.Series(math.nan, table.index))
-            largest = table[column].abs().max()
+            largest = float(table[column].abs().max())
             digits = max(0, min(3, 3 - math.floor(math.log10(largest)))) if largest > 0 else 3
             shown[mean] = [_joined(m, sd, digits) for m, sd in zip(table[column], sds, strict=True)]
         elif f"{name.removesuffix('_sd')}_mean" not in table:

@@ -1,7 +1,7 @@
 """The only writer of results/ and figs/: values, tables and figures, each with its provenance.
 
-A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone writes, the index last, so
-that a notebook that fails half-way leaves the files of the last whole run. The paper reads nothing else.
+A notebook makes one `Report`, adds records to it, and calls `save`, which alone writes, at its end: a notebook that
+fails half-way leaves the files of the last whole run. The paper reads nothing else.
 """
 
 import hashlib

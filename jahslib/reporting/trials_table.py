@@ -1,10 +1,10 @@
 """All trial logs of the committed profiles as one tidy table, a row a trial: `python -m jahslib table --help`.
 
-    trials = released.load("results/trials.csv.xz")
+    trials = trials_table.load("results/trials.csv.xz")
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
 
-It is a CSV compressed by xz, which needs no further package; the same logs give the same bytes. docs/data.md says what
-each column holds. Left out are the curves and outputs, which the logs themselves keep, and the searches of `LOOK_UPS`.
+It is a CSV compressed by xz; the same logs give the same bytes. docs/data.md says what each column holds. Left out are
+the curves and outputs, which the logs keep, and the searches of `LOOK_UPS`.
 """
 
 import io

@@ -1,10 +1,9 @@
 """File formats of trial logs: plain, compressed, and packs of many logs.
 
-`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for many short or similar searches a
-pack, `PACK.jsonl.xz` (`jahslib.search.packs`). A log is named by the plain form everywhere; all readers take any form
-(so does `pandas.read_json`). A search that continues unpacks its log. If a plain form and another one exist, either a
-process was killed between two steps or a packed search was continued, and the plain one contains the other, or a packed
-search was started over, as its header says; else the user must decide which is valid.
+`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; for many short or similar searches a pack
+(`jahslib.search.packs`). A log is named by the plain form everywhere, and all readers take any. A search that continues
+unpacks its log. Where another form exists beside the plain one, the plain one contains it (a process was killed between
+two steps, or a packed search goes on), or was started over, as its header says; else the user must decide.
 """
 
 import contextlib

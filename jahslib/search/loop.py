@@ -1,7 +1,4 @@
-"""The search loop: from the logged history to the end of the budget.
-
-`jahslib.search.search` opens the resources of a `Loop` and closes them.
-"""
+"""The search loop, from the logged history to the end of the budget; `jahslib.search.search` opens what it needs."""
 
 import contextlib
 import logging

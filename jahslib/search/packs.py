@@ -1,8 +1,7 @@
 """Packs: many short or similar trial logs in one file, which take far fewer bytes together than each by itself.
 
-A pack is any `PACK.jsonl.xz` in a folder of logs. Its first line, `{"kind": "pack", "logs": {"LOG": bytes, ...}}`, says
-which logs follow one after another, so that it takes no more than a file's beginning to know what a folder holds.
-`pandas.read_json(pack, lines=True)` reads it as the lines of all its logs, after that first one.
+The first line of a `PACK.jsonl.xz`, `{"kind": "pack", "logs": {"LOG": bytes, ...}}`, says which logs follow one after
+another. `pandas.read_json(pack, lines=True)` reads it as the lines of all its logs, after that one.
 """
 
 import contextlib

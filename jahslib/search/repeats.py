@@ -1,8 +1,7 @@
-"""Repeated trainings of a configuration, for all optimizers alike.
+"""Repeated trainings of a configuration, for all optimizers alike, where one training is too noisy to be decisive.
 
-No optimizer proposes a configuration twice. Where the objective is too noisy for one training to be decisive, the
-problem sets `repeats`: each configuration that reaches the highest fidelity is then trained that often from different
-initial weights, the optimizer is told the mean, and the incumbent is judged by it (`Problem.judged`).
+Each configuration that reaches the highest fidelity is trained `Problem.repeats` times from different initial weights;
+the optimizer is told the mean, and the incumbent is judged by it.
 """
 
 from dataclasses import replace

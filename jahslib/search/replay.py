@@ -1,8 +1,7 @@
 """On-demand check of whether this machine reproduces the decisions in a trial log.
 
-Floating point differs between kinds of machines and versions of packages, and a model of many trials may turn a last
-digit into another proposal. A search resumes from its log all the same (`jahslib.search`); this reports where the log's
-own decisions could not be reproduced here.
+A model of many trials may turn a last digit, which differs between machines and versions of packages, into another
+proposal. A search resumes from its log all the same; this reports where the log's decisions differ from those here.
 """
 
 import itertools

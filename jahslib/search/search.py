@@ -44,8 +44,7 @@ def search(
 ) -> History:
     """Run or resume one search and return its history.
 
-    The log is authoritative: the optimizer is told what it holds and continues from there, on any machine. Whether this
-    machine would have decided the same is checked separately (`jahslib.search.replay`).
+    The log is authoritative: the optimizer is told what it holds and continues from there, on any machine.
 
     Args:
         optimizer: one that was made for this problem, or what makes one from problem and seed: an optimizer's class,
@@ -59,9 +58,8 @@ def search(
         on_trial: called after a trial is safely logged.
 
     Raises:
-        UserError: an invalid problem, budget, seed or number of workers; choices that are not text, number or truth
-            value; the log belongs to another search or is in use; 50 trials in a row failed; an invalid outcome, a
-            trial without the metrics that the problem names, or with a value beyond the objective's `best`.
+        UserError: an invalid problem, budget, seed, number of workers or outcome; the log belongs to another search or
+            is in use; 50 trials in a row failed; a trial without the metrics that the problem names, or beyond `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
     # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not

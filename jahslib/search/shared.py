@@ -1,8 +1,4 @@
-"""A check that workers on other machines see the folder of a search.
-
-A worker that does not would leave its checkpoints on a disk of its own, where another search may find them under the
-same name, and a whole search's log would stay there.
-"""
+"""A check that workers on other machines see a search's folder, and leave logs and checkpoints on no other disk."""
 
 import os
 import socket

@@ -11,10 +11,8 @@ from jahslib.core.problem import Job
 class SimulatedWorkers(Executor):
     """An executor that evaluates jobs at once and delivers results by a simulated clock.
 
-    A trial's `started` and `seconds` are those of the clock, which begins at 0: `started + seconds` is when it ended.
-    The optimizer's own time passes on the real clock alone. Set `workers` of `search` to the number of jobs in
-    parallel; the problem must have `training_seconds(job)`. An interrupted search must be restarted, as its clock is
-    lost.
+    A trial's `started` and `seconds` are those of the clock, which begins at 0; the optimizer's own time passes on the
+    real one. The problem must have `training_seconds(job)`. An interrupted search must be restarted: its clock is lost.
     """
 
     threads = 1

@@ -1,10 +1,5 @@
 """Progress of searches, read from their trial logs: `python -m jahslib status [FOLDER]`.
 
-    from jahslib.search.status import status
-
-    status("results")             # one row per notebook and profile
-    status("results", logs=True)  # one row per trial log
-
 Nothing is locked or written, so that searches may be running.
 """
 

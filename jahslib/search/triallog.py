@@ -1,8 +1,7 @@
 """The trial log: a search's history on disk as append-only JSON lines.
 
 The first line is the header (what was searched, how, and on what); each further line is one trial, or an `end` line
-that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it, also where it
-was compressed (`jahslib.search.logfiles`).
+that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it too.
 """
 
 import contextlib

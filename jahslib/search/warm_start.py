@@ -1,7 +1,6 @@
 """Warm start: a search that begins with the trials of another one on the same problem.
 
-Its log begins with copies of them, charged nothing, so that it is self-contained: it can be resumed, replayed and read
-like any other.
+Its log begins with copies of them, charged nothing: it can be resumed, replayed and read like any other.
 """
 
 import hashlib

@@ -45,11 +45,10 @@ class InProcess(Executor):
 
 
 class LocalProcesses(Executor):
-    """An executor of `workers` processes with one torch thread each.
+    """An executor of `workers` processes with one torch thread each, of which each is a pool of its own.
 
-    The search loop logs `threads`. Each process is a pool of its own, because a worker that is killed breaks its whole
-    `ProcessPoolExecutor`: this way only the trial that it ran is lost, and the next job gets a new process. The search
-    loop never has more jobs pending than there are workers; a caller that submits more has them queued round-robin.
+    A worker that is killed breaks its whole `ProcessPoolExecutor`: this way only the trial that it ran is lost, and the
+    next job gets a new process. A caller that submits more jobs than workers has them queued round-robin.
 
     The processes import what they run. What is defined in a notebook cannot be imported, and a script that starts them
     must do so under `if __name__ == "__main__":`, as its top level is run in each of them.
