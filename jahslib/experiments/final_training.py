@@ -20,6 +20,7 @@ from jahslib.experiments import snapshots
 from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
+from jahslib.training import checkpoints
 from jahslib.training.metrics import scores
 
 with extra("training"):
@@ -168,11 +169,12 @@ class FinalTraining:
         training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
         tested = {}
         for epoch in epochs:
-            state = snapshots.load(place, epoch, wanted)
+            snapshots.check(place, wanted)
+            file = snapshots.path(place, epoch)
+            state = checkpoints.read(file)
             try:
                 training.model.load_state_dict(state["model"])
             except (RuntimeError, KeyError) as error:
-                file = snapshots.path(place, epoch)
                 raise UserError(f"{file} holds another network: give the id of a training of this one") from error
             tested[epoch] = scores(training.predict(images).cpu(), labels, problem.classes)
         return Trained(place, configuration, tested)

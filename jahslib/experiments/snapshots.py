@@ -17,7 +17,6 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.training import checkpoints
 
 Scalars = list[dict[str, float]]
 
@@ -32,7 +31,13 @@ def folder(experiment_dir: str | Path, data: str, network: str, training_id: str
 def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Read the description of the training at `place`. Raises `UserError` if there is none, or not as `wanted`."""
     if not (place / "made_of.json").exists():
-        raise UserError(_missing(place))
+        said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
+        for other in map(_read, sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json"))):
+            raise UserError(
+                f"{said}: it is one of {other['network']} on {other['data']}; choose that network and data set"
+            )
+        there = ", ".join(sorted(p.parent.name for p in place.parent.glob("*/made_of.json")))
+        raise UserError(f"{said}; there are: {there or 'none'}")
     found = _read(place / "made_of.json")
     for key, value in json.loads(json.dumps(wanted)).items():
         if found.get(key) != value:
@@ -59,12 +64,6 @@ def epochs(place: Path) -> list[int]:
     return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
 
 
-def load(place: Path, epoch: int | str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Load a snapshot's tensors, numbers and text. Raises `UserError` as `check` and `path`, or if it is damaged."""
-    check(place, wanted)
-    return checkpoints.read(path(place, epoch))
-
-
 def read_scalars(place: Path) -> Scalars:
     file = place / "scalars.json"
     return _read(file) if file.exists() else []
@@ -72,15 +71,6 @@ def read_scalars(place: Path) -> Scalars:
 
 def write(file: Path, content: Any) -> None:
     paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def _missing(place: Path) -> str:
-    said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
-    for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
-        found = _read(other)
-        return f"{said}: it is one of {found['network']} on {found['data']}; choose that network and data set"
-    there = ", ".join(sorted(p.name for p in place.parent.glob("*") if (p / "made_of.json").exists()))
-    return f"{said}; there are: {there or 'none'}"
 
 
 def _read(file: Path) -> Any:
