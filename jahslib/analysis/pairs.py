@@ -24,8 +24,7 @@ def paired(differences: pd.Series) -> dict[str, Any]:
 
     Returns:
         `n`, how many of them are `above` 0, their mean (`difference`), its 95 % bootstrap interval (`low`, `high`), and
-        the two-sided `p` of Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945), 1 where all are 0; all but `n`
-        are NaN where there are none.
+        the two-sided `p` of Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945); NaN where there are none.
     """
     values = differences.to_numpy(float)
     if not len(values):

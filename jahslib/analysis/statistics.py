@@ -52,13 +52,10 @@ class Ranking:
 
 
 def ranking(costs: pd.DataFrame) -> Ranking:
-    """Rank methods (columns, at least three) within each block (row) by a cost; equal costs share their mean rank.
+    """Rank methods (columns, at least three) within each block (row, at least two) by a cost; equal ones share a rank.
 
     J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets;
     with several seeds of one as blocks the p values speak of these data sets alone.
-
-    Raises:
-        UserError: fewer than three methods or two blocks.
     """
     import scikit_posthocs
 
@@ -80,12 +77,8 @@ def mcnemar_table(
     """Test the first classifier against each other one, by McNemar on top-1 correctness over the same test images.
 
     Statistic (|b - c| - 1)^2 / (b + c), with continuity correction, b and c the images that only one of the two
-    classifies rightly; chi-squared with one degree of freedom (3.841 at 5 %).
-
-    Args:
-        labels: true classes, one an image.
-        predictions: classes by a classifier's name in tables.
-        reported: statistics by pair, such as "EA-HB vs RS".
+    classifies rightly; chi-squared with one degree of freedom (3.841 at 5 %). `labels` are the images' true classes,
+    `predictions` those by a classifier's name, `reported` statistics by pair, such as "EA-HB vs RS".
     """
     from statsmodels.stats.contingency_tables import mcnemar
 

@@ -130,15 +130,10 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
-    """Say which method to take, one row a family.
+    """Say which method to take, one row a family, from a table of searches and their `anytime` curves.
 
     A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a
-    `share` of the budget, one of those in `curves`, is spent.
-
-    Args:
-        found: a table of searches.
-        curves: of `anytime`, for the families that have one.
-        labels: the methods' names in tables.
+    `share` of the budget, one of those in `curves`, is spent; methods by their names in `labels`.
     """
     told = leaders(found)
     early = curves[np.isclose(curves.share, share)].groupby(["family", "method"]).score.mean()

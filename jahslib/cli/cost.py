@@ -23,16 +23,10 @@ class Cost:
 
 
 def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
-    """Estimate what remains of the runs known in advance, without later steps such as final trainings.
+    """Estimate what remains of the runs that a notebook, by path or name, has planned, without final trainings.
 
     A rate is that of the same problem's trials in this profile or, before there are any, in the cpu profile: trainings
     of fewer images there, so that it is too low rather than too high.
-
-    Args:
-        notebook: its path, or its name in the project's folder.
-
-    Raises:
-        UserError: as `jahslib.experiments.notebook.experiment`.
     """
     name = Path(notebook).stem
     if not is_described(notebook):

@@ -21,16 +21,11 @@ PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15
 
 
 def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
-    """Parse and check the command line; reads the notebooks' `parameters` cells, writes nothing.
+    """Parse and check the command line; reads the notebooks' `parameters` cells, by default of the folder `notebooks`.
 
     Adds `selected` (notebook paths), `overrides` (for each of them a dict of its own parameters) and `elsewhere`
     (whether a notebook that is named lies outside of the project, or of the current folder where there is none).
-
-    Args:
-        notebooks: the folder whose notebooks run if none is named.
-
-    Raises:
-        UserError: a wrong option.
+    Raises `UserError` for a wrong option, and writes nothing.
     """
     parser = Parser(COMMAND, allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
     add = parser.add_argument

@@ -42,9 +42,8 @@ class Job:
     """One evaluation that the search loop requests.
 
     `stages` are the fidelities of the trial's lineage, ascending, the last being the requested one: (3, 6, 12) is a
-    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6; a
-    problem that finds it missing trains through the earlier stages again. `deadline` is a `time.time()` after which no
-    new epoch begins.
+    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6, which
+    may be missing. `deadline` is a `time.time()` after which no new epoch begins.
     """
 
     configuration: Configuration

@@ -18,13 +18,12 @@ def key(configuration: Configuration) -> str:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An optimizer's request: a configuration at a fidelity.
+    """An optimizer's request: a configuration at a fidelity, in epochs or in the resource that `Fidelity` names.
 
-    The fidelity is in epochs or in the resource that the problem's `Fidelity` names. `parent` is the trial whose
-    checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan. `final` marks a trial that
-    nothing will continue. `origin` says where the configuration comes from: the initial design, a random draw, a model,
-    variation of earlier ones, or a requested repetition; empty where the optimizer does not tell. `origin` takes no
-    part in comparisons: suggestions that differ in nothing else are equal.
+    `parent` is the trial whose checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan.
+    `final` marks a trial that nothing will continue. `origin` says where the configuration comes from (the initial
+    design, a random draw, a model, variation of earlier ones, a requested repetition), or is empty; it takes no part in
+    comparisons.
     """
 
     configuration: Configuration
@@ -106,12 +105,11 @@ class Asked:
 
 
 class History:
-    """The events of a search in order: suggestions made and trials finished.
+    """The events of a search in order, suggestions made and trials finished; beside the seed, all an optimizer is told.
 
-    Besides the seed, this is the whole input of an optimizer. Iterating gives the finished trials in completion order.
     It is append-only and keeps running totals, so that the cost of a decision does not grow with the number of trials:
     `trained` are the finished trials except rejected ones, `spent` the epochs charged so far, `rejected_in_a_row` the
-    rejected trials since the last other one.
+    rejected trials since the last other one. Iterating gives the finished trials in completion order.
     """
 
     def __init__(self):

@@ -110,12 +110,10 @@ class FinalTraining:
     def train(self, configuration: Configuration) -> Trained:
         """Train a configuration, or continue the training with the given id; test all its snapshots.
 
-        A training that has snapshots is continued, bit for bit on the same device, from `pre_trained_epoch` or its
-        newest one.
+        A training is continued, bit for bit on the same device, from `pre_trained_epoch` or its newest snapshot.
 
         Raises:
-            UserError: the named training has other settings than these; a snapshot is damaged; a configuration with
-                which SGD cannot work.
+            UserError: other settings than the training's, a damaged snapshot, or values with which SGD cannot work.
         """
         problem, seed, start = self.problem, self.seed, self.pre_trained_epoch
         if self.pre_trained_id is None:

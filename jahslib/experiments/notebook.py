@@ -66,12 +66,9 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
 
 
 def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
-    """Raise if a notebook cannot run with these parameters, before anything is written; returns its logs' folder.
+    """Raise `UserError` if a notebook cannot run with these parameters (see `Study.check`); returns its logs' folder.
 
-    A notebook without experiment cells is not checked.
-
-    Raises:
-        UserError: see `experiment` and `Study.check`.
+    Nothing is written. A notebook without experiment cells is not checked.
     """
     if is_described(notebook):
         study = experiment(notebook, parameters).study

@@ -22,10 +22,9 @@ AGAIN_SEED = 1_000_000  # added to a search's seed where its incumbent is evalua
 
 @dataclass(frozen=True)
 class Method(Generic[P]):
-    """One of the methods that a study compares.
+    """One of the methods that a study compares, by its `label` in tables and figures.
 
     Args:
-        label: its name in tables and figures.
         problem: what it searches, or what makes the problem of a seed, called with `seed`; None where the plan says it.
         optimizer: makes the optimizer of a search, called with the problem and the seed: an optimizer's class, or a
             `functools.partial` of one with settings.
@@ -39,12 +38,11 @@ class Method(Generic[P]):
 
 
 class Study:
-    """The runs of one notebook in one profile.
+    """The runs of one notebook, such as "01_growing_bohb", in one profile.
 
     Args:
-        notebook: its name, such as "01_growing_bohb"; trial logs are in its folder of `results/`.
         settings: workers, scheduler and the like, with which everything is run.
-        folder: another folder for trial logs, by default the setting `working_dir`.
+        folder: another folder for trial logs than results/'s, by default the setting `working_dir`.
         reads: runs of other studies whose trials this one needs.
     """
 

@@ -34,14 +34,10 @@ def kind(label: str) -> str:
 
 @dataclass
 class Layout:
-    """Boxes by the number of their first node, and the arcs between them.
+    """Boxes by the number of their first node, with the arcs between them.
 
-    Attributes:
-        lines: the lines of each box: one operation each, or a folded node's two words.
-        kinds: what each line stands for, see `kind`.
-        arcs: pairs of boxes.
-        layer: each box's layer, from 0.
-        stage: how many resBlocks come before each box.
+    A box has `lines`, one operation each or a folded node's two words, and their `kinds`; a `layer`, from 0; and a
+    `stage`, how many resBlocks come before it.
     """
 
     lines: dict[Hashable, list[str]]

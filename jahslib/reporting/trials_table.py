@@ -37,13 +37,10 @@ COLUMNS = (
 
 
 def table(results: Path | None = None) -> pd.DataFrame:
-    """Read all trial logs into one table: one row a trial, in the order of profile, study, log and completion.
+    """Read the trial logs in `results`/cpu and /paper, by default this repository's, into one table: one row a trial.
 
-    Args:
-        results: the folder that holds `cpu/` and `paper/`; default is this repository's or `$JAHSLIB_RESULTS`'.
-
-    Returns:
-        `COLUMNS`, then `metric_NAME` for each metric of any trial, by name; NaN where a trial has none of it.
+    They are in the order of profile, study, log and completion; after `COLUMNS` stands `metric_NAME` for each metric of
+    any trial, by name, NaN where a trial has none of it.
 
     Raises:
         UserError: no such folder, no trial log in it, or a damaged one.

@@ -55,10 +55,7 @@ def _where_apart(*texts: str) -> list[str]:
 
 
 def replay(optimizer: Any, log: Path | str) -> Replay:
-    """Let a new optimizer decide at each point where the log's search decided.
-
-    Args:
-        optimizer: with the log's settings and seed, and not yet asked for anything.
+    """Let a new optimizer, not yet asked for anything, decide at each point where the log's search decided.
 
     Raises:
         UserError: no such log, or a damaged one.

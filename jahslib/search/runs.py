@@ -38,8 +38,7 @@ class Run:
     """A search that is ready to run: the arguments of `search`, and the context of its result.
 
     Args:
-        label: the method's name in tables and figures.
-        task: which of a study's tasks it is on, where there are several.
+        label, task: the method's name in tables and figures, and which of a study's tasks it is on.
         judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
         tested: the problem of its incumbent's final trainings.
         simulated: workers on a simulated clock (`jahslib.search.simulated`), 0 for none.
@@ -88,11 +87,10 @@ AnyProblem = TypeVar("AnyProblem", bound=Problem)
 
 @dataclass(frozen=True)
 class AnySearch(Generic[AnyProblem]):
-    """A finished search of a comparison.
+    """A finished search of a comparison; see `Run`.
 
     Args:
         problem: with the study's constraints, also where the search ignored one.
-        task, label, tested: see `Run`.
         name: of its trial log, without the suffix.
         tests: the incumbent's final trainings, on the test split.
     """

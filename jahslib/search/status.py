@@ -28,17 +28,13 @@ log = logging.getLogger(__name__)
 def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFrame:
     """Summarise the progress of searches from the trial logs below `folder`, by default the repository's results/.
 
-    One row per profile and notebook, with columns `run`: whether `run_all.sh` is running in this profile; `searches`,
-    of these `finished` and `under_way`; `trials`, of these `ok`, `failed`, `rejected` (a constraint known before
-    training violated) and `cut` (by a time limit); `best`: as text, see `watch.best`; `epochs` charged; `age`: seconds
-    since the last trial finished, NaN without one.
+    One row per profile and notebook: `run`, whether `run_all.sh` is running in this profile; `searches`, of these
+    `finished` and `under_way`; `trials`, of these `ok`, `failed`, `rejected` (a constraint known before training
+    violated) and `cut` (by a time limit); `best` as text (`watch.best`); `epochs` charged; `age`, seconds since the
+    last trial finished, NaN without one. With `logs` one row per trial log (`log`), whose `state` is finished, under
+    way, stopped (the next run resumes it) or damaged, and whose `best` is a number beside its `metric`, or NaN.
 
-    With `logs` one row per trial log (`log`), whose `state` is finished, under way, stopped (the next run resumes it)
-    or damaged, and whose `best` is a number beside its `metric`; NaN where no trial was feasible at the highest
-    fidelity.
-
-    A run and a search under way are recognised by the files that processes hold open, so those of another machine or
-    user are not seen; a small `age` shows them.
+    What is under way is recognised by the files that processes hold open, so not on another machine or another user's.
 
     Raises:
         UserError: no such folder, or no trial log in it.

@@ -22,12 +22,11 @@ TAIL = 256  # bytes before the current position that must be unchanged; a trial'
 class Watch:
     """A trial log followed as it grows; `look` reads only what is new.
 
-    `since`: trials that finished earlier (`time.time()`) are not counted. `objective` and `constraints` are by default
-    those of the log's header.
-    `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
-    the best feasible one of these, NaN without any; `epochs` are those charged, `seconds` those that they took; `last`
-    is the time at which the newest trial finished, `end` the line that closed the search, if no trial came after it;
-    `trouble` says what cannot be read.
+    Trials that finished before `since` (`time.time()`) are not counted; `objective` and `constraints` are by default
+    those of the log's header. `statuses` counts trials by status, `full` those that succeeded at the highest fidelity;
+    `best` is the objective of the best feasible one of these, or NaN; `epochs` and `seconds` are what trials took;
+    `last` is when the newest one finished, `end` the line that closed the search, if no trial came after it; `trouble`
+    says what cannot be read.
     """
 
     path: Path

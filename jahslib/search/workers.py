@@ -119,10 +119,7 @@ class LocalProcesses(Executor):
 class OnCluster(Executor):
     """An executor on a Dask cluster, whose workers are first asked whether they can load a job.
 
-    Where one cannot, Dask itself fails every job or waits forever, depending on which could not.
-
-    Raises:
-        UserError: from `submit`, a job that cannot be sent, no worker, or one that cannot load it or does not answer.
+    Where one cannot, Dask itself fails every job or waits forever; here `submit` raises `UserError`.
     """
 
     def __init__(self, client: Any):
@@ -198,14 +195,10 @@ def _follow_parent() -> None:
 
 @contextmanager
 def pool(workers: int = 1, scheduler: str | None = None):
-    """Open an executor for `workers` jobs at once: this process for one, local processes for more, or a Dask scheduler.
+    """Open an executor for `workers` jobs at once: this process for one, local processes for more, or a Dask cluster.
 
-    Args:
-        scheduler: address of a running `dask.distributed` scheduler, such as `tcp://node1:8786`. Its workers must see
-            the same results folder, for the checkpoints.
-
-    Raises:
-        UserError: no scheduler answers at that address.
+    `scheduler` is the address of a running one, such as `tcp://node1:8786`, whose workers must see the same results
+    folder, for the checkpoints; `UserError` if nothing answers there.
     """
     if scheduler:
         client = _connect(scheduler)
