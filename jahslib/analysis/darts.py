@@ -55,10 +55,10 @@ def trial_weights(trial: Trial) -> pd.DataFrame:
 
 
 def operation_shares(searches: Cells) -> pd.DataFrame:
-    """Average the architecture weights over the six nodes: one row an epoch and operation of every search.
+    """Average the architecture weights over the six nodes: one row an epoch and operation of every search (`method`).
 
-    A search's `task` becomes `method`. `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the
-    operation has the largest weight; `surrogate` (the fraction that it contributes) and `train_loss` are the epoch's.
+    `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the operation has the largest weight;
+    `surrogate` (the fraction that it contributes) and `train_loss` are the epoch's.
     """
     rows = []
     for s in searches:

@@ -93,9 +93,9 @@ def choosing(history: History) -> list[float]:
 
 
 def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
-    """Tidy the traces of several trainings: one row a layer, training and step, with what was traced of the layer.
+    """Tidy the traces of several trainings: one row a layer (conv 0, ..., fc 0, ...), training and step.
 
-    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists; layers are called conv 0, ..., fc 0, ...
+    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists.
     """
     parts = []
     for training, trace in enumerate(traces):

@@ -35,10 +35,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
-    """Describe searches, one row each: family (by task), task, method, seed, the incumbent's `score`, and `MEASURES`.
-
-    The score is of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
-    """
+    """Describe searches, a row each: family (by task), the incumbent's `score` (less is better), and `MEASURES`."""
     rows = [
         {"family": families[s.task], "task": s.task, "method": s.method, "seed": s.seed}
         | {"score": score(s, s.incumbent)}
@@ -152,9 +149,9 @@ def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str]
 def anytime(
     searches: Sequence[AnySearch], families: Mapping[str, str], score: Score, budgets: Mapping[str, float], points: int
 ) -> pd.DataFrame:
-    """Trace the incumbent's score at equal shares of the budget: one row a family, method, block (`seed`) and share.
+    """Trace the incumbent's score (None's before there is one) at equal shares of the task's budget in epochs.
 
-    A search that has no full training by then has the score of none. `budgets` are epochs of a search by task.
+    One row a family, method, block (`seed`) and share.
     """
     shares = np.arange(1, points + 1) / points
     rows = []

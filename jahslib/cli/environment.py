@@ -24,8 +24,7 @@ UNFINISHED = "unfinished\n"
 def make(root: Path = ROOT) -> Path:
     """Bring `root/.venv` up to date with requirements.lock and pyproject.toml; return its Python.
 
-    A finished, unchanged environment costs milliseconds; one whose set-up was interrupted is made again from scratch.
-    Concurrent calls take turns.
+    One whose set-up was interrupted is made again from scratch; concurrent calls take turns.
 
     Raises:
         UserError: `root` is no copy of the project, or `.venv` was made by something else.

@@ -85,20 +85,14 @@ class Replayed(Described, ABC):
 
     @abstractmethod
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
-        """Record that a logged suggestion that was not proposed here became trial `trial_id`.
-
-        Called only after `start`, with all suggestions of a history whose decisions this machine does not reproduce.
-        """
+        """Record that a logged suggestion which was not proposed here became `trial_id`; called only after `start`."""
 
     @abstractmethod
     def observe(self, trial: Trial) -> None:
         """Record that a trial has finished."""
 
     def rederives(self) -> bool:
-        """Tell whether replaying needs a call of `propose` for the next logged suggestion.
-
-        An optimizer whose proposals depend only on what it was told returns False, and so resumes at no cost.
-        """
+        """Tell whether replaying calls `propose`: not needed, and free, where that depends only on what was told."""
         return True
 
     def ask(self, history: History) -> Suggestion | None:

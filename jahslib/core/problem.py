@@ -89,8 +89,7 @@ class Problem(ABC):
     def evaluate(self, job: Job) -> Outcome:
         """Train and measure a configuration.
 
-        An exception makes the trial `failed` with the worst cost, except `UserError`, which ends the search: what only
-        the user can correct would fail every further trial too.
+        An exception makes the trial `failed` with the worst cost; only `UserError` ends the search.
         """
 
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
@@ -104,10 +103,7 @@ class Problem(ABC):
         return {}
 
     def epochs(self, stages: tuple[float, ...]) -> float:
-        """Compute the epochs charged to a job of these stages: those beyond its parent's stage.
-
-        Override it where `evaluate` charges more, for example on several folds: the epoch budget relies on it.
-        """
+        """Compute the epochs charged to a job: those beyond its parent's stage; override where it is charged more."""
         return stages[-1] - (stages[-2] if len(stages) > 1 else 0)
 
     def describe(self) -> dict[str, Any]:

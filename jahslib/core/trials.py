@@ -80,10 +80,7 @@ def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def mean_of(trials: Sequence[Trial]) -> Trial:
-    """Merge several trainings of one configuration into the last trial: metrics averaged, epochs and seconds summed.
-
-    It is ok only if all trainings are: a configuration that fails at times is no result.
-    """
+    """Merge trainings of one configuration into the last: metrics averaged, costs summed, ok only if all are."""
     bad = next((t for t in trials if t.status != "ok"), None)
     names = set.intersection(*(set(t.metrics) for t in trials))
     return replace(

@@ -1,7 +1,6 @@
-"""The pipeline of study 05: DARTS, a search for stacks of its cells, and final networks.
+"""The pipeline of study 05: DARTS, a search for stacks of cells sampled from what it found, and final networks.
 
-DARTS gives the probability of each operation at each node, cells are sampled from that, and another optimizer finds how
-to stack and train them in the remaining time; its incumbent is retrained, tested and kept.
+The stacks' incumbent is retrained, tested and kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence

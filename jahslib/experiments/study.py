@@ -140,7 +140,7 @@ class Study:
     ) -> list[AnySearch]:
         """Train incumbents `count` times on the `tested` problems; return the searches with `tests`.
 
-        A larger budget may give another incumbent, so the log's name contains the configuration's digest.
+        The log's name has the configuration's digest, as a larger budget may give another incumbent.
 
         Args:
             seed: added to a search's own. Where the `tested` problem has the search's training images, give one: with

@@ -52,9 +52,9 @@ def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
 
 
 def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """Draw the surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
+    """Draw the surrogate's mean and standard error (rows) for each pair of parameters, others at the best trial's.
 
-    The others are at the best trial's values; dots are all trials, whatever their other values, the star is the best.
+    Dots are all trials, whatever their other values, the star is the best.
     """
     pairs, tried = analyses.contours, analyses.parallel_coordinates
     figure, axes = plt.subplots(2, len(pairs), figsize=(WIDTH, 4.6), squeeze=False, layout="constrained")

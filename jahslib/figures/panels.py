@@ -116,8 +116,7 @@ def anytime(
 def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     """Draw one panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
 
-    `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
-    belongs to the network, is drawn once.
+    `table` has the columns layer, training, step and those named by `panels` (-> axis label); "params" is drawn once.
     """
     layers = {name: name for name in sorted(table.layer.unique())}
     figure, axes = grid(len(panels), len(panels), 2.6)

@@ -101,10 +101,7 @@ def layered(grammar: Grammar, graph: Graph) -> Layout:
 
 
 def _halvings(grammar: Grammar, lines: list[str]) -> int:
-    """Count how often what a box stands for halves the resolution: as the first derivation of its nonterminal does.
-
-    A network can only be built where all derivations agree on that.
-    """
+    """Count how often a box halves the resolution: as its nonterminal's first derivation does, and so all do."""
 
     def of(name: str, literal: bool, above: tuple[str, ...]) -> int:
         if literal or name in above or name not in grammar.productions:

@@ -68,10 +68,7 @@ class Report:
         self._add(name, {"kind": "value", "value": float(np.mean(values)), "sd": sd, "n": len(values), "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
-        """Record a table, to be written as NAME.csv, and return it for the notebook to show.
-
-        A table without rows keeps its header; one without columns gets one of the name `nothing`.
-        """
+        """Record a table, to be NAME.csv (one without columns gets one, `nothing`), and return it to be shown."""
         file = self.results / f"{name}.csv"
         self._add(name, {"kind": "table", "file": file.name, "about": about})
         written = table if len(table.columns) else pd.DataFrame(columns=["nothing"])

@@ -108,10 +108,7 @@ def _unpacked(log: Path) -> bytes:
 
 
 def refuse_rival(log: Path, plain: bytes) -> None:
-    """Raise `UserError` if another form has content that the plain one does not.
-
-    A search that was started over while a pack held its log is no rival of it.
-    """
+    """Raise `UserError` if another form has content that the plain one, unless started over, does not have."""
     rivals = {}
     if (pack := pack_of(log)) and f'"{STARTED_OVER}": true'.encode() not in plain.partition(b"\n")[0]:
         rivals[pack.name] = packs.contents(pack)[log.stem]

@@ -332,11 +332,7 @@ class Loop:
             )
 
     def _finish(self, trial: Trial) -> None:
-        """Tell the history, and delete checkpoints that are no longer needed.
-
-        These are the continued parent's and all but the newest of those that might still be continued: a missing one
-        costs only time, as the problem trains through the earlier stages again.
-        """
+        """Tell the history, and delete checkpoints that are no longer needed; a missing one costs only time."""
         self.history.finish(trial)
         self._admitted.pop(trial.id, None)
         gone = [] if trial.parent is None else [trial.parent]

@@ -23,10 +23,9 @@ def environment(device: str, threads: int | None = None) -> dict[str, Any]:
 
 @functools.cache
 def commit() -> str:
-    """Return the checkout's commit, with `+` when library or notebooks differ from it.
+    """Return the checkout's commit (an archive names its own), with `+` when library or notebooks differ from it.
 
-    Where git has packed an archive of a commit, it names it. Empty elsewhere: a repository that merely contains an
-    installed wheel or an unpacked archive does not identify this code.
+    Empty elsewhere: a repository that merely contains an installed wheel does not identify this code.
     """
     if not is_checkout(ROOT):
         return ""

@@ -1,7 +1,6 @@
 """Repeated trainings of a configuration, for all optimizers alike, where one training is too noisy to be decisive.
 
-Each configuration that reaches the highest fidelity is trained `Problem.repeats` times from different initial weights;
-the optimizer is told the mean, and the incumbent is judged by it.
+Each that reaches the highest fidelity is trained `Problem.repeats` times; the optimizer is told the mean.
 """
 
 from dataclasses import replace

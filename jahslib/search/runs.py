@@ -147,8 +147,7 @@ def run_all(
     """Run or resume searches; returns their histories by log name.
 
     Several searches run side by side, each proposing and training in one worker: its decisions then depend on nothing
-    but its seed. A single search distributes its trials over the workers. Finished ones are only read, without a worker
-    or messages.
+    but its seed. A single search distributes its trials. Finished ones are only read, without a worker or messages.
     """
     runs = list(runs)
     with _progress(runs, fresh) as finished:

@@ -100,10 +100,7 @@ def _state(watch: Watch, held: set[Path]) -> str:
 
 
 def _held_open() -> set[Path]:
-    """Find the trial logs and run locks that processes of this user hold open for writing.
-
-    Trying the lock instead would take it for a moment, in which a run that is just beginning would be refused.
-    """
+    """Find the logs and run locks that processes hold open; to try a lock would refuse a run that just begins."""
     with extra("notebooks"):
         import psutil
 

@@ -22,8 +22,7 @@ ANSWER_SECONDS = 300.0  # timeout for one more worker to report whether it can l
 class InProcess(Executor):
     """An executor that runs each job at once in the caller; the default, and easiest to debug.
 
-    Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
-    other spin, and the order of sums must not depend on the number of cores.
+    Torch trains with one thread meanwhile, as in a worker: the order of sums must not depend on the number of cores.
     """
 
     threads = 1
