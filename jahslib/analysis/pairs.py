@@ -140,6 +140,7 @@ def claim(
 
 
 def claims_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Collect a study's claims, with Holm's correction over all of them (`p_holm`)."""
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("margin"), "p_holm", holm(table.p))
     return table

@@ -67,6 +67,7 @@ class Objective:
 
     @classmethod
     def parse(cls, described: list) -> "Objective":
+        """Build the objective from its entry in a trial log's header."""
         return cls(*described)
 
 
@@ -146,7 +147,9 @@ class Fidelity:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def above(self, low: float | None) -> "Fidelity":
+        """Raise the lower bound to `low`; None keeps it."""
         return self if low is None else Fidelity(low, self.high, self.name)
 
     def describe(self) -> list:
+        """Return the range in JSON types; the name is omitted for epochs."""
         return [self.low, self.high] if self.name == "epochs" else [self.low, self.high, self.name]

@@ -61,6 +61,7 @@ class Trial(Suggestion):
     finished: float = 0.0
 
     def suggestion(self) -> Suggestion:
+        """Return what was asked for, without its results."""
         return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
 

@@ -38,6 +38,7 @@ Stacks = AnySearch[StackedCells]
 
 
 def once(problem: Problem, seed: int) -> Listed:
+    """Build the optimizer of a problem with nothing to choose."""
     return Listed(problem, seed, [{}])
 
 
@@ -94,6 +95,7 @@ def _may_go_on(run: Run) -> bool:
 
 
 def left_behind(run: Run) -> list[Path]:
+    """List checkpoint and table of an earlier search, which starting over must not continue."""
     assert isinstance(run.problem, CellSearch)
     seed = int(np.random.SeedSequence([run.seed, 0]).generate_state(1)[0])  # the search loop's, of its first trial
     path = run.problem.checkpoint(seed)

@@ -87,10 +87,12 @@ class FinalTraining:
 
     @property
     def epochs(self) -> int:
+        """Epochs of the whole training."""
         return self.problem.max_epochs if self.final_epochs is None else self.final_epochs
 
     @property
     def every(self) -> int:
+        """Epochs between snapshots."""
         if isinstance(self.snapshot, bool):
             return self.snapshot_every if self.snapshot else self.epochs
         return self.snapshot

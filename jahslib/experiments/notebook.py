@@ -24,6 +24,7 @@ def notebooks() -> list[str]:
 
 
 def path_of(notebook: str | Path) -> Path:
+    """Return a notebook's path, from a path or the name of one in the folder `notebooks`."""
     return notebook if isinstance(notebook, Path) else FOLDER / f"{notebook}.ipynb"
 
 
@@ -40,6 +41,7 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
 
 
 def is_described(notebook: str | Path) -> bool:
+    """Tell whether a notebook has cells that define its experiment."""
     return path_of(notebook).exists() and bool(cells(notebook, "experiment"))
 
 

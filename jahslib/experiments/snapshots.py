@@ -65,11 +65,13 @@ def epochs(place: Path) -> list[int]:
 
 
 def read_scalars(place: Path) -> Scalars:
+    """Read losses and accuracies of every epoch, as far as they are written."""
     file = place / "scalars.json"
     return _read(file) if file.exists() else []
 
 
 def write(file: Path, content: Any) -> None:
+    """Write as JSON."""
     paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 

@@ -19,6 +19,7 @@ Arc = tuple[Hashable, Hashable]
 
 
 def kind(label: str) -> str:
+    """Classify a node's label: "end", "folded", "activation", ..., or "other"."""
     if label in (INPUT, OUTPUT):
         return "end"
     if " " in label:
@@ -179,4 +180,5 @@ def _with_bends(arcs: dict[Arc, None], layer_of: dict[Hashable, int], layers: li
 
 
 def is_bend(node: Hashable) -> bool:
+    """Tell whether a node is where an arc passes a layer."""
     return isinstance(node, tuple) and node[0] == "bend"

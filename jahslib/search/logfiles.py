@@ -43,6 +43,7 @@ def inside(place: Path) -> list[Path]:
 
 
 def packed(log: Path) -> Path:
+    """Return the path of the log's compressed form."""
     return log.with_name(f"{log.name}.gz")
 
 

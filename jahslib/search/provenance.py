@@ -51,6 +51,7 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
+    """Collect the versions of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

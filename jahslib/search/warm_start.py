@@ -40,6 +40,7 @@ def renumbered(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def described(copies: list[Trial]) -> dict[str, Any]:
+    """Return what distinguishes warm starts in the fingerprint; empty without one."""
     if not copies:
         return {}
     facts = json.dumps([[t.configuration, t.fidelity, t.status, t.metrics] for t in copies], sort_keys=True)

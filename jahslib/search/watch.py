@@ -55,6 +55,7 @@ class Watch:
 
     @property
     def problem(self) -> dict[str, Any]:
+        """The header's description of the problem; empty before there is a header."""
         return self.header.get("fingerprint", {}).get("problem", {})
 
     def look(self) -> "Watch":
