@@ -1,7 +1,4 @@
-"""Tables of searches over grammars: their spaces, the cells of a table, and networks that were trained.
-
-Errors are in per cent.
-"""
+"""Tables of searches over grammars: their spaces, a table's cells, and trained networks; errors are in per cent."""
 
 from collections.abc import Iterable, Sequence
 
@@ -25,48 +22,33 @@ def spaces_table() -> pd.DataFrame:
     rows = []
     for name in examples.TEXTS:
         grammar = examples.grammar(name)
-        terms, derivations = grammar.count(), grammar.derivations()
-        rows.append(
-            {
-                "space": name,
-                "terms_log10": _log10(terms),
-                "derivations_log10": _log10(derivations),
-                "terms": terms if terms < 10**12 else None,
-                "depth": grammar.max_depth,
-                "nonterminals": len(grammar.productions),
-            }
-        )
+        terms = grammar.count()
+        row = {"space": name, "terms_log10": _log10(terms), "derivations_log10": _log10(grammar.derivations())}
+        row |= {"terms": terms if terms < 10**12 else None, "depth": grammar.max_depth}
+        rows.append(row | {"nonterminals": len(grammar.productions)})
     return pd.DataFrame(rows).astype({"terms": "Int64"})
 
 
 def _log10(n: int) -> float:
-    """Take the common logarithm of a whole number, also beyond the range of floats."""
-    shift = max(0, len(str(n)) - 300)
+    shift = max(0, len(str(n)) - 300)  # n may be beyond the range of floats
     return float(np.log10(float(n // 10**shift)) + shift)
 
 
 def agreement_table(tables: Iterable[NasBench201 | SyntheticCells]) -> pd.DataFrame:
     """Measure how well the validation error, which searches see, tells the test error, which they are judged by.
 
-    `tau` is Kendall's between the two errors over all cells of a table, `tau_best` that among the hundred best by
-    validation. `reachable` is the test error of the cell with the lowest validation error, where a perfect search would
-    end, `rank` its rank by test error (1 is best), and `best_test` the lowest test error of all.
+    `tau` is Kendall's between the two over all cells of a table, `tau_best` that among the hundred best by validation.
+    `reachable` is the test error of the cell with the lowest validation error, `rank` its rank by test error (1 is
+    best), and `best_test` the lowest test error of all.
     """
     rows = []
     for problem in tables:
         errors = problem.errors()
         found = errors.test_error[errors.val_error.idxmin()]
-        rows.append(
-            {
-                "task": problem.data,
-                "cells": len(errors),
-                "tau": _tau(errors),
-                "tau_best": _tau(errors.nsmallest(100, "val_error")),
-                "reachable": 100 * found,
-                "rank": int((errors.test_error < found).sum()) + 1,
-                "best_test": 100 * errors.test_error.min(),
-            }
-        )
+        row = {"task": problem.data, "cells": len(errors)}
+        row |= {"tau": _tau(errors), "tau_best": _tau(errors.nsmallest(100, "val_error"))}
+        row |= {"reachable": 100 * found, "rank": int((errors.test_error < found).sum()) + 1}
+        rows.append(row | {"best_test": 100 * errors.test_error.min()})
     return pd.DataFrame(rows)
 
 
@@ -81,18 +63,9 @@ def incumbents_table(searches: Sequence[AnySearch[NB201]]) -> pd.DataFrame:
         term = s.problem.space.term(s.incumbent.configuration)
         heads = [t.head for t in term.walk()]
         leaves = [t.head for t in term.walk() if not t.children]
-        rows.append(
-            {
-                "task": s.task,
-                "method": s.label,
-                "seed": s.seed,
-                "evaluation": s.incumbent.id + 1,
-                "root": term.head,
-                "cells": heads.count("Cell"),
-                "operations": sum(head not in ("zero", "id") and not head.isdigit() for head in leaves),
-                "parameters": round(s.incumbent.metrics["params"]),
-                "val_error": 100 * s.incumbent.metrics["val_error"],
-                "test_error": 100 * s.incumbent.metrics["test_error"],
-            }
-        )
+        operations = sum(head not in ("zero", "id") and not head.isdigit() for head in leaves)
+        row = {"task": s.task, "method": s.label, "seed": s.seed, "evaluation": s.incumbent.id + 1}
+        row |= {"root": term.head, "cells": heads.count("Cell"), "operations": operations}
+        row |= {"parameters": round(s.incumbent.metrics["params"])}
+        rows.append(row | {error: 100 * s.incumbent.metrics[error] for error in ("val_error", "test_error")})
     return pd.DataFrame(rows)

@@ -39,10 +39,7 @@ def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> 
 
 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
-    """Tabulate Hyperband's plan: one row a bracket, with members@epochs of each rung and the bracket's cost in epochs.
-
-    Promoted trainings are continued, so that each epoch of a member counts once.
-    """
+    """Tabulate Hyperband's plan, a row a bracket: members@epochs of each rung, and epochs, as promotions go on."""
     rows = []
     for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
@@ -71,9 +68,7 @@ def rungs_table(search: Search, eta: int) -> pd.DataFrame:
 def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> dict[str, float]:
     """Summarise the best `size` trials as the original logs its population, in a (mu + lambda) strategy.
 
-    Returns:
-        avg_acc, best_acc, avg_prec and best_prec: mean and best top-3 accuracy, mean precision, and the best one's
-        precision.
+    Mean and best top-3 accuracy, mean precision, and the best one's precision.
     """
     best = sorted(trials, key=problem.rank)[:size]
     top3, precision = ([t.metrics[metric] for t in best] for metric in ("top3", problem.precision))
@@ -82,10 +77,7 @@ def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> d
 
 
 def populations(searches: Searches, size: int) -> pd.DataFrame:
-    """Follow the best `size` trials of each search, as the original draws its populations: one row a full evaluation.
-
-    Beside `population`'s values stand the epochs and minutes spent by then.
-    """
+    """Follow the `population` of each search, with the epochs and minutes spent by then: one row a full evaluation."""
     rows = []
     for s in searches:
         seen, spent = [], 0.0
@@ -104,26 +96,23 @@ def members(search: Search) -> list[Trial]:
 
 
 def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.DataFrame:
-    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution.
+    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution; 0 is its first.
 
-    Step 0 is the first population; the last step may be one that the budget cut short. Other methods have no
-    population, and so no averages, and one row a full training.
+    Other methods have no population, and so no averages, and one row a full training.
     """
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
     size = len(trained) if evolution is None else evolution.pop_size
-    rows = [
-        population(search.problem, trained[: i + 1], size)
-        | {"step": step, "time": max(t.elapsed for t in trained[: i + 1])}
-        for i, step in enumerate(steps)
-        if i + 1 == len(trained) or steps[i + 1] != step
-    ]
+    rows = []
+    for i, step in enumerate(steps, start=1):
+        if i == len(trained) or steps[i] != step:
+            seen = trained[:i]
+            rows.append(population(search.problem, seen, size) | {"step": step, "time": max(t.elapsed for t in seen)})
     table = pd.DataFrame(rows, columns=["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"])
     return table if evolution is not None else table.drop(columns=["avg_acc", "avg_prec"])
 
 
 def _step(evolution: PublishedEvolution, problem: ConstrainedCNN, trial: Trial) -> int:
-    """Return the step that a trial belongs to; 0 is the first population."""
     if trial.id < evolution.pop_size:
         return 0
     if trial.bracket is None:
@@ -153,12 +142,8 @@ def constraints_table(searches: Searches) -> pd.DataFrame:
 def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
     """List trainings of named configurations on all training images: one row a training."""
     rows = [
-        {
-            "configuration": name,
-            "training": i,
-            "minutes": t.seconds / 60,
-            **{c: t.metrics[m] for c, m in TESTED.items()},
-        }
+        {"configuration": name, "training": i, "minutes": t.seconds / 60}
+        | {column: t.metrics[metric] for column, metric in TESTED.items()}
         for name, runs in trials.items()
         for i, t in enumerate(runs)
     ]

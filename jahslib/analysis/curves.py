@@ -10,10 +10,7 @@ from jahslib.search.runs import AnySearch
 
 
 def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
-    """Trace each search's incumbent: one row a trial, from the first that succeeded at full fidelity.
-
-    A row holds the incumbent's `metrics`, whether it is feasible, and the trials, epochs and minutes so far.
-    """
+    """Trace each search's incumbent, a row a trial from the first full one: metrics, feasible, what was spent."""
     rows = [
         {"task": s.task, "method": s.method, "seed": s.seed}
         | {"trials": at.trials, "epochs": at.epochs, "minutes": at.minutes}
@@ -31,8 +28,7 @@ SPENT = ("trials", "epochs", "minutes")
 def changes(course: pd.DataFrame, spent: Sequence[str] = SPENT) -> pd.DataFrame:
     """Keep the rows of a table of courses at which more than what was `spent` changes, and each search's last one.
 
-    Between two rows all else holds. A search's rows follow one another; `task`, as far as there is one, `method` and
-    `seed` tell it from the next.
+    A search's rows follow one another; `task`, as far as there is one, `method` and `seed` tell it from the next.
     """
     held = course.drop(columns=[*spent], errors="ignore")
     search = held[held.columns.intersection(["task", "method", "seed"])]

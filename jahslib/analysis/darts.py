@@ -39,10 +39,8 @@ def darts_table(searches: Cells) -> pd.DataFrame:
 
 def arch_weights(searches: Cells) -> pd.DataFrame:
     """List the architecture weights of every search: `trial_weights` with the seed."""
-    tables = [trial_weights(s.trial).assign(seed=s.seed) for s in searches]
-    columns = ["seed", "epoch", "node", "operation", "share"]
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return found.reindex(columns=columns)
+    tables = [pd.DataFrame(), *(trial_weights(s.trial).assign(seed=s.seed) for s in searches)]
+    return pd.concat(tables, ignore_index=True).reindex(columns=["seed", "epoch", "node", "operation", "share"])
 
 
 def trial_weights(trial: Trial) -> pd.DataFrame:
@@ -57,11 +55,10 @@ def trial_weights(trial: Trial) -> pd.DataFrame:
 
 
 def operation_shares(searches: Cells) -> pd.DataFrame:
-    """Average the architecture weights over the six nodes: one row an epoch and operation of every search.
+    """Average the architecture weights over the six nodes: one row an epoch and operation of every search (`method`).
 
-    A search's `task` becomes `method`. `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the
-    operation has the largest weight; `surrogate` (the fraction that the surrogate contributes) and `train_loss` are
-    the epoch's.
+    `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the operation has the largest weight;
+    `surrogate` (the fraction that it contributes) and `train_loss` are the epoch's.
     """
     rows = []
     for s in searches:
@@ -69,27 +66,18 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
             mixture = torch.tensor(alphas).softmax(1)
             shares, best = mixture.mean(0).tolist(), mixture.argmax(1)
             for number, name in enumerate(OPERATIONS):
-                rows.append(
-                    {
-                        "method": s.task,
-                        "seed": s.seed,
-                        "epoch": i + 1,
-                        "operation": name,
-                        "share": shares[number],
-                        "nodes": int((best == number).sum()),
-                        "surrogate": s.trial.curve["surrogate"][i],
-                        "train_loss": s.trial.curve["train_loss"][i],
-                    }
-                )
+                row = {"method": s.task, "seed": s.seed, "epoch": i + 1, "operation": name}
+                row |= {"share": shares[number], "nodes": int((best == number).sum())}
+                rows.append(row | {curve: s.trial.curve[curve][i] for curve in ("surrogate", "train_loss")})
     return pd.DataFrame(rows)
 
 
 def ends(shares: pd.DataFrame) -> pd.DataFrame:
     """Summarise how each search of `operation_shares` ends: one row a search.
 
-    Holds the training loss of the first and last epoch; of each operation without parameters its last share, its
-    largest share and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the
-    operations that DARTS would derive from; and the `leader`, the operation with the largest last share.
+    Holds the first and last epoch's training loss; of each operation without parameters its last share, its largest,
+    and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the operations that
+    DARTS would derive from; and the `leader`, the operation with the largest last share.
     """
     rows = []
     for (method, seed), own in shares.groupby(["method", "seed"], sort=False):  # type: ignore[misc]
@@ -115,9 +103,7 @@ def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
-    """Compare networks trained alike of cells found differently, one row an arm.
-
-    Each value is first averaged within a seed.
+    """Compare networks trained alike of cells found differently, one row an arm; averaged within a seed first.
 
     Args:
         variants: the searches of the arms, by `task`.

@@ -29,10 +29,7 @@ def shape(trials: Sequence[Trial]) -> str:
 
 
 def growth_table(searches: Searches) -> pd.DataFrame:
-    """Trace how the first incumbent that grows did so over its final trainings; empty where none grows.
-
-    One row a layer, training and optimizer step: the layer's width and ranks, and the network's parameters.
-    """
+    """Trace widths, ranks and parameters of the first incumbent that grows: a row a layer, training and step."""
     first = next((s for s in searches if grows(s.incumbent.configuration)), None)
     if first is None:
         return pd.DataFrame()

@@ -28,15 +28,8 @@ def stopping_table(searches: Sequence[Search]) -> pd.DataFrame:
     for s in searches:
         continued = {t.parent for t in s.history}
         ends = [t for t in s.history if t.id not in continued]
-        rows.append(
-            {
-                "task": s.task,
-                "seed": s.seed,
-                "configurations": len(ends),
-                "stopped": sum(t.status == "ok" and not t.final for t in ends),
-                "epochs": s.epochs,
-                "epochs_unstopped": len(ends) * s.problem.max_epochs,
-                "val_top1": s.incumbent.metrics["top1"],
-            }
-        )
+        stopped = sum(t.status == "ok" and not t.final for t in ends)
+        row = {"task": s.task, "seed": s.seed, "configurations": len(ends), "stopped": stopped}
+        row |= {"epochs": s.epochs, "epochs_unstopped": len(ends) * s.problem.max_epochs}
+        rows.append(row | {"val_top1": s.incumbent.metrics["top1"]})
     return pd.DataFrame(rows)

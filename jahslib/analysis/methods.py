@@ -34,10 +34,7 @@ def configurations(s: AnySearch) -> int:
 
 
 def from_model(s: AnySearch) -> float | None:
-    """Compute the share of configurations that a model proposed; None where the log does not tell their origin.
-
-    The others were drawn: at random, or for the initial design.
-    """
+    """Compute the share of configurations that a model proposed; None where the log does not tell their origin."""
     return origins(s.history).get("model", 0.0) if origins(s.history) else None
 
 

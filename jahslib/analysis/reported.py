@@ -10,15 +10,9 @@ FILE = Path(__file__).with_name("reported.json")
 
 
 def load(notebook: str) -> dict[str, Any]:
-    """Read the reported numbers of one study; `about` says what each key holds.
+    """Read the reported numbers of one study, such as "07_constrained_EA"; `about` says what each key holds.
 
-    Most keys are lists of rows that `pandas.DataFrame(load(notebook)[key])` takes as they are.
-
-    Args:
-        notebook: such as "07_constrained_EA".
-
-    Raises:
-        UserError: nothing is stored for that notebook.
+    Most keys are lists of rows for `pandas.DataFrame`. Raises `UserError` where nothing is stored.
     """
     studies = json.loads(FILE.read_text(encoding="utf-8"))
     refuse_unknown("reported numbers: study", [notebook], studies)

@@ -26,18 +26,13 @@ def progress(searches: Searches) -> pd.DataFrame:
         for t in as_proposed(s.history):
             if t.status == "ok":
                 number = numbers.setdefault(str(t.configuration), len(numbers)) + 1000 * s.seed
-                rows.append(
-                    {"method": s.method, "seed": s.seed, "id": number, "epochs": t.fidelity, metric: t.metrics[metric]}
-                )
+                row = {"method": s.method, "seed": s.seed, "id": number}
+                rows.append(row | {"epochs": t.fidelity, metric: t.metrics[metric]})
     return pd.DataFrame(rows)
 
 
 def scores(searches: Searches, baseline: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """List scores for the class project's plots: one method's beside the reported ones of its baseline.
-
-    Args:
-        baseline: rows with a `run`, and `val_acc`, `val_f1`, `test_acc` and `test_f1`.
-    """
+    """List scores for the class project's plots beside its `baseline`'s: run, val_acc, val_f1, test_acc, test_f1."""
     rows = []
     for s in searches:
         for metric, panel in MEASURE_NAMES.items():

@@ -9,55 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import friedmanchisquare, ttest_ind, wilcoxon
+from scipy.stats import friedmanchisquare, ttest_ind
 
 from jahslib.errors import UserError
 
-RESAMPLES = 10_000
 LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of `first - second` over `n` pairs, its confidence interval, and the share of resamples not above zero."""
-
-    n: int
-    mean: float
-    low: float
-    high: float
-    not_above: float
-
-
-def paired_bootstrap(
-    first: Sequence[float], second: Sequence[float], rng: np.random.Generator, *, resamples: int = RESAMPLES
-) -> Difference:
-    """Compare two methods on the same seeds by resampling their differences.
-
-    Raises:
-        UserError: not the same number of values, or none.
-    """
-    if len(first) != len(second) or not len(first):
-        raise UserError(f"paired bootstrap: {len(first)} and {len(second)} values are no pairs; give one each a seed")
-    differences = np.asarray(first, float) - np.asarray(second, float)
-    means = differences[rng.integers(len(differences), size=(resamples, len(differences)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(len(differences), float(differences.mean()), float(low), float(high), float((means <= 0).mean()))
-
-
-def signed_rank(first: Sequence[float], second: Sequence[float]) -> float:
-    """Compute the two-sided p of Wilcoxon's signed-rank test on the same seeds; 1 where all pairs are equal.
-
-    F. Wilcoxon, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1, 1945.
-    """
-    differences = np.asarray(first, float) - np.asarray(second, float)
-    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+def interval(means: np.ndarray) -> np.ndarray:
+    """Take the 95 % percentile interval of resampled means, `resamples x ...` -> `2 x ...`."""
+    return np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
     """Test whether the mean of `values` is above the baseline's: p of a one-sample z-test, and of Welch's t-test.
 
-    The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947) does not and, with few values, is the
-    safer reading.
+    The z-test takes the baseline's mean for known; Welch's (Biometrika 34, 1947), the safer one, does not.
     """
     from statsmodels.stats.weightstats import ztest
 
@@ -70,8 +37,7 @@ def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000)
     """Bootstrap the mean curve's 95 % interval, `seeds x points` -> two of `points`; whole curves are resampled."""
     rows = rng.integers(len(values), size=(resamples, len(values)))
     counts = np.stack([(rows == i).sum(axis=1) for i in range(len(values))], axis=1)
-    means = counts @ values / len(values)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = interval(counts @ values / len(values))
     return low, high
 
 
@@ -86,13 +52,10 @@ class Ranking:
 
 
 def ranking(costs: pd.DataFrame) -> Ranking:
-    """Rank methods (columns, at least three) within each block (row) by a cost; equal costs share their mean rank.
+    """Rank methods (columns, at least three) within each block (row, at least two) by a cost; equal ones share a rank.
 
-    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets.
-    With several seeds of a data set as blocks the p values speak of these data sets alone.
-
-    Raises:
-        UserError: fewer than three methods or two blocks.
+    J. Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006. His blocks are data sets;
+    with several seeds of one as blocks the p values speak of these data sets alone.
     """
     import scikit_posthocs
 
@@ -104,9 +67,8 @@ def ranking(costs: pd.DataFrame) -> Ranking:
         return Ranking(blocks, within.mean(), 1.0, pd.DataFrame(1.0, index=costs.columns, columns=costs.columns))
     friedman = float(friedmanchisquare(*within.to_numpy().T).pvalue)
     nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(within.to_numpy())
-    return Ranking(
-        blocks, within.mean(), friedman, nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
-    )
+    named = nemenyi.set_axis(costs.columns, axis=0).set_axis(costs.columns, axis=1)
+    return Ranking(blocks, within.mean(), friedman, named)
 
 
 def mcnemar_table(
@@ -115,12 +77,8 @@ def mcnemar_table(
     """Test the first classifier against each other one, by McNemar on top-1 correctness over the same test images.
 
     Statistic (|b - c| - 1)^2 / (b + c), with continuity correction, b and c the images that only one of the two
-    classifies rightly; chi-squared with one degree of freedom (3.841 at 5 %).
-
-    Args:
-        labels: true classes, one an image.
-        predictions: classes by a classifier's name in tables.
-        reported: statistics by pair, such as "EA-HB vs RS".
+    classifies rightly; chi-squared with one degree of freedom (3.841 at 5 %). `labels` are the images' true classes,
+    `predictions` those by a classifier's name, `reported` statistics by pair, such as "EA-HB vs RS".
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -131,15 +89,7 @@ def mcnemar_table(
         counts = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
         alone = int(counts[0][1]), int(counts[1][0])
         result = mcnemar(counts, exact=False, correction=True) if any(alone) else None  # else 0 / 0
-        rows.append(
-            {
-                "pair": pair,
-                "only_first_right": alone[0],
-                "only_second_right": alone[1],
-                "statistic": result.statistic if result else 0.0,
-                "p": result.pvalue if result else 1.0,
-                "significant": bool(result and result.pvalue < 0.05),
-                "reported_statistic": reported.get(pair),
-            }
-        )
+        statistic, p = (result.statistic, result.pvalue) if result else (0.0, 1.0)
+        row = {"pair": pair, "only_first_right": alone[0], "only_second_right": alone[1], "statistic": statistic}
+        rows.append(row | {"p": p, "significant": bool(p < 0.05), "reported_statistic": reported.get(pair)})
     return pd.DataFrame(rows)

@@ -46,12 +46,9 @@ def course(search: AnySearch) -> Iterator[Standing]:
 def evaluations_table(
     searches: Sequence[AnySearch], columns: Mapping[str, Callable[[AnySearch, Trial], Any]], *, failed: bool = False
 ) -> pd.DataFrame:
-    """List the evaluations at the highest fidelity as they were proposed: one row each.
+    """List the evaluations at the highest fidelity as they were proposed: one row each, with these columns.
 
-    A row holds the search's task (where there are several), method and seed, and these columns.
-
-    Args:
-        failed: list those that failed or were rejected as well.
+    Before them stand task (where there are several), method and seed. `failed` lists also those that did, or rejected.
     """
     rows = [
         {"task": s.task, "method": s.method, "seed": s.seed} | {name: of(s, t) for name, of in columns.items()}
@@ -67,11 +64,7 @@ def without_lone_task(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Describe a space: one row a numeric hyperparameter.
-
-    A row holds its range, whether that is logarithmic, its default, and its value in each of the configurations
-    `values`; NaN where that has none.
-    """
+    """Describe a space: one row a numeric hyperparameter, with its value in each of the configurations `values`."""
     rows = []
     for parameter in (p for p in space.values() if hasattr(p, "lower")):
         row = {"hyperparameter": parameter.name, "lower": parameter.lower, "upper": parameter.upper}  # type: ignore[attr-defined]
@@ -86,7 +79,7 @@ SAME_SESSION = 0.5  # seconds: the clocks agree to milliseconds, and to start a 
 def choosing(history: History) -> list[float]:
     """Compute the seconds that each trial but the first of a session waited for its proposal, from the log's clocks.
 
-    The first also waits for the optimizer's package to be imported and, in a search that was resumed, for all that it
+    The first also waits for the optimizer's package to be imported and, where a search was resumed, for all that it
     had proposed before. Only a search that trains one trial at a time keeps choosing and training apart.
     """
     pairs = list(zip(history.trials, history.trials[1:], strict=False))
@@ -100,9 +93,9 @@ def choosing(history: History) -> list[float]:
 
 
 def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
-    """Tidy the traces of several trainings: one row a layer, training and step, with what was traced of the layer.
+    """Tidy the traces of several trainings: one row a layer (conv 0, ..., fc 0, ...), training and step.
 
-    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists; layers are called conv 0, ..., fc 0, ...
+    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists.
     """
     parts = []
     for training, trace in enumerate(traces):

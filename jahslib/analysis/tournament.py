@@ -35,12 +35,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], score: Score) -> pd.DataFrame:
-    """Describe searches, one row each: family, task, method, seed, the incumbent's `score`, and `MEASURES`.
-
-    Args:
-        families: family by task.
-        score: of a search and one of its trials as incumbent (None: none is feasible in full); less is better.
-    """
+    """Describe searches, a row each: family (by task), the incumbent's `score` (less is better), and `MEASURES`."""
     rows = [
         {"family": families[s.task], "task": s.task, "method": s.method, "seed": s.seed}
         | {"score": score(s, s.incumbent)}
@@ -50,18 +45,18 @@ def searches_table(searches: Sequence[AnySearch], families: Mapping[str, str], s
     return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
+def _block(found: pd.DataFrame) -> str:
+    return "task" if found.task.nunique() > 1 else "seed"
+
+
 def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
     """Arrange a family's values: one row a block, one column a method; methods that lack a block are left out."""
-    by = "task" if found.task.nunique() > 1 else "seed"
-    table = found.pivot_table(index=by, columns="method", values=column, aggfunc="mean", sort=False)
+    table = found.pivot_table(index=_block(found), columns="method", values=column, aggfunc="mean", sort=False)
     return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
 def standings(found: pd.DataFrame) -> pd.DataFrame:
-    """Tell how each method stands in each family: one row a family and method.
-
-    A row holds the mean score over blocks with its bootstrap interval, the mean rank, and what the method took for it.
-    """
+    """Tell how each method stands in each family: mean score and interval over blocks, mean rank, and costs."""
     rows = []
     for family, own in found.groupby("family", sort=False):
         table = blocks(own)
@@ -69,20 +64,10 @@ def standings(found: pd.DataFrame) -> pd.DataFrame:
         for method in table:
             mine = own[own.method == method]
             interval = paired(table[method])  # less zero
-            rows.append(
-                {
-                    "family": family,
-                    "method": method,
-                    "blocks": "tasks" if own.task.nunique() > 1 else "seeds",
-                    "n": len(table),
-                    "searches": len(mine),
-                    "score_mean": interval["difference"],
-                    "score_low": interval["low"],
-                    "score_high": interval["high"],
-                    "rank_mean": ranks[method],
-                    **mine[list(MEASURES)].mean(),
-                }
-            )
+            row = {"family": family, "method": method, "blocks": f"{_block(own)}s", "n": len(table)}
+            row |= {"searches": len(mine), "score_mean": interval["difference"]}
+            row |= {f"score_{end}": interval[end] for end in ("low", "high")}
+            rows.append(row | {"rank_mean": ranks[method], **mine[list(MEASURES)].mean()})
     return pd.DataFrame(rows)
 
 
@@ -93,32 +78,19 @@ def rankings(found: pd.DataFrame) -> dict[str, Ranking]:
 
 
 def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
-    """Summarise the tests of `rankings`, one row a family.
-
-    A row holds its blocks and methods, Friedman's p, and how many pairs of methods Nemenyi's test tells apart at 5 %.
-    """
+    """Summarise `rankings`, a row a family: Friedman's p, and the pairs that Nemenyi's test tells apart at 5 %."""
     rows = []
     for family, found in tests.items():
-        upper = np.triu_indices(len(found.ranks), 1)
-        p = found.nemenyi.to_numpy()[upper]
-        rows.append(
-            {
-                "family": family,
-                "blocks": found.blocks,
-                "methods": len(found.ranks),
-                "friedman_p": found.friedman,
-                "pairs": len(p),
-                "told_apart": int((p < 1 - LEVEL).sum()),
-            }
-        )
+        p = found.nemenyi.to_numpy()[np.triu_indices(len(found.ranks), 1)]
+        told_apart = int((p < 1 - LEVEL).sum())
+        rows.append((family, found.blocks, len(found.ranks), found.friedman, len(p), told_apart))
     return pd.DataFrame(rows, columns=["family", "blocks", "methods", "friedman_p", "pairs", "told_apart"])
 
 
 def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
     """Compare each method with each reference, paired by block (see `paired_table`): method less reference.
 
-    `ahead` counts the blocks in which the method's score is the lower. Holm's correction is over all rows of a
-    reference.
+    `ahead` counts the blocks in which the method's score is the lower. Holm's correction is over a reference's rows.
     """
     tables = {family: blocks(own) for family, own in found.groupby("family", sort=False)}
     tidy = pd.concat(
@@ -155,16 +127,10 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
-    """Say which method to take, one row a family.
+    """Say which method to take, one row a family, from a table of searches and their `anytime` curves.
 
-    A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a share
-    of the budget is spent.
-
-    Args:
-        found: a table of searches.
-        curves: of `anytime`, for the families that have one.
-        labels: the methods' names in tables.
-        share: of the budget, one of those in `curves`.
+    A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a
+    `share` of the budget, one of those in `curves`, is spent; methods by their names in `labels`.
     """
     told = leaders(found)
     early = curves[np.isclose(curves.share, share)].groupby(["family", "method"]).score.mean()
@@ -183,13 +149,9 @@ def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str]
 def anytime(
     searches: Sequence[AnySearch], families: Mapping[str, str], score: Score, budgets: Mapping[str, float], points: int
 ) -> pd.DataFrame:
-    """Trace the incumbent's score at equal shares of the budget: one row a family, method, block (`seed`) and share.
+    """Trace the incumbent's score (None's before there is one) at equal shares of the task's budget in epochs.
 
-    A search that has no full training by then has the score of none.
-
-    Args:
-        budgets: epochs of a search by task.
-        points: number of shares.
+    One row a family, method, block (`seed`) and share.
     """
     shares = np.arange(1, points + 1) / points
     rows = []
@@ -203,17 +165,16 @@ def anytime(
     table = pd.DataFrame(rows, columns=["family", "task", "method", "seed", "share", "score"])
     parts = []
     for family, own in table.groupby("family", sort=False):
-        by = "task" if own.task.nunique() > 1 else "seed"
+        by = _block(own)
         mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
         parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
     return pd.concat(parts, ignore_index=True).loc[:, ["family", "method", "seed", "share", "score"]]
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
-    """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over all promotions.
+    """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over a task's promotions.
 
-    It is taken within a task and averaged over the family's tasks, and is that among what was promoted: the better
-    configurations of a rung.
+    Tasks are averaged. It is that among what was promoted: the better configurations of a rung.
     """
     pairs: dict[tuple, list[tuple[float, float]]] = {}
     for s in searches:

@@ -34,8 +34,7 @@ def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, lis
 def networks_table(trained: Trained, reported: Reported | None = None) -> pd.DataFrame:
     """Describe networks, one row each: shape, size and accuracy over folds (or trainings), minutes of all trainings.
 
-    Args:
-        reported: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
+    `reported`: `channels`, `params_thousands`, `params_sd` (thousands), `accuracy` and `accuracy_sd` by name.
     """
     noted = [
         {"type": name, "fold": i, "params": f["params"], "accuracy": f["top1"]}
@@ -61,25 +60,17 @@ def tested_against_first(trained: Trained) -> pd.DataFrame:
 
 
 def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """List trainings, one row each, with their `source`: ours, or the original's of the same networks.
-
-    Args:
-        reported: one value a training of `accuracy` and, where they are known, of `params`, by name; its columns are
-            the table's.
-    """
+    """List trainings, one row each, with their `source`: ours, or the original's (values by name and column)."""
     columns = list(next(iter(reported.values())))
     ours = {
         name: {"params": [f["params"] for f in folds(trials)], "accuracy": [f["top1"] for f in folds(trials)]}
         for name, trials in trained.items()
     }
-    parts = [
-        pd.DataFrame({"type": name, **{column: found[column] for column in columns}}).assign(
-            training=lambda table: range(len(table)), source=source
-        )
-        for source, all_found in (("ours", ours), ("reported", reported))
-        for name, found in all_found.items()
-        if name in trained
-    ]
+    parts = []
+    for source, all_found in (("ours", ours), ("reported", reported)):
+        for name in filter(trained.__contains__, all_found):
+            part = pd.DataFrame({"type": name, **{column: all_found[name][column] for column in columns}})
+            parts.append(part.assign(training=range(len(part)), source=source))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -8,17 +8,15 @@ from itertools import groupby
 from pathlib import Path
 
 from jahslib import paths
-from jahslib.cli.commands import Parser, refuse
+from jahslib.cli.commands import Parser, command
 from jahslib.errors import UserError
 from jahslib.search import logfiles
 from jahslib.search.watch import Watch
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Exit code: 0, or 2 for a wrong option, a folder without trial logs or one that cannot be written.
-    """
+@command("jahslib compress")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compress the logs, and print how many and how small they are now."""
     parser = Parser("python -m jahslib compress", description="Compress the trial logs of finished searches.")
     parser.add_argument(
         "folder", nargs="?", type=Path, metavar="FOLDER", help="any folder with trial logs (default: results/)"
@@ -27,27 +25,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--logs", default="*", metavar="PATTERN", help="only those of such names, as '*-seed0' (default: all)"
     )
     parser.add_argument("--pack", metavar="NAME", help="those of each folder in one file, NAME.jsonl.xz")
-    try:
-        options = parser.parse_args(argv)
-        folder = (options.folder or paths.outputs() / "results").resolve()
-        if "/" in f"{options.logs}{options.pack}" or options.pack == "":
-            raise UserError(f"--logs {options.logs} --pack {options.pack}: give a name without a folder")
-        logs = logfiles.found(folder, f"**/{options.logs}")
-        if not logs:
-            raise UserError(f"{folder}: no such trial log in it; name a folder that has some, such as results/cpu")
-        before = _size(logs)
-        if options.pack:
-            folders = groupby(filter(_finished, logs), key=lambda log: log.parent)
-            made = sum(logfiles.pack(own, where / f"{options.pack}{logfiles.PACK}") for where, own in folders)
-        else:
-            made = sum(_finished(log) and logfiles.compress(log) for log in logs)
-        now = _size(logs)
-        plain = sum(logfiles.form(log) == log for log in logs)
-    except (UserError, OSError) as error:
-        return refuse("jahslib compress", error)
+    options = parser.parse_args(argv)
+    folder = (options.folder or paths.outputs() / "results").resolve()
+    if "/" in f"{options.logs}{options.pack}" or options.pack == "":
+        raise UserError(f"--logs {options.logs} --pack {options.pack}: give a name without a folder")
+    logs = logfiles.found(folder, f"**/{options.logs}")
+    if not logs:
+        raise UserError(f"{folder}: no such trial log in it; name a folder that has some, such as results/cpu")
+    before = _size(logs)
+    if options.pack:
+        folders = groupby(filter(_finished, logs), key=lambda log: log.parent)
+        made = sum(logfiles.pack(own, where / f"{options.pack}{logfiles.PACK}") for where, own in folders)
+    else:
+        made = sum(_finished(log) and logfiles.compress(log) for log in logs)
+    now = _size(logs)
+    plain = sum(logfiles.form(log) == log for log in logs)
     left = f"; {plain} stay as they are: not finished, in use or damaged" if plain else ""
     print(f"{made} of {len(logs)} trial logs compressed, {before / 1e6:.2f} MB before, {now / 1e6:.2f} MB now{left}")
-    return 0
 
 
 def _size(logs: Sequence[Path]) -> int:
@@ -55,6 +49,5 @@ def _size(logs: Sequence[Path]) -> int:
 
 
 def _finished(log: Path) -> bool:
-    watch = Watch(log)
-    watch.look()
+    watch = Watch(log).look()
     return watch.end is not None and not watch.trouble

@@ -23,18 +23,10 @@ class Cost:
 
 
 def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
-    """Estimate what remains of the runs known in advance; later steps are additional.
-
-    Such steps are final trainings, for example.
-
-    Args:
-        notebook: its path, or its name in the project's folder.
+    """Estimate what remains of the runs that a notebook, by path or name, has planned, without final trainings.
 
     A rate is that of the same problem's trials in this profile or, before there are any, in the cpu profile: trainings
     of fewer images there, so that it is too low rather than too high.
-
-    Raises:
-        UserError: as `jahslib.experiments.notebook.experiment`.
     """
     name = Path(notebook).stem
     if not is_described(notebook):
@@ -42,8 +34,7 @@ def left(notebook: str | Path, parameters: Mapping[str, Any]) -> Cost:
     found = rates("cpu", name) | rates(parameters["profile"], name)
     seconds = epochs = 0.0
     for run in experiment(notebook, parameters).study.planned:
-        watch = Watch(run.log)
-        watch.look()
+        watch = Watch(run.log).look()
         if is_done(run, watch):
             continue
         more = max(0.0, size(run) - watch.epochs)
@@ -63,8 +54,7 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
     seconds: Counter[str] = Counter()
     epochs: Counter[str] = Counter()
     for log in logfiles.found(paths.results(profile, notebook), "logs/*"):
-        watch = Watch(log)
-        watch.look()
+        watch = Watch(log).look()
         if str(watch.header.get("device", "")).startswith("cpu"):
             name = watch.problem.get("name", "")
             seconds[name] += watch.seconds

@@ -2,30 +2,23 @@
 
 from collections.abc import Sequence
 
-from jahslib.cli.commands import Parser, refuse
+from jahslib.cli.commands import Parser, command
 from jahslib.data.registry import ENTRIES, load, splits
-from jahslib.errors import UserError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command: `list`, or `fetch NAME`.
-
-    Exit code: 0, or 2 for wrong input (one line on stderr).
-    """
+@command("jahslib data")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `list`, or `fetch NAME`."""
     parser = Parser("python -m jahslib data", description="List the data sets, or fetch and check one.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every data set, its splits and where it comes from")
     commands.add_parser("fetch", help="find or download a data set and check it").add_argument("name")
-    try:
-        options = parser.parse_args(arguments)
-        if options.command == "list":
-            for name, entry in ENTRIES.items():
-                print(f"{name:20}{', '.join(entry.splits):18}{entry.origin}")
-            return 0
-        for split in splits(options.name):
-            got = load(options.name, split)
-            shape = "x".join(map(str, got.images.shape[1:]))
-            print(f"{got.name} {split}: {len(got.images)} images of {shape}, {got.classes} classes, {got.source}")
-    except UserError as error:
-        return refuse("jahslib data", error)
-    return 0
+    options = parser.parse_args(arguments)
+    if options.command == "list":
+        for name, entry in ENTRIES.items():
+            print(f"{name:20}{', '.join(entry.splits):18}{entry.origin}")
+        return
+    for split in splits(options.name):
+        got = load(options.name, split)
+        shape = "x".join(map(str, got.images.shape[1:]))
+        print(f"{got.name} {split}: {len(got.images)} images of {shape}, {got.classes} classes, {got.source}")

@@ -22,10 +22,9 @@ UNFINISHED = "unfinished\n"
 
 
 def make(root: Path = ROOT) -> Path:
-    """Bring `root/.venv` up to date with the lock and pyproject.toml; return its Python.
+    """Bring `root/.venv` up to date with requirements.lock and pyproject.toml; return its Python.
 
-    The lock is requirements.lock. A finished, unchanged environment costs milliseconds; one whose set-up was
-    interrupted is made again from scratch. Concurrent calls take turns.
+    One whose set-up was interrupted is made again from scratch; concurrent calls take turns.
 
     Raises:
         UserError: `root` is no copy of the project, or `.venv` was made by something else.
@@ -39,7 +38,8 @@ def make(root: Path = ROOT) -> Path:
     venv, stamp = root / ".venv", root / ".venv" / "jahslib.stamp"
     python = venv / "bin" / "python"
     with _one_at_a_time(root / "requirements.lock"):
-        wanted = _digest(root)
+        parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
+        wanted = hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()  # its scripts contain the path
         found = stamp.read_text(encoding="utf-8", errors="surrogateescape") if stamp.exists() else None
         made_of, _, made_at = (found or "").partition("\n")
         if made_of == wanted and python.exists():
@@ -50,7 +50,8 @@ def make(root: Path = ROOT) -> Path:
         stamp.write_text(UNFINISHED, encoding="utf-8")
         if made_at != f"{root}\n" or not python.exists():
             _say(f"making {venv} with Python {sys.version.split()[0]}")
-            _empty(venv, keep=stamp)
+            for old in filter(stamp.__ne__, venv.iterdir()):
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
             _run(sys.executable, "-m", "venv", venv)
             _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
         _say("installing requirements.lock (the first time downloads several GB)")
@@ -63,18 +64,6 @@ def make(root: Path = ROOT) -> Path:
         stamp.write_text(f"{wanted}\n{root}\n", encoding="utf-8", errors="surrogateescape")
         _say("ready")
     return python
-
-
-def _digest(root: Path) -> str:
-    """Hash what the environment is made from, including its path, which its scripts contain."""
-    parts = [(root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")]
-    return hashlib.sha256(b"\0".join([*parts, os.fsencode(root)])).hexdigest()
-
-
-def _empty(folder: Path, keep: Path) -> None:
-    for path in folder.iterdir():
-        if path != keep:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _run(*command: str | Path, check: bool = True) -> None:
@@ -100,10 +89,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Print the path of the environment's Python.
-
-    Exit code: 0, 1 a step failed, 2 nothing to set up, not ours or not writable, 130 Ctrl-C.
-    """
+    """Print the environment's Python; returns 0, 1 a step failed, 2 not ours or not writable, 130 Ctrl-C."""
     try:
         print(make())
     except (UserError, OSError) as error:

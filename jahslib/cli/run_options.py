@@ -1,7 +1,4 @@
-"""The command line of `jahslib run`: options are parsed and checked before anything is installed or written.
-
-Standard library only: run_all.sh checks its options with this file on a fresh machine.
-"""
+"""The command line of `jahslib run`, checked before anything is installed or written; standard library only."""
 
 import argparse
 import ast
@@ -24,16 +21,11 @@ PYTHON_VERSIONS = "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15
 
 
 def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
-    """Parse and check the command line; reads the notebooks' `parameters` cells, writes nothing.
-
-    Args:
-        notebooks: the folder whose notebooks run if none is named.
+    """Parse and check the command line; reads the notebooks' `parameters` cells, by default of the folder `notebooks`.
 
     Adds `selected` (notebook paths), `overrides` (for each of them a dict of its own parameters) and `elsewhere`
     (whether a notebook that is named lies outside of the project, or of the current folder where there is none).
-
-    Raises:
-        UserError: a wrong option.
+    Raises `UserError` for a wrong option, and writes nothing.
     """
     parser = Parser(COMMAND, allow_abbrev=False, description="Run the notebooks and build paper.pdf.")
     add = parser.add_argument
@@ -41,51 +33,56 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     device = _text(r"auto|cpu|cuda(:\d+)?", "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N")
     workers = _text(r"0*[1-9]\d*", "{!r} is not a positive whole number", int)
     scheduler = _text(r"(tcp|tls)://[^\s/]+:\d{1,5}", "{!r} is not an address such as tcp://host:8786")
+    different = "{!r} is not a list of different whole numbers such as 0,1,2"
+    seeds = _text(r"\d{1,9}(,\d{1,9})*", different, _different)
+    python = _text("(?s).*", "{!r} is not a Python 3.11 to 3.14", _usable)
     add("notebooks", nargs="*", metavar="NOTEBOOK", help="run these files (default: all of the folder notebooks)")
     add("--profile", type=profile, default="smoke", help="smoke (a minute a notebook; the default), cpu or paper")
     add("--device", type=device, default="auto", help="auto (CUDA if there is one; the default), cpu, cuda or cuda:N")
     add("--only", metavar="07,01", help="run these notebooks only, by number or name")
     add("--workers", type=workers, metavar="N", help="work on N trials at once (default: cores; 1 on CUDA or in smoke)")
     add("--scheduler", type=scheduler, metavar="tcp://HOST:PORT", help="evaluate trials on this Dask cluster")
-    add("--seeds", type=_seeds, metavar="0,1,2", help="seeds of every search (default: the profile's)")
+    add("--seeds", type=seeds, metavar="0,1,2", help="seeds of every search (default: the profile's)")
     if is_checkout():
-        add("--python", type=_python, metavar="PATH", help="use this environment's Python and install nothing")
+        add("--python", type=python, metavar="PATH", help="use this environment's Python and install nothing")
     add("--fresh", action="store_true", help="start over; without it, what is unfinished is resumed")
     add("--yes", action="store_true", help="start the paper profile on a CPU too, whatever it takes")
     repeated = "set a parameter of every selected notebook that has it; may be repeated"
     add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=repeated)
     add("--check", action="store_true", help="check the options and stop")
     args = parser.parse_args(argv)
-    args.selected = _select(args.only, _named(args.notebooks) or _of(notebooks))
+    known = _named(args.notebooks) or in_folder(notebooks)
+    if not known:
+        raise UserError(f"no notebook in {notebooks}; put one there, or give its path: jahslib run NOTEBOOK.ipynb")
+    args.selected = _select(args.only, known)
     args.elsewhere = bool(args.notebooks) and not all(path.resolve().is_relative_to(home()) for path in args.selected)
     args.overrides = _overrides(dict(args.parameter), args.selected)
     return args
 
 
 def _text(pattern: str, complaint: str, convert: Callable[[str], Any] = str) -> Callable[[str], Any]:
+    """Make a type of option from the form of its text; what `convert` makes None of is refused too."""
+
     def parse(text: str) -> Any:
-        if not re.fullmatch(pattern, text):
+        made = convert(text) if re.fullmatch(pattern, text) else None
+        if made is None:
             raise argparse.ArgumentTypeError(complaint.format(text))
-        return convert(text)
+        return made
 
     return parse
 
 
-def _seeds(text: str) -> list[int]:
-    seeds = [int(part) for part in text.split(",")] if re.fullmatch(r"\d{1,9}(,\d{1,9})*", text) else []
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different whole numbers such as 0,1,2")
-    return seeds
+def _different(text: str) -> list[int] | None:
+    seeds = [int(part) for part in text.split(",")]
+    return seeds if len(set(seeds)) == len(seeds) else None
 
 
-def _python(text: str) -> str:
+def _usable(python: str) -> str | None:
     try:
-        usable = subprocess.run([text, "-P", "-c", PYTHON_VERSIONS], capture_output=True).returncode == 0
+        done = subprocess.run([python, "-P", "-c", PYTHON_VERSIONS], capture_output=True)
     except OSError:
-        usable = False
-    if not usable:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a Python 3.11 to 3.14")
-    return text
+        return None
+    return python if done.returncode == 0 else None
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -116,12 +113,6 @@ def _named(files: list[str]) -> list[Path]:
     return list(paths.values())
 
 
-def _of(folder: Path) -> list[Path]:
-    if not (found := in_folder(folder)):
-        raise UserError(f"no notebook in {folder}; put one there, or give its path: jahslib run NOTEBOOK.ipynb")
-    return found
-
-
 def number(notebook: Path) -> str:
     """Return a notebook's number, such as 07, or its name if that does not begin with one."""
     return notebook.stem[:2] if re.match(r"\d\d_", notebook.stem) else notebook.stem
@@ -149,7 +140,6 @@ def _overrides(parameters: dict[str, Any], selected: list[Path]) -> list[dict[st
 
 
 def _parameter_names(notebook: Path) -> set[str]:
-    """Collect the names that the cell tagged `parameters` assigns."""
     try:
         nodes = list(ast.walk(ast.parse("\n".join(cells(notebook, "parameters")))))
     except SyntaxError as error:

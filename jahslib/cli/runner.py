@@ -1,10 +1,10 @@
 """Run the notebooks headless, build paper.pdf and report: `python -m jahslib run --help`.
 
-Only the standard library is imported at module level: run_all.sh checks its options with this file before anything is
-installed. Papermill executes each notebook in a process of its own, so that a dying kernel takes nothing else with it.
+Only the standard library is imported at module level: run_all.sh checks its options before anything is installed.
+Papermill executes each notebook in a process of its own, so that a dying kernel takes nothing else with it.
 
-In the project, notebooks, results and the paper are its own, wherever it is called. Where the library is installed,
-they are those of the current folder; so are the results of notebooks that are named and lie outside of the project.
+In the project, notebooks, results and the paper are its own, wherever it is called; else they are the current folder's,
+as are results of notebooks that are named and lie outside of the project.
 """
 
 import argparse
@@ -18,24 +18,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
-from dataclasses import astuple, dataclass
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jahslib.cli.commands import refuse
 from jahslib.cli.run_options import COMMAND, number, options
 from jahslib.errors import UserError
-from jahslib.extras import extra, require
+from jahslib.extras import require
 from jahslib.paths import ROOT, home, is_checkout, outputs, results
 
 LONG = 300.0  # seconds; rates of smaller trainings underestimate the originals' scale, so the threshold is low
 PAPERMILL_NOISE = re.compile(r"(Input|Output) Notebook:|Working directory:|Executing|Ending Cell|\[IPKernelApp\]|\s*$")
 
 
-@dataclass
-class Row:
+class Row(NamedTuple):
     """One line of the summary."""
 
     notebook: str
@@ -46,74 +44,56 @@ class Row:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute the selected notebooks, build the paper, print the summary.
-
-    Returns 0 if all went well, 1 if anything failed.
+    """Execute the selected notebooks, build the paper, print the summary; returns 0 if all went well, else 1.
 
     Raises:
         UserError: with nothing written, for an environment, device or scheduler that is not there, and for parameters
             with which a notebook cannot work.
     """
-    _refuse_lacking()
-    device, device_name = _find_device(args.device)
+    if is_checkout():
+        if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
+            raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
+    require("notebooks", "papermill", "ipykernel", "psutil", "yaml")
+    from jahslib.experiments.notebook import check
+    from jahslib.experiments.settings import found_device
+    from jahslib.search.provenance import device_name
+
+    device = found_device(args.device, "--device")
+    described = "cpu (1 thread a training)" if device == "cpu" else device_name(device)
     if args.scheduler:
         _knock(args.scheduler)
     # A smoke run is over before worker processes have imported what they need.
-    workers = args.workers or (_cores() if device == "cpu" and args.profile != "smoke" else 1)
+    at_once = len(os.sched_getaffinity(0)) if device == "cpu" and args.profile != "smoke" else 1
+    workers = args.workers or at_once
     given = {name: getattr(args, name) for name in ("scheduler", "seeds", "fresh") if getattr(args, name)}
     common = {"profile": args.profile, "device": device, "workers": workers, **given}
     plan = [(notebook, common | own) for notebook, own in zip(args.selected, args.overrides, strict=True)]
-    _fix_folders(here=args.elsewhere)
-    logs = [_checked(notebook, parameters) for notebook, parameters in plan]
+    # absolute, since each notebook runs in its own folder
+    os.environ.setdefault("JAHSLIB_RESULTS", str(Path.cwd() if args.elsewhere and is_checkout() else home()))
+    os.environ["JAHSLIB_RESULTS"] = str(outputs())
+    if data := os.environ.get("JAHSLIB_DATA"):
+        os.environ["JAHSLIB_DATA"] = str(Path(data).expanduser().resolve())
+    logs = []
+    for notebook, parameters in plan:
+        with chdir(notebook.parent):  # which it will run in
+            logs.append(check(notebook, parameters))
     if args.profile == "paper" and device == "cpu":
         _weigh(plan, workers, goes_on=args.yes)
     rows = [Row("notebook", "status", "minutes", "trials", "device")]
     with _lock(outputs() / "results" / args.profile) as token:
         for (notebook, parameters), place in zip(plan, logs, strict=True):
-            rows.append(_execute(notebook, parameters, place, token, device_name))
+            rows.append(_execute(notebook, parameters, place, token, described))
         if (home() / "paper").is_dir() and not args.elsewhere:
             rows.append(_build_paper())
-    widths = [max(len(cell) for cell in column) for column in zip(*map(astuple, rows), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print()
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(astuple(row), widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return int(any(row.status != "ok" for row in rows[1:]))
 
 
-def _refuse_lacking() -> None:
-    """Raise `UserError` unless the packages are installed that running a notebook takes."""
-    if is_checkout():
-        if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
-            raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
-    require("notebooks", "papermill", "ipykernel", "psutil", "yaml")
-
-
-def _fix_folders(*, here: bool) -> None:
-    """Make the folders of results and data absolute, since each notebook runs in its own.
-
-    Args:
-        here: results go to the current folder, even in the project.
-    """
-    os.environ.setdefault("JAHSLIB_RESULTS", str(Path.cwd() if here and is_checkout() else home()))
-    os.environ["JAHSLIB_RESULTS"] = str(outputs())
-    if given := os.environ.get("JAHSLIB_DATA"):
-        os.environ["JAHSLIB_DATA"] = str(Path(given).expanduser().resolve())
-
-
-def _checked(notebook: Path, parameters: dict[str, Any]) -> Path:
-    """Check a notebook's parameters in the folder that it will run in; returns its logs' folder."""
-    from jahslib.experiments.notebook import check
-
-    with chdir(notebook.parent):
-        return check(notebook, parameters)
-
-
 def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bool) -> None:
-    """Print the estimated time of the originals' scale on this CPU.
-
-    Raises:
-        UserError: it is long, and `goes_on` is not set.
-    """
+    """Print the estimated time of the originals' scale on this CPU; refuse a long one unless `goes_on` is set."""
     from jahslib.cli import cost
     from jahslib.search.watch import duration
 
@@ -137,25 +117,6 @@ def _weigh(plan: list[tuple[Path, dict[str, Any]]], workers: int, *, goes_on: bo
     print(told, flush=True)
 
 
-def _find_device(wanted: str) -> tuple[str, str]:
-    """Resolve the torch device, with its name for people."""
-    if wanted != "cpu" and (wanted != "auto" or importlib.util.find_spec("torch")):
-        with extra("training"):
-            import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = int(wanted.partition(":")[2] or 0)
-        if index < count:
-            return "cuda" if wanted == "auto" else wanted, torch.cuda.get_device_name(index)
-        if wanted != "auto":
-            raise UserError(f"--device: no {wanted} here (CUDA devices: {count}); choose auto or cpu")
-    return "cpu", "cpu (1 thread a training)"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _knock(scheduler: str) -> None:
     try:
         address = urlsplit(scheduler)
@@ -166,10 +127,7 @@ def _knock(scheduler: str) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[str]:
-    """Lock a profile against a second run; yields the token of the run's processes.
-
-    By the token the processes that a killed run left behind are ended first.
-    """
+    """Lock a profile against a second run; yields the token by which processes that a killed run left are ended."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -185,20 +143,15 @@ def _lock(folder: Path) -> Iterator[str]:
 
 
 def _end_processes(token: str) -> None:
-    """End every process started under this token.
-
-    Kernels and their workers have sessions of their own.
-    """
+    """End every process started under this token: kernels and their workers have sessions of their own."""
     import psutil
 
     ended = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error, OSError):  # gone already, or another user's
             if process.environ().get("JAHSLIB_RUN") == token:
                 process.kill()
                 ended.append(process)
-        except (psutil.Error, OSError):
-            continue  # gone already, or another user's
     psutil.wait_procs(ended, timeout=10)
 
 
@@ -240,7 +193,6 @@ def _execute(notebook: Path, parameters: dict[str, Any], logs: Path, token: str,
 
 
 def _environment(token: str, *, smoke: bool) -> dict[str, str]:
-    """Build a notebook's environment: this jahslib, this interpreter's kernel."""
     env = os.environ | {"JAHSLIB_RUN": token, "PYTHONUTF8": "1"}  # notebooks and logs are UTF-8 in any locale
     # For computations outside of a search: waiting threads would spin, on a busy machine for minutes.
     env.setdefault("OMP_WAIT_POLICY", "passive")
@@ -265,7 +217,7 @@ def _build_paper() -> Row:
 
 
 def main(argv: list[str] | None = None, notebooks: Path | None = None) -> int:
-    """Run the command; `notebooks` is the folder whose notebooks run if none is named.
+    """Run the command, by default on the folder `notebooks`.
 
     Exit code: 0 all well, 1 something failed, 2 wrong options (one line on stderr, nothing written), 130 Ctrl-C.
     """

@@ -92,18 +92,12 @@ class Constraint:
         object.__setattr__(self, "bound", float(self.bound))
 
     def excess(self, metrics: Mapping[str, float]) -> float:
-        """Compute the signed distance outside the bound, in the metric's unit.
-
-        At most 0 when feasible, NaN for a missing metric.
-        """
+        """Compute the signed distance outside the bound, in the metric's unit: at most 0 if feasible, or NaN."""
         value = metrics.get(self.metric, math.nan)
         return value - self.bound if self.relation == "<=" else self.bound - value
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """Compute the violation relative to the bound's magnitude.
-
-        0 when feasible, infinite for a missing metric; absolute where the bound is 0.
-        """
+        """Compute the violation relative to the bound (absolute where that is 0); infinite without a value."""
         excess = self.excess(metrics)
         return math.inf if math.isnan(excess) else max(0.0, excess) / (abs(self.bound) or 1.0)
 
@@ -114,11 +108,7 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
-        """Parse what `str` wrote into a trial log.
-
-        Raises:
-            ValueError: any other text.
-        """
+        """Parse what `str` wrote into a trial log. Raises `ValueError` for any other text."""
         metric, relation, bound = text.rsplit(" ", 2)
         if relation == "<=" or relation == ">=":
             return cls(metric, relation, float(bound))
@@ -127,10 +117,9 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The range of a trial's resource: training epochs, or another resource by name.
+    """The range of a trial's resource: training epochs, or another by name, such as `Fidelity(0.03, 1.0, "trainsize")`.
 
-    If both bounds are ints, all fidelities are whole. Resources other than epochs may be fractions, such as
-    `Fidelity(0.03, 1.0, "trainsize")`.
+    If both bounds are ints, all fidelities are whole, which epochs must be.
 
     Raises:
         UserError: not 0 < low <= high, or epochs that are not whole.

@@ -24,10 +24,7 @@ class Optimizer(Protocol):
     """Ask interface: proposals depend only on the settings, the seed and the history."""
 
     def ask(self, history: History) -> Suggestion | None:
-        """Propose the next suggestion.
-
-        Returns None while it must wait for a pending trial or, with none pending, when it is done.
-        """
+        """Propose the next suggestion; None while it must wait for a pending trial or, without one, when done."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -39,22 +36,14 @@ SEEDS = 2**32  # NumPy's RandomState, used by SMAC and scikit-learn, accepts sma
 
 
 def checked_seed(seed: Any, place: str = "seed") -> int:
-    """Validate a seed and convert it to a Python int.
-
-    Raises:
-        UserError: `seed` is not a whole number from 0 to 2^32 - 1.
-    """
+    """Convert a seed to a Python int. Raises `UserError` if it is not a whole number from 0 to 2^32 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
         raise UserError(f"{place}: {seed!r}; give a whole number from 0 to {SEEDS - 1}")
     return int(seed)
 
 
 class Described:
-    """Base of optimizers that are dataclasses with `problem` and `seed`.
-
-    Raises:
-        UserError: see `checked_seed`; a choice that there is not.
-    """
+    """Base of optimizers that are dataclasses with `problem` and `seed`; refuses wrong seeds and choices."""
 
     problem: Problem
     seed: int
@@ -64,11 +53,7 @@ class Described:
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def _refuse_no_count(self, method: str, *names: str, least: int = 1) -> None:
-        """Convert the named settings to Python ints; None is kept where it is the default.
-
-        Raises:
-            UserError: a setting is not a whole number or is below `least`.
-        """
+        """Convert the named settings to ints, None where it is the default; others below `least` raise `UserError`."""
         for name in names:
             value = getattr(self, name)
             if getattr(type(self), name, 0) is None and value is None:
@@ -100,20 +85,14 @@ class Replayed(Described, ABC):
 
     @abstractmethod
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
-        """Record that a logged suggestion that was not proposed here became trial `trial_id`.
-
-        Called only after `start`, with all suggestions of a history whose decisions this machine does not reproduce.
-        """
+        """Record that a logged suggestion which was not proposed here became `trial_id`; called only after `start`."""
 
     @abstractmethod
     def observe(self, trial: Trial) -> None:
         """Record that a trial has finished."""
 
     def rederives(self) -> bool:
-        """Tell whether replaying needs a call of `propose` for the next logged suggestion.
-
-        An optimizer whose proposals depend only on what it was told returns False, and so resumes at no cost.
-        """
+        """Tell whether replaying calls `propose`: not needed, and free, where that depends only on what was told."""
         return True
 
     def ask(self, history: History) -> Suggestion | None:
@@ -145,24 +124,19 @@ class Replayed(Described, ABC):
         self.start()
 
     def _take_up(self, event: Asked) -> bool:
-        """Follow a suggestion of the history.
-
-        Returns False if the replay restarts, adopting all suggestions as logged.
-        """
+        """Follow a suggestion of the history; False if the replay restarts, adopting all suggestions as logged."""
         own = self._proposal
-        if own is None and not self._adopts and self.rederives():
+        derived = own is None and not self._adopts and self.rederives()
+        if derived:
             own = self.propose()
-            if own != event.suggestion:
-                log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
-                self._adopts = True
-                self._restart(self._history)
-                return False
         self._proposal = None
         if own == event.suggestion:
             self.accept(event.id)
-        elif own is None:
+        elif own is None and not derived:
             self.adopt(event.id, event.suggestion)
-        else:  # proposed here, but another suggestion was taken
+        else:
+            if derived:
+                log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
             self._adopts = True
             self._restart(self._history)
             return False
@@ -171,10 +145,7 @@ class Replayed(Described, ABC):
 
 @dataclass
 class Listed(Described):
-    """Proposes given configurations in turn at the highest fidelity.
-
-    For grids, defaults and the retraining of winners.
-    """
+    """Proposes given configurations in turn at the highest fidelity: grids, defaults, the retraining of winners."""
 
     problem: Problem
     seed: int

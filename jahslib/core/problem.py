@@ -1,7 +1,7 @@
 """The problem interface: space, fidelity range, objective, constraints and `evaluate`.
 
-A study subclasses `Problem`. Optimizers read its declarations and never call `evaluate`; only the search loop does. All
-that a problem's author needs can be imported from here.
+Optimizers read a problem's declarations; only the search loop calls `evaluate`. All that an author of one needs can be
+imported from here.
 """
 
 import math
@@ -42,9 +42,8 @@ class Job:
     """One evaluation that the search loop requests.
 
     `stages` are the fidelities of the trial's lineage, ascending, the last being the requested one: (3, 6, 12) is a
-    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6; a
-    problem that finds it missing trains through the earlier stages again. `deadline` is a `time.time()` after which no
-    new epoch begins.
+    trial that was promoted twice. `save` is the folder for this trial's checkpoint, `restore` that of stage 6, which
+    may be missing. `deadline` is a `time.time()` after which no new epoch begins.
     """
 
     configuration: Configuration
@@ -76,10 +75,7 @@ class Outcome:
 
 
 class Problem(ABC):
-    """Base of problems: subclasses set the attributes and implement `evaluate`.
-
-    `known`, `epochs` and `describe` have defaults.
-    """
+    """Base of problems: subclasses set the attributes and implement `evaluate`."""
 
     name: str
     space: "ConfigurationSpace | Space"
@@ -93,31 +89,21 @@ class Problem(ABC):
     def evaluate(self, job: Job) -> Outcome:
         """Train and measure a configuration.
 
-        An exception makes the trial `failed` with the worst cost, except `UserError`, which ends the search: what only
-        the user can correct would fail every further trial too.
+        An exception makes the trial `failed` with the worst cost; only `UserError` ends the search.
         """
 
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
         """Raise `UserError` before a search begins if every trial would fail."""
 
     def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
-        """Raise `UserError` if a user's configuration cannot be trained.
-
-        For configurations that are given, not drawn from the space.
-        """
+        """Raise `UserError` if a user's configuration, one not drawn from the space, cannot be trained."""
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Compute the metrics that need no training, such as a parameter count.
-
-        Constraints on these are checked before training.
-        """
+        """Compute metrics that need no training, such as a parameter count; their constraints are checked first."""
         return {}
 
     def epochs(self, stages: tuple[float, ...]) -> float:
-        """Compute the epochs charged to a job of these stages: those beyond its parent's stage.
-
-        Override it where `evaluate` charges more, for example on several folds: the epoch budget relies on it.
-        """
+        """Compute the epochs charged to a job: those beyond its parent's stage; override where it is charged more."""
         return stages[-1] - (stages[-2] if len(stages) > 1 else 0)
 
     def describe(self) -> dict[str, Any]:
@@ -132,10 +118,7 @@ class Problem(ABC):
         return described if self.repeats == 1 else described | {"repeats": self.repeats}
 
     def facts(self, configuration: Configuration) -> dict[str, float]:
-        """Return `known`, cached for the latest configuration.
-
-        Optimizer and search loop ask for the same configuration one after the other.
-        """
+        """Return `known`, cached for the latest configuration: optimizer and loop ask for it in turn."""
         wanted = key(configuration)
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
@@ -149,11 +132,7 @@ class Problem(ABC):
         return not any(c.violation(known) for c in self.constraints if c.metric in known)
 
     def refuse_undeclared(self, trial: Trial) -> None:
-        """Raise if a trial contradicts the problem's declarations, which would mislead the search.
-
-        Raises:
-            UserError: a successful trial lacks a metric of the objective or a constraint, or is beyond `best`.
-        """
+        """Raise `UserError` if a successful trial lacks a metric of objective or constraint, or is beyond `best`."""
         if trial.status != "ok":
             return
         if metric := self.lacking(trial):
@@ -182,19 +161,12 @@ class Problem(ABC):
         return sum(c.violation(trial.metrics) for c in self.constraints)
 
     def penalised_cost(self, trial: Trial) -> float:
-        """Compute a scalar cost for methods that handle no constraints.
-
-        The cost of a feasible trial; for an infeasible one the worst cost plus the violation, of which at most 1 is
-        added.
-        """
+        """Compute a cost for methods without constraints: infeasible, the worst plus the violation, at most 1."""
         violation = self.violation(trial)
         return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
     def rank(self, trial: Trial) -> tuple[bool, float, float]:
-        """Compute the sort key: feasible trials by cost, then infeasible ones by violation.
-
-        This is the "a-priori" ranking of study 07.
-        """
+        """Compute study 07's "a-priori" sort key: feasible trials by cost, then infeasible ones by violation."""
         violation = self.violation(trial)
         return violation > 0, violation, self.cost(trial)
 
@@ -203,10 +175,9 @@ class Problem(ABC):
         return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
 
     def judged(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Select the candidates for the incumbent.
+        """Select the candidates for the incumbent: each full trial.
 
-        Each full trial; or, if `repeats` > 1, each configuration with all its trainings finished, as one trial with the
-        mean metrics.
+        If `repeats` > 1, each configuration with all its trainings finished, as one trial with the mean metrics.
         """
         if self.repeats == 1:
             return self.full(trials)
@@ -218,10 +189,7 @@ class Problem(ABC):
         return [t for t in means if t.status == "ok"]
 
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:
-        """Return the best feasible candidate, else the least-violating one, else None; see `judged`.
-
-        Of equal ones it is the one proposed first.
-        """
+        """Return the best feasible candidate (of equal ones the first), else the least-violating, else None."""
         return min(self.judged(trials), key=lambda t: (self.rank(t), t.id), default=None)
 
     def verdict(self, trials: Iterable[Trial]) -> str:
@@ -240,11 +208,7 @@ class Problem(ABC):
 
 
 def refuse_incomplete(problem: Any) -> None:
-    """Raise unless `problem` declares all that a search needs.
-
-    Raises:
-        UserError: not a Problem, no name, space, fidelity or objective, or `repeats` not a whole number from 1 on.
-    """
+    """Raise `UserError` unless `problem` declares all that a search needs."""
     if not isinstance(problem, Problem):
         raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.core.problem.Problem")
     wanted = {"name": str, "space": object, "fidelity": Fidelity, "objective": Objective}

@@ -18,13 +18,12 @@ def key(configuration: Configuration) -> str:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An optimizer's request: a configuration at a fidelity.
+    """An optimizer's request: a configuration at a fidelity, in epochs or in the resource that `Fidelity` names.
 
-    The fidelity is in epochs or in the resource that the problem's `Fidelity` names. `parent` is the trial whose
-    checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan. `final` marks a trial that
-    nothing will continue. `origin` says where the configuration comes from: the initial design, a random draw, a model,
-    variation of earlier ones, or a requested repetition; empty where the optimizer does not tell. `origin` takes no
-    part in comparisons: suggestions that differ in nothing else are equal.
+    `parent` is the trial whose checkpoint a promotion continues. `bracket` and `rung` place it in a Hyperband plan.
+    `final` marks a trial that nothing will continue. `origin` says where the configuration comes from (the initial
+    design, a random draw, a model, variation of earlier ones, a requested repetition), or is empty; it takes no part in
+    comparisons.
     """
 
     configuration: Configuration
@@ -65,17 +64,9 @@ class Trial(Suggestion):
         """Return what was asked for, without its results."""
         return Suggestion(**{f.name: getattr(self, f.name) for f in fields(Suggestion)})
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields as a line of the trial log has them."""
-        return dict(vars(self))
-
 
 def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
-    """Compute the share of each origin among the configurations of trials, or of a history.
-
-    Each configuration counts once, by its first trial with an origin; those without one are not counted. Empty where no
-    trial has an origin, as in logs made before origins were recorded.
-    """
+    """Compute the share of each origin among the configurations of trials, or of a history; empty without any."""
     told: dict[str, Origin] = {}
     for trial in trials:
         if trial.origin:
@@ -85,19 +76,12 @@ def origins(trials: Iterable[Suggestion]) -> dict[str, float]:
 
 
 def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials of one search in the order of their proposals.
-
-    The one they finished in is chance where several train at once: what is made in it would differ from run to run.
-    """
+    """Sort trials of one search by their proposals: the order they finish in is chance where several train at once."""
     return sorted(trials, key=lambda t: t.id)
 
 
 def mean_of(trials: Sequence[Trial]) -> Trial:
-    """Merge several trainings of one configuration into the last trial, averaging the metrics.
-
-    Epochs and seconds are summed. The result is ok only if all trainings are: a configuration that fails at times is no
-    result.
-    """
+    """Merge trainings of one configuration into the last: metrics averaged, costs summed, ok only if all are."""
     bad = next((t for t in trials if t.status != "ok"), None)
     names = set.intersection(*(set(t.metrics) for t in trials))
     return replace(
@@ -119,12 +103,11 @@ class Asked:
 
 
 class History:
-    """The events of a search in order: suggestions made and trials finished.
+    """The events of a search in order, suggestions made and trials finished; beside the seed, all an optimizer is told.
 
-    Besides the seed, this is the whole input of an optimizer. Iterating gives the finished trials in completion order.
     It is append-only and keeps running totals, so that the cost of a decision does not grow with the number of trials:
     `trained` are the finished trials except rejected ones, `spent` the epochs charged so far, `rejected_in_a_row` the
-    rejected trials since the last other one.
+    rejected trials since the last other one. Iterating gives the finished trials in completion order.
     """
 
     def __init__(self):

@@ -2,11 +2,9 @@
 
 Precedence: a profile's values < the cfg file (YAML) < `set` < the notebook's parameters. Keys are names of settings, in
 either case, or the names that the original gave them; a dot reaches into a mapping (`bounds.lr`), or belongs to the
-original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`). Types are checked, so that a wrong one is
-reported with its name and does not fail somewhere inside a run.
+original's name (`TRAIN.LR`, in a file also as a mapping `TRAIN: {LR: ...}`).
 
-None means "not given" at every layer. The text "none" means None itself, for each setting that may be None:
-`max_params: none` is no limit, whatever the profile has.
+None means "not given" at every layer. The text "none" means None itself, for each setting that may be None.
 """
 
 import ast
@@ -79,7 +77,8 @@ def _read(file: str | Path | None) -> Iterator[tuple[str, Any]]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"cfg {file}: is not YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(content, dict | None):
-        raise UserError(f"cfg {file}: holds {_shown(content)}; give a mapping of keys to values, such as 'lr: 0.01'")
+        said = f"{content!r} ({type(content).__name__})"
+        raise UserError(f"cfg {file}: holds {said}; give a mapping of keys to values, such as 'lr: 0.01'")
     yield from (content or {}).items()
 
 
@@ -102,7 +101,6 @@ def _literal(value: Any) -> Any:
 
 
 def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -> Iterator[tuple[Any, Any]]:
-    """Flatten the original's mappings to dotted keys."""
     for key, value in pairs:
         if isinstance(value, Mapping) and any(alias.startswith(f"{key}.".lower()) for alias in aliases):
             yield from ((f"{key}.{inner}", own) for inner, own in value.items())
@@ -111,7 +109,6 @@ def _flat(pairs: Iterable[tuple[Any, Any]], aliases: Mapping[str, str | None]) -
 
 
 def _field(key: Any, hints: Mapping[str, Any], aliases: Mapping[str, str | None], place: str) -> str:
-    """Resolve a key to its field, with what follows its first dot."""
     whole = str(key).lower()
     name, *inner = [found] if (found := aliases.get(whole)) else whole.split(".", 1)
     name = aliases.get(name) or name
@@ -139,7 +136,3 @@ def finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(finite, value))
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"

@@ -24,11 +24,7 @@ class Given:
     weights: Path | None = None
 
     def train(self, study: Study) -> Sequence[Trial]:
-        """Train the configuration, or measure kept weights again.
-
-        Raises:
-            UserError: no training succeeded; or see `kept_weights.trained`.
-        """
+        """Train the configuration, or measure kept weights again. Raises `UserError` if no training succeeded."""
         if self.weights is not None:
             return [kept_weights.trained(self.problem, self.job, self.weights, fresh=study.settings.fresh)]
         assert self.run is not None
@@ -47,9 +43,7 @@ def given(
     count: int,
     seed: int,
 ) -> Given | None:
-    """Plan to train the configuration in a file `count` times.
-
-    With `model_path` it is trained once and its weights are kept there.
+    """Plan to train the configuration in a file `count` times, or once with its weights kept at `model_path`.
 
     Args:
         problem: measures on the test split, or cross-validates on its folds.

@@ -37,11 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def config_file(given: str | None) -> str | None:
-    """Return the path given, or else the study's own file of that name.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """Return the path given, or else the study's own file of that name. Raises `UserError` if there is neither."""
     if cfg.file(given) is None or Path(str(given)).exists():
         return given
     own = CONFIGS / f"{str(given).removesuffix('.yaml')}.yaml"
@@ -52,13 +48,7 @@ def config_file(given: str | None) -> str | None:
 
 
 def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
-    """Build the settings of a DARTS search from options, also under the class project's names.
-
-    `place` is where the options come from, for messages.
-
-    Raises:
-        UserError: an unknown option, or a value out of its range.
-    """
+    """Build a DARTS search's settings from options, also by the class project's names; `UserError` names `place`."""
     hints = get_type_hints(Settings)
     chosen = {}
     for key, value in given.items():
@@ -70,36 +60,24 @@ def darts_settings(place: str, given: Mapping[str, Any]) -> Settings:
         refuse_unknown(f"{place}:", [name], [*hints, *SEARCH_KEYS])
         none = cfg.says_none(value, hints[name])
         typed = None if none else checked(f"{place}: {key}", value, hints[name])
-        chosen[name] = (
-            typed if isinstance(value, str) else value
-        )  # 5 stays 5, not 5.0: it is hashed in checkpoints' names
+        chosen[name] = typed if isinstance(value, str) else value  # 5 stays 5, not 5.0: checkpoints' names hash it
     return Settings(**chosen)
 
 
 def network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the supernet's options from the YAML files' section `model`.
-
-    Its lists may be longer than the network.
-
-    Raises:
-        UserError: an unknown key, or a list that is too short.
-    """
+    """Build the supernet's options from the YAML files' section `model`. Raises `UserError` if a list is too short."""
     refuse_unknown("model:", model, (*MODEL_KEYS, *DEAD_KEYS))
     if dead := [name for name in DEAD_KEYS if name in model]:
         log.warning("model: %s changes nothing, here as in the original: batch normalisation is always on", dead[0])
-    channels, pooling, fc = (list(model[name]) for name in ("cell_out_channels", "use_max_pooling", "fc_out_features"))
     n_cells, n_fc = model.get("n_cells", 3), model.get("n_fc_layers", 1)
-    for name, values, n in (
-        ("cell_out_channels", channels, n_cells),
-        ("use_max_pooling", pooling, n_cells),
-        ("fc_out_features", fc, n_fc),
-    ):
-        if len(values) < n or n < 1:
-            raise UserError(f"model: {name} has {len(values)} values for {n} layers; give one a layer")
+    layers = {"cell_out_channels": n_cells, "use_max_pooling": n_cells, "fc_out_features": n_fc}
+    for name, n in layers.items():
+        if len(model[name]) < n or n < 1:
+            raise UserError(f"model: {name} has {len(model[name])} values for {n} layers; give one a layer")
     return {
-        "out_channels": tuple(channels[:n_cells]),
-        "pooling": tuple(pooling[:n_cells]),
-        "fc": tuple(fc[:n_fc]),
+        "out_channels": tuple(model["cell_out_channels"][:n_cells]),
+        "pooling": tuple(model["use_max_pooling"][:n_cells]),
+        "fc": tuple(model["fc_out_features"][:n_fc]),
         "dropout": model.get("dropout_rate", 0.0),
     }
 
@@ -107,9 +85,7 @@ def network(model: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_other_data(data: str, *, num_classes: int | None, num_img_channels: int | None) -> None:
     """Raise `UserError` if a given number of classes or channels is not the data set's."""
     shape = registry.load(data).shape
-    for name, given, found in (
-        ("num_classes", num_classes, shape["classes"]),
-        ("num_img_channels", num_img_channels, shape["channels"]),
-    ):
-        if given not in (None, found):
-            raise UserError(f"{name}: {given}, but {data} has {found}; leave it out")
+    given = {"num_classes": (num_classes, "classes"), "num_img_channels": (num_img_channels, "channels")}
+    for name, (number, key) in given.items():
+        if number not in (None, shape[key]):
+            raise UserError(f"{name}: {number}, but {data} has {shape[key]}; leave it out")

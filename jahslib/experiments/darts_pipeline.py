@@ -1,7 +1,6 @@
-"""The pipeline of study 05: DARTS, a search for stacks of its cells, and final networks.
+"""The pipeline of study 05: DARTS, a search for stacks of cells sampled from what it found, and final networks.
 
-DARTS gives the probability of each operation at each node, cells are sampled from that, and another optimizer finds how
-to stack and train them in the remaining time; its incumbent is retrained, tested and kept.
+The stacks' incumbent is retrained, tested and kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from jahslib.problems.darts.ablation import ARMS, Arm
 from jahslib.problems.darts.cell_search import CellSearch, CellsFound
 from jahslib.problems.darts.stacked_cells import Levels, StackedCells
 from jahslib.search import logfiles, triallog
-from jahslib.search.runs import AnySearch, Run, run_all
+from jahslib.search.runs import AnySearch, Run
 from jahslib.spaces import configurations as spaces
 
 with extra("training"):
@@ -44,19 +43,14 @@ def once(problem: Problem, seed: int) -> Listed:
 
 
 def with_and_without(search: CellSearch) -> dict[str, CellSearch]:
-    """Derive two DARTS searches without early stopping: `prevented` and `plain`.
-
-    These are with and without skip prevention.
-    """
+    """Derive two DARTS searches without early stopping: `prevented` and `plain`, with and without skip prevention."""
     whole = replace(search.settings, apply_early_stopping=False, stable_epochs=None)
     plain = replace(whole, surrogate_schedule="none")
     return {"prevented": replace(search, settings=whole), "plain": replace(search, settings=plain)}
 
 
 def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
-    """Run or resume DARTS searches.
-
-    One cut off by a smaller time limit continues from its checkpoint.
+    """Run or resume DARTS searches; one cut off by a smaller time limit continues from its checkpoint.
 
     Raises:
         UserError: a search failed, or left no time for the one after it.
@@ -68,8 +62,8 @@ def run_cells(study: Study, plan: Sequence[Run]) -> list[CellsFound]:
                 old.unlink(missing_ok=True)
     longer = [run for run in plan if not s.fresh and _may_go_on(run)]
     if longer:
-        run_all(longer, workers=s.workers, scheduler=s.scheduler, fresh=True)
-    histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        study.histories(longer, fresh=True)
+    histories = study.histories(plan)
     for run in plan:
         (trial,), limit = histories[run.log.stem], run.budget.seconds
         if trial.status == "failed":
@@ -92,14 +86,9 @@ def logged_cells(plan: Sequence[Run]) -> list[CellsFound]:
 
 
 def _may_go_on(run: Run) -> bool:
-    """Tell whether a search was cut off by a smaller time limit than now.
-
-    By its log alone it has had its one trial.
-    """
-    if not logfiles.exists(run.log):
-        return False
-    logged = triallog.read(run.log)
-    if not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
+    """Tell whether a search was cut off by a smaller time limit than now. By its log alone it has had its one trial."""
+    logged = triallog.read(run.log) if logfiles.exists(run.log) else None
+    if logged is None or not logged.trials or logged.trials[-1].status != "cut" or logged.end is None:
         return False
     had, has = logged.end["budget"]["seconds"], run.budget.seconds
     return had is not None and (has is None or has > had)
@@ -131,9 +120,7 @@ def levels(p: Tensor, seed: int, *, max_cells: int, candidates: int, how: str = 
 
 
 def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
-    """Compute the trials that Hyperband can afford with `total` epochs, as SMAC counts them.
-
-    Each takes `low` to `high` epochs.
+    """Compute the trials of `low` to `high` epochs that Hyperband affords with `total` epochs, as SMAC counts them.
 
     Raises:
         UserError: not 1 <= low <= high <= total; see `checked_eta`.
@@ -150,17 +137,14 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
 
 
 def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:
-    """Retrain each incumbent and measure it on the test split; return the searches with `tests`.
+    """Retrain each incumbent, and test it; return the searches with `tests`.
 
-    Training is on the training images. The networks are kept in the study's folder `models`, a folder for each
-    incumbent, and loaded by `jahslib.problems.darts.stack_training.load_stack`.
+    Networks are kept in the study's folder `models`, one folder each, for `problems.darts.stack_training.load_stack`.
     """
-    place = study.folder / "models"
-    kept = [place / f"{s.name}-{spaces.digest(s.incumbent.configuration)}" for s in searches]
-    tested = [
-        replace(s, tested=replace(s.problem, split="test", keep=folder))
-        for s, folder in zip(searches, kept, strict=True)
-    ]
+    tested = []
+    for s in searches:
+        folder = study.folder / "models" / f"{s.name}-{spaces.digest(s.incumbent.configuration)}"
+        tested.append(replace(s, tested=replace(s.problem, split="test", keep=folder)))
     return study.retrain(tested, count, seed=FINAL_SEED)
 
 
@@ -175,9 +159,7 @@ def run_ablation(
     recipe: Mapping[str, Any],
     count: int,
 ) -> dict[tuple[Arm, int], list[Trial]]:
-    """Train and test `count` networks of each arm and seed.
-
-    Arms whose cells agree share their trainings.
+    """Train and test `count` networks of each arm and seed; arms whose cells agree share their trainings.
 
     Args:
         stacked: builds the problem that trains and tests them, called with `cells`.

@@ -1,7 +1,6 @@
-"""Final trainings of study 06: snapshots every few epochs, resume, test by id and epoch.
+"""Final trainings of study 06: snapshots every few epochs (`snapshots`), resume, test by id and epoch.
 
 An id belongs to one training: it is made of the configuration and the seed, so no two trainings share it.
-`jahslib.experiments.snapshots` describes the files.
 """
 
 import shutil
@@ -21,11 +20,10 @@ from jahslib.experiments import snapshots
 from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
+from jahslib.training import checkpoints
 from jahslib.training.metrics import scores
-from jahslib.training.trainer import Training
 
 with extra("training"):
-    import torch
     import yaml
     from torch.nn import functional as F
 
@@ -78,11 +76,8 @@ class FinalTraining:
     tensorboard: bool = False
 
     def __post_init__(self):
-        for name, value, least in (
-            ("final_epochs", self.epochs, 1),
-            ("snapshot_every", self.every, 1),
-            ("valid_interval", self.valid_interval, 0),
-        ):
+        counts = {"final_epochs": (self.epochs, 1), "snapshot_every": (self.every, 1)}
+        for name, (value, least) in {**counts, "valid_interval": (self.valid_interval, 0)}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"{name}: {value!r}; give a whole number of at least {least}")
         if self.pre_trained_id is not None:
@@ -111,19 +106,16 @@ class FinalTraining:
         return place, snapshots.check(place, {"network": self.problem.network, **self.problem.shape})
 
     def _folder(self, configuration: Configuration, training_id: str) -> Path:
-        return snapshots.folder(
-            self.experiment_dir, self.problem.data, self.problem.network_of(configuration), training_id
-        )
+        network = self.problem.network_of(configuration)
+        return snapshots.folder(self.experiment_dir, self.problem.data, network, training_id)
 
     def train(self, configuration: Configuration) -> Trained:
         """Train a configuration, or continue the training with the given id; test all its snapshots.
 
-        A training that has snapshots is continued, bit for bit on the same device, from `pre_trained_epoch` or its
-        newest one.
+        A training is continued, bit for bit on the same device, from `pre_trained_epoch` or its newest snapshot.
 
         Raises:
-            UserError: the named training has other settings than these; a snapshot is damaged; a configuration with
-                which SGD cannot work.
+            UserError: other settings than the training's, a damaged snapshot, or values with which SGD cannot work.
         """
         problem, seed, start = self.problem, self.seed, self.pre_trained_epoch
         if self.pre_trained_id is None:
@@ -152,7 +144,9 @@ class FinalTraining:
             def after(epoch: int, loss: float) -> None:
                 row = {"epoch": epoch, "train/loss": loss}
                 if held_out is not None and self.valid_interval and epoch % self.valid_interval == 0:
-                    row |= _measured(training, *held_out)
+                    logits, truth = training.predict(held_out[0]).cpu(), held_out[1]
+                    row["valid/loss"] = F.cross_entropy(logits, truth).item()
+                    row["valid/label_accuracy"] = (logits.argmax(1) == truth).float().mean().item()
                 write(row)
                 scalars.append(row)
                 if epoch % self.every == 0 or epoch == self.epochs:
@@ -163,11 +157,7 @@ class FinalTraining:
         return self._tested(place, configuration, snapshots.epochs(place))
 
     def test(self) -> Trained:
-        """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots.
-
-        Raises:
-            UserError: no id is given; a damaged snapshot, or one of another network.
-        """
+        """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots."""
         place, made = self._pre_trained
         epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
         return self._tested(place, made["configuration"], epochs)
@@ -179,17 +169,17 @@ class FinalTraining:
         training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
         tested = {}
         for epoch in epochs:
-            state = snapshots.load(place, epoch, wanted)
+            snapshots.check(place, wanted)
+            file = snapshots.path(place, epoch)
+            state = checkpoints.read(file)
             try:
                 training.model.load_state_dict(state["model"])
             except (RuntimeError, KeyError) as error:
-                file = snapshots.path(place, epoch)
                 raise UserError(f"{file} holds another network: give the id of a training of this one") from error
             tested[epoch] = scores(training.predict(images).cpu(), labels, problem.classes)
         return Trained(place, configuration, tested)
 
     def _made_of(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """Describe what two trainings must share for one to continue the other, in JSON types."""
         p = self.problem
         own = {"data": p.data, "digest": registry.load(p.data).digest()}
         own |= {"network": p.network_of(configuration), **p.shape}
@@ -198,18 +188,12 @@ class FinalTraining:
         return own | {"configuration": configuration, "recipe": recipe, "seed": seed, "images": images}
 
     def _cfg(self, configuration: Configuration, seed: int) -> dict[str, Any]:
-        """Collect what the training depends on, as notebook 06's settings."""
-        own = {name: getattr(self.problem, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
-        per_class = "none" if self.problem.per_class is None else self.problem.per_class
-        own |= {"data": [self.problem.data], "per_class": per_class, "final_split": self.problem.split}
+        p = self.problem
+        own = {name: getattr(p, name) for name in ("network", "batch_size", "schedule", "nesterov", "folds")}
+        per_class = "none" if p.per_class is None else p.per_class
+        own |= {"data": [p.data], "per_class": per_class, "final_split": p.split}
         own |= {"seeds": [seed], "final_epochs": self.epochs, "snapshot_every": self.every}
         return own | {"valid_interval": self.valid_interval, "tensorboard": self.tensorboard, **configuration}
-
-
-def _measured(training: Training, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    logits = training.predict(images).cpu()
-    accuracy = (logits.argmax(1) == labels).float().mean().item()
-    return {"valid/loss": F.cross_entropy(logits, labels).item(), "valid/label_accuracy": accuracy}
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`.
-
-These train nothing.
-"""
+"""A notebook's experiment without its runs: the cells tagged `parameters` and `experiment`, which train nothing."""
 
 import json
 import sys
@@ -32,11 +29,7 @@ def path_of(notebook: str | Path) -> Path:
 
 
 def cells(notebook: str | Path, tag: str = "") -> list[str]:
-    """Read the sources of a notebook's code cells, or of those with a tag.
-
-    Raises:
-        UserError: no such notebook, or a file that is not one.
-    """
+    """Read the sources of a notebook's code cells, or of those with a tag. Raises `UserError` if there is none."""
     path = path_of(notebook)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -55,8 +48,7 @@ def is_described(notebook: str | Path) -> bool:
 def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNamespace:
     """Execute a notebook's experiment cells with these parameters and return what they define.
 
-    That is `settings`, `study` and all other names; its runs are `study.planned`. Nothing is trained or written; data
-    that the problem's space depends on are loaded.
+    Its runs are `study.planned`. Nothing is trained or written; data that the problem's space depends on are loaded.
 
     Raises:
         UserError: see `cells`; invalid parameters; a cell that fails.
@@ -76,12 +68,9 @@ def experiment(notebook: str | Path, parameters: Mapping[str, Any]) -> SimpleNam
 
 
 def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
-    """Raise if a notebook cannot run with these parameters, before anything is written; returns its logs' folder.
+    """Raise `UserError` if a notebook cannot run with these parameters (see `Study.check`); returns its logs' folder.
 
-    A notebook without experiment cells is not checked.
-
-    Raises:
-        UserError: see `experiment` and `Study.check`.
+    Nothing is written. A notebook without experiment cells is not checked.
     """
     if is_described(notebook):
         study = experiment(notebook, parameters).study
@@ -91,11 +80,7 @@ def check(notebook: str | Path, parameters: Mapping[str, Any]) -> Path:
 
 
 def run_cell(source: str, namespace: dict[str, Any], notebook: str) -> None:
-    """Execute one cell, and append its source to `In` as IPython does.
-
-    Raises:
-        UserError: any exception in the cell, which is named by its first line.
-    """
+    """Execute one cell, appending its source to `In` as IPython does; `UserError` names a cell that fails."""
     namespace["In"].append(source)
     try:
         exec(compile(source, f"<{notebook}>", "exec"), namespace)

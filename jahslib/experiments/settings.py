@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from jahslib.core.optimizer import SEEDS
 from jahslib.data import places
 from jahslib.errors import UserError, refuse_unknown
-from jahslib.experiments.cfg import Layers, finite
+from jahslib.experiments.cfg import Layers, finite, says_none
 from jahslib.extras import extra
 
 with extra("notebooks"):
@@ -26,19 +26,16 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Validate that seeds are distinct: two searches of one seed would share one trial log."""
     if not seeds:
         raise ValueError("give at least one")
-    for i, seed in enumerate(seeds):
-        if seed in seeds[:i]:
-            raise ValueError(f"{seed} is given twice; give different ones")
+    if twice := [seed for i, seed in enumerate(seeds) if seed in seeds[:i]]:
+        raise ValueError(f"{twice[0]} is given twice; give different ones")
     return seeds
 
 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Seeds = Annotated[tuple[Seed, ...], AfterValidator(_different)]
-# One name may stand for a tuple of one.
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
-
-# One name or number stands for a tuple of one: `Several[str]`.
+# One name or number stands for a tuple of one: `Several[int]`.
 Several = Annotated[tuple[Value, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str | float | int) else v)]
+Names = Several[str]
 
 # What every study may have, beside the settings of its problem and optimizers.
 COMMON: dict[str, Any] = {
@@ -85,11 +82,9 @@ class Settings:
     ):
         profile = namespace["profile"]
         refuse_unknown("profile:", [profile], profiles)
-        own = [parameters(user) for user in users]
-        used = {name: hint for found in reversed(own) for name, (hint, _) in found.items()}
-        self._types = used | COMMON | types
-        defaults = {name: default for found in reversed(own) for name, (_, default) in found.items()}
-        self._defaults = {name: default for name, default in defaults.items() if name not in types}
+        used = {name: found for user in reversed(users) for name, found in parameters(user).items()}
+        self._types = {name: hint for name, (hint, _) in used.items()} | COMMON | types
+        self._defaults = {name: default for name, (_, default) in used.items() if name not in types}
         self._own = frozenset(types)
         self._profile = dict(profiles[profile])
         self._left_out: dict[str, list[str]] = {}
@@ -119,54 +114,36 @@ class Settings:
         return self._profile | self._given
 
     def of(self, user: Callable[..., Any]) -> dict[str, Any]:
-        """Select the settings that are parameters of `user`, to call it with.
-
-        Settings with no value anywhere are left to its defaults.
-        """
+        """Select the settings that have a value and are parameters of `user`, to call it with."""
         names = parameters(user).keys() - self._own
         return {name: value for name, value in self._values.items() if name in names}
 
     def merged(self, name: str) -> dict[str, Any]:
-        """Merge a setting that is a mapping entry by entry over the layers, the highest winning.
-
-        `getattr` returns the highest layer's mapping alone.
-        """
+        """Merge a setting that is a mapping over the layers, entry by entry, the highest winning."""
         layers = (self._profile, self._layers, self._given)
         return {key: value for layer in layers for key, value in (layer.get(name) or {}).items()}
 
     def pick(self, name: str, known: Mapping[str, Value], *, without: Iterable[str] = ()) -> dict[str, Value]:
-        """Select the entries of `known` that the setting `name` lists, in its order; all by default.
-
-        Args:
-            without: what another setting excludes.
-
-        Raises:
-            UserError: it lists none, or one that is not known.
-        """
+        """Select the entries of `known` that setting `name` lists, by default all `without` some; not none."""
         given = self._values.get(name)
         refuse_unknown(f"{name}:", given or (), known)
         chosen = [part for part in (known if given is None else given) if part not in without]
         if not chosen:
-            raise UserError(
-                f"{name}: none given; give at least one of {', '.join(p for p in known if p not in without)}"
-            )
+            offered = ", ".join(part for part in known if part not in without)
+            raise UserError(f"{name}: none given; give at least one of {offered}")
         self._left_out[name] = [part for part in known if part not in chosen]
         return {part: known[part] for part in chosen}
 
     def stand_in(self, name: str, value: Any, why: str) -> None:
-        """Replace a profile's value that is not available here; `note` then says why.
-
-        A parameter that was given is not replaced.
-        """
+        """Replace a profile's value that is not available here, unless a parameter gives it; `note` then says why."""
         if name not in self._given and getattr(self, name) != value:
             self._given |= {name: value, "note": f"{self.note}; {why}"}
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """Parts of the study that this run leaves out, by setting.
+        """Parts of the study that this run leaves out, by setting; fewer seeds leave nothing out.
 
-        These are what `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not
-        have. Fewer seeds leave nothing out.
+        What `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not have.
         """
         found = dict(self._left_out)
         for name, whole in self._profile.items():
@@ -177,17 +154,14 @@ class Settings:
 
     def _checked(self, name: str, value: Any, place: str = "") -> Any:
         hint = self._types[name]
-        optional = type(None) in get_args(hint)
-        if optional and isinstance(value, str) and value.lower() == "none":
+        if says_none(value, hint):
             return None
-        return checked(place or name, value, hint, mend=' (or "none" for no limit)' if optional else "")
+        mend = ' (or "none" for no limit)' if type(None) in get_args(hint) else ""
+        return checked(place or name, value, hint, mend=mend)
 
 
 def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Return type and default of the parameters of a class or function, by name.
-
-    Defaults of mutable fields are made anew.
-    """
+    """Return type and default of the parameters of a class or function, by name; mutable defaults are made anew."""
     hints = get_type_hints(user.__init__ if isinstance(user, type) else user)
     made = getattr(user, "__dataclass_fields__", {})
     found = {}
@@ -199,11 +173,7 @@ def parameters(user: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def checked(place: str, value: Any, hint: Any, *, mend: str = "") -> Any:
-    """Convert `value` to the type `hint` by pydantic's rules.
-
-    Raises:
-        UserError: it cannot be converted, or holds a number that is not finite.
-    """
+    """Convert `value` to the type `hint` by pydantic's rules; `UserError` if it cannot be, or is not finite."""
     if not finite(value):
         raise UserError(f"{place}: {value!r}; give finite numbers{mend}")
     if isinstance(value, bool) and _takes_no_flag(hint):  # pydantic would accept it as 0 or 1
@@ -220,16 +190,12 @@ def _takes_no_flag(hint: Any) -> bool:
     return hint is not Any and hint is not bool and all(map(_takes_no_flag, get_args(hint)))
 
 
-def found_device(name: str) -> str:
-    """Resolve "auto" to a device, and check that any other is available.
-
-    Raises:
-        UserError: an unknown device, or one that is not available.
-    """
+def found_device(name: str, place: str = "device") -> str:
+    """Resolve "auto" to a device. Raises `UserError` for one that is not available; `place` is where it was given."""
     if name == "cpu":
         return name
     if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise UserError(f"device: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
+        raise UserError(f"{place}: {name!r} is unknown; choose one of auto, cpu, cuda, cuda:N")
     if name == "auto" and importlib.util.find_spec("torch") is None:  # what trains on a device brings torch
         return "cpu"
     with extra("training"):
@@ -239,12 +205,11 @@ def found_device(name: str) -> str:
     if name == "auto":
         return "cuda" if count else "cpu"
     if int(name.partition(":")[2] or 0) >= count:
-        raise UserError(f"device: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
+        raise UserError(f"{place}: no {name} here (CUDA devices: {count}); use cpu, or auto for what there is")
     return name
 
 
 def _cells(inputs: list[str]) -> tuple[set[str], set[str]]:
-    """List the names assigned in the parameters cell and in papermill's, from IPython's `In`."""
     cell: set[str] = set()
     injected: set[str] = set()
     for source in inputs:

@@ -17,30 +17,27 @@ from typing import Any
 
 from jahslib import paths
 from jahslib.errors import UserError
-from jahslib.training import checkpoints
 
 Scalars = list[dict[str, float]]
 
 
 def folder(experiment_dir: str | Path, data: str, network: str, training_id: str) -> Path:
-    """Return the folder of a training's snapshots.
-
-    Raises:
-        UserError: an id that is not a plain name.
-    """
+    """Return the folder of a training's snapshots. Raises `UserError` for an id that is not a plain name."""
     if not isinstance(training_id, str) or not re.fullmatch(r"\w[\w.-]*", training_id):
         raise UserError(f"pre_trained_id: {training_id!r} is no id; give letters, digits, '-', '_' and '.' only")
     return Path(experiment_dir).absolute() / f"snapshot_{data}_{network}" / training_id
 
 
 def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the description of the training at `place`.
-
-    Raises:
-        UserError: there is none, or it differs from `wanted`.
-    """
+    """Read the description of the training at `place`. Raises `UserError` if there is none, or not as `wanted`."""
     if not (place / "made_of.json").exists():
-        raise UserError(_missing(place))
+        said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
+        for other in map(_read, sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json"))):
+            raise UserError(
+                f"{said}: it is one of {other['network']} on {other['data']}; choose that network and data set"
+            )
+        there = ", ".join(sorted(p.parent.name for p in place.parent.glob("*/made_of.json")))
+        raise UserError(f"{said}; there are: {there or 'none'}")
     found = _read(place / "made_of.json")
     for key, value in json.loads(json.dumps(wanted)).items():
         if found.get(key) != value:
@@ -52,11 +49,7 @@ def check(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def path(place: Path, epoch: int | str) -> Path:
-    """Return the file of one snapshot.
-
-    Raises:
-        UserError: not a whole number, or no snapshot of that epoch; says which there are.
-    """
+    """Return the file of one snapshot. Raises `UserError`, which says which there are, if it is not one of them."""
     if isinstance(epoch, bool) or not re.fullmatch(r"\d+", str(epoch)) or int(epoch) < 1:
         raise UserError(f"pre_trained_epoch: {epoch!r} is no epoch; give a whole number of at least 1")
     file = place / f"{int(epoch):03d}.pt"
@@ -71,16 +64,6 @@ def epochs(place: Path) -> list[int]:
     return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
 
 
-def load(place: Path, epoch: int | str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Load a snapshot: tensors, numbers and text, without running anything.
-
-    Raises:
-        UserError: see `check` and `path`; a damaged file.
-    """
-    check(place, wanted)
-    return checkpoints.read(path(place, epoch))
-
-
 def read_scalars(place: Path) -> Scalars:
     """Read losses and accuracies of every epoch, as far as they are written."""
     file = place / "scalars.json"
@@ -90,16 +73,6 @@ def read_scalars(place: Path) -> Scalars:
 def write(file: Path, content: Any) -> None:
     """Write as JSON."""
     paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def _missing(place: Path) -> str:
-    """Describe what is missing; there may be a training of that id with other network or data."""
-    said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
-    for other in sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json")):
-        found = _read(other)
-        return f"{said}: it is one of {found['network']} on {found['data']}; choose that network and data set"
-    there = ", ".join(sorted(p.name for p in place.parent.glob("*") if (p / "made_of.json").exists()))
-    return f"{said}; there are: {there or 'none'}"
 
 
 def _read(file: Path) -> Any:

@@ -1,6 +1,6 @@
 """A study: methods under equal budgets on several seeds, their logs, and final trainings."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 from jahslib import paths
 from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, Trial
+from jahslib.core.trials import Configuration, History, Trial, as_proposed
 from jahslib.experiments.settings import Settings
 from jahslib.search import Budget, logfiles
-from jahslib.search.runs import AnySearch, Run, retraining, run_all, run_trials, trainings
+from jahslib.search.runs import AnySearch, Run, run_all
+from jahslib.spaces import configurations as spaces
 
 P = TypeVar("P", bound=Problem)
 Key = TypeVar("Key", bound=Hashable)
@@ -21,10 +22,9 @@ AGAIN_SEED = 1_000_000  # added to a search's seed where its incumbent is evalua
 
 @dataclass(frozen=True)
 class Method(Generic[P]):
-    """One of the methods that a study compares.
+    """One of the methods that a study compares, by its `label` in tables and figures.
 
     Args:
-        label: its name in tables and figures.
         problem: what it searches, or what makes the problem of a seed, called with `seed`; None where the plan says it.
         optimizer: makes the optimizer of a search, called with the problem and the seed: an optimizer's class, or a
             `functools.partial` of one with settings.
@@ -38,12 +38,11 @@ class Method(Generic[P]):
 
 
 class Study:
-    """The runs of one notebook in one profile.
+    """The runs of one notebook, such as "01_growing_bohb", in one profile.
 
     Args:
-        notebook: its name, such as "01_growing_bohb"; trial logs are in its folder of `results/`.
         settings: workers, scheduler and the like, with which everything is run.
-        folder: another folder for trial logs, by default the setting `working_dir`.
+        folder: another folder for trial logs than results/'s, by default the setting `working_dir`.
         reads: runs of other studies whose trials this one needs.
     """
 
@@ -83,20 +82,9 @@ class Study:
                 own = _of_seed(problem or method.problem, seed)
                 judged = own if method.judged is None else _of_seed(method.judged, seed)
                 stem = log.format(task=task, method=name, seed=seed, problem=own)
-                run = Run(
-                    problem=own,
-                    optimizer=method.optimizer(own, seed),
-                    budget=budget,
-                    log=self.folder / "logs" / f"{stem}.jsonl",
-                    seed=seed,
-                    method=name,
-                    label=method.label,
-                    task=task,
-                    judged=judged,
-                    tested=None if tested is None else tested(judged),
-                    simulated=simulated,
-                    **self._names,
-                )
+                place, tests = self.folder / "logs" / f"{stem}.jsonl", tested and tested(judged)
+                context = {"label": method.label, "task": task, "judged": judged, "tested": tests, **self._names}
+                run = Run(own, method.optimizer(own, seed), budget, place, seed, name, simulated=simulated, **context)
                 runs.append(run)
         self.planned += runs
         return runs
@@ -105,18 +93,17 @@ class Study:
         self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
     ) -> Run:
         """Plan to train each of these configurations in turn, from initial weights of its own."""
-        path = self.folder / "logs" / f"{log}.jsonl"
-        run = trainings(problem, list(configurations), path, seed=seed, method=method, **self._names)
-        self.planned.append(run)
-        return run
+        self.planned.append(self._trainings(problem, configurations, log, method=method, seed=seed))
+        return self.planned[-1]
+
+    def _trainings(
+        self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
+    ) -> Run:
+        listed, budget = Listed(problem, seed, list(configurations)), Budget(trials=len(configurations))
+        return Run(problem, listed, budget, self.folder / "logs" / f"{log}.jsonl", seed, method, **self._names)
 
     def check(self) -> None:
-        """Raise if the plan cannot be run, before anything is written.
-
-        Raises:
-            UserError: see `Problem.check` and `Problem.check_configuration`; a trial log of another search; data that
-                are missing.
-        """
+        """Raise `UserError`, before anything is written, for what would fail: problems, configurations, other logs."""
         runs = [*self.reads, *self.planned]
         for problem in {id(p): p for run in runs for p in (run.problem, run.tested) if p is not None}.values():
             problem.check()
@@ -128,22 +115,19 @@ class Study:
             run.check(fresh=self.settings.fresh)
 
     def run(self, plan: Sequence[Run]) -> list[AnySearch]:
-        """Run or resume searches, in the order of the plan; see `run_all`.
-
-        Raises:
-            UserError: a search finished no trial at the highest fidelity.
-        """
-        s = self.settings
-        histories = run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        """Run or resume searches, in the order of the plan. Raises `UserError` for one without a full training."""
+        histories = self.histories(plan)
         return [run.search(histories[run.log.stem]) for run in plan]
 
-    def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
-        """Run or resume `trainings`; returns the successful trials by the runs' keys.
-
-        They are in the order of their proposals.
-        """
+    def histories(self, plan: Iterable[Run], *, fresh: bool = False) -> dict[str, History]:
+        """Run or resume searches; returns their histories by log name. `fresh` starts over whatever the setting."""
         s = self.settings
-        return run_trials(runs, workers=s.workers, scheduler=s.scheduler, fresh=s.fresh)
+        return run_all(plan, workers=s.workers, scheduler=s.scheduler, fresh=fresh or s.fresh)
+
+    def train(self, runs: Mapping[Key, Run]) -> dict[Key, list[Trial]]:
+        """Run or resume `trainings`; returns the successful trials as they were proposed, by the runs' keys."""
+        found = self.histories(runs.values()) if runs else {}
+        return {key: [t for t in as_proposed(found[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
 
     def retrain(
         self,
@@ -156,25 +140,27 @@ class Study:
     ) -> list[AnySearch]:
         """Train incumbents `count` times on the `tested` problems; return the searches with `tests`.
 
+        The log's name has the configuration's digest, as a larger budget may give another incumbent.
+
         Args:
-            seed: added to a search's own; see `retraining`.
+            seed: added to a search's own. Where the `tested` problem has the search's training images, give one: with
+                the same seed the k-th training here and the search's k-th trial draw the same random numbers.
             prefix: what the trial logs' names begin with.
             name: what follows it, a format of a search's `name`, `task`, `method`, `seed` and `problem`.
         """
-        runs, logs = {}, self.folder / "logs"
+        runs = {}
         for s in searches:
             if s.tested is not None:
-                names = {"name": name.format(**vars(s)), "prefix": prefix, **self._names}
-                runs[s.name] = retraining(s, s.tested, count, logs, seed=s.seed + seed, **names)
+                c = s.incumbent.configuration
+                log = f"{prefix}-{name.format(**vars(s))}-{spaces.digest(c)}"
+                runs[s.name] = self._trainings(s.tested, [c] * count, log, method=s.method, seed=s.seed + seed)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
 
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
         """Train incumbents once more on the folds they were found on; returns searches with `tests`.
 
-        As study 01's original does at the end of its search, but with other initial weights and batches: with the
-        search's own seed every value would be the search's. The difference is the selection bias of choosing the best
-        of many.
+        As study 01's original, but from other initial weights: the difference is the bias of choosing the best of many.
         """
         return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
 

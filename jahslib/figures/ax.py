@@ -1,7 +1,4 @@
-"""Static figures of Ax's analyses, and a surrogate that can be explored in JupyterLab.
-
-Each function takes the data of `jahslib.optimizers.ax.analyses` and returns a matplotlib figure.
-"""
+"""Figures of `jahslib.optimizers.ax.analyses`, and a surrogate that can be explored in JupyterLab."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -55,9 +52,9 @@ def trials_over_time(table: pd.DataFrame, n_init: int, label: str) -> Figure:
 
 
 def contours(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """Draw the surrogate's mean (upper row) and standard error (lower row) for each pair of parameters.
+    """Draw the surrogate's mean and standard error (rows) for each pair of parameters, others at the best trial's.
 
-    The others are at the best trial's values; dots are all trials, whatever their other values, the star is the best.
+    Dots are all trials, whatever their other values, the star is the best.
     """
     pairs, tried = analyses.contours, analyses.parallel_coordinates
     figure, axes = plt.subplots(2, len(pairs), figsize=(WIDTH, 4.6), squeeze=False, layout="constrained")
@@ -90,10 +87,8 @@ def _space(problem: Problem) -> ConfigurationSpace:
 
 
 def _scale(side: Axis, problem: Problem, name: str) -> None:
-    """Label an axis with a parameter's name and draw it on the parameter's scale."""
     if _space(problem)[name].log:
-        set_scale = side.axes.set_xscale if side.axis_name == "x" else side.axes.set_yscale
-        set_scale("log")
+        side.axes.set(**{f"{side.axis_name}scale": "log"})
     else:
         side.set_major_locator(MaxNLocator(4))
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -137,19 +132,16 @@ def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Fi
     """Draw one line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
     table = analyses.parallel_coordinates.sort_values(analyses.metric)
     names = [*_space(problem), analyses.metric]
-    units = np.column_stack([_unit(table[name], problem, name) for name in names])
+    units, lows, highs = zip(*(_scaled(table[name], problem, name) for name in names), strict=True)
     scale = Normalize(table[analyses.metric].min(), table[analyses.metric].max())
     figure, axis = plt.subplots(figsize=(WIDTH, 2.8))
     colours = plt.get_cmap("cividis")(scale(table[analyses.metric].to_numpy()))
-    for row, colour in zip(units, colours, strict=True):
+    for row, colour in zip(np.column_stack(units), colours, strict=True):
         axis.plot(range(len(names)), row, color=colour, linewidth=1.3, alpha=0.85)
-    for i, name in enumerate(names):
+    for i in range(len(names)):
         axis.axvline(i, color="black", linewidth=0.6)
-        low, high = _ends(table[name], problem, name)
-        for at, text, side in ((0, low, "top"), (1, high, "bottom")):
-            axis.annotate(
-                text, (i, at), (0, -3 if at == 0 else 3), textcoords="offset points", ha="center", va=side, size=7
-            )
+        for at, text, side, apart in ((0, lows[i], "top", -3), (1, highs[i], "bottom", 3)):
+            axis.annotate(text, (i, at), (0, apart), textcoords="offset points", ha="center", va=side, size=7)
     axis.set_xticks(range(len(names)), [label if n == analyses.metric else n for n in names])
     axis.tick_params(axis="x", length=0, pad=14)
     axis.set_ylim(0, 1)
@@ -160,33 +152,22 @@ def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Fi
     return figure
 
 
-def _unit(column: pd.Series, problem: Problem, name: str) -> np.ndarray:
-    """Scale values to 0 to 1: on a parameter's own scale, of a choice its position, of the metric between its ends."""
-    if name in ax_analyses.numeric_parameters(problem):
-        hp = _space(problem)[name]
+def _scaled(column: pd.Series, problem: Problem, name: str) -> tuple[np.ndarray, str, str]:
+    """Scale values to 0 to 1, a parameter's on its own scale, and name these two ends."""
+    hp = _space(problem)[name] if name in _space(problem) else None
+    if hp is None:
+        values, low, high = column.to_numpy(float), column.min(), column.max()
+        ends = f"{low:.3f}", f"{high:.3f}"
+    elif name in ax_analyses.numeric_parameters(problem):
         values, low, high = column.to_numpy(float), hp.lower, hp.upper
+        ends = f"{low:g}", f"{high:g}"
         if hp.log:
             values, low, high = np.log(values), np.log(low), np.log(high)
-    elif name in _space(problem):
-        choices = _choices(problem, name)
-        values, low, high = np.array([choices.index(v) for v in column], float), 0, len(choices) - 1
     else:
-        values, low, high = column.to_numpy(float), column.min(), column.max()
-    return (values - low) / (high - low or 1)
-
-
-def _ends(column: pd.Series, problem: Problem, name: str) -> tuple[str, str]:
-    if name in ax_analyses.numeric_parameters(problem):
-        return f"{_space(problem)[name].lower:g}", f"{_space(problem)[name].upper:g}"
-    if name in _space(problem):
-        choices = _choices(problem, name)
-        return str(choices[0]), str(choices[-1])
-    return f"{column.min():.3f}", f"{column.max():.3f}"
-
-
-def _choices(problem: Problem, name: str) -> list:
-    hp = _space(problem)[name]
-    return list(getattr(hp, "choices", getattr(hp, "sequence", ())))
+        choices = list(getattr(hp, "choices", getattr(hp, "sequence", ())))
+        values, low, high = np.array([choices.index(v) for v in column], float), 0, len(choices) - 1
+        ends = str(choices[0]), str(choices[-1])
+    return (values - low) / (high - low or 1), *ends
 
 
 def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[str, Any], label: str) -> Figure:
@@ -196,19 +177,14 @@ def surrogate(made: "Client", problem: Problem, x: str, y: str, others: Mapping[
     for axis, value, shown in zip(axes, ("mean", "sem"), (label, "standard error"), strict=True):
         drawn = _contour(axis, problem, frame, x, y, value, Normalize(frame[value].min(), frame[value].max()))
         figure.colorbar(drawn, ax=axis, label=shown, format="%.3f")
-    held = ", ".join(
-        f"{k} = {v:.3g}" if isinstance(v, float) else f"{k} = {v}" for k, v in others.items() if k not in (x, y)
-    )
+    said = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in others.items() if k not in (x, y)}
+    held = ", ".join(f"{k} = {v}" for k, v in said.items())
     figure.suptitle(held and f"at {held}", fontsize=9)
     return figure
 
 
 def explore(made: "Client", problem: Problem, analyses: Analyses, label: str) -> Any:
-    """Make a widget for choosing the two parameters drawn and the values at which the others are held.
-
-    Where no one can move a slider (papermill, nbval, a script, no ipywidgets) it is the figure of the first two
-    parameters at the best trial instead.
-    """
+    """Make a widget for choosing the two parameters drawn and the others' values, or draw the best trial's."""
     numeric = ax_analyses.numeric_parameters(problem)
 
     def draw(x: str, y: str, **others: Any) -> Figure | None:
@@ -226,12 +202,8 @@ def _sliders(problem: Problem, analyses: Analyses, numeric: Sequence[str]) -> di
     }
     for name in numeric:
         hp = _space(problem)[name]
-        options = {
-            "description": name,
-            "value": analyses.best[name],
-            "continuous_update": False,
-            "readout_format": ".3g",
-        }
+        options = {"description": name, "value": analyses.best[name], "readout_format": ".3g"}
+        options["continuous_update"] = False
         if hp.log:
             ends = {"min": float(np.log10(hp.lower)), "max": float(np.log10(hp.upper))}
             sliders[name] = widgets.FloatLogSlider(base=10, **ends, **options)

@@ -10,17 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from jahslib.analysis.statistics import Ranking
-from jahslib.figures.panels import COLOURS, DASHES, WIDTH, legend_above, mean_and_band
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH, grid, legend_above, mean_and_band
 
 
 def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
-    """Draw a critical-difference diagram for each panel (title -> ranking).
+    """Draw a critical-difference diagram for each panel (title -> ranking), of methods by their names in `labels`.
 
     Methods stand at their mean ranks over n blocks, of which 1 is best; a bar joins those that Nemenyi's test does not
     tell apart at `level`. Without panels the figure says that there is nothing to rank.
-
-    Args:
-        labels: the methods' names in tables.
     """
     import scikit_posthocs
 
@@ -38,15 +35,9 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
         named = found.nemenyi.rename(index=labels, columns=labels)
         # Sets of names decide the order of equal ranks and of a bar's points, and with it string hashing would.
         apart = found.ranks.rename(labels).round(2) + 1e-9 * np.arange(len(found.ranks))
-        drawn = scikit_posthocs.critical_difference_diagram(
-            apart,
-            named,
-            alpha=level,
-            ax=axis,
-            label_fmt_left="{label} ({rank:.2f})",
-            label_fmt_right="({rank:.2f}) {label}",
-            color_palette={name: colours[name] for name in named.index},
-        )
+        look = {"label_fmt_left": "{label} ({rank:.2f})", "label_fmt_right": "({rank:.2f}) {label}"}
+        look["color_palette"] = {name: colours[name] for name in named.index}
+        drawn = scikit_posthocs.critical_difference_diagram(apart, named, alpha=level, ax=axis, **look)
         for (bar,) in drawn["crossbars"]:
             bar.set_xdata(sorted(bar.get_xdata()))
         for text in axis.texts:
@@ -57,15 +48,10 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
 
 
 def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str], *, panel: str = "") -> Figure:
-    """Draw each method's mean cost in seconds as a bar of parts (column -> legend).
-
-    The values of the column `panel`, if one is named, get a panel each, three in a row, each on its own scale.
-    """
+    """Draw each method's mean cost in seconds as a bar of parts (column -> legend), a panel a value of `panel`."""
     panels = list(dict.fromkeys(table[panel])) if panel else [""]
-    across = min(3, len(panels))
-    down, most = -(-len(panels) // across), table.groupby(panel or (lambda _: 0)).method.nunique().max()
-    size = (WIDTH, (0.3 * most + 0.75) * down + 0.35)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
+    most = table.groupby(panel or (lambda _: 0)).method.nunique().max()
+    figure, axes = grid(len(panels), min(3, len(panels)), 0.3 * most + 0.75, 0.35)
     for axis, name in zip(axes.flat, panels, strict=False):
         own = table[table[panel] == name] if panel else table
         shown = [m for m in labels if (own.method == m).any()]
@@ -77,8 +63,6 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
         axis.invert_yaxis()
         axis.set_xlabel("seconds a search")
         axis.set_title(name, loc="left")
-    for unused in axes.flat[len(panels) :]:
-        unused.set_visible(False)
     legend_above(figure, axes.flat)
     return figure
 
@@ -86,12 +70,10 @@ def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, st
 def learning_curves(table: pd.DataFrame, metrics: Mapping[str, str], labels: Mapping[str, str]) -> Figure:
     """Draw models' scores (column -> axis label) against training-set size, mean and 95 % band over splits.
 
-    `table` has the columns source, model, n_train (architectures learnt from), split and the scores; a source gets a
-    row.
+    `table` has the columns source (a row each), model, n_train (architectures learnt from), split and the scores.
     """
     sources = list(dict.fromkeys(table.source))
-    size = (WIDTH, 2.3 * len(sources) + 0.4)
-    figure, axes = plt.subplots(len(sources), len(metrics), figsize=size, squeeze=False)
+    figure, axes = grid(len(sources) * len(metrics), len(metrics), 2.3, 0.4)
     for row, source in zip(axes, sources, strict=True):
         for axis, metric in zip(row, metrics, strict=True):
             for colour, dashes, (model, label) in zip(COLOURS, DASHES, labels.items(), strict=False):

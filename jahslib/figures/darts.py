@@ -1,6 +1,7 @@
 """Figures of study 05: architecture weights, operations' shares, trials over budgets, and cells as graphs."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
-from jahslib.figures.panels import COLOURS, DASHES, WIDTH, mean_and_band
+from jahslib.figures.panels import COLOURS, DASHES, WIDTH, grid, mean_and_band
 from jahslib.models.darts.cell import BRANCHES, KERNELS, OPERATIONS, CellOperations
 
 OPERATION_COLOURS = dict(zip(OPERATIONS, (COLOURS[1], "#888888", COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
@@ -21,12 +22,7 @@ INPUT, OUTPUT = (0, 1.5), (3.5, 1.5)
 
 
 def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
-    """Draw every node's architecture weights over the epochs.
-
-    Args:
-        table: columns seed, epoch, node, operation, share.
-        pooled: draw the mean over seeds with its 95 % band; else every seed as a line of its own.
-    """
+    """Draw every node's architecture weights over the epochs, `pooled` (mean, 95 % band) or each seed by itself."""
     nodes = list(KERNELS)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), sharex=True, sharey=True)
     for axis, node in zip(axes.flat, nodes, strict=True):
@@ -36,11 +32,10 @@ def arch_weights(table: pd.DataFrame, *, pooled: bool = True) -> Figure:
             of_name = own[own.operation == name]
             if pooled:
                 _over_epochs(axis, of_name, color=colour, linestyle=dashes)
-            else:
-                for _, seed in of_name.groupby("seed"):
-                    axis.plot(
-                        seed.epoch, seed.share, color=colour, linestyle=dashes, linewidth=1.0, alpha=0.8, **_mark(seed)
-                    )
+                continue
+            for _, seed in of_name.groupby("seed"):
+                look = {"color": colour, "linestyle": dashes, "linewidth": 1.0, "alpha": 0.8}
+                axis.plot(seed.epoch, seed.share, **look, **_mark(seed))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axis.set_title(f"node {node} ({KERNELS[node]} × {KERNELS[node]})")
         axis.axhline(1 / len(OPERATIONS), color="black", linewidth=0.6, linestyle=(0, (1, 2)))
@@ -97,15 +92,9 @@ def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], op
 
 
 def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
-    """Draw every configuration's score at each budget, a line each, a panel a seed: the original's bohb_progress.
-
-    `table` has the columns seed, id, epochs and `metric`.
-    """
+    """Draw each configuration's score over `epochs`, a line an `id`, a panel a seed: the original's bohb_progress."""
     seeds = sorted(table.seed.unique())
-    columns = min(3, len(seeds))
-    rows = -(-len(seeds) // columns)
-    size = (WIDTH, 2.3 * rows + 0.3)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
+    figure, axes = grid(len(seeds), min(3, len(seeds)), 2.3, 0.3, sharex=True, sharey=True)
     for axis, seed in zip(axes.flat, seeds, strict=False):
         own = table[table.seed == seed]
         ids = list(dict.fromkeys(own.id))
@@ -117,8 +106,6 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
         axis.set_xlabel("epochs trained")
         axis.set_xticks(sorted(table.epochs.unique()))
         axis.margins(x=0.12)
-    for unused in axes.flat[len(seeds) :]:
-        unused.set_visible(False)
     for row in axes:
         row[0].set_ylabel(label)
     figure.tight_layout()
@@ -127,11 +114,7 @@ def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 def cells(drawn: Sequence[tuple[str, CellOperations]]) -> Figure:
     """Draw cells as graphs, each under its title: what feeds what, and every node's operation in its colour."""
-    columns = min(3, len(drawn))
-    rows = -(-len(drawn) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.3 * rows), squeeze=False)
-    for axis in axes.flat[len(drawn) :]:
-        axis.set_visible(False)
+    figure, axes = grid(len(drawn), min(3, len(drawn)), 2.3)
     for axis, (title, cell) in zip(axes.flat, drawn, strict=False):
         _draw(axis, cell)
         axis.set_title(title, fontsize=8)
@@ -143,21 +126,15 @@ def _draw(axis: Axes, cell: CellOperations) -> None:
     operations = dict(zip(KERNELS, cell, strict=True))
     for branch in BRANCHES:
         dead = operations[branch[-1]] == "zero"
-        for start, end in zip(
-            [INPUT, *(PLACES[n] for n in branch)], [*(PLACES[n] for n in branch), OUTPUT], strict=True
-        ):
+        for start, end in pairwise([INPUT, *(PLACES[n] for n in branch), OUTPUT]):
             style = {"color": "#bbbbbb" if dead else "black", "linestyle": ":" if dead else "-", "linewidth": 0.8}
             # Twenty points from a node's centre are outside the widest of its boxes.
             apart = {"shrinkA": 10 if start == INPUT else 20, "shrinkB": 13 if end == OUTPUT else 20}
             axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=6, **apart, **style))
     for node, (x, y) in PLACES.items():
         name = operations[node]
-        box = {
-            "boxstyle": "round,pad=0.25",
-            "facecolor": "white",
-            "edgecolor": OPERATION_COLOURS[name],
-            "linewidth": 1.4,
-        }
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "linewidth": 1.4}
+        box["edgecolor"] = OPERATION_COLOURS[name]
         text = name if name in ("identity", "zero") else f"{name}\n{KERNELS[node]} × {KERNELS[node]}"
         axis.text(x, y, text, ha="center", va="center", fontsize=6, bbox=box)
     for (x, y), text in ((INPUT, "in"), (OUTPUT, "sum")):

@@ -18,9 +18,6 @@ from jahslib.analysis.statistics import band
 # Okabe and Ito's colours, told apart by colour-blind readers; a line style each for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
-FEASIBLE, SIZE_ONLY, NEITHER = "#009E73", "#E69F00", "#56B4E9"
-
-
 WIDTH = 7.2  # inches; the paper scales it to its column
 
 
@@ -29,6 +26,15 @@ def style() -> None:
     look = {"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
     small = {"font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 9}
     sns.set_theme(context="paper", style="ticks", rc=look | small | {"xtick.labelsize": 8, "ytick.labelsize": 8})
+
+
+def grid(n: int, across: int, height: float, extra: float = 0.0, *, width: float = WIDTH, **shared: Any) -> Any:
+    """Make a figure of `n` panels, `across` in a row that is `height` inches high; returns it and its array of axes."""
+    down = -(-n // across)
+    figure, axes = plt.subplots(down, across, figsize=(width, height * down + extra), squeeze=False, **shared)
+    for unused in axes.flat[n:]:
+        unused.set_visible(False)
+    return figure, axes
 
 
 def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
@@ -88,11 +94,9 @@ def anytime(
     shown = [(task, y, x) for task in tasks for y in metrics for x in costs]
     alone = len(metrics) == len(costs) == 1
     across = min(3, len(tasks)) if alone else len(costs)
-    down = -(-len(shown) // across)
     shared = {} if alone else {"sharex": "col" if len(tasks) == 1 else False, "sharey": "row"}
     width = WIDTH if len(costs) > 1 or len(tasks) > 1 else WIDTH / 2
-    size = (width, (2.5 if alone else 2.3) * down + 0.4)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, **shared)
+    figure, axes = grid(len(shown), across, 2.5 if alone else 2.3, 0.4, width=width, **shared)
     for i, (axis, (task, y, x)) in enumerate(zip(axes.flat, shown, strict=False)):
         traces(axis, table[table.task == task] if task else table, x, y, labels)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
@@ -105,8 +109,6 @@ def anytime(
         axis.set_ylabel(metrics[y] if i % across == 0 else "")
         axis.set_xlabel(costs[x] if alone or len(tasks) > 1 or i >= len(shown) - across else "")
         axis.set_title(task if len(tasks) > 1 and (alone or i % across == 0) else "", loc="left")
-    for unused in axes.flat[len(shown) :]:
-        unused.set_visible(False)
     legend_above(figure, axes.flat)
     return figure
 
@@ -114,19 +116,17 @@ def anytime(
 def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     """Draw one panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
 
-    `table` has the columns layer, training, step and those named by `panels` (column -> axis label). "params", which
-    belongs to the network, is drawn once.
+    `table` has the columns layer, training, step and those named by `panels` (-> axis label); "params" is drawn once.
     """
     layers = {name: name for name in sorted(table.layer.unique())}
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False)
+    figure, axes = grid(len(panels), len(panels), 2.6)
     tidy = table.rename(columns={"layer": "method", "training": "seed"})
     network = next(iter(layers))
     for axis, (column, label) in zip(axes[0], panels.items(), strict=True):
         if column == "params":
             traces(axis, tidy[tidy.method == network], "step", column, {network: "network"})
-            axis.lines[0].set_color("black")
-            for filled in axis.collections:
-                filled.set_color("black")
+            for drawn in (axis.lines[0], *axis.collections):
+                drawn.set_color("black")
         else:
             traces(axis, tidy, "step", column, layers)
         axis.set_xlabel("optimizer step")
@@ -143,7 +143,7 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
     names = list(dict.fromkeys(table.type))
     colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
     panels = list(dict.fromkeys(table[panel]))
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False, sharex=True)
+    figure, axes = grid(len(panels), len(panels), 3.4, sharex=True)
     for axis, shown in zip(axes[0], panels, strict=True):
         for i, name in enumerate(names):
             own = table[(table[panel] == shown) & (table.type == name)]
@@ -157,11 +157,8 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
                 values, vectors = np.linalg.eigh(np.cov(points.T, ddof=0))
                 turn = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
                 wide, high = 2 * np.sqrt(np.clip(values[::-1], 0, None))
-                axis.add_patch(
-                    Ellipse(
-                        points.mean(0), wide, high, angle=turn, facecolor=(*colours[name], 0.2), edgecolor=colours[name]
-                    )
-                )
+                look = {"facecolor": (*colours[name], 0.2), "edgecolor": colours[name]}
+                axis.add_patch(Ellipse(points.mean(0), wide, high, angle=turn, **look))
         axis.xaxis.set_major_locator(MultipleLocator(1))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, position: _short(10**value, position)))
         axis.set_title(shown)
@@ -175,7 +172,7 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
 
 def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str, labels: Mapping[str, str]) -> Figure:
     """Draw `y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
-    figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH, 3.0), squeeze=False, sharey=True)
+    figure, axes = grid(len(columns), len(columns), 3.0, sharey=True)
     for axis, (x, x_label) in zip(axes[0], columns.items(), strict=True):
         for i, (method, label) in enumerate(labels.items()):
             own = table[table.method == method]
@@ -191,15 +188,14 @@ def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str
 def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
     """Draw box plots of `value` by type with every point, a panel for each value of the column `panel`."""
     panels = list(dict.fromkeys(table[panel]))
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.6), squeeze=False, sharey=True)
+    figure, axes = grid(len(panels), len(panels), 2.6, sharey=True)
     names = list(dict.fromkeys(table.type))
     for axis, shown in zip(axes[0], panels, strict=True):
         own = table[table[panel] == shown]
         runs = [own[own.type == name][value].to_numpy() for name in names]
         rows = np.arange(len(names), 0, -1)
-        axis.boxplot(
-            runs, positions=rows, orientation="horizontal", widths=0.6, whis=(0, 100), medianprops={"color": "black"}
-        )
+        look = {"widths": 0.6, "whis": (0, 100), "medianprops": {"color": "black"}}
+        axis.boxplot(runs, positions=rows, orientation="horizontal", **look)
         for row, points in zip(rows, runs, strict=True):
             axis.scatter(points, row + np.linspace(-0.12, 0.12, len(points)), s=12, color=COLOURS[0], zorder=3)
         axis.set_yticks(rows, names)
@@ -210,25 +206,18 @@ def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
 
 
 def feasibility(
-    table: pd.DataFrame,
-    x: str,
-    labels: Mapping[str, str],
-    *,
-    bound: float,
-    x_label: str,
-    log: bool = False,
+    table: pd.DataFrame, x: str, labels: Mapping[str, str], *, bound: float, x_label: str, log: bool = False
 ) -> Figure:
     """Draw top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
 
     `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
     """
     methods = [m for m in labels if (table.method == m).any()]
-    n_rows = -(-len(methods) // 3)
-    figure, axes = plt.subplots(n_rows, 3, figsize=(WIDTH, 2.2 * n_rows + 0.4), sharex=True, sharey=True, squeeze=False)
+    figure, axes = grid(len(methods), 3, 2.2, 0.4, sharex=True, sharey=True)
     kinds = (
-        ("both constraints met", FEASIBLE, "o", lambda t: t.feasible),
-        ("size limit only", SIZE_ONLY, "^", lambda t: ~t.feasible & t.size_met),
-        ("size limit exceeded", NEITHER, "s", lambda t: ~t.size_met),
+        ("both constraints met", COLOURS[2], "o", lambda t: t.feasible),
+        ("size limit only", COLOURS[4], "^", lambda t: ~t.feasible & t.size_met),
+        ("size limit exceeded", COLOURS[5], "s", lambda t: ~t.size_met),
     )
     for axis, method in zip(axes.flat, methods, strict=False):
         own = table[table.method == method]
@@ -240,8 +229,6 @@ def feasibility(
         axis.tick_params(labelbottom=True)
         if log:
             _log_axis(axis)
-    for unused in axes.flat[len(methods) :]:
-        unused.set_visible(False)
     figure.supxlabel(x_label, fontsize=9)
     figure.supylabel("validation top-3 accuracy", fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -257,22 +244,15 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
     `table` has the columns bracket (the plan's number, 0 the most exploratory), member, fidelity, final, `metric`.
     """
     brackets = sorted(table.bracket.unique())
-    figure, axes = plt.subplots(1, len(brackets), figsize=(WIDTH, 2.6), sharey=True, squeeze=False)
+    figure, axes = grid(len(brackets), len(brackets), 2.6, sharey=True)
     for axis, bracket in zip(axes[0], brackets, strict=True):
         own = table[table.bracket == bracket]
         fidelities = sorted(own.fidelity.unique())
         for _, member in own.groupby("member"):
-            last = member.final.any()
-            axis.plot(
-                member.fidelity,
-                member[metric],
-                marker="o",
-                markersize=4 if last else 3,
-                linewidth=1.4 if last else 0.8,
-                color=COLOURS[0] if last else "#999999",
-                alpha=0.85 if last else 0.6,
-                zorder=2 if last else 1,
-            )
+            promoted = {"markersize": 4, "linewidth": 1.4, "color": COLOURS[0], "alpha": 0.85, "zorder": 2}
+            stopped = {"markersize": 3, "linewidth": 0.8, "color": "#999999", "alpha": 0.6, "zorder": 1}
+            look = promoted if member.final.any() else stopped
+            axis.plot(member.fidelity, member[metric], marker="o", **look)
         axis.set_xscale("log", base=2)
         axis.set_xticks(fidelities, [str(f) for f in fidelities])
         axis.minorticks_off()
@@ -289,26 +269,13 @@ def rungs(table: pd.DataFrame, metric: str, label: str) -> Figure:
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw counts of true (rows) against predicted (columns) classes.
-
-    Args:
-        matrix: counts, `classes x classes`.
-        names: of the classes, in its order.
-    """
+    """Draw counts, `classes x classes`, of true (rows) against predicted (columns) classes of these names."""
     side = 0.24 * len(names) + 1.2
     figure, axis = plt.subplots(figsize=(side + 0.8, side))
-    sns.heatmap(
-        matrix,
-        ax=axis,
-        cmap="cividis",
-        square=True,
-        annot=np.where(matrix > 0, matrix.astype(str), ""),
-        fmt="",
-        annot_kws={"fontsize": 6},
-        xticklabels=names,
-        yticklabels=names,
-        cbar_kws={"label": "test images", "shrink": 0.8, "ticks": MaxNLocator(integer=True)},
-    )
+    words = {"annot": np.where(matrix > 0, matrix.astype(str), ""), "fmt": "", "annot_kws": {"fontsize": 6}}
+    bar = {"label": "test images", "shrink": 0.8, "ticks": MaxNLocator(integer=True)}
+    labels = {"xticklabels": names, "yticklabels": names}
+    sns.heatmap(matrix, ax=axis, cmap="cividis", square=True, cbar_kws=bar, **words, **labels)
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
     axis.tick_params(labelsize=7, rotation=0)
@@ -326,7 +293,6 @@ def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def _log_axis(axis: Axes) -> None:
-    """Make the x axis logarithmic, with labels few and narrow enough for a small panel."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -334,5 +300,4 @@ def _log_axis(axis: Axes) -> None:
 
 
 def _short(value: float, _position: int) -> str:
-    """Write a label of a logarithmic axis narrow enough for small panels: 3000, 1e5."""
     return f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")

@@ -12,14 +12,11 @@ from jahslib.figures.panels import WIDTH
 
 
 def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Draw methods (rows, the best on average first) by families of tasks (columns).
+    """Draw methods (rows, the best on average first, by their names in `labels`) by families of tasks (columns).
 
     A cell's text is the mean score, its colour the place by mean rank (dark is first). A star is at the leader and at
-    each method that is not told from it; none where a family has too few blocks to tell.
-
-    Args:
-        table: columns family, method, score_mean, rank_mean, n, verdict.
-        labels: the methods' names in tables.
+    each method that is not told from it; none where a family has too few blocks to tell. `table` has the columns
+    family, method, score_mean, rank_mean, n, verdict.
     """
     ranks = table.pivot(index="method", columns="family", values="rank_mean")
     places = (ranks.rank(axis=0) - 1) / (ranks.notna().sum() - 1).clip(lower=1)

@@ -1,11 +1,8 @@
 """Drawings of terms at every folding level, for notebooks.
 
-Operations are boxes between input and output, in layers from left to right; long drawings go on in the next row, where
-arcs leave and enter at circles with the same number (`jahslib.figures.term_layout`). Where the grammar has resBlocks,
-each resolution has a band of its own.
-
-The order within a layer is by barycentres (Sugiyama, Tagawa and Toda, IEEE SMC 1981), and places are the least-squares
-ones near each node's neighbours.
+Operations are boxes in layers from left to right; long drawings go on in the next row, where arcs leave and enter at
+circles with the same number. Where the grammar has resBlocks, each resolution has a band of its own. The order within a
+layer is by barycentres (Sugiyama, Tagawa and Toda, IEEE SMC 1981), places are the least-squares ones near neighbours.
 """
 
 from collections.abc import Hashable
@@ -45,14 +42,7 @@ LINES = "#555555"
 
 
 def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int = 12) -> Figure:
-    """Draw a term's graph at a folding level (None: the full graph).
-
-    Args:
-        per_row: layers in a row, at least 2.
-
-    Raises:
-        UserError: the term is not one of this grammar, or `per_row` is too small.
-    """
+    """Draw a term's graph at a folding level (None: in full), with at most `per_row` layers in a row, 2 or more."""
     if per_row < 2:
         raise UserError(f"per_row: {per_row}; give at least 2 layers")
     layout = layered(grammar, graphs.graph(grammar, term, level))
@@ -72,10 +62,7 @@ def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int
 
 
 class _Row:
-    """Places of everything in one row, and its drawing.
-
-    The numbers of ports are those of their tails' boxes in the order in which the row before puts them out.
-    """
+    """Places of everything in one row, and its drawing; ports are numbered as the row before puts them out."""
 
     def __init__(self, part: Part, layout: Layout):
         self.part, self.layout = part, layout
@@ -144,7 +131,6 @@ class _Row:
         self.width = at
 
     def draw(self, axis: Axes, top: float) -> None:
-        """Draw the row below `top`, its upper edge in inches."""
         shift = top - GAP - self.top - (1.5 * LINE if self.staged else 0)
         if self.staged:
             self._draw_stages(axis, top)

@@ -35,14 +35,10 @@ def kind(label: str) -> str:
 
 @dataclass
 class Layout:
-    """Boxes by the number of their first node, and the arcs between them.
+    """Boxes by the number of their first node, with the arcs between them.
 
-    Attributes:
-        lines: the lines of each box: one operation each, or a folded node's two words.
-        kinds: what each line stands for, see `kind`.
-        arcs: pairs of boxes.
-        layer: each box's layer, from 0.
-        stage: how many resBlocks come before each box.
+    A box has `lines`, one operation each or a folded node's two words, and their `kinds`; a `layer`, from 0; and a
+    `stage`, how many resBlocks come before it.
     """
 
     lines: dict[Hashable, list[str]]
@@ -84,10 +80,7 @@ def _merged(graph: Graph) -> Layout:
 
 
 def layered(grammar: Grammar, graph: Graph) -> Layout:
-    """Lay out a graph's boxes in layers by longest paths.
-
-    Every stage begins after the one before; what ends a stage stands in its last layer.
-    """
+    """Lay out a graph's boxes in layers by longest paths; every stage begins after the one before."""
     layout = _merged(graph)
     before: dict[Hashable, list[Hashable]] = {node: [] for node in layout.lines}
     for tail, head in layout.arcs:
@@ -109,10 +102,7 @@ def layered(grammar: Grammar, graph: Graph) -> Layout:
 
 
 def _halvings(grammar: Grammar, lines: list[str]) -> int:
-    """Count how often what a box stands for halves the resolution: as the first derivation of its nonterminal does.
-
-    A network can only be built where all derivations agree on that.
-    """
+    """Count how often a box halves the resolution: as its nonterminal's first derivation does, and so all do."""
 
     def of(name: str, literal: bool, above: tuple[str, ...]) -> int:
         if literal or name in above or name not in grammar.productions:
@@ -141,11 +131,7 @@ def _halvings(grammar: Grammar, lines: list[str]) -> int:
 
 @dataclass
 class Part:
-    """The layers of one row, and the arcs between all that stands in it.
-
-    Nodes that are tuples are ports: ("out", tail) for what leaves at the row's end, ("in", tail) for what enters at its
-    beginning.
-    """
+    """The layers of one row, and its arcs; ("out", tail) and ("in", tail) are ports where arcs leave and enter."""
 
     layers: list[list[Hashable]]
     arcs: list[Arc]

@@ -14,7 +14,6 @@ def explorable(plot: Callable[..., Any], first: Mapping[str, Any], controls: Cal
 
     Args:
         plot: returns a figure of matplotlib or Plotly, or None to draw nothing.
-        first: an argument of `plot` each.
         controls: makes the widgets (ipywidgets) for `plot`'s arguments; called where they are wanted only.
     """
     if not interactive():

@@ -21,10 +21,7 @@ from jahslib.search.runs import AnySearch, Run
 
 
 def write_result(folder: Path, problem: ConstrainedCNN, trials: Sequence[Trial]) -> Path:
-    """Write the result file of one configuration, trained once or more often: the means, by the problem's precision.
-
-    The limits are not asserted: the result says what they would refuse.
-    """
+    """Write one configuration's result file: means over its trainings, also where these break the limits."""
     size, precision, top3 = (mean_of(trials, metric) for metric in ("params", problem.precision, "top3"))
     result = {"model_size": int(size), "precision": precision, "top3_accuracy": top3}
     path = folder / ("result_test.json" if problem.split == "test" else "result_cv.json")
@@ -33,24 +30,16 @@ def write_result(folder: Path, problem: ConstrainedCNN, trials: Sequence[Trial])
 
 
 def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Path]:
-    """Write the three files of every search, made from its trials alone; returns their paths.
-
-    Args:
-        plan: the runs of the searches, in the same order, whose optimizers say how an evolution proceeds.
-    """
+    """Write the three files of every search, made from its trials and its run's optimizer; returns their paths."""
     written = []
     for run, s in zip(plan, searches, strict=True):
         evolution = run.optimizer if isinstance(run.optimizer, PublishedEvolution) else None
         name = run_name(s, evolution)
-        evaluated = [
-            {
-                "configuration": t.configuration,
-                "top3": t.metrics["top3"],
-                "precision": t.metrics[s.problem.precision],
-                "num_params": int(t.metrics["params"]),
-            }
-            for t in members(s)
-        ]
+        evaluated = []
+        for t in members(s):
+            top3, precision, size = (t.metrics[metric] for metric in ("top3", s.problem.precision, "params"))
+            found = {"configuration": t.configuration, "top3": top3, "precision": precision}
+            evaluated.append({**found, "num_params": int(size)})
         files = {
             f"automl_run_{name}.json": json.dumps(evaluated, indent=1) + "\n",
             f"opt_cfg_{name}.json": json.dumps(s.incumbent.configuration, indent=1, sort_keys=True) + "\n",
@@ -65,8 +54,7 @@ def write_runs(folder: Path, plan: Sequence[Run], searches: Searches) -> list[Pa
 def run_name(s: AnySearch[ConstrainedCNN], evolution: PublishedEvolution | None) -> str:
     """Return the original's name of a run, with the date (UTC) of the search's first trial.
 
-    Other methods than the original's begin with their own name. The original's time of day has colons, which not every
-    file system takes; here they are dots.
+    Other methods than the original's begin with their own name; its colons are dots, as some file systems take none.
     """
     begins = s.method
     if evolution is not None:

@@ -1,7 +1,6 @@
 """Look into a trial log in JupyterLab: each function is one call on a log, also of a search that still runs.
 
-A person at a notebook gets a widget to choose with; elsewhere (papermill, nbval, a script, no ipywidgets) the figure of
-the first choice stands in its place.
+Where no person can choose with a widget, the figure of the first choice stands in its place.
 """
 
 import tempfile
@@ -36,13 +35,7 @@ PLOTS = {
 
 
 def hyperparameters(log: Path | str) -> Any:
-    """Show a search's trainings over their hyperparameters, by `optuna.visualization`.
-
-    With widgets one of `PLOTS` is chosen, and drawn with Plotly.
-
-    Raises:
-        UserError: Optuna is not installed, or the log is one that it cannot hold (see `exports.to_optuna`).
-    """
+    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`."""
     folder = tempfile.TemporaryDirectory()
     (study,) = optuna_studies(to_optuna([log], folder.name)).values()
     import optuna
@@ -62,43 +55,21 @@ def hyperparameters(log: Path | str) -> Any:
 
 
 def weights(log: Path | str) -> Any:
-    """Show the architecture weights of a supernet's nodes over the epochs of its search.
-
-    Raises:
-        UserError: no trial of the log is a search for cells.
-    """
+    """Show the architecture weights of a supernet's nodes over the epochs. Raises `UserError` if there are none."""
     searches = _with(log, lambda trial: trial.outputs.get("alphas"), "architecture weights, as those of DARTS have")
 
-    def plot(trial: Trial) -> Figure:
-        return arch_weights(darts.trial_weights(trial).assign(seed=0), pooled=False)
-
-    return chosen(plot, trial=searches)
+    return chosen(lambda trial: arch_weights(darts.trial_weights(trial).assign(seed=0), pooled=False), trial=searches)
 
 
 def growth(log: Path | str) -> Any:
-    """Show the widths of a growing network's layers over the steps of its training: mean and 95 % band over folds.
-
-    Raises:
-        UserError: no trial of the log has a trace of its growth.
-    """
-    grown = _with(
-        log,
-        lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])),
-        "a trace of its growth, as study 02's and final trainings have",
-    )
-
-    def plot(trial: Trial) -> Figure:
-        return layer_panels(traces_table([trial]), {"width": "width of the layer"})
-
-    return chosen(plot, trial=grown)
+    """Show the widths of a growing network's layers over training steps, mean and 95 % band over folds."""
+    what = "a trace of its growth, as study 02's and final trainings have"
+    grown = _with(log, lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])), what)
+    return chosen(lambda trial: layer_panels(traces_table([trial]), {"width": "width of the layer"}), trial=grown)
 
 
 def terms(log: Path | str) -> Any:
-    """Show the graph of a trial's architecture, folded at a level of its grammar or in full.
-
-    Raises:
-        UserError: the log is not of a search over a grammar.
-    """
+    """Show the graph of a trial's architecture, folded or in full. Raises `UserError` for logs without a grammar."""
     space = triallog.read(Path(log)).fingerprint["problem"]["space"]
     if not (isinstance(space, dict) and "grammar" in space):
         raise UserError(f"trial log {log}: its space is no grammar; give the log of a search over one")

@@ -2,10 +2,8 @@
 
 DeepCAVE (https://automl.github.io/DeepCAVE) opens a folder a run; `deepcave --open` then finds FOLDER. Optuna's journal
 (https://optuna.readthedocs.io, `JournalStorage`) is one file for all studies; `optuna-dashboard FOLDER/optuna.journal`
-shows it. Neither package is needed to write them.
-
-Written is what DeepCAVE 1.4 writes (its own reader has a fault, see docs/data.md) and what Optuna 3.1 to 5.0 read. A
-log that has grown is exported again over the old files.
+shows it. Neither package is needed to write what DeepCAVE 1.4 (its own reader has a fault, see docs/data.md) and Optuna
+3.1 to 5.0 read. A log that has grown is exported again over the old files.
 """
 
 import copy
@@ -13,6 +11,7 @@ import importlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
@@ -68,25 +67,21 @@ def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str
     """Make file names and contents; history.jsonl comes last, since DeepCAVE watches it."""
     space, objective, constraints = _declared(recorded, log)
     ids: dict[str, int] = {}
-    repeats: dict[tuple[int, float], int] = {}
+    repeats: Counter[tuple[int, float]] = Counter()
     configurations, origins, history = {}, {}, []
     begin = min((t.started for t in recorded.trials if t.started), default=0.0)
     for trial in recorded.trials:
         number = ids.setdefault(spaces.key(trial.configuration), len(ids))
         configurations.setdefault(number, trial.configuration)
         origins.setdefault(number, recorded.header["method"])
-        repeat = repeats.get((number, trial.fidelity), 0)
-        repeats[number, trial.fidelity] = repeat + 1
-        costs = [trial.metrics.get(m) for m in (objective.metric, *(c.metric for c in constraints))]
-        times = _times(trial)
-        history.append(
-            [
-                *(number, trial.fidelity, recorded.header["seed"] + repeat),
-                [*costs, trial.seconds] if trial.status == "ok" else [None] * (len(costs) + 1),
-                *(round(trial.seconds, 2), *(round(t - begin, 2) for t in times), DEEPCAVE_STATUS[trial.status]),
-                {"trial": trial.id, "epochs": trial.epochs} | ({"traceback": trial.reason} if trial.reason else {}),
-            ]
-        )
+        seed = recorded.header["seed"] + repeats[number, trial.fidelity]
+        repeats[number, trial.fidelity] += 1
+        costs = [*(trial.metrics.get(m) for m in (objective.metric, *(c.metric for c in constraints))), trial.seconds]
+        shown = costs if trial.status == "ok" else [None] * len(costs)
+        times = [round(t - begin, 2) for t in _times(trial)]
+        about = {"trial": trial.id, "epochs": trial.epochs} | ({"traceback": trial.reason} if trial.reason else {})
+        line = [number, trial.fidelity, seed, shown, round(trial.seconds, 2), *times, DEEPCAVE_STATUS[trial.status]]
+        history.append([*line, about])
     meta = {
         "objectives": _deepcave_objectives(objective, constraints, history),
         "budgets": sorted({line[1] for line in history}),
@@ -110,8 +105,8 @@ def _deepcave_objectives(objective: Objective, constraints: list[Constraint], hi
         bounds = sorted([objective.best, objective.worst])
         locked = place == 0 and all(map(math.isfinite, bounds))
         lower, upper = bounds if locked else (min(seen, default=0.0), max(seen, default=0.0))
-        objectives.append({"name": name, "lower": lower, "upper": upper, "lock_lower": locked, "lock_upper": locked})
-        objectives[-1]["optimize"] = better
+        locks = {"lock_lower": locked, "lock_upper": locked}
+        objectives.append({"name": name, "lower": lower, "upper": upper, **locks, "optimize": better})
     return objectives
 
 
@@ -144,11 +139,7 @@ def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
 
 
 def optuna_studies(journal: Path | str) -> dict[str, Any]:
-    """Open a journal that `to_optuna` wrote; returns an `optuna.Study` for each name.
-
-    Raises:
-        UserError: Optuna is not installed, or there is no such file.
-    """
+    """Open a journal of `to_optuna`: an `optuna.Study` by name. Raises `UserError` without Optuna, or such a file."""
     with extra("optuna"):
         package = importlib.import_module("optuna")
     if not Path(journal).is_file():  # Optuna would make an empty one
@@ -162,11 +153,8 @@ def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Pat
     space, objective, constraints = _declared(recorded, log)
     direction = MAXIMIZE if objective.best > objective.worst else MINIMIZE
     yield {"op_code": CREATE_STUDY, "study_name": name, "directions": [direction]}
-    yield {
-        "op_code": SET_STUDY_SYSTEM_ATTR,
-        "study_id": study,
-        "system_attr": {"study:metric_names": [objective.metric]},
-    }
+    metrics = {"study:metric_names": [objective.metric]}
+    yield {"op_code": SET_STUDY_SYSTEM_ATTR, "study_id": study, "system_attr": metrics}
     about = {key: recorded.header[key] for key in ("study", "method", "seed", "profile")}
     for key, value in {**about, "constraints": [str(c) for c in constraints]}.items():
         yield {"op_code": SET_STUDY_USER_ATTR, "study_id": study, "user_attr": {key: value}}
@@ -175,11 +163,11 @@ def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Pat
         yield {"op_code": CREATE_TRIAL, "study_id": study, **_training(training, objective, constraints, distributions)}
 
 
+Distributions = dict[str, tuple[str, Callable[[Any], float]]]
+
+
 def _training(
-    training: list[Trial],
-    objective: Objective,
-    constraints: list[Constraint],
-    distributions: dict[str, tuple[str, Callable[[Any], float]]],
+    training: list[Trial], objective: Objective, constraints: list[Constraint], distributions: Distributions
 ) -> dict[str, Any]:
     last = training[-1]
     values = {t.fidelity: t.metrics[objective.metric] for t in training if objective.metric in t.metrics}
@@ -208,13 +196,11 @@ def _training(
 
 def _trainings(trials: list[Trial]) -> list[list[Trial]]:
     """List trials with those that they continue, oldest first, in the order in which they ended."""
-    by_id = {trial.id: trial for trial in trials}
-
-    def lineage(trial: Trial) -> list[Trial]:
-        return [*([] if trial.parent is None else lineage(by_id[trial.parent])), trial]
-
+    lineages: dict[int | None, list[Trial]] = {None: []}
+    for trial in trials:
+        lineages[trial.id] = [*lineages[trial.parent], trial]
     continued = {trial.parent for trial in trials}
-    return [lineage(trial) for trial in trials if trial.id not in continued]
+    return [lineages[trial.id] for trial in trials if trial.id not in continued]
 
 
 def _distribution(hp: dict[str, Any]) -> tuple[str, Callable[[Any], float]]:
@@ -243,7 +229,6 @@ def _datetime(seconds: float) -> str:
 
 
 def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
-    """Read space, objective and constraints of a log from its header."""
     problem = recorded.fingerprint["problem"]
     space = problem["space"]
     if "conditions" not in space:
@@ -256,9 +241,8 @@ def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any
         try:
             spaces.complete(declared, trial.configuration)
         except UserError as error:
-            raise UserError(
-                f"exports: {log}, trial {trial.id} is outside its space ({error}); leave this log out"
-            ) from error
+            place = f"exports: {log}, trial {trial.id}"
+            raise UserError(f"{place} is outside its space ({error}); leave this log out") from error
     return space, Objective.parse(problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
 
 
@@ -268,7 +252,6 @@ def _times(trial: Trial) -> tuple[float, float]:
 
 
 def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
-    """Read the logs, also those of folders and packs, by study and name."""
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
     for log in chain.from_iterable(logfiles.inside(Path(place)) for place in logs):
         recorded = triallog.read(log)

@@ -14,13 +14,7 @@ _PATH = re.compile(r' d="(M[-\d.\sMLQCz]*)"')  # as matplotlib writes it, from t
 
 
 def smaller(drawn: bytes, suffix: str) -> bytes:
-    """Store a figure in fewer bytes.
-
-    Args:
-        drawn: by matplotlib.
-        suffix: "png", which gets 256 colours; or "svg", which gets hundredths of a point, paths from point to point,
-            and no indentation.
-    """
+    """Store a figure that matplotlib drew in fewer bytes: 256 colours in a "png", hundredths of a point in an "svg"."""
     if suffix == "svg":
         text = _LONG_NUMBER.sub(lambda found: found[1] or f"{float(found[0]):.2f}", drawn.decode())
         return re.sub(r"\n\s+", "\n", _PATH.sub(lambda path: f' d="{_stepwise(path[1])}"', text)).encode()

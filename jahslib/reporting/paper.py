@@ -1,7 +1,6 @@
 """paper.pdf from the Typst sources in paper/ and the notebooks' records: offline, the same bytes for the same input.
 
-Typst reads nothing outside its root, while the sources lie in the repository and the records may lie elsewhere
-(`$JAHSLIB_RESULTS`). So sources and records are copied into one temporary folder, and that is compiled.
+Typst reads nothing outside its root, so sources and records are copied into one temporary folder.
 """
 
 import json
@@ -31,10 +30,7 @@ PROFILES = ("paper", "cpu", "smoke")  # best first
 
 
 def profiles(root: Path | None = None) -> dict[str, str]:
-    """Choose for each notebook that has records the best profile that it has them in.
-
-    A smoke run means nothing, so it is left out as soon as any notebook has more.
-    """
+    """Choose for each notebook the best profile that it has records in; smoke only where no notebook has more."""
     results = (root or paths.outputs()) / "results"
     found: dict[str, str] = {}
     for profile in PROFILES:
@@ -46,13 +42,10 @@ def profiles(root: Path | None = None) -> dict[str, str]:
 
 
 def build(root: Path | None = None) -> Path:
-    """Compile the paper and return where it lies.
+    """Compile the paper from the results/ and figs/ in `root` (by default `paths.outputs()`) and return where it lies.
 
     A study that was run in part (with some of its methods, say) keeps its section if that builds. If not, the paper
     says in its place what the run left out, and so does a warning.
-
-    Args:
-        root: the folder that holds results/ and figs/ and receives paper.pdf; default `paths.outputs()`.
 
     Raises:
         UserError: no notebook has records, a record or its file is missing from a whole run, or the sources do not
@@ -71,12 +64,7 @@ def build(root: Path | None = None) -> Path:
 
 @contextmanager
 def staged(root: Path, chosen: dict[str, str]) -> Iterator[Path]:
-    """Lay out sources and records in a temporary folder, in which `main.typ` is compiled with `chosen` as its inputs.
-
-    Args:
-        root: the folder that holds results/ and figs/.
-        chosen: a profile for each notebook, as of `profiles`.
-    """
+    """Lay out sources and the records in `root` in a temporary folder; `chosen` is a profile for each notebook."""
     with tempfile.TemporaryDirectory(prefix="jahslib-paper-") as folder:
         stage = Path(folder)
         for source in (*SOURCES.glob("*.typ"), *SOURCES.glob("*.bib"), reported.FILE):

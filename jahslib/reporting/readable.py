@@ -19,15 +19,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = name.removesuffix("_mean")
         if name == mean + "_mean":
             sds = table.get(f"{mean}_sd", pd.Series(math.nan, table.index))
-            digits = _decimals(table[column].abs().max())
+            largest = float(table[column].abs().max())
+            digits = max(0, min(3, 3 - math.floor(math.log10(largest)))) if largest > 0 else 3
             shown[mean] = [_joined(m, sd, digits) for m, sd in zip(table[column], sds, strict=True)]
         elif f"{name.removesuffix('_sd')}_mean" not in table:
             shown[name] = table[column]
     return pd.DataFrame(shown, index=table.index)
-
-
-def _decimals(largest: float) -> int:
-    return 3 if not largest or math.isnan(largest) else max(0, min(3, 3 - math.floor(math.log10(largest))))
 
 
 def _joined(mean: float, sd: float, digits: int) -> str:

@@ -1,7 +1,7 @@
 """The only writer of results/ and figs/: values, tables and figures, each with its provenance.
 
-A notebook makes one `Report`, adds records to it, and calls `save` at its end. `save` alone writes, the index last, so
-that a notebook that fails half-way leaves the files of the last whole run. The paper reads nothing else.
+A notebook makes one `Report`, adds records to it, and calls `save`, which alone writes, at its end: a notebook that
+fails half-way leaves the files of the last whole run. The paper reads nothing else.
 """
 
 import hashlib
@@ -33,12 +33,7 @@ LEFT_OUT = "left_out"  # record of a run that leaves out a part of its study, su
 
 
 class Report:
-    """Records of one notebook in one profile.
-
-    Args:
-        notebook: such as "07_constrained_EA".
-        profile: smoke, cpu or paper.
-    """
+    """Records of one notebook, such as "07_constrained_EA", in one profile: smoke, cpu or paper."""
 
     def __init__(self, notebook: str, profile: str):
         self.notebook, self.profile = notebook, profile
@@ -60,8 +55,7 @@ class Report:
     def value(self, name: str, value: Any, about: str, *, text: str | None = None) -> None:
         """Record a number or word that the paper quotes, or a value in JSON's types that it sets a sentence from.
 
-        Args:
-            text: as the paper quotes it, by default in four significant digits; lists and mappings have none.
+        `text`: as the paper quotes it, by default in four significant digits; lists and mappings have none.
         """
         record = {"kind": "value", "value": value, "about": about}
         if not isinstance(value, list | dict):
@@ -74,11 +68,7 @@ class Report:
         self._add(name, {"kind": "value", "value": float(np.mean(values)), "sd": sd, "n": len(values), "about": about})
 
     def table(self, name: str, table: pd.DataFrame, about: str) -> pd.DataFrame:
-        """Record a table, to be written as NAME.csv, and return it for the notebook to show.
-
-        A table without rows keeps its header. One without columns gets one of the name `nothing`, since a file that
-        begins without a header is no table to any reader.
-        """
+        """Record a table, to be NAME.csv (one without columns gets one, `nothing`), and return it to be shown."""
         file = self.results / f"{name}.csv"
         self._add(name, {"kind": "table", "file": file.name, "about": about})
         written = table if len(table.columns) else pd.DataFrame(columns=["nothing"])
@@ -91,10 +81,7 @@ class Report:
         return course
 
     def figure(self, name: str, figure: Figure, about: str) -> None:
-        """Record a figure, to be NAME.svg for the paper and NAME.png for reading.
-
-        The same data give the same bytes.
-        """
+        """Record a figure, to be NAME.svg for the paper and NAME.png for reading. The same data give the same bytes."""
         self._add(name, {"kind": "figure", "file": f"{name}.svg", "about": about})
         with matplotlib.rc_context({"svg.hashsalt": "jahslib", "svg.fonttype": "path"}):
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
@@ -109,17 +96,9 @@ class Report:
         self._files[file] = json.dumps(configuration, indent=1, sort_keys=True) + "\n"
 
     def save(self, logs: Iterable[Path]) -> Path:
-        """Write all files, and then records.json, the index that the paper is built from.
-
-        Args:
-            logs: the trial logs that the records rest on.
-        """
-        content = {
-            "notebook": self.notebook,
-            "profile": self.profile,
-            **_provenance(sorted(logs)),
-            "records": dict(sorted(self._records.items())),
-        }
+        """Write all files, and then records.json, the index that the paper reads; `logs` are those they rest on."""
+        content = {"notebook": self.notebook, "profile": self.profile, **_provenance(sorted(logs))}
+        content["records"] = dict(sorted(self._records.items()))
         for written, text in self._files.items():
             paths.write(written, text)
         file = self.results / "records.json"
@@ -133,7 +112,6 @@ class Report:
 
 
 def _digits(number: float) -> str:
-    """Write six significant digits, and all before the point."""
     return f"{number:.0f}" if abs(number) >= 1e6 else f"{number:.6g}"
 
 

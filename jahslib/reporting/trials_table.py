@@ -1,10 +1,10 @@
 """All trial logs of the committed profiles as one tidy table, a row a trial: `python -m jahslib table --help`.
 
-    trials = released.load("results/trials.csv.xz")
+    trials = trials_table.load("results/trials.csv.xz")
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
 
-It is a CSV compressed by xz, which needs no further package; the same logs give the same bytes. docs/data.md says what
-each column holds. Left out are the curves and outputs, which the logs themselves keep, and the searches of `LOOK_UPS`.
+It is a CSV compressed by xz; the same logs give the same bytes. docs/data.md says what each column holds. Left out are
+the curves and outputs, which the logs keep, and the searches of `LOOK_UPS`.
 """
 
 import io
@@ -27,25 +27,20 @@ FILE = "trials.csv.xz"
 # Study 08's tables and surrogate: hundreds of thousands of trials for which nothing was trained.
 LOOK_UPS = ("cell_edges", "hpobench_mlp", "hpolib", "lcbench", "nasbench201_full")
 
-_TEXT = ["profile", "study", "log", "problem", "data", "split", "method", "status", "reason", "configuration"]
-_WHOLE = ["seed", "trial", "fidelity", "parent", "bracket", "rung"]
-_REAL = ["epochs", "seconds", "elapsed"]
-
-COLUMNS = [
-    *["profile", "study", "log", "problem", "data", "split", "method", "seed"],
-    *["trial", "fidelity", "status", "reason", "epochs", "seconds", "elapsed"],
-    *["final", "parent", "bracket", "rung", "configuration"],
-]
+# Column -> its type; `_row` says what is in it.
+COLUMNS = (
+    dict.fromkeys(("profile", "study", "log", "problem", "data", "split", "method"), "str")
+    | {"seed": "Int64", "trial": "Int64", "fidelity": "Int64", "status": "str", "reason": "str"}
+    | dict.fromkeys(("epochs", "seconds", "elapsed"), "float64")
+    | {"final": "bool", "parent": "Int64", "bracket": "Int64", "rung": "Int64", "configuration": "str"}
+)
 
 
 def table(results: Path | None = None) -> pd.DataFrame:
-    """Read all trial logs into one table: one row a trial, in the order of profile, study, log and completion.
+    """Read the trial logs in `results`/cpu and /paper, by default this repository's, into one table: one row a trial.
 
-    Args:
-        results: the folder that holds `cpu/` and `paper/`; default is this repository's or `$JAHSLIB_RESULTS`'.
-
-    Returns:
-        `COLUMNS`, then `metric_NAME` for each metric of any trial, by name; NaN where a trial has none of it.
+    They are in the order of profile, study, log and completion; after `COLUMNS` stands `metric_NAME` for each metric of
+    any trial, by name, NaN where a trial has none of it.
 
     Raises:
         UserError: no such folder, no trial log in it, or a damaged one.
@@ -77,16 +72,13 @@ def load(file: Path | str) -> pd.DataFrame:
     Raises:
         UserError: no such file, or not a table of trials.
     """
-    text = {name: str for name in _TEXT}
+    text = {name: str for name, kind in COLUMNS.items() if kind == "str"}
     try:
         content = lzma.decompress(Path(file).read_bytes())
         header = pd.read_csv(io.BytesIO(content), nrows=0).columns
-        found = pd.read_csv(
-            io.BytesIO(content),
-            dtype=text,  # type: ignore[arg-type]
-            keep_default_na=False,  # a method may be called "none"
-            na_values={name: [""] for name in header if name not in text},
-        )
+        empty = {name: [""] for name in header if name not in text}
+        # a method may be called "none"
+        found = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=empty)  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise UserError(f"released: no file {file}; `python -m jahslib table` writes it") from error
     except (OSError, lzma.LZMAError, ValueError) as error:
@@ -100,32 +92,20 @@ def load(file: Path | str) -> pd.DataFrame:
 def _rows(log: Path, profile: str, study: str) -> list[dict[str, Any]]:
     recorded = triallog.read(log)
     problem = recorded.fingerprint["problem"]
-    of_the_log = {
-        "profile": profile,
-        "study": study,
-        "log": log.stem,
-        "problem": problem["name"],
-        "data": triallog.data_name(problem),
-        "split": problem["split"] if problem.get("split") in ("validation", "test") else "",
-        "method": recorded.header["method"],
-        "seed": recorded.header["seed"],
-    }
+    of_the_log = {"profile": profile, "study": study, "log": log.stem, "problem": problem["name"]}
+    of_the_log |= {"data": triallog.data_name(problem), "split": ""}
+    of_the_log |= {name: recorded.header[name] for name in ("method", "seed")}
+    if problem.get("split") in ("validation", "test"):
+        of_the_log["split"] = problem["split"]
     return [{**of_the_log, **_row(trial)} for trial in recorded.trials]
 
 
 def _row(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial": trial.id,
-        **{name: getattr(trial, name) for name in ("fidelity", "status", "reason", "epochs")},
-        "seconds": round(trial.seconds, 3),
-        "elapsed": round(trial.elapsed, 3),
-        **{name: getattr(trial, name) for name in ("final", "parent", "bracket", "rung")},
-        "configuration": json.dumps(trial.configuration, sort_keys=True, separators=(",", ":")),
-        **{f"metric_{name}": value for name, value in trial.metrics.items()},
-    }
+    own = {name: value for name, value in vars(trial).items() if name in COLUMNS}
+    own |= {"trial": trial.id, "seconds": round(trial.seconds, 3), "elapsed": round(trial.elapsed, 3)}
+    own["configuration"] = json.dumps(trial.configuration, sort_keys=True, separators=(",", ":"))
+    return own | {f"metric_{name}": value for name, value in trial.metrics.items()}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    real = [*_REAL, *(name for name in table if str(name).startswith("metric_"))]
-    types = {name: "str" for name in _TEXT} | {name: "Int64" for name in _WHOLE} | {name: "float64" for name in real}
-    return table.astype({**types, "final": "bool"})
+    return table.astype({name: COLUMNS.get(name, "float64") for name in table})

@@ -39,8 +39,7 @@ class Evaluated:
 def evaluate(problem: Problem, job: Job) -> Evaluated:
     """Evaluate a job in the executor's process; an exception gives a failed trial.
 
-    Raises:
-        UserError: the problem's own, an outcome that is not one, or a fault of the system, such as a full disk.
+    `UserError` goes on: the problem's own, an outcome that is none, or a fault of the system, such as a full disk.
     """
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""
@@ -55,9 +54,7 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
             outcome.metrics = {k: v for k, v in outcome.metrics.items() if math.isfinite(v)}
         elif outcome.cut:
             status, reason = "cut", "time limit"
-    except UserError:  # such as a missing data set: every further trial would fail the same way
-        raise
-    except KeyboardInterrupt:
+    except (UserError, KeyboardInterrupt):  # a missing data set, say: every further trial would fail the same way
         raise
     except BaseException as error:  # `sys.exit` in a training script must end only that trial
         if (cause := _of_the_system(error)) is not None:
@@ -70,7 +67,7 @@ def evaluate(problem: Problem, job: Job) -> Evaluated:
 
 
 def _of_the_system(error: BaseException | None) -> BaseException | None:
-    """Find the error in a chain that the system caused, not the configuration; None if none."""
+    """Find the error in a chain that the system caused, not the configuration."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             return error
@@ -81,11 +78,7 @@ def _of_the_system(error: BaseException | None) -> BaseException | None:
 
 
 def _checked(problem: Problem, outcome: Any) -> Outcome:
-    """Convert the outcome's numbers to Python's types.
-
-    Raises:
-        UserError: it is not an Outcome, or holds something else than numbers, as every further one would.
-    """
+    """Convert the outcome's numbers to Python's types; `UserError` where it is no Outcome, or holds no numbers."""
     place = f"problem {problem.name}: evaluate"
     if not isinstance(outcome, Outcome):
         raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")
@@ -108,7 +101,6 @@ def _thread_pools() -> ThreadpoolController:
 
 
 def _plain(number: Any) -> Any:
-    """Convert a number of NumPy's or torch's to Python's own type."""
     return number.item() if hasattr(number, "item") else number
 
 

@@ -1,10 +1,9 @@
 """File formats of trial logs: plain, compressed, and packs of many logs.
 
-`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; and for many short or similar searches a
-pack, `PACK.jsonl.xz` (`jahslib.search.packs`). A log is named by the plain form everywhere; all readers take any form
-(so does `pandas.read_json`). A search that continues unpacks its log. If a plain form and another one exist, either a
-process was killed between two steps or a packed search was continued, and the plain one contains the other, or a packed
-search was started over, as its header says; else the user must decide which is valid.
+`NAME.jsonl` while its search runs; `NAME.jsonl.gz` where it was compressed; for many short or similar searches a pack
+(`jahslib.search.packs`). A log is named by the plain form everywhere, and all readers take any. A search that continues
+unpacks its log. Where another form exists beside the plain one, the plain one contains it (a process was killed between
+two steps, or a packed search goes on), or was started over, as its header says; else the user must decide.
 """
 
 import contextlib
@@ -29,11 +28,7 @@ STARTED_OVER = "started_over"  # in the header of a search that was, while a pac
 
 
 def named(file: Path | str) -> Path:
-    """Return the log's plain path, from any form's.
-
-    Raises:
-        UserError: it is a pack of logs.
-    """
+    """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs."""
     file = Path(file)
     if file.name.endswith(PACK):
         raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(inside(file)), file)}")
@@ -70,10 +65,7 @@ def exists(log: Path) -> bool:
 
 
 def found(folder: Path, pattern: str = "*") -> list[Path]:
-    """List the logs in a folder by name, each once whatever its form.
-
-    `pattern` matches a path without its suffix.
-    """
+    """List the logs in a folder by name, each once whatever its form. `pattern` matches a path without its suffix."""
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
@@ -96,22 +88,20 @@ def content(log: Path) -> bytes:
         FileNotFoundError: it exists in no form.
         UserError: the compressed form is damaged, or holds what the plain one beside it does not.
     """
-    for file in (log, packed(log), log):  # one may replace the other meanwhile
-        try:
-            found = file.read_bytes()
-        except FileNotFoundError:
-            continue
-        if file != log:
-            return unpacked(log, found)
-        refuse_rival(log, found)
-        return found
+    for compressed in (False, True, False):  # one form may replace the other meanwhile
+        with contextlib.suppress(FileNotFoundError):
+            if compressed:
+                return _unpacked(log)
+            plain = log.read_bytes()
+            refuse_rival(log, plain)
+            return plain
     if pack := pack_of(log):
         return packs.contents(pack)[log.stem]
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(log))
 
 
-def unpacked(log: Path, compressed: bytes) -> bytes:
-    """Decompress a log. Raises `UserError` where it is damaged."""
+def _unpacked(log: Path) -> bytes:
+    compressed = packed(log).read_bytes()
     try:
         return gzip.decompress(compressed)
     except (OSError, EOFError, zlib.error) as error:
@@ -119,31 +109,21 @@ def unpacked(log: Path, compressed: bytes) -> bytes:
 
 
 def refuse_rival(log: Path, plain: bytes) -> None:
-    """Raise `UserError` if another form has content that the plain one does not.
-
-    A search that was started over while a pack held its log is no rival of it.
-    """
+    """Raise `UserError` if another form has content that the plain one, unless started over, does not have."""
     rivals = {}
     if (pack := pack_of(log)) and f'"{STARTED_OVER}": true'.encode() not in plain.partition(b"\n")[0]:
         rivals[pack.name] = packs.contents(pack)[log.stem]
     with contextlib.suppress(FileNotFoundError):
-        rivals[packed(log).name] = unpacked(log, packed(log).read_bytes())
+        rivals[packed(log).name] = _unpacked(log)
     for name, content in rivals.items():
         if not plain.startswith(content):
             raise UserError(f"trial log {log}: is not what {name} beside it holds; move one of the two away")
 
 
 def locked(log: Path, file: BinaryIO) -> None:
-    """Lock an open log against a second writer, until it is closed.
-
-    Packs have no writer and are locked shared.
-
-    Raises:
-        UserError: there is a writer.
-    """
+    """Lock an open log until it is closed, packs shared as they have no writer. Raises `UserError` if one has it."""
     try:
-        shared = str(file.name).endswith(PACK)
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if str(file.name).endswith(PACK) else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
@@ -154,10 +134,7 @@ def locked(log: Path, file: BinaryIO) -> None:
 
 
 def is_there(file: BinaryIO, path: Path) -> bool:
-    """Tell whether an open file is still the one at its path.
-
-    Another process may have replaced or removed it.
-    """
+    """Tell whether an open file is still the one at its path. Another process may have replaced or removed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
@@ -165,11 +142,7 @@ def is_there(file: BinaryIO, path: Path) -> bool:
 
 
 def unpack(log: Path, plain: bytes) -> BinaryIO:
-    """Replace the compressed form by the plain one atomically; the caller holds its lock.
-
-    Returns:
-        The plain file, open for appending and locked.
-    """
+    """Replace the compressed form, whose lock the caller holds, by the plain one, open for appending and locked."""
     part = log.with_name(f".{log.name}.{os.getpid()}.part")
     file = open(part, "a+b", buffering=0)
     try:
@@ -186,14 +159,7 @@ def unpack(log: Path, plain: bytes) -> BinaryIO:
 
 
 def compress(log: Path) -> bool:
-    """Replace the plain form by the compressed one atomically and reproducibly.
-
-    Returns:
-        False where a search has the log open, or it is compressed already.
-
-    Raises:
-        UserError: see `content`.
-    """
+    """Replace the plain form by the compressed one atomically; False if a search has it open, or it is one already."""
     if form(log) != log:
         return False
     with contextlib.ExitStack() as stack:
@@ -205,10 +171,7 @@ def compress(log: Path) -> bool:
 
 
 def pack(logs: Iterable[Path], target: Path) -> int:
-    """Move logs of the folder of `target` into this pack, in addition to those that it has.
-
-    Returns:
-        The number of logs moved: those that no search has open.
+    """Move logs of the folder of `target` into this pack, to those that it has; returns how many: none that is open.
 
     Raises:
         UserError: see `content`; another pack has one of the logs.

@@ -30,19 +30,14 @@ def is_line(record: Mapping[str, Any], number: int, before: int) -> bool:
     """Tell whether a record can be line `number`, with at most `before` trials before it."""
     match record.get("kind"):
         case "header":
-            return number == 1 and _describes_a_search(record.get("fingerprint"))
+            made = record.get("fingerprint")
+            described = isinstance(made, dict) and [made.get(part, {}) for part in ("problem", "optimizer")]
+            return number == 1 and bool(described) and all(isinstance(part, dict) for part in described)
         case "trial":
             return number > 1 and _is_trial(record, before)
         case "end":
             return number > 1 and isinstance(record.get("budget"), dict) and isinstance(record.get("reason"), str)
     return False
-
-
-def _describes_a_search(fingerprint: Any) -> bool:
-    """Tell whether a fingerprint has the descriptions of problem and optimizer that readers use."""
-    return isinstance(fingerprint, dict) and all(
-        isinstance(fingerprint.get(part, {}), dict) for part in ("problem", "optimizer")
-    )
 
 
 def _is_trial(record: Mapping[str, Any], before: int) -> bool:

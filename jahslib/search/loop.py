@@ -1,7 +1,4 @@
-"""The search loop: from the logged history to the end of the budget.
-
-`jahslib.search.search` opens the resources of a `Loop` and closes them.
-"""
+"""The search loop, from the logged history to the end of the budget; `jahslib.search.search` opens what it needs."""
 
 import contextlib
 import logging
@@ -9,7 +6,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -82,7 +79,7 @@ class Loop:
     end: str = ""
 
     def __post_init__(self):
-        self._overcharged = self._was_worse = False
+        self._warned: set[str] = set()
         self._failed_in_a_row = 0  # in this session: the cause of earlier failures may have been fixed
         self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
         self._admitted: dict[int, bool] = {}
@@ -101,17 +98,11 @@ class Loop:
         self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
 
     def elapsed(self) -> float:
-        """Compute the seconds of search over all sessions.
-
-        What a killed session did after its last trial is unknown.
-        """
+        """Compute the seconds of search over all sessions; what a killed one did after its last trial is unknown."""
         return self._before + time.monotonic() - self._since
 
     def already_complete(self) -> bool:
-        """Tell whether the log ends with this budget or the optimizer exhausted; loads its history.
-
-        Nothing is then decided again.
-        """
+        """Tell whether the log ends with this budget or the optimizer exhausted, and load its history if so."""
         end = self.log.end
         same_budget = end is not None and end["budget"] == vars(self.budget)
         if end is None or not (same_budget or end["reason"] == "optimizer"):
@@ -121,10 +112,7 @@ class Loop:
         return True
 
     def replay(self) -> None:
-        """Rebuild the history from the log; suggestions lost in flight are asked for again.
-
-        They are asked for at the same point of the history.
-        """
+        """Rebuild the history from the log; suggestions lost in flight are asked for again, at the same point of it."""
         self._recorded_events(ask=self.optimizer.ask)
 
     def _recorded_events(self, ask: Callable[[History], Suggestion | None] | None, whole: bool = False) -> None:
@@ -138,22 +126,15 @@ class Loop:
                 if suggestion is None:  # cut off in flight by the end of a complete search: its content does not matter
                     suggestion = Suggestion({}, self.problem.fidelity.low)
                 self.history.ask(suggestion)
-            self._refuse_lacking(trial)
+            if lacking := self.problem.lacking(trial):
+                raise UserError(f"trial log {self.log.path}: trial {trial.id} has no {lacking}; move the file away")
             self._finish(trial)
 
-    def _refuse_lacking(self, trial: Trial) -> None:
-        lacking = self.problem.lacking(trial)
-        if lacking:
-            raise UserError(f"trial log {self.log.path}: trial {trial.id} has no {lacking}; move the file away")
-
     def _is_beyond(self, trial: Trial) -> bool:
-        """Tell whether a logged trial lies beyond this budget, which is smaller than its own was.
-
-        Decided as `_next` would have: by the predicted charge of this trial and the actual ones of the others.
-        """
+        """Tell whether a logged trial lies beyond this budget, by its predicted charge as `_next` would have."""
         if trial.status == "rejected" or is_copy(trial):
             return False
-        spent = self.history.spent + self._price_of(trial.suggestion())
+        spent = self.history.spent + self._price(trial.suggestion())
         trained = self._searched() + 1
         if self.budget.epochs is not None and spent > self.budget.epochs:
             self.end = "epochs"
@@ -162,12 +143,12 @@ class Loop:
         return bool(self.end)
 
     def live(self, executor: Executor, workers: int) -> None:
-        """Propose, evaluate and record until the budget or the optimizer ends the search.
-
-        On an interrupt or an error the log stays valid, and running trials are lost in flight.
-        """
+        """Propose, evaluate and record until the end; on an interrupt or an error the log stays valid."""
         running: dict[Future, int] = {}
-        first_completed = getattr(executor, "first_completed", _first_completed)  # simulated workers have their own
+        # simulated workers have a clock of their own
+        first_completed = getattr(
+            executor, "first_completed", lambda them: wait(them, return_when=FIRST_COMPLETED).done
+        )
         try:
             for trial_id in list(self.history.pending):  # lost in flight by a kill
                 running[self._submit(executor, trial_id)] = trial_id
@@ -199,17 +180,14 @@ class Loop:
             raise
 
     def _next(self, others_running: bool) -> int | None:
-        """Ask for one suggestion and record it.
-
-        None if the budget is used up, or the optimizer waits or is done.
-        """
+        """Ask for one suggestion and record it; None if the budget is used up, or the optimizer waits or is done."""
         in_training = [trial_id for trial_id in self.history.pending if self._admits(trial_id)]
         trained = self._searched() + len(in_training)
         if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
         elif self.budget.seconds is not None and self.elapsed() >= self.budget.seconds:
             self.end = "seconds"
-        elif self._all_were_rejected():
+        elif self.history.rejected_in_a_row >= MAX_REJECTED_IN_A_ROW:
             self.end = f"none of {MAX_REJECTED_IN_A_ROW} suggestions in a row could be trained"
         if self.end:
             return None
@@ -219,11 +197,10 @@ class Loop:
                 self.end = "optimizer"
             return None
         if self.budget.epochs is not None:
-            committed = self.history.spent + sum(map(self._price, in_training))
-            if (
-                self.problem.admits(suggestion.configuration)
-                and committed + self._price_of(suggestion) > self.budget.epochs
-            ):
+            pending = (self._price(self.history.suggestions[trial_id]) for trial_id in in_training)
+            committed = self.history.spent + sum(pending)
+            admitted = self.problem.admits(suggestion.configuration)
+            if admitted and committed + self._price(suggestion) > self.budget.epochs:
                 self.end = "epochs"
                 return None
         return self.history.ask(suggestion)
@@ -232,9 +209,6 @@ class Loop:
         """Count the trials charged to the budget: neither rejected nor copied by a warm start."""
         return len(self.history.trained) - self._copied
 
-    def _all_were_rejected(self) -> bool:
-        return self.history.rejected_in_a_row >= MAX_REJECTED_IN_A_ROW
-
     def _admits(self, trial_id: int) -> bool:
         if trial_id not in self._admitted:
             configuration = self.history.suggestions[trial_id].configuration
@@ -242,10 +216,7 @@ class Loop:
             self._admitted[trial_id] = self.problem.admits(configuration)
         return self._admitted[trial_id]
 
-    def _price(self, trial_id: int) -> float:
-        return self._price_of(self.history.suggestions[trial_id])
-
-    def _price_of(self, suggestion: Suggestion) -> float:
+    def _price(self, suggestion: Suggestion) -> float:
         return self.problem.epochs(self._stages(suggestion))
 
     def _stages(self, suggestion: Suggestion) -> tuple[float, ...]:
@@ -295,7 +266,6 @@ class Loop:
         return self.checkpoints / f"trial-{trial_id:05d}"
 
     def _record(self, trial_id: int, future: Future) -> None:
-        """Turn a finished future into a trial, log it, and tell the history."""
         suggestion = self.history.suggestions[trial_id]
         try:
             result = future.result()
@@ -320,8 +290,7 @@ class Loop:
             finished=round(time.time(), 3),
         )
         self.problem.refuse_undeclared(trial)
-        self._compare_charge(trial)
-        self._compare_worst(trial)
+        self._compare(trial)
         try:
             self.log.append(trial, sync=False, **self.labels)
         except TypeError as error:
@@ -334,26 +303,21 @@ class Loop:
             self.on_trial(trial, self.history)
         self._give_up_if_broken(trial)
 
-    def _compare_charge(self, trial: Trial) -> None:
-        foretold = self.problem.epochs(self._stages(trial))
-        if trial.epochs > foretold and self.budget.epochs is not None and not self._overcharged:
-            self._overcharged = True
+    def _compare(self, trial: Trial) -> None:
+        """Warn once of a charge, and once of a value, that the problem did not foretell."""
+        foretold, objective = self._price(trial), self.problem.objective
+        if trial.epochs > foretold and self.budget.epochs is not None:
             told = f"charged {trial.epochs:g} epochs, `epochs` foretold {foretold:g}: the budget may be overspent"
-            log.warning("%s: trial %d was %s", self.log.path.stem, trial.id, told)
+            self._warn_once("charge", f"trial {trial.id} was {told}")
+        if trial.status == "ok" and objective.is_beyond_worst(value := trial.metrics[objective.metric]):
+            told = f"{objective.metric}={value:g}, worse than the objective's worst={objective.worst:g}, and counts as"
+            told = f"trial {trial.id} has {told} that, like a failed trial; declare a worst that is"
+            self._warn_once("worst", told)
 
-    def _compare_worst(self, trial: Trial) -> None:
-        objective = self.problem.objective
-        if trial.status == "ok" and not self._was_worse and objective.is_beyond_worst(trial.metrics[objective.metric]):
-            self._was_worse = True
-            log.warning(
-                "%s: trial %d has %s=%g, worse than the objective's worst=%g, and counts as that, like a failed trial; "
-                "declare a worst that is",
-                self.log.path.stem,
-                trial.id,
-                objective.metric,
-                trial.metrics[objective.metric],
-                objective.worst,
-            )
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("%s: %s", self.log.path.stem, text)
 
     def _give_up_if_broken(self, trial: Trial) -> None:
         if trial.status == "failed":
@@ -368,11 +332,7 @@ class Loop:
             )
 
     def _finish(self, trial: Trial) -> None:
-        """Tell the history, and delete checkpoints that are no longer needed.
-
-        These are the continued parent's and all but the newest of those that might still be continued: a missing one
-        costs only time, as the problem trains through the earlier stages again.
-        """
+        """Tell the history, and delete checkpoints that are no longer needed; a missing one costs only time."""
         self.history.finish(trial)
         self._admitted.pop(trial.id, None)
         gone = [] if trial.parent is None else [trial.parent]
@@ -382,7 +342,3 @@ class Loop:
                 gone.append(self._continuable.popleft())
         for trial_id in gone:
             shutil.rmtree(self._checkpoint(trial_id), ignore_errors=True)
-
-
-def _first_completed(futures: Collection[Future]) -> set[Future]:
-    return wait(futures, return_when=FIRST_COMPLETED).done

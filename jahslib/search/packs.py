@@ -1,8 +1,7 @@
 """Packs: many short or similar trial logs in one file, which take far fewer bytes together than each by itself.
 
-A pack is any `PACK.jsonl.xz` in a folder of logs. Its first line, `{"kind": "pack", "logs": {"LOG": bytes, ...}}`, says
-which logs follow one after another, so that it takes no more than a file's beginning to know what a folder holds.
-`pandas.read_json(pack, lines=True)` reads it as the lines of all its logs, after that first one.
+The first line of a `PACK.jsonl.xz`, `{"kind": "pack", "logs": {"LOG": bytes, ...}}`, says which logs follow one after
+another. `pandas.read_json(pack, lines=True)` reads it as the lines of all its logs, after that one.
 """
 
 import contextlib
@@ -29,11 +28,7 @@ def pack_of(log: Path) -> Path | None:
 
 
 def members(pack: Path) -> dict[str, int]:
-    """Read which logs a pack holds, in their order: their plain sizes in bytes, by name.
-
-    Raises:
-        UserError: the pack is damaged.
-    """
+    """Read which logs a pack holds, in their order: plain sizes in bytes by name. Raises `UserError` if damaged."""
     return _members(pack, *_version(pack))
 
 
@@ -43,11 +38,7 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 def packed(logs: Mapping[str, bytes]) -> bytes:
-    """Make a pack of logs.
-
-    Those named TASK-METHOD-seedSEED follow one another by seed, method and task, since a seed's random configurations
-    are the same on each task of a space.
-    """
+    """Make a pack of logs named TASK-METHOD-seedSEED, by seed first, as its random configurations are alike."""
     names = sorted(logs, key=lambda name: name.split("-")[::-1])
     index = json.dumps({"kind": "pack", "logs": {name: len(logs[name]) for name in names}})
     return paths.xz(b"".join([index.encode() + b"\n", *(logs[name] for name in names)]))

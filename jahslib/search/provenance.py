@@ -17,19 +17,15 @@ PACKAGES = ("jahslib", "torch", "smac", "ConfigSpace", "ax-platform", "botorch",
 
 
 def environment(device: str, threads: int | None = None) -> dict[str, Any]:
-    """Collect commit, package versions and device name for a trial log's header.
-
-    `threads` are torch's in the training processes, by default those of this process.
-    """
+    """Collect commit, package versions and device for a log's header; `threads` are those that torch trains with."""
     return {"commit": commit(), "versions": versions(), "device": device_name(device, threads)}
 
 
 @functools.cache
 def commit() -> str:
-    """Return the checkout's commit, with `+` when library or notebooks differ from it.
+    """Return the checkout's commit (an archive names its own), with `+` when library or notebooks differ from it.
 
-    Where git has packed an archive of a commit, it names it. Empty elsewhere: a repository that merely contains an
-    installed wheel or an unpacked archive does not identify this code.
+    Empty elsewhere: a repository that merely contains an installed wheel does not identify this code.
     """
     if not is_checkout(ROOT):
         return ""
@@ -58,10 +54,8 @@ def versions() -> dict[str, str]:
     """Collect the versions of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -1,8 +1,6 @@
-"""Repeated trainings of a configuration, for all optimizers alike.
+"""Repeated trainings of a configuration, for all optimizers alike, where one training is too noisy to be decisive.
 
-No optimizer proposes a configuration twice. Where the objective is too noisy for one training to be decisive, the
-problem sets `repeats`: each configuration that reaches the highest fidelity is then trained that often from different
-initial weights, the optimizer is told the mean, and the incumbent is judged by it (`Problem.judged`).
+Each that reaches the highest fidelity is trained `Problem.repeats` times; the optimizer is told the mean.
 """
 
 from dataclasses import replace
@@ -14,12 +12,7 @@ from jahslib.core.trials import Asked, History, Suggestion, Trial, mean_of
 
 
 class Repeats:
-    """A wrapper that shows an optimizer all trainings of a configuration as a single trial.
-
-    Args:
-        inner: the optimizer that proposes.
-        problem: its problem, whose `repeats` says how often each full training is done.
-    """
+    """A wrapper that shows the `inner` optimizer all trainings of a configuration as a single trial."""
 
     def __init__(self, inner: Optimizer, problem: Problem):
         self.inner, self.problem = inner, problem

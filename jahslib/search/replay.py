@@ -1,8 +1,7 @@
 """On-demand check of whether this machine reproduces the decisions in a trial log.
 
-Floating point differs between kinds of machines and versions of packages, and a model of many trials may turn a last
-digit into another proposal. A search resumes from its log all the same (`jahslib.search`); this reports where the log's
-own decisions could not be reproduced here.
+A model of many trials may turn a last digit, which differs between machines and versions of packages, into another
+proposal. A search resumes from its log all the same; this reports where the log's decisions differ from those here.
 """
 
 import itertools
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.core.trials import History, Suggestion
 from jahslib.search import triallog
 from jahslib.search.warm_start import is_copy
 
@@ -56,15 +55,12 @@ def _where_apart(*texts: str) -> list[str]:
 
 
 def replay(optimizer: Any, log: Path | str) -> Replay:
-    """Let a new optimizer decide at each point where the log's search decided.
-
-    Args:
-        optimizer: with the log's settings and seed, and not yet asked for anything.
+    """Let a new optimizer, not yet asked for anything, decide at each point where the log's search decided.
 
     Raises:
         UserError: no such log, or a damaged one.
     """
-    trials = [t for t in triallog.read(Path(log)).trials]
+    trials = triallog.read(Path(log)).trials
     suggestions = {t.id: t.suggestion() for t in trials}
     history, made = History(), 0
     for trial in trials:
@@ -91,13 +87,10 @@ def _differences(logged: Suggestion, own: Suggestion | None) -> Iterator[tuple[s
     for name in ("fidelity", "parent", "bracket", "rung", "final"):
         if getattr(logged, name) != getattr(own, name):
             yield name, _compared(getattr(logged, name), getattr(own, name))
-    yield from _changed(logged.configuration, own.configuration)
-
-
-def _changed(logged: Configuration, own: Configuration) -> Iterator[tuple[str, tuple[Any, Any, float]]]:
-    for name in sorted(set(logged) | set(own)):
-        if logged.get(name) != own.get(name):
-            yield name, _compared(logged.get(name), own.get(name))
+    here = own.configuration
+    for name in sorted(set(logged.configuration) | set(here)):
+        if logged.configuration.get(name) != here.get(name):
+            yield name, _compared(logged.configuration.get(name), here.get(name))
 
 
 def _compared(found: Any, own: Any) -> tuple[Any, Any, float]:

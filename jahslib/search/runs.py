@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-from jahslib.core.optimizer import Listed, Optimizer
+from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, History, Trial, as_proposed
+from jahslib.core.trials import History, Trial, as_proposed
 from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
@@ -26,7 +26,6 @@ from jahslib.search.shared import WhereSeen, is_elsewhere
 from jahslib.search.simulated import SimulatedWorkers
 from jahslib.search.watch import Watch, best, duration
 from jahslib.search.workers import pool
-from jahslib.spaces import configurations as spaces
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,7 @@ class Run:
     """A search that is ready to run: the arguments of `search`, and the context of its result.
 
     Args:
-        label: the method's name in tables and figures.
-        task: which of a study's tasks it is on, where there are several.
+        label, task: the method's name in tables and figures, and which of a study's tasks it is on.
         judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
         tested: the problem of its incumbent's final trainings.
         simulated: workers on a simulated clock (`jahslib.search.simulated`), 0 for none.
@@ -61,77 +59,38 @@ class Run:
     simulated: int = 0
 
     def check(self, *, fresh: bool = False) -> None:
-        """Raise `UserError` if the trial log is of another search; writes nothing.
-
-        Describing the problem loads its data.
-        """
-        wanted = fingerprint(self.problem, self.optimizer, self.seed)
+        """Raise `UserError` if the trial log is of another search; writes nothing."""
+        wanted = fingerprint(self.problem, self.optimizer, self.seed)  # always: it loads the problem's data
         if logfiles.exists(self.log) and not fresh:
             triallog.refuse_other_search(self.log, wanted)
 
-    def __call__(self, *, fresh: bool = False, executor=None, workers: int = 1) -> History:
+    def __call__(self, *, fresh: bool = False, executor: Executor | None = None, workers: int = 1) -> History:
         if self.simulated:  # an interrupted one is restarted
             fresh = fresh or not (logfiles.exists(self.log) and triallog.read(self.log).end)
             executor, workers = SimulatedWorkers(), self.simulated
-        return search(
-            self.problem,
-            self.optimizer,
-            self.budget,
-            self.log,
-            seed=self.seed,
-            study=self.study,
-            method=self.method,
-            profile=self.profile,
-            executor=executor,
-            workers=workers,
-            fresh=fresh,
-        )
+        labels = {name: getattr(self, name) for name in ("seed", "study", "method", "profile")}
+        how = {"executor": executor, "workers": workers, "fresh": fresh}
+        return search(self.problem, self.optimizer, self.budget, self.log, **labels, **how)
 
     def search(self, history: History) -> "AnySearch":
-        """Combine this run and its history to a finished search.
-
-        Raises:
-            UserError: no trial was finished at the highest fidelity, so that there is no incumbent.
-        """
+        """Join this run and its history. Raises `UserError` if no trial was finished at the highest fidelity."""
         problem = self.judged or self.problem
         if problem.incumbent(history) is None:
-            spent = sum(t.epochs for t in history)
-            raise UserError(
-                f"{self.log.stem}: no full training within {spent:g} epochs; give the search a larger budget"
-            )
+            said = f"no full training within {sum(t.epochs for t in history):g} epochs"
+            raise UserError(f"{self.log.stem}: {said}; give the search a larger budget")
         names = {"task": self.task, "label": self.label or self.method, "name": self.log.stem}
         return AnySearch(self.method, self.seed, history, problem, tested=self.tested, **names)
 
 
-def trainings(
-    problem: Problem,
-    configurations: list[Configuration],
-    log: Path,
-    *,
-    seed: int,
-    method: str,
-    study: str,
-    profile: str,
-) -> Run:
-    """Build a run that trains each of the configurations in turn at the highest fidelity.
-
-    Each starts from initial weights of its own.
-    """
-    budget = Budget(trials=len(configurations))
-    return Run(problem, Listed(problem, seed, configurations), budget, log, seed, method, study, profile)
-
-
 AnyProblem = TypeVar("AnyProblem", bound=Problem)
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class AnySearch(Generic[AnyProblem]):
-    """A finished search of a comparison.
+    """A finished search of a comparison; see `Run`.
 
     Args:
         problem: with the study's constraints, also where the search ignored one.
-        task, label, tested: see `Run`.
         name: of its trial log, without the suffix.
         tests: the incumbent's final trainings, on the test split.
     """
@@ -169,11 +128,7 @@ class AnySearch(Generic[AnyProblem]):
 
 
 def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "") -> AnySearch:
-    """Read a finished search from its log alone, for example of a tool that is not installed.
-
-    Raises:
-        UserError: see `triallog.read`; the search is not finished.
-    """
+    """Read a finished search from its log alone, of a tool that is not installed, say. `UserError` for others."""
     logged = triallog.read(log)
     if logged.end is None:
         raise UserError(f"trial log {log}: the search is not finished; run it to its end")
@@ -186,41 +141,13 @@ def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "")
     return AnySearch(method, seed, history, problem, task=task, label=label or method, name=log.stem)
 
 
-def retraining(
-    found: AnySearch,
-    problem: Problem,
-    count: int,
-    logs: Path,
-    *,
-    name: str = "",
-    prefix: str = "test",
-    seed: int | None = None,
-    study: str,
-    profile: str,
-) -> Run:
-    """Build a run that trains a search's incumbent `count` times, measured on the test split.
-
-    `problem` measures there. A larger budget may give another incumbent, so the log's name contains the configuration's
-    digest.
-    `name`: that of the search in the log's name, where its method and seed are not enough. `prefix`: what the log's
-    name begins with.
-    `seed`: the search's, by default. Where `problem` has the search's training images, give another: with the same
-    seed the k-th training here and the search's k-th trial draw the same random numbers.
-    """
-    c = found.incumbent.configuration
-    log = logs / f"{prefix}-{name or f'{found.method}-seed{found.seed}'}-{spaces.digest(c)}.jsonl"
-    seed = found.seed if seed is None else seed
-    return trainings(problem, [c] * count, log, seed=seed, method=found.method, study=study, profile=profile)
-
-
 def run_all(
     runs: Iterable[Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
 ) -> dict[str, History]:
     """Run or resume searches; returns their histories by log name.
 
-    With several searches and several workers, whole searches run in parallel, each proposing and training in its own
-    worker: its decisions then depend on nothing but its seed. A single search distributes its trials over the workers.
-    Finished searches are only read, without a worker or messages.
+    Several searches run side by side, each proposing and training in one worker: its decisions then depend on nothing
+    but its seed. A single search distributes its trials. Finished ones are only read, without a worker or messages.
     """
     runs = list(runs)
     with _progress(runs, fresh) as finished:
@@ -243,11 +170,9 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
             run = waiting.pop(0)
             running[_submitted(executor, run, fresh)] = run
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in [future for future in running if future in done]:  # as they began
             run = running.pop(future)
-            if isinstance(
-                future.exception(), BrokenProcessPool
-            ):  # its worker was killed, possibly by chance: try once more
+            if isinstance(future.exception(), BrokenProcessPool):  # killed, possibly by chance: try once more
                 if run.log in again:
                     raise UserError(
                         f"{run.log.stem}: two workers in turn were killed in it, for want of memory perhaps; "
@@ -268,16 +193,6 @@ def _submitted(executor: Executor, run: Run, fresh: bool) -> Future:
     return executor.submit(run, fresh=fresh)
 
 
-def run_trials(
-    runs: Mapping[Key, Run], *, workers: int = 1, scheduler: str | None = None, fresh: bool = False
-) -> dict[Key, list[Trial]]:
-    """Run or resume as `run_all`; returns the successful trials as they were proposed, by the runs' keys."""
-    if not runs:
-        return {}
-    histories = run_all(runs.values(), workers=workers, scheduler=scheduler, fresh=fresh)
-    return {key: [t for t in as_proposed(histories[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
-
-
 class _Pace:
     """Time of the last headless line: at most one per LINE_EVERY seconds in a process."""
 
@@ -286,15 +201,10 @@ class _Pace:
 
 @contextmanager
 def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
-    """Show progress: a bar in an interactive notebook, occasional log lines in a headless run.
-
-    Yields the logs that are finished already.
-    """
+    """Show a bar in a notebook, occasional log lines in a headless run; yields the logs that are finished already."""
     headless = "JAHSLIB_RUN" in os.environ
     begun, since = time.monotonic(), time.time() if fresh else 0.0
-    watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)) for run in runs]
-    for watch in watches:
-        watch.look()
+    watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)).look() for run in runs]
     before = sum(w.trials for w in watches), sum(w.epochs for w in watches)
     total = sum(map(size, runs))
     bar = tqdm(total=total if math.isfinite(total) else None, unit="epoch", disable=headless)
@@ -313,10 +223,10 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
             bar.refresh()
 
     def pause() -> float:
-        return max(begun, _Pace.last) + LINE_EVERY - time.monotonic() if headless else BAR_EVERY
+        return max(0.0, max(begun, _Pace.last) + LINE_EVERY - time.monotonic()) if headless else BAR_EVERY
 
     def watch_on() -> None:
-        while not finished.wait(max(0.0, pause())):
+        while not finished.wait(pause()):
             look()
 
     thread = threading.Thread(target=watch_on, daemon=True)
@@ -332,10 +242,7 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
 
 
 def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seconds: float) -> str:
-    """Format a headless progress line.
-
-    `before`: trials and epochs that had been spent `seconds` ago.
-    """
+    """Format a headless progress line; `before`: trials and epochs that had been spent `seconds` ago."""
     trials, epochs = sum(w.trials for w in watches), sum(w.epochs for w in watches)
     failed = sum(w.statuses["failed"] for w in watches)
     open_ = [(run, watch) for run, watch in zip(runs, watches, strict=True) if not is_done(run, watch)]

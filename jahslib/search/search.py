@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
@@ -44,8 +44,7 @@ def search(
 ) -> History:
     """Run or resume one search and return its history.
 
-    The log is authoritative: the optimizer is told what it holds and continues from there, on any machine. Whether this
-    machine would have decided the same is checked separately (`jahslib.search.replay`).
+    The log is authoritative: the optimizer is told what it holds and continues from there, on any machine.
 
     Args:
         optimizer: one that was made for this problem, or what makes one from problem and seed: an optimizer's class,
@@ -59,9 +58,8 @@ def search(
         on_trial: called after a trial is safely logged.
 
     Raises:
-        UserError: an invalid problem, budget, seed or number of workers; choices that are not text, number or truth
-            value; the log belongs to another search or is in use; 50 trials in a row failed; an invalid outcome, a
-            trial without the metrics that the problem names, or with a value beyond the objective's `best`.
+        UserError: an invalid problem, budget, seed, number of workers or outcome; the log belongs to another search or
+            is in use; 50 trials in a row failed; a trial without the metrics that the problem names, or beyond `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
     # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not
@@ -70,9 +68,8 @@ def search(
     refuse_incomplete(problem)
     spaces.refuse_unloggable(problem.space)
     if not isinstance(budget, Budget):
-        raise UserError(
-            f"search: budget={budget!r}; give Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
-        )
+        kinds = "Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
+        raise UserError(f"search: budget={budget!r}; give {kinds}")
     if workers < 1:
         raise UserError(f"search: workers={workers}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
@@ -106,13 +103,12 @@ def search(
     return run.history
 
 
-def _made(make: Any, problem: Problem, seed: int) -> Optimizer:
+def _made(make: Any, problem: Problem, seed: int) -> Any:
     made = make(problem, seed) if callable(make) else make
     if not hasattr(made, "ask"):
-        raise UserError(
-            f"search: optimizer={make!r} is none; give one, or its class: search(problem, RandomSearch, ...)"
-        )
-    return cast(Optimizer, made)
+        mend = "give one, or its class: search(problem, RandomSearch, ...)"
+        raise UserError(f"search: optimizer={make!r} is none; {mend}")
+    return made
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""A check that workers on other machines see the folder of a search.
-
-A worker that does not would leave its checkpoints on a disk of its own, where another search may find them under the
-same name, and a whole search's log would stay there.
-"""
+"""A check that workers on other machines see a search's folder, and leave logs and checkpoints on no other disk."""
 
 import os
 import socket
@@ -21,19 +17,14 @@ TOKEN = ".shared"
 
 @dataclass(frozen=True)
 class WhereSeen:
-    """A caller of functions that refuses where the folder is not the one that was marked.
-
-    Raises:
-        UserError: from a call, where the folder does not hold this token; from `marking`, a folder that cannot be
-            written.
-    """
+    """A caller of functions that refuses to where the folder does not hold the token that `marking` left there."""
 
     folder: Path
     token: str
 
     @classmethod
     def marking(cls, folder: Path) -> "WhereSeen":
-        """Leave a new token in a folder."""
+        """Leave a new token in a folder. Raises `UserError` if it cannot be written."""
         token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
         try:
             paths.write(folder / TOKEN, token)

@@ -3,26 +3,16 @@
 import heapq
 from collections.abc import Collection
 from concurrent.futures import Executor, Future
-from typing import Protocol
+from typing import Any
 
 from jahslib.core.problem import Job
-
-
-class Timed(Protocol):
-    """A problem with known training times."""
-
-    def training_seconds(self, job: Job) -> float:
-        """Return the duration of the job's last stage, in seconds."""
-        ...
 
 
 class SimulatedWorkers(Executor):
     """An executor that evaluates jobs at once and delivers results by a simulated clock.
 
-    A trial's `started` and `seconds` are those of the clock, which begins at 0: `started + seconds` is when it ended.
-    The optimizer's own time passes on the real clock alone. Set `workers` of `search` to the number of jobs in
-    parallel; the problem must have `training_seconds(job)`. An interrupted search must be restarted, as its clock is
-    lost.
+    A trial's `started` and `seconds` are those of the clock, which begins at 0; the optimizer's own time passes on the
+    real one. The problem must have `training_seconds(job)`. An interrupted search must be restarted: its clock is lost.
     """
 
     threads = 1
@@ -32,7 +22,7 @@ class SimulatedWorkers(Executor):
         self._running: list[tuple[float, int, Future]] = []  # by their end, and then in the order of submission
         self._submitted = 0
 
-    def submit(self, fn, problem: Timed, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
+    def submit(self, fn, problem: Any, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
         evaluated = fn(problem, job)
         evaluated.started, evaluated.worker = self._clock, "simulated"
         evaluated.seconds = problem.training_seconds(job)

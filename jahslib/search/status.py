@@ -1,21 +1,18 @@
 """Progress of searches, read from their trial logs: `python -m jahslib status [FOLDER]`.
 
-    from jahslib.search.status import status
-
-    status("results")             # one row per notebook and profile
-    status("results", logs=True)  # one row per trial log
-
 Nothing is locked or written, so that searches may be running.
 """
 
+import contextlib
 import logging
 import math
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from jahslib.core.trials import Status
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.paths import outputs
@@ -27,24 +24,17 @@ with extra("notebooks"):
 
 log = logging.getLogger(__name__)
 
-STATUSES = ("ok", "failed", "rejected", "cut")
-
 
 def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFrame:
-    """Summarise the progress of searches from their trial logs.
+    """Summarise the progress of searches from the trial logs below `folder`, by default the repository's results/.
 
-    These are the logs below `folder`, by default the repository's results/. One row per profile and notebook, with
-    columns `run`: whether `run_all.sh` is running in this profile; `searches`, of these `finished` and `under_way`;
-    `trials`, of these `ok`, `failed`, `rejected` (a constraint known before training violated) and `cut` (by a time
-    limit); `best`: as text, the best feasible objective, see `watch.best`; `epochs` charged; `age`: seconds since the
-    last trial finished, NaN without one.
+    One row per profile and notebook: `run`, whether `run_all.sh` is running in this profile; `searches`, of these
+    `finished` and `under_way`; `trials`, of these `ok`, `failed`, `rejected` (a constraint known before training
+    violated) and `cut` (by a time limit); `best` as text (`watch.best`); `epochs` charged; `age`, seconds since the
+    last trial finished, NaN without one. With `logs` one row per trial log (`log`), whose `state` is finished, under
+    way, stopped (the next run resumes it) or damaged, and whose `best` is a number beside its `metric`, or NaN.
 
-    With `logs` one row per trial log (`log`), whose `state` is finished, under way, stopped (the next run resumes it)
-    or damaged, and whose `best` is a number beside its `metric`; NaN where no trial was feasible at the highest
-    fidelity.
-
-    A run and a search under way are recognised by the files that processes hold open, so those of another machine or
-    user are not seen; a small `age` shows them.
+    What is under way is recognised by the files that processes hold open, so not on another machine or another user's.
 
     Raises:
         UserError: no such folder, or no trial log in it.
@@ -52,71 +42,53 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     folder = (outputs() / "results" if folder is None else Path(folder)).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one with trial logs, such as results/")
-    watches = [Watch(log) for log in logfiles.found(folder, "**/*") if logfiles.form(log).is_file()]
+    watches = [Watch(log).look() for log in logfiles.found(folder, "**/*") if logfiles.form(log).is_file()]
     now, held = time.time(), _held_open()
     for watch in watches:
-        watch.look()
         if watch.trouble not in ("", FOREIGN):
             log.warning("trial log %s: %s", watch.path, watch.trouble)
     # an empty file is a search that is just beginning; anything else without a header is no trial log
     watches = [w for w in watches if w.header or not w.trouble]
     if not watches:
         raise UserError(f"{folder}: no trial log in it; run ./run_all.sh, or name a folder that has some")
+    rows = []
     if logs:
-        return pd.DataFrame([_log_row(w, now, held) for w in watches])
-    groups: dict[tuple[str, str, bool], list[Watch]] = {}
+        for w in watches:
+            found = {"metric": w.objective.metric if w.objective else "", "best": w.best}
+            rows.append(_row(_place(w), {"log": w.path.stem, "state": _state(w, held)}, [w], found, now))
+        return pd.DataFrame(rows)
+    groups: dict[tuple[tuple[str, str], bool], list[Watch]] = {}
     for w in watches:
-        groups.setdefault((*_place(w), w.path.parent.parent.parent / ".lock" in held), []).append(w)
-    return pd.DataFrame([_notebook_row(*place, group, now, held) for place, group in sorted(groups.items())])
+        groups.setdefault((_place(w), w.path.parent.parent.parent / ".lock" in held), []).append(w)
+    for (place, run), group in sorted(groups.items()):
+        states = Counter(_state(w, held) for w in group)
+        counts = {"searches": len(group), "finished": states["finished"], "under_way": states["under way"]}
+        rows.append(_row(place, {"run": run, **counts}, group, {"best": best(group)}, now))
+    return pd.DataFrame(rows)
 
 
 def _place(watch: Watch) -> tuple[str, str]:
-    """Determine a log's profile and notebook, by its folder or else by its header.
-
-    The folder is results/<profile>/<notebook>/logs.
-    """
+    """Determine a log's profile and notebook, by its folder results/<profile>/<notebook>/logs or else by its header."""
     *_, profile, notebook, logs, _ = ("", "", "", *watch.path.parts)
     if logs == "logs":
         return profile, notebook
     return watch.header.get("profile", ""), watch.header.get("study", "")
 
 
-def _notebook_row(
-    profile: str, notebook: str, run: bool, watches: Sequence[Watch], now: float, held: set[Path]
+def _row(
+    place: tuple[str, str], first: dict[str, Any], watches: Sequence[Watch], best: dict[str, Any], now: float
 ) -> dict[str, Any]:
-    states = Counter(_state(w, held) for w in watches)
+    profile, notebook = place
     return {
         "profile": profile,
         "notebook": notebook,
-        "run": run,
-        "searches": len(watches),
-        "finished": states["finished"],
-        "under_way": states["under way"],
-        **_sums(watches),
-        "best": best(watches),
+        **first,
+        "trials": sum(w.trials for w in watches),
+        **{name: sum(w.statuses[name] for w in watches) for name in get_args(Status)},
+        **best,
         "epochs": sum(w.epochs for w in watches),
         "age": min((now - w.last for w in watches if not math.isnan(w.last)), default=math.nan),
     }
-
-
-def _log_row(watch: Watch, now: float, held: set[Path]) -> dict[str, Any]:
-    profile, notebook = _place(watch)
-    return {
-        "profile": profile,
-        "notebook": notebook,
-        "log": watch.path.stem,
-        "state": _state(watch, held),
-        **_sums([watch]),
-        "metric": watch.objective.metric if watch.objective else "",
-        "best": watch.best,
-        "epochs": watch.epochs,
-        "age": now - watch.last,
-    }
-
-
-def _sums(watches: Sequence[Watch]) -> dict[str, int]:
-    counts = {name: sum(w.statuses[name] for w in watches) for name in STATUSES}
-    return {"trials": sum(w.trials for w in watches), **counts}
 
 
 def _state(watch: Watch, held: set[Path]) -> str:
@@ -128,21 +100,13 @@ def _state(watch: Watch, held: set[Path]) -> str:
 
 
 def _held_open() -> set[Path]:
-    """Find the trial logs and run locks that processes of this user hold open for writing.
-
-    A search holds its log open, and a run its profile's lock, for as long as they last. Trying the lock instead would
-    take it for a moment, in which a run that is just beginning would be refused.
-    """
+    """Find the logs and run locks that processes hold open; to try a lock would refuse a run that just begins."""
     with extra("notebooks"):
         import psutil
 
     held = set()
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error, OSError):  # gone already, or another user's
             files = process.open_files()
-        except (psutil.Error, OSError):
-            continue  # gone already, or another user's
-        for file in files:
-            if file.path.endswith((".jsonl", ".lock")) and getattr(file, "mode", "") != "r":
-                held.add(Path(file.path))
+            held |= {Path(f.path) for f in files if f.path.endswith((".jsonl", ".lock")) and f.mode != "r"}  # type: ignore[attr-defined]
     return held

@@ -1,12 +1,12 @@
 """The trial log: a search's history on disk as append-only JSON lines.
 
 The first line is the header (what was searched, how, and on what); each further line is one trial, or an `end` line
-that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it, also where it
-was compressed (`jahslib.search.logfiles`).
+that says why the search stopped. `pandas.read_json(path, lines=True).query("kind == 'trial'")` reads it too.
 """
 
 import contextlib
 import errno
+import io
 import json
 import logging
 import math
@@ -27,10 +27,7 @@ _TRIAL_FIELDS = {f.name for f in fields(Trial)}
 
 
 class LogWriteError(JahslibError, OSError):
-    """The log could not be extended, for example on a full disk.
-
-    Its earlier content is intact, so the search can be resumed.
-    """
+    """The log could not be extended, on a full disk, say. What it held is intact, so the search can be resumed."""
 
 
 @dataclass
@@ -53,10 +50,7 @@ class LoggedSearch:
 
 
 def data_name(problem: Mapping[str, Any]) -> str:
-    """Return the name of the data in a fingerprint's problem; empty if it has none.
-
-    For a regression its source, for a wrapped problem the inner one's.
-    """
+    """Return the name of the data in a fingerprint's problem, or of a regression's source; empty if it has none."""
     inner = problem.get("cells")
     if isinstance(inner, dict):
         return data_name(inner)
@@ -84,15 +78,15 @@ class TrialLog:
         try:
             content = self._content()
             self._size = self._synced = len(content)
-            if not fresh:
+            logged = None
+            if fresh:
+                _refuse_foreign(self.path, content)
+                if logfiles.pack_of(self.path):
+                    header = {**header, logfiles.STARTED_OVER: True}
+            else:
                 if not self._packed:
                     logfiles.refuse_rival(self.path, content)
                 logged = _matching(self.path, content, header["fingerprint"])
-            else:
-                _refuse_foreign(self.path, content)
-                logged = None
-                if logfiles.pack_of(self.path):
-                    header = {**header, logfiles.STARTED_OVER: True}
             if logged is None or logged.is_blank:
                 self.make_extendable()
                 self._truncate(0)
@@ -115,10 +109,7 @@ class TrialLog:
             file.close()  # another process was just about to unpack it, compress it or start it over
 
     def _opened(self) -> tuple[BinaryIO, Path]:
-        """Open the file for appending, or for reading only if it is compressed or not writable.
-
-        The latter suffices for a finished search.
-        """
+        """Open the file for appending; for reading, enough for a finished search, if packed or not writable."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _refuse_device(self.path)
@@ -150,14 +141,10 @@ class TrialLog:
         Without `sync`, call the method of that name before the optimizer is asked: a kill loses nothing that was
         written, a power failure may.
         """
-        self._append({"kind": "trial", **labels, **trial.to_json()}, sync)
+        self._append({"kind": "trial", **labels, **vars(trial)}, sync)
 
     def make_extendable(self) -> None:
-        """Unpack a compressed log.
-
-        Raises:
-            LogWriteError: the log can be read but not extended.
-        """
+        """Unpack a compressed log. Raises `LogWriteError` where the log can be read but not extended."""
         try:
             if self._read_only:
                 raise OSError(errno.EROFS, self._read_only)
@@ -168,16 +155,11 @@ class TrialLog:
             else:
                 logfiles.packed(self.path).unlink(missing_ok=True)  # left by a kill beside the complete plain form
         except OSError as error:
-            raise LogWriteError(
-                error.errno,
-                f"trial log {self.path}: cannot be extended ({error.strerror}); mend that or copy it to another place",
-            ) from error
+            said = f"cannot be extended ({error.strerror}); mend that or copy it to another place"
+            raise LogWriteError(error.errno, f"trial log {self.path}: {said}") from error
 
     def close(self, end: dict[str, Any] | None = None) -> None:
-        """Close the log, with an `end` line when the search is complete.
-
-        A read-only log gets none, nor does a compressed one to which nothing was added.
-        """
+        """Close the log, with an `end` line when the search is complete and anything was or can be written."""
         if self._file.closed:
             return
         if end is not None and not self._read_only and not self._packed:
@@ -186,11 +168,7 @@ class TrialLog:
             self.sync()
 
     def sync(self) -> None:
-        """Force to disk what was written.
-
-        Raises:
-            LogWriteError: it cannot be; what was written since the last time is removed.
-        """
+        """Force to disk what was written. Raises `LogWriteError`, and removes that, where it cannot be."""
         if self._synced == self._size:
             return
         with self._or_cut_to(self._synced):
@@ -200,7 +178,11 @@ class TrialLog:
     def _append(self, record: dict[str, Any], sync: bool = True) -> None:
         unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
         self.make_extendable()
-        self._refuse_lost()
+        # what is written to a deleted file would be lost with the process
+        if not (logfiles.is_there(self._file, self.path) and os.fstat(self._file.fileno()).st_size == self._size):
+            self._file.close()
+            said = "deleted, replaced or changed while the search ran; put it back and run again to resume"
+            raise LogWriteError(errno.ENOENT, f"trial log {self.path}: {said}")
         with self._or_cut_to(self._size):
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
@@ -216,28 +198,8 @@ class TrialLog:
             with contextlib.suppress(OSError):
                 self._file.truncate(size)
             self._file.close()
-            raise LogWriteError(
-                error.errno,
-                f"trial log {self.path}: cannot write ({error.strerror}); mend that and run again to resume",
-            ) from error
-
-    def _refuse_lost(self) -> None:
-        """Raise `LogWriteError` if the file was deleted, replaced or changed by others.
-
-        What is written to a deleted file would be lost with the process.
-        """
-        try:
-            there = os.stat(self.path)
-            ours = os.path.samestat(there, os.fstat(self._file.fileno())) and there.st_size == self._size
-        except OSError:
-            ours = False
-        if not ours:
-            self._file.close()
-            raise LogWriteError(
-                errno.ENOENT,
-                f"trial log {self.path}: deleted, replaced or changed while the search ran; "
-                "put it back and run again to resume",
-            )
+            said = f"cannot write ({error.strerror}); mend that and run again to resume"
+            raise LogWriteError(error.errno, f"trial log {self.path}: {said}") from error
 
     def _cut_torn_line(self, content: bytes) -> None:
         whole = content.rfind(b"\n") + 1
@@ -268,8 +230,14 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _parsed(path: Path, content: bytes) -> LoggedSearch:
     header, trials, end, ids = None, [], None, set()
-    for number, record in _records(path, content):
-        if not is_line(record, number, len(trials)) or record.get("id") in ids:
+    for number, line in enumerate(io.BytesIO(content), start=1):  # which copies no more than a line: logs may be large
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
+        if not isinstance(record, dict) or not is_line(record, number, len(trials)) or record.get("id") in ids:
             raise UserError(f"trial log {path}: line {number} is not part of a trial log; move the file away")
         match record.pop("kind"):
             case "header":
@@ -304,34 +272,13 @@ def _refuse_device(path: Path) -> None:
         raise UserError(f"trial log {path}: is a device or a pipe; give the name of an ordinary file")
 
 
-def _records(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    start = number = 0
-    while (end := content.find(b"\n", start)) >= 0:  # line by line: logs may have 100 MB, and copies are as large
-        number += 1
-        try:
-            record = json.loads(content[start:end])
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"trial log {path}: line {number} is damaged; move the file away or mend it") from error
-        start = end + 1
-        yield number, record if isinstance(record, dict) else {}
-
-
 def refuse_other_search(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Raise unless a search of this fingerprint may continue the file or take it over.
-
-    Nothing is written. A log that holds no trial may be taken over by any search.
-
-    Raises:
-        UserError: the file is no trial log, or one of another search; says what differs.
-    """
+    """Raise `UserError` unless a search of this fingerprint may continue the file, or take over one without trials."""
     _matching(path, _content(path), fingerprint)
 
 
 def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> LoggedSearch | None:
-    """Parse a file as the log of this fingerprint; None if it holds none yet.
-
-    Raises as `refuse_other_search`.
-    """
+    """Parse a file as the log of this fingerprint; None if it holds none yet. Raises as `refuse_other_search`."""
     if b"\n" not in content:  # not even a whole header: a torn first line, if a log at all
         _refuse_foreign(path, content)
         return None
@@ -347,10 +294,7 @@ def _refuse_foreign(path: Path, content: bytes) -> None:
 
 
 def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
-    """Raise `UserError` where a logged description in JSON types differs from the wanted one.
-
-    `what` names what made the log.
-    """
+    """Raise `UserError` where a logged description in JSON types differs from the wanted one; `what` made the log."""
     differing = list(_differences(found, json.loads(json.dumps(_finite(wanted)))))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

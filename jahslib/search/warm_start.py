@@ -1,7 +1,6 @@
 """Warm start: a search that begins with the trials of another one on the same problem.
 
-Its log begins with copies of them, charged nothing, so that it is self-contained: it can be resumed, replayed and read
-like any other.
+Its log begins with copies of them, charged nothing: it can be resumed, replayed and read like any other.
 """
 
 import hashlib
@@ -20,22 +19,14 @@ COPY = "copy of an earlier search"  # marks a copy in a trial's `worker`
 
 
 def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
-    """Read the trials of a log, for `search(..., warm_start=...)`.
-
-    Raises:
-        UserError: no such log, a damaged one, or one of another problem, whose trials would not be valid here.
-    """
+    """Read a log's trials, for `search(..., warm_start=...)`. Raises `UserError` if it is of another problem."""
     logged = triallog.read(Path(path))
     triallog.refuse_difference(Path(path), logged.fingerprint["problem"], problem.describe(), "another problem")
     return logged.trials
 
 
 def renumbered(trials: Iterable[Trial]) -> list[Trial]:
-    """Copy trials for the beginning of a log: renumbered in completion order, charged nothing.
-
-    Raises:
-        UserError: a trial continues one that is not among them.
-    """
+    """Copy trials for a log's beginning: renumbered in completion order, charged nothing, parents included."""
     numbers: dict[int, int] = {}
     copies = []
     for trial in trials:

@@ -5,7 +5,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,19 +22,17 @@ TAIL = 256  # bytes before the current position that must be unchanged; a trial'
 class Watch:
     """A trial log followed as it grows; `look` reads only what is new.
 
-    `since`: trials that finished earlier (`time.time()`) are not counted. `objective` and `constraints` are by default
-    those of the log's header.
-    `statuses` counts trials by status, `full` those that succeeded at the highest fidelity; `best` is the objective of
-    the best feasible one of these, NaN without any; `epochs` are those charged, `seconds` those that they took; `last`
-    is the time at which the newest trial finished, `end` the line that closed the search, if no trial came after it;
-    `trouble` says what cannot be read.
+    Trials that finished before `since` (`time.time()`) are not counted; `objective` and `constraints` are by default
+    those of the log's header. `statuses` counts trials by status, `full` those that succeeded at the highest fidelity;
+    `best` is the objective of the best feasible one of these, or NaN; `epochs` and `seconds` are what trials took;
+    `last` is when the newest one finished, `end` the line that closed the search, if no trial came after it; `trouble`
+    says what cannot be read.
     """
 
     path: Path
     since: float = 0.0
     objective: Objective | None = None
     constraints: tuple[Constraint, ...] | None = None
-    header: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
         self._declared = self.objective, self.constraints
@@ -42,7 +40,8 @@ class Watch:
 
     def _start_over(self) -> None:
         self.objective, self.constraints = self._declared
-        self.header, self.end = {}, None
+        self.header: dict[str, Any] = {}
+        self.end: dict[str, Any] | None = None
         self.statuses: Counter[str] = Counter()
         self.full = 0
         self._ids: set[int] = set()
@@ -59,17 +58,12 @@ class Watch:
         """The header's description of the problem; empty before there is a header."""
         return self.header.get("fingerprint", {}).get("problem", {})
 
-    @property
-    def trains_a_list(self) -> bool:
-        """Whether the configurations were given, not searched for, as in retraining an incumbent."""
-        return self.header.get("fingerprint", {}).get("optimizer", {}).get("name") == "Listed"
-
-    def look(self) -> None:
-        """Read the lines written since the last call; a torn last line waits for the next."""
+    def look(self) -> "Watch":
+        """Read the lines written since the last call; a torn last line waits for the next. Returns itself."""
         try:
             now = logfiles.form(self.path).stat()
             if (now.st_size, now.st_mtime_ns) == self._seen:
-                return
+                return self
             with logfiles.opened(self.path) as file:
                 file.seek(self._place - len(self._tail))
                 if file.read(len(self._tail)) != self._tail:  # the log was started over
@@ -81,6 +75,7 @@ class Watch:
             self._start_over()
         except (OSError, EOFError, zlib.error) as error:
             self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        return self
 
     def _read(self, file: BinaryIO) -> None:
         for line in file:  # one at a time: a log may have 100 MB
@@ -144,11 +139,11 @@ def best(watches: Iterable[Watch]) -> str:
     """Format the best feasible objective on each data set; empty without any.
 
     Values are compared where objective, data and constraints are the same. Of several sets of constraints on one data
-    set, that of most searches counts. Trainings on a test split never count, nor does a list of configurations that
-    was trained beside searches.
+    set, that of most searches counts. Neither trainings on a test split count, nor a given list beside searches.
     """
     found = [w for w in watches if w.full and w.problem.get("split") != "test"]
-    found = [w for w in found if not w.trains_a_list] or found
+    optimizers = [w.header["fingerprint"].get("optimizer", {}).get("name") for w in found]
+    found = [w for w, name in zip(found, optimizers, strict=True) if name != "Listed"] or found
     groups: dict[tuple, list[Watch]] = {}
     for w in found:
         groups.setdefault((w.objective, data_name(w.problem), w.constraints), []).append(w)

@@ -6,7 +6,6 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,44 +22,32 @@ ANSWER_SECONDS = 300.0  # timeout for one more worker to report whether it can l
 class InProcess(Executor):
     """An executor that runs each job at once in the caller; the default, and easiest to debug.
 
-    Torch trains with one thread meanwhile, as in a worker process: the networks are small, threads that wait for each
-    other spin, and the order of sums must not depend on the number of cores.
+    Torch trains with one thread meanwhile, as in a worker: the order of sums must not depend on the number of cores.
     """
 
     threads = 1
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
-        """Run the job and return its finished future."""
         future: Future = Future()
+        torch = sys.modules.get("torch")  # not imported for a problem that does not use it
+        before = torch.get_num_threads() if torch else 0
         try:
-            with _one_torch_thread():
-                result = fn(*args, **kwargs)
+            if torch:
+                torch.set_num_threads(1)
+            future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
-        else:
-            future.set_result(result)
+        finally:
+            if torch:
+                torch.set_num_threads(before)
         return future
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # not imported for a problem that does not use it
-    before = torch.get_num_threads() if torch else 0
-    try:
-        if torch:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)
-
-
 class LocalProcesses(Executor):
-    """An executor of `workers` processes with one torch thread each.
+    """An executor of `workers` processes with one torch thread each, of which each is a pool of its own.
 
-    The search loop logs `threads`. Each process is a pool of its own, because a worker that is killed breaks its whole
-    `ProcessPoolExecutor`: this way only the trial that it ran is lost, and the next job gets a new process. The search
-    loop never has more jobs pending than there are workers; a caller that submits more has them queued round-robin.
+    A worker that is killed breaks its whole `ProcessPoolExecutor`: this way only the trial that it ran is lost, and the
+    next job gets a new process. A caller that submits more jobs than workers has them queued round-robin.
 
     The processes import what they run. What is defined in a notebook cannot be imported, and a script that starts them
     must do so under `if __name__ == "__main__":`, as its top level is run in each of them.
@@ -100,10 +87,7 @@ class LocalProcesses(Executor):
         return future
 
     def _try_out(self, job: tuple) -> None:
-        """Check before the first job that processes start and can import it.
-
-        This gives one clear error instead of the failure of every job.
-        """
+        """Check before the first job that processes start and can import it: one clear error instead of many."""
         try:
             sent = pickle.dumps(job)  # as for the queue to a process
         except Exception as error:
@@ -134,17 +118,13 @@ class LocalProcesses(Executor):
 class OnCluster(Executor):
     """An executor on a Dask cluster, whose workers are first asked whether they can load a job.
 
-    Where one cannot, Dask itself fails every job or waits forever, depending on which could not.
-
-    Raises:
-        UserError: from `submit`, a job that cannot be sent, no worker, or one that cannot load it or does not answer.
+    Where one cannot, Dask itself fails every job or waits forever; here `submit` raises `UserError`.
     """
 
     def __init__(self, client: Any):
         self._client, self._executor, self._tried = client, client.get_executor(retries=0), False
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
-        """Submit the job to a worker."""
         if not self._tried:
             self._try_out((fn, args, kwargs))
         return self._executor.submit(fn, *args, **kwargs)
@@ -214,16 +194,10 @@ def _follow_parent() -> None:
 
 @contextmanager
 def pool(workers: int = 1, scheduler: str | None = None):
-    """Open an executor for `workers` jobs at once.
+    """Open an executor for `workers` jobs at once: this process for one, local processes for more, or a Dask cluster.
 
-    It is this process for one, local processes for more, or a Dask scheduler.
-
-    Args:
-        scheduler: address of a running `dask.distributed` scheduler, such as `tcp://node1:8786`. Its workers must see
-            the same results folder, for the checkpoints.
-
-    Raises:
-        UserError: no scheduler answers at that address.
+    `scheduler` is the address of a running one, such as `tcp://node1:8786`, whose workers must see the same results
+    folder, for the checkpoints; `UserError` if nothing answers there.
     """
     if scheduler:
         client = _connect(scheduler)

@@ -8,6 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from jahslib.analysis import statistics
+from jahslib.analysis.pairs import paired
 from jahslib.errors import UserError
 from jahslib.figures import comparison
 
@@ -22,33 +23,28 @@ def closed():
     plt.close("all")
 
 
-class TestPairedBootstrap:
+class TestPaired:
     def test_a_constant_lead_is_certain_however_much_the_seeds_differ(self):
         """Unpaired, the spread between seeds would drown it."""
-        second = rng(1).uniform(0, 1, 10)
-        found = statistics.paired_bootstrap(second + 0.01, second, rng())
-        assert (found.mean, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
-        assert found.n == 10 and found.not_above == 0
+        second = rng(1).uniform(0, 1, 12)
+        found = paired(pd.Series(second + 0.01 - second))
+        assert (found["difference"], found["low"], found["high"]) == pytest.approx((0.01, 0.01, 0.01))
+        assert found["n"] == found["above"] == 12
+        assert found["p"] == paired(pd.Series(second - (second + 0.01)))["p"] < 0.001
 
     def test_the_interval_is_that_of_the_mean_difference(self):
         """For normal differences it comes near mean ± 1.96 sd / sqrt(n)."""
         differences = rng(2).normal(0.3, 1, 400)
-        found = statistics.paired_bootstrap(differences, np.zeros(400), rng())
+        found = paired(pd.Series(differences))
         half = 1.96 * differences.std() / 20
-        assert found.low == pytest.approx(differences.mean() - half, abs=0.02)
-        assert found.high == pytest.approx(differences.mean() + half, abs=0.02)
+        assert found["low"] == pytest.approx(differences.mean() - half, abs=0.02)
+        assert found["high"] == pytest.approx(differences.mean() + half, abs=0.02)
+        assert found == paired(pd.Series(differences))
 
     def test_no_difference_is_even(self):
-        found = statistics.paired_bootstrap([1, 2, 3, 4], [2, 1, 4, 3], rng())
-        assert found.mean == 0 and found.low < 0 < found.high and 0.4 < found.not_above < 0.9
-
-    def test_the_generator_decides(self):
-        values = rng(3).normal(size=(2, 8))
-        assert statistics.paired_bootstrap(*values, rng(1)) == statistics.paired_bootstrap(*values, rng(1))
-
-    def test_refuses_what_is_no_pairs(self):
-        with pytest.raises(UserError, match="paired bootstrap: 2 and 1 values are no pairs"):
-            statistics.paired_bootstrap([1, 2], [1], rng())
+        found = paired(pd.Series([-1.0, 1.0, -1.0, 1.0]))
+        assert found["difference"] == 0 and found["low"] < 0 < found["high"] and found["above"] == 2
+        assert paired(pd.Series([0.0, 0.0]))["p"] == 1.0
 
 
 def test_the_band_covers_the_mean_and_narrows_with_seeds():
@@ -68,15 +64,6 @@ def test_costs_stack_the_parts_of_the_mean():
     widths = [[bar.get_width() for bar in part] for part in figure.axes[0].containers]
     assert widths == [[3.0, 5.0], [1.0, 0.5]]
     assert [bar.get_x() for bar in figure.axes[0].containers[1]] == [3.0, 5.0]
-
-
-class TestSignedRank:
-    def test_a_constant_lead_on_many_seeds_is_significant_either_way_round(self):
-        second = rng(1).uniform(0, 1, 12)
-        assert statistics.signed_rank(second + 0.01, second) == statistics.signed_rank(second, second + 0.01) < 0.001
-
-    def test_equal_pairs_say_nothing(self):
-        assert statistics.signed_rank([1.0, 2.0], [1.0, 2.0]) == 1.0
 
 
 def test_one_sided_tests_are_of_being_above_the_baseline():

@@ -1,5 +1,7 @@
 """A study's runs: what its methods share, how their results are joined to them, and final trainings."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -97,6 +99,21 @@ def test_given_configurations_are_trained_in_turn(study):
     runs = {"five": study.trainings(Toy(space=tiny_space()), [given] * 2, "five", method="given", seed=3)}
     assert [t.configuration for t in study.train(runs)["five"]] == [given] * 2
     assert runs["five"] in study.planned and triallog.read(runs["five"].log).header["method"] == "given"
+
+
+def test_trainings_come_in_the_order_of_their_proposals(study):
+    class FirstIsLast(Toy):
+        def evaluate(self, job):
+            if job.configuration["kernel"] == 3:
+                time.sleep(0.3)
+            return super().evaluate(job)
+
+    given = [{"norm": True, "kernel": kernel} for kernel in (3, 5, 7)]
+    run = study.trainings(FirstIsLast(space=tiny_space()), given, "log", method="m", seed=0)
+    with ThreadPoolExecutor(2) as executor:
+        finished = run(executor=executor, workers=2)
+    assert [t.id for t in finished][-1] == 0
+    assert [t.id for t in study.train({"all": run})["all"]] == [0, 1, 2]
 
 
 def test_a_search_without_a_full_training_is_named(study):

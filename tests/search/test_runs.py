@@ -6,17 +6,14 @@ import os
 import re
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from jahslib.core.problem import Constraint
 from jahslib.errors import UserError
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, runs
-from jahslib.search.runs import Run, run_all, run_trials
-from jahslib.spaces import configurations as spaces
+from jahslib.search.runs import Run, run_all
 from tests.conftest import Toy
 
 
@@ -35,9 +32,7 @@ def a_run(folder, name="rs", problem=None, seed=0, **budget):
 
 
 def line(several, seconds=60.0, before=(0, 0.0)):
-    watches = [runs.Watch(r.log, 0.0, r.problem.objective, tuple(r.problem.constraints)) for r in several]
-    for watch in watches:
-        watch.look()
+    watches = [runs.Watch(r.log, 0.0, r.problem.objective, tuple(r.problem.constraints)).look() for r in several]
     return runs._line(several, watches, before, seconds)
 
 
@@ -155,23 +150,6 @@ def test_a_search_whose_worker_was_killed_is_gone_on_with_once(times, tmp_path):
     else:
         with pytest.raises(UserError, match=r"f-seed0: two workers in turn were killed .* run again to resume"):
             run_all(searches, workers=2)
-
-
-def test_trainings_come_in_the_order_of_their_proposals(tmp_path):
-    class FirstIsLast(Toy):
-        def evaluate(self, job):
-            if job.configuration == trainings[0]:
-                time.sleep(0.3)
-            return super().evaluate(job)
-
-    problem = FirstIsLast()
-    rng = np.random.default_rng(0)
-    trainings = [spaces.sample(problem.space, rng) for _ in range(3)]
-    run = runs.trainings(problem, trainings, tmp_path / "log.jsonl", seed=0, method="m", study="toy", profile="smoke")
-    with ThreadPoolExecutor(2) as executor:
-        finished = run(executor=executor, workers=2)
-    assert [t.id for t in finished][-1] == 0
-    assert [t.id for t in run_trials({"all": run})["all"]] == [0, 1, 2]
 
 
 def test_starting_over_does_not_count_what_was_there(tmp_path, headless, monkeypatch):

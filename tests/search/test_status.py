@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pytest
 
 from jahslib.cli import status as cli_status
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Constraint
+from jahslib.core.trials import Status
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.paths import ROOT
 from jahslib.search import Budget, search, triallog
-from jahslib.search import status as module
 from jahslib.search.status import status
 from jahslib.search.watch import Watch, best, duration
 from tests.conftest import Toy
@@ -48,7 +49,7 @@ class TestWatch:
             found = problem.incumbent(history)
             feasible = found is not None and problem.violation(found) == 0
             assert watch.best == found.metrics["accuracy"] if feasible else math.isnan(watch.best)
-            assert watch.statuses == {s: n for s in module.STATUSES if (n := sum(t.status == s for t in history))}
+            assert watch.statuses == {s: n for s in get_args(Status) if (n := sum(t.status == s for t in history))}
             assert watch.epochs == sum(t.epochs for t in history) and watch.last == history.trials[-1].finished
             assert watch.end is not None and watch.end["reason"] == "trials"
 

@@ -195,8 +195,8 @@ class TestFigures:
 
         problem = SimpleNamespace(space=space(joint=("network", "batch_size"), networks=("lenet", "alexnet")))
         column = pd.Series(["alexnet", "lenet", "lenet"])
-        assert ax_figures._unit(column, problem, "network").tolist() == [1, 0, 0]
-        assert ax_figures._ends(column, problem, "network") == ("lenet", "alexnet")
+        units, *ends = ax_figures._scaled(column, problem, "network")
+        assert units.tolist() == [1, 0, 0] and ends == ["lenet", "alexnet"]
 
     def test_trials_over_time_follow_the_best_and_mark_failures(self):
         table = pd.DataFrame({"top1": [0.5, None, 0.4, 0.8]})
