@@ -131,9 +131,7 @@ class ResNet(nn.Module):
 def build(
     term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, generator: torch.Generator | None = None
 ) -> ResNet:
-    """Build the ResNet-20 with the activation of a term.
-
-    Weights follow He's normal initialisation, drawn from a CPU generator.
+    """Build the ResNet-20 with a term's activation, with He's normal initialisation from a CPU generator.
 
     Raises:
         UserError: the term has an operation that is not in the grammar.
@@ -145,10 +143,3 @@ def build(
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, generator=generator)
     return model
-
-
-def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16) -> int:
-    """Count the trainable parameters, from shapes alone."""
-    with torch.device("meta"):
-        model = ResNet(term, channels, classes, width)
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -8,11 +8,12 @@ halves of CIFAR-10's training images is not available, so that the halves are dr
 memory is not divided but fails.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
-from ConfigSpace import ConfigurationSpace, Float
+from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
@@ -20,8 +21,9 @@ from jahslib.data import registry
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import nb201
+from jahslib.models.layers import Standardise
 from jahslib.problems.cross_validated import CrossValidated, Images
-from jahslib.problems.tuned_network import check_setting
+from jahslib.problems.tuned_network import check_setting, tuned
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace
@@ -77,31 +79,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "nb201_cifarTile": _UNSEEN | CIFAR10 | {"data": "cifartile-gen"},
     "nb201_addNIST": _UNSEEN | _MNIST | {"data": "addnist-gen"},
 }
-
-
-def problem(objective: str, **options: Any) -> "NB201":
-    """Build the problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
-
-    Raises:
-        UserError: an unknown objective, or as `made`.
-    """
-    refuse_unknown("objective:", [objective], PROTOCOLS)
-    return made(NB201, {"name": objective} | PROTOCOLS[objective] | options)
-
-
-Kind = TypeVar("Kind", bound="NB201")
-
-
-def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
-    """Build a problem of this class, with the fidelity fixed at `max_epochs` by default.
-
-    `min_epochs` gives it a range.
-
-    Raises:
-        UserError: an unknown option, or an impossible value.
-    """
-    refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(kind) if f.init])
-    return kind(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
 
 @dataclass
@@ -163,7 +140,21 @@ class NB201(CrossValidated):
 
     curve_metric = "val_error"
     spaces = SPACES  # names of the grammars whose terms it can build
-    trainer = Training
+    protocols = PROTOCOLS
+    annealing = "cosine"
+    clip: ClassVar[float | None] = None
+
+    @classmethod
+    def of(cls, objective: str, **options: Any) -> Self:
+        """Build the problem of one of `protocols` with some options changed; `min_epochs` gives its fidelity a range.
+
+        Raises:
+            UserError: an unknown objective or option, or an impossible value.
+        """
+        refuse_unknown("objective:", [objective], cls.protocols)
+        chosen = {"name": objective} | cls.protocols[objective] | options
+        refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(cls) if f.init])
+        return cls(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
     def __post_init__(self):
         super().__post_init__()
@@ -197,13 +188,8 @@ class NB201(CrossValidated):
         refuse_unknown("searched:", (*self.searched, *self.bounds), NUMERIC)
         beside = ConfigurationSpace(name="nb201") if self.searched else None
         for name in self.searched:
-            low, high = self.bounds.get(name, NUMERIC[name])
-            check_setting(name, low)
-            check_setting(name, high)
-            if not 0 < low < high:
-                raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give 0 < lower < upper")
-            default = min(max(getattr(self, name), low), high)
-            beside.add(Float(name, (low, high), default=default, log=True))  # pyright: ignore[reportOptionalMemberAccess]
+            bounds = self.bounds.get(name, NUMERIC[name])
+            beside.add(tuned(name, bounds, getattr(self, name), log=True))  # pyright: ignore[reportOptionalMemberAccess]
         return GrammarSpace(grammar, beside, name="own" if own else self.grammar)
 
     @property
@@ -219,12 +205,14 @@ class NB201(CrossValidated):
             h = w = self.image_size
         return {"channels": channels, "classes": loaded.classes, "size": (h, w)}
 
-    def known(self, configuration: Configuration) -> dict[str, float]:
-        """Count the parameters from shapes.
+    @property
+    def ends(self) -> dict[str, int]:
+        """Channels and classes alone, for networks that take images of every size."""
+        shape = self.shape
+        return {name: shape[name] for name in ("channels", "classes")}
 
-        Raises:
-            UserError: a configuration outside the space.
-        """
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        """Count the parameters from shapes. Raises `UserError` for a configuration outside the space."""
         return {"params": float(self.count_parameters(self.space.term(configuration)))}
 
     def count_parameters(self, term: Term) -> int:
@@ -254,22 +242,24 @@ class NB201(CrossValidated):
             weight_decay=setting["weight_decay"],
             momentum=setting["momentum"],
             nesterov=self.nesterov,
-            cosine_epochs=self.max_epochs,
+            annealing=self.annealing,
+            annealing_epochs=self.max_epochs,
             shuffle=self.shuffle,
+            clip=self.clip,
         )
 
     def training(self, job: Job, train: Images) -> Training:
         term = self.space.term(job.configuration)
 
         def build(generator: torch.Generator) -> nn.Module:
-            return Standardised(self.network(term, generator), self.mean, self.std)
+            standardise = Standardise(torch.tensor(self.mean) / 255, torch.tensor(self.std) / 255)
+            return nn.Sequential(OrderedDict(standardise=standardise, network=self.network(term, generator)))
 
         augmented = None
         if self.flip or self.crop:
             augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip)
-        recipe = self.recipe(job.configuration)
         how = {"seed": job.seed, "device": self.device, "augment": augmented, "bf16": self.bf16}
-        return self.trainer(build, *train, recipe, **how)
+        return Training(build, *train, self.recipe(job.configuration), **how)
 
     def measure(self, training: Training, logits: Tensor, labels: Tensor, job: Job) -> dict[str, float]:
         if self.split == "test":
@@ -282,8 +272,6 @@ class NB201(CrossValidated):
 
     def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
         return _error(training.predict(held_out[0]).cpu(), held_out[1])
-
-    # Images ----------------------------------------------------------------------------------------------------------
 
     @property
     def training_images(self) -> Images:
@@ -311,20 +299,7 @@ class NB201(CrossValidated):
         return _resized(loaded.images[rows], self.image_size), loaded.labels[rows]
 
 
-class Standardised(nn.Module):
-    """A network preceded by channel-wise standardisation of its images."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) / 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) / 255, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network((x - self.mean) / self.std)
+problem = NB201.of
 
 
 def _balanced_order(labels: Tensor, seed: int) -> Tensor:

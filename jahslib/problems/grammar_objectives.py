@@ -9,19 +9,17 @@ from typing import Annotated, Any
 from jahslib.data import registry
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
-from jahslib.problems import activation_functions, grammar_networks
-from jahslib.problems.cells import darts_cells
+from jahslib.problems.activation_functions import ActivationFunctions
+from jahslib.problems.cells.darts_cells import DartsCells
 from jahslib.problems.grammar_networks import NB201
 
 with extra("notebooks"):
     from pydantic import AfterValidator
 
+_CLASSES = {objective: kind for kind in (NB201, ActivationFunctions, DartsCells) for objective in kind.protocols}
+
 # Objective -> the spaces that it can be searched over.
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(grammar_networks.PROTOCOLS, grammar_networks.SPACES),
-    activation_functions.NAME: activation_functions.ActivationFunctions.spaces,
-    darts_cells.NAME: darts_cells.DartsCells.spaces,
-}
+OBJECTIVES: dict[str, tuple[str, ...]] = {objective: kind.spaces for objective, kind in _CLASSES.items()}
 
 # The source's names of spaces -> ours.
 SOURCE_SPACES = {
@@ -75,10 +73,5 @@ def problem(objective: str, *, data: Mapping[str, str] | str | None = None, **op
         channels = registry.load(images).shape["channels"]
         own = {"name": f"{objective.partition('_')[0]}_{images}", "data": images}
         options = own | {"mean": (127.5,) * channels, "std": (63.75,) * channels} | options
-    match objective:
-        case activation_functions.NAME:
-            return activation_functions.problem(**options)
-        case darts_cells.NAME:
-            return darts_cells.problem(**options)
-        case _:
-            return grammar_networks.problem(objective, **options)
+    refuse_unknown("objective:", [objective], OBJECTIVES)
+    return _CLASSES[objective].of(objective, **options)

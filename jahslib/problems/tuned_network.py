@@ -82,8 +82,7 @@ def space(
     refuse_unknown("joint:", joint, JOINT)
     made = ConfigurationSpace(name="tuned_network")
     for name, (low, high, log) in RANGES[ranges].items():
-        low, high = _bounds(name, bounds.get(name, (low, high)), log)
-        made.add(Float(name, (low, high), default=min(max(DEFAULT[name], low), high), log=log))
+        made.add(tuned(name, bounds.get(name, (low, high)), DEFAULT[name], log=log))
     if "batch_size" in joint:
         made.add(Integer("batch_size", BATCH_SIZES, default=128, log=True))
     if "schedule" in joint:
@@ -95,7 +94,12 @@ def space(
     return made
 
 
-def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
+def tuned(name: str, given: Any, default: float, *, log: bool) -> Float:
+    """Build one of SGD's hyperparameters within the bounds (lower, upper) that are given.
+
+    Raises:
+        UserError: bounds with which SGD cannot work.
+    """
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise UserError(f"bounds: {name} has {given!r}; give (lower, upper)")
     for what, value in zip(("lower bound", "upper bound"), given, strict=True):
@@ -103,7 +107,7 @@ def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
     low, high = map(float, given)
     if not low < high or (log and low == 0):
         raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give lower < upper{', both above 0' if log else ''}")
-    return low, high
+    return Float(name, (low, high), default=min(max(default, low), high), log=log)
 
 
 @dataclass

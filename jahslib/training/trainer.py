@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from jahslib.errors import EvaluationError, UserError, refuse_unknown
 from jahslib.training import checkpoints
-from jahslib.training.schedules import SCHEDULES, cosine
+from jahslib.training.schedules import ANNEALINGS, SCHEDULES
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
 LOSSES = {
@@ -39,9 +39,10 @@ class Diverged(EvaluationError):
 class Recipe:
     """Training hyperparameters of one network.
 
-    `weight_decay` None is torch's default of that optimizer. `nesterov` changes nothing at momentum 0. `schedule` names
-    one of `jahslib.training.schedules`; `cosine_epochs` multiplies it by half a cosine that reaches 0 after so many
-    epochs. Without `shuffle`, batches follow the order of the images.
+    `weight_decay` and `betas` None are torch's defaults of that optimizer. `nesterov` changes nothing at momentum 0.
+    `schedule` names one of `jahslib.training.schedules.SCHEDULES`; `annealing`, one of its `ANNEALINGS`, multiplies it
+    over `annealing_epochs` (None: not at all). Without `shuffle`, batches follow the order of the images. `clip` is the
+    largest norm of the gradient.
 
     Raises:
         UserError: an unknown name, a number below its least value, or momentum with an optimizer that has none.
@@ -55,15 +56,20 @@ class Recipe:
     momentum: float = 0.0
     nesterov: bool = False
     schedule: str = "constant"
-    cosine_epochs: int | None = None
+    annealing: str = "cosine"
+    annealing_epochs: int | None = None
     shuffle: bool = True
+    clip: float | None = None
+    betas: tuple[float, float] | None = None
+    amsgrad: bool = False
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
-        if self.cosine_epochs is not None and self.cosine_epochs < 1:
-            raise UserError(f"Recipe: cosine_epochs is {self.cosine_epochs}; give at least 1, or None for no cosine")
-        for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES), ("schedule", SCHEDULES)):
+        if self.annealing_epochs is not None and self.annealing_epochs < 1:
+            raise UserError(f"Recipe: annealing_epochs is {self.annealing_epochs}; give at least 1, or None for none")
+        of_tables = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
+        for name, known in of_tables.items():
             refuse_unknown(f"Recipe: {name}", [getattr(self, name)], known)
         if self.momentum and self.optimizer != "sgd":
             raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
@@ -164,42 +170,42 @@ class Training:
     def follow_schedule(self) -> None:
         """Set the learning rate of the next epoch."""
         rate = self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](self.losses)
-        if self.recipe.cosine_epochs is not None:
-            rate *= cosine(self.epoch, self.recipe.cosine_epochs)
+        if self.recipe.annealing_epochs is not None:
+            rate *= ANNEALINGS[self.recipe.annealing](self.epoch, self.recipe.annealing_epochs)
         for group in self.optimizer.param_groups:
             if group["lr"] != rate:
                 group["lr"] = rate
                 self._graphed_step = None  # the rate is a constant of the captured step
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        """Split all rows (`n`), in the order drawn, into one epoch's batches.
+        """Split all rows (`n`), in the order drawn, into one epoch's batches, of which the last may be smaller.
 
-        The last may be smaller. A single remaining image is dropped where a layer normalises by the batch, which needs
-        two.
+        A single remaining image is dropped where a layer normalises by the batch, which needs two.
         """
         batches = list(order.split(self.recipe.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
-            return batches[:-1] if by_batch else batches
-        return batches
+        by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
+        return batches[:-1] if by_batch and len(batches) > 1 and len(batches[-1]) == 1 else batches
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Make one optimizer step on a float batch (`b x c x h x w`) and return its mean loss.
-
-        Images and labels are on the device.
-        """
+        """Make one optimizer step on a float batch (`b x c x h x w`, on the device) and return its mean loss."""
         with self._autocast():
             logits = self.model(images)
-            loss = LOSSES[self.recipe.loss](logits, labels)
+            loss = self.loss(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         if self.after_step is not None:
             self.after_step(self.model, logits.detach(), labels, loss.detach())
         return loss.detach()
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute the mean loss of a batch from its logits (`b x classes`) and labels (`b`)."""
+        return LOSSES[self.recipe.loss](logits, labels)
 
     def _autocast(self) -> torch.autocast:
         # No cache: each weight is cast once a step anyway, and a cache must not outlive the capture of a graph.
@@ -207,10 +213,7 @@ class Training:
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Compute logits (`n x classes`, float32, on the device) in evaluation mode.
-
-        `images`: uint8, `n x c x h x w`.
-        """
+        """Compute logits (`n x classes`, float32, on the device) of uint8 images in evaluation mode."""
         self.model.eval()
         logits = []
         for batch in images.split(self.evaluation_batch):
@@ -253,10 +256,7 @@ class Training:
 
 
 def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
-    """Create independent generators for initial weights, batch order, augmentation and layers.
-
-    The first two are on the CPU, the others, for augmentation and random layers, on `device`.
-    """
+    """Create independent generators: of weights and batch order on the CPU, the others on `device`."""
     places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
     seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
     return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
@@ -270,10 +270,9 @@ def share_generator(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def placed(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move images and labels to the device: floats in [0, 1] (`n x h x w x c`), indices (`n`).
+    """Move uint8 images (`n x c x h x w`) and labels (`n`) to the device, the images as floats in [0, 1].
 
-    Images come as uint8, `n x c x h x w`. Selecting rows then keeps the memory layout, and a permuted view of them is
-    channels-last.
+    They are `n x h x w x c`: selecting rows keeps the memory layout, and a permuted view of them is channels-last.
     """
     pixels = images.to(device).permute(0, 2, 3, 1).contiguous().float().div_(255)
     return pixels, labels.to(device, torch.long)
@@ -286,6 +285,8 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
         options["nesterov"] = recipe.nesterov and recipe.momentum > 0
     else:  # SGD counts no steps and can be captured without this option
         options["capturable"] = device.type == "cuda"
+    if recipe.betas is not None:
+        options |= {"betas": recipe.betas, "amsgrad": recipe.amsgrad}
     if recipe.optimizer != "adadelta":  # Adadelta has no fused form
         options["fused"] = True
     return OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.learning_rate, **options)
@@ -313,9 +314,7 @@ class _GraphedStep:
                     training.step(self.images, self.labels)
             torch.cuda.current_stream().wait_stream(side)
             model.load_state_dict(weights)
-            for value in _state_tensors(
-                optimizer
-            ):  # state that the warm-up created is zero initially in all four optimizers
+            for value in _state_tensors(optimizer):  # what the warm-up created is zero initially in all optimizers
                 value.copy_(moments.get(value, torch.zeros_like(value)))
             layers.set_state(random_state)
 

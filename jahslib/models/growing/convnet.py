@@ -78,9 +78,7 @@ class Blocks(nn.ModuleList):
 
 
 class GrowingConvNet(nn.Module):
-    """A ConvNet that can be widened: `n x channels x size x size` -> `n x classes` logits.
-
-    Images are floats.
+    """A ConvNet that can be widened: `n x channels x size x size` float images -> `n x classes` logits.
 
     Args:
         conv, fc: initial widths of the convolutions and of the hidden fully connected layers.
@@ -114,24 +112,19 @@ class GrowingConvNet(nn.Module):
         self.blocks = Blocks()
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
-            layer = growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2, device="meta")
-            self.blocks.append(Block(layer, batch_norm))
+            self.blocks.append(Block(growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2), batch_norm))
         self.pixels = (size >> len(conv)) ** 2
         inputs = width * self.pixels
         for width in fc:
-            self.blocks.append(Block(growable.Linear(inputs, width, device="meta"), batch_norm))
+            self.blocks.append(Block(growable.Linear(inputs, width), batch_norm))
             inputs = width
-        self.classifier = growable.Linear(inputs, classes, device="meta")
-        self.to_empty(device="cpu")
+        self.classifier = growable.Linear(inputs, classes)
         reset_parameters(self, generator)
         self.capturing = False
         self.captured: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits; with `capturing` set, a training pass also fills `captured`.
-
-        It then holds the input of the first block and the output of every block, detached.
-        """
+        """Compute the logits; with `capturing`, a training pass keeps the image and all blocks' outputs in `captured`."""
         kept = [x]
         for block in self.blocks:
             if x.ndim == 4 and not block.is_conv:
@@ -158,10 +151,7 @@ class GrowingConvNet(nn.Module):
         return [sum(p.numel() for p in layer.parameters()) for layer in layers]
 
     def count_parameters(self) -> int:
-        """Count the weights and biases of convolutions and linear layers.
-
-        As in the original, batch normalisation's are not counted.
-        """
+        """Count the weights and biases of convolutions and linear layers alone, as the original does."""
         return sum(self.layer_parameters())
 
     def following(self, index: int) -> tuple[growable.Conv2d | growable.Linear, int]:
@@ -207,12 +197,9 @@ class GrowingConvNet(nn.Module):
 
 def _ordinary(layer: nn.Module) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
-        made: nn.Module = nn.Conv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding, device="meta"
-        )
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size
+        made = nn.utils.skip_init(nn.Conv2d, *shape, padding=layer.padding)
     else:
-        assert isinstance(layer, nn.Linear)
-        made = nn.Linear(layer.in_features, layer.out_features, device="meta")
-    made = made.to_empty(device="cpu")
+        made = nn.utils.skip_init(nn.Linear, layer.in_features, layer.out_features)
     made.load_state_dict(layer.state_dict())
     return made

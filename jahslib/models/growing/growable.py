@@ -25,10 +25,7 @@ from jahslib.models import layers
 
 
 class _MayGrow(nn.Module):
-    """Base of growable modules: loads a `state_dict` of any size, marks its parameters growable.
-
-    `_pad_state` recognises the mark, which also survives the replacement of parameters.
-    """
+    """Base of growable modules: loads a `state_dict` of any size, marks its parameters for `_pad_state`."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -68,10 +65,7 @@ class _MayGrow(nn.Module):
 
 
 class _GrowableLayer(_MayGrow):
-    """Base of growable layers: `weight` is out x in x ..., `bias` out.
-
-    Growth appends along the first and second axis.
-    """
+    """Base of growable layers: `weight` is out x in x ..., `bias` out."""
 
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -192,7 +186,10 @@ def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -
                 shape = tuple(parameter.shape)
                 raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")
             for key, value in moments.items():
-                state[key] = _padded(value, parameter, _initial(optimizer, group, key, parameter))
+                padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
+                padded += _initial(optimizer, group, key, parameter)
+                padded[tuple(slice(n) for n in value.shape)] = value
+                state[key] = padded
 
 
 _NO_GROWTH = "a state that is not element-wise and cannot follow growth; use an optimizer such as SGD or Adam"
@@ -213,13 +210,6 @@ def _initial(optimizer: Optimizer, group: dict[str, Any], key: str, parameter: T
 
 def _fits(shape: torch.Size, parameter: Tensor) -> bool:
     return len(shape) == parameter.ndim and all(a <= b for a, b in zip(shape, parameter.shape, strict=True))
-
-
-def _padded(value: Tensor, parameter: Tensor, initial: Tensor | float) -> Tensor:
-    padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
-    padded += initial
-    padded[tuple(slice(n) for n in value.shape)] = value
-    return padded
 
 
 register_optimizer_step_pre_hook(_before_step)

@@ -36,9 +36,8 @@ class GrowthRule:
             [Maile22]).
         epsilon: a singular value above it counts for the numerical rank.
         initialisation: "select", "random", "pre" or "weight"; see `jahslib.models.growing.candidates`.
-        every: growth happens at every so many steps only, while triggers are updated at each, also those that are then
-            blocked. The original grows every 10th step in its experiments but, by an oversight, at every step in its
-            search.
+        every: steps from one growth to the next; triggers are updated at each step. The original grows every 10th step
+            in its experiments but, by an oversight, at every step in its search.
         candidates: random neurons that "select" and "pre" draw beyond those needed.
         max_conv, max_fc: largest width of a convolution and of a fully connected layer.
         max_params: growth keeps the number of weights and biases at or under it.
@@ -106,12 +105,6 @@ class _North:
         return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
 
 
-def _batch_scores(logits: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
-    """Compute accuracy and loss of one step's batch, under the original's names; synchronises."""
-    right = (logits.argmax(1) == labels).double().mean()
-    return {"train_acc": right.item(), "train_loss": loss.item()}
-
-
 def _exact(neurons: float) -> float:
     """Round, so that floating-point error near a whole number changes no neuron count."""
     return round(neurons, 6)
@@ -125,8 +118,7 @@ class Neurogenesis(nn.Module):
 
     Args:
         trace_every: record ranks, averages and widths in `trace` every so many steps, with the batch's loss and
-            accuracy
-            if they are passed to `grow`; 0 records none.
+            accuracy if `grow` is given them; 0 records none.
 
     Raises:
         UserError: a layer is wider than the rule admits, or the network larger than `max_params`, from the start.
@@ -185,7 +177,8 @@ class Neurogenesis(nn.Module):
         if traced:
             row["params"] = float(self.net.count_parameters())
             if logits is not None and labels is not None and loss is not None:
-                row |= _batch_scores(logits, labels, loss)
+                right = (logits.argmax(1) == labels).double().mean()
+                row |= {"train_acc": right.item(), "train_loss": loss.item()}  # the original's names
             self.trace.append(row)
         return added
 
@@ -224,11 +217,7 @@ class Neurogenesis(nn.Module):
         return self.rule.max_conv if self.net.blocks[i].is_conv else self.rule.max_fc
 
     def _affordable(self, i: int) -> int:
-        """Estimate how many neurons layer i can gain under `max_params`.
-
-        By the share that its own and the next layer's parameters have in one neuron ([Berg22]'s code), capped at the
-        exact cost.
-        """
+        """Estimate how many neurons layer i can gain under `max_params`, as [Berg22]'s code; at most what they cost."""
         limit = self.rule.max_params
         if limit is None:
             return self._largest(i)

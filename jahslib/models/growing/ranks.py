@@ -15,10 +15,7 @@ from torch import Tensor
 
 
 def activation_matrix(activations: Tensor) -> Tensor:
-    """Reshape `b x n` or `b x n x h x w` to `(b h w) x n`, scaled by `1/sqrt(b)`.
-
-    Scaled by the batch only, as in [Berg22].
-    """
+    """Reshape `b x n` or `b x n x h x w` to `(b h w) x n`, scaled by `1/sqrt(b)` as in [Berg22]."""
     return _flat(activations) / math.sqrt(len(activations))
 
 
@@ -42,11 +39,7 @@ def singular_values(matrix: Tensor) -> Tensor:
 
 
 def _roots(matrix: Tensor, divisor: int) -> Tensor:
-    """Compute the singular values of `matrix / sqrt(divisor)`.
-
-    In NumPy: these are needed at every step, on matrices so small that torch's dispatching would take as long as the
-    work.
-    """
+    """Compute the singular values of `matrix / sqrt(divisor)`, in NumPy: torch's dispatching would double the time."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if tall.device.type == "cpu":
         columns = tall.numpy()
@@ -63,10 +56,7 @@ def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
 
 
 def effective_rank(s: Tensor) -> float:
-    """Compute exp of the entropy of the normalised singular values.
-
-    Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3.
-    """
+    """Compute exp of the normalised singular values' entropy (Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3)."""
     values = s.cpu().numpy()
     values = values[values > 0]
     if not len(values):
@@ -76,10 +66,7 @@ def effective_rank(s: Tensor) -> float:
 
 
 def orthogonality_gap(s: Tensor, samples: int) -> float:
-    """Compute || H H^T / ||H||_F^2 - I / samples ||_F from the singular values of H.
-
-    H is `samples x n`; [Maile22] section 3.
-    """
+    """Compute || H H^T / ||H||_F^2 - I / samples ||_F from the singular values of H ([Maile22] section 3)."""
     energy = s.square()
     total = energy.sum()
     if total <= 0:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from jahslib import paths
@@ -56,7 +56,7 @@ class StackTraining(Training):
         super().__init__(
             build,
             *train,
-            Recipe(c["batch_size"], rate, c["optimizer"]),
+            _recipe(c, rate),
             seed=job.seed,
             device=device,
             augment=flips_and_rotations if augment else None,
@@ -65,7 +65,6 @@ class StackTraining(Training):
         self.epochs, self._gamma = job.fidelity, c["focal_loss_gamma"]
         weights = class_weights(train[1], shape["classes"], c["loss_class_weight_smoothing"])
         self._class_weights = weights.to(self.device)
-        self.optimizer = _optimizer(c, self.model, rate)
         self._cycle = None
         if cycle:
             steps = self.epochs * len(self.batches(torch.arange(len(train[1]))))
@@ -78,24 +77,20 @@ class StackTraining(Training):
         assert isinstance(self.model, Network)
         self.model.surrogate.fill_(surrogate_fraction(self.epoch, self.epochs))
 
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return focal_loss(logits.float(), labels, self._gamma, self._class_weights)
+
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self._autocast():
-            logits = self.model(images)
-        loss = focal_loss(logits.float(), labels, self._gamma, self._class_weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        loss = super().step(images, labels)
         if self._cycle is not None:
             self._cycle.step()
-        return loss.detach()
+        return loss
 
 
 def save_stack(
     folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
 ) -> Path:
-    """Write a trained network to `folder` as SEED.pt, which `load_stack` reads, and a SEED.json.
-
-    The latter is for people.
+    """Write a trained network to `folder` as SEED.pt, which `load_stack` reads, and for people as SEED.json.
 
     Raises:
         UserError: the folder cannot be written.
@@ -110,8 +105,6 @@ def save_stack(
 def load_stack(path: Path) -> Network:
     """Load a network written by `save_stack`, in evaluation mode.
 
-    `n x channels x size x size` images in [0, 1] -> logits.
-
     Raises:
         UserError: a missing or damaged file, or one that holds something else.
     """
@@ -122,10 +115,8 @@ def load_stack(path: Path) -> Network:
     return made.eval()
 
 
-def _optimizer(c: Configuration, model: nn.Module, rate: float) -> optim.Optimizer:
-    shared = {"lr": rate, "weight_decay": c.get("weight_decay", 0.0), "fused": True}
+def _recipe(c: Configuration, rate: float) -> Recipe:
+    shared = {"optimizer": c["optimizer"], "weight_decay": c.get("weight_decay", 0.0)}
     if c["optimizer"] == "sgd":
-        nesterov = c["nesterov"] and c["momentum"] > 0
-        return optim.SGD(model.parameters(), momentum=c["momentum"], nesterov=nesterov, **shared)
-    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[c["optimizer"]]
-    return kind(model.parameters(), betas=(c["beta1"], c["beta2"]), amsgrad=c["amsgrad"], **shared)
+        return Recipe(c["batch_size"], rate, **shared, momentum=c["momentum"], nesterov=c["nesterov"])
+    return Recipe(c["batch_size"], rate, **shared, betas=(c["beta1"], c["beta2"]), amsgrad=c["amsgrad"])
