@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,9 +62,10 @@ def fully_connected(
 ) -> list[nn.Module]:
     """Build hidden layers with ReLU and dropout, and the classifier."""
     layers: list[nn.Module] = []
-    for inputs, width in zip((width, *hidden), hidden, strict=False):
-        layers += [Linear(inputs, width), nn.ReLU(inplace=True), Dropout(dropout, generator)]
-    return [*layers, Linear(width, classes)]
+    widths = [width, *hidden]
+    for inputs, outputs in pairwise(widths):
+        layers += [Linear(inputs, outputs), nn.ReLU(inplace=True), Dropout(dropout, generator)]
+    return [*layers, Linear(widths[-1], classes)]
 
 
 def count_parameters(build: Callable[..., nn.Module], *args: Any, **options: Any) -> int:

@@ -8,7 +8,7 @@ held-back images are drawn at random.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from jahslib.extras import extra
 from jahslib.models import activation_functions
@@ -44,7 +44,7 @@ class ActivationFunctions(NB201):
     grammar: str = "activation"
 
     spaces = ("activation",)
-    protocols = {NAME: PROTOCOL}
+    protocols: ClassVar = {NAME: PROTOCOL}
     annealing = "steps"
 
     def count_parameters(self, term: Term) -> int:

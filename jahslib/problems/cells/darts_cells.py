@@ -7,7 +7,7 @@ the two cells are one term, so that one kernel compares them, where theirs has a
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from jahslib.core.problem import Job, Outcome
 from jahslib.errors import UserError
@@ -54,7 +54,7 @@ class DartsCells(NB201):
     last: int = 5
 
     spaces = ("darts-cells",)
-    protocols = {NAME: PROTOCOL}
+    protocols: ClassVar = {NAME: PROTOCOL}
     clip = CLIP
 
     def __post_init__(self):
