@@ -128,7 +128,7 @@ def at_hand() -> bool:
 def _session():
     require("lcbench", "onnxruntime")  # before anything is downloaded
     mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"
-    return _opened(places.obtain("lcbench", [FILE], lambda: ([URL], f"sha256:{SHA256}"), mend)[1])
+    return _opened(places.obtain("lcbench", [FILE], mend, lambda: ([URL], f"sha256:{SHA256}"))[1])
 
 
 @lru_cache(maxsize=2)

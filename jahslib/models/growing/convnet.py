@@ -124,7 +124,7 @@ class GrowingConvNet(nn.Module):
         self.captured: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits; with `capturing`, a training pass keeps the input and the blocks' outputs in `captured`."""
+        """Compute the logits; with `capturing`, a training pass keeps input and blocks' outputs in `captured`."""
         kept = [x]
         for block in self.blocks:
             if x.ndim == 4 and not block.is_conv:
