@@ -19,8 +19,7 @@ from jahslib.extras import extra
 from jahslib.models import flower_cnn
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.spaces import configurations as spaces
-from jahslib.training import metrics
-from jahslib.training.metrics import scores
+from jahslib.training.metrics import batchwise_precision, scores
 from jahslib.training.trainer import Recipe, Training
 
 with extra("training"):
@@ -65,11 +64,7 @@ class ConstrainedCNN(CrossValidated):
         Recipe(1, 1.0, self.optimizer, self.loss)  # raises for unknown names
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: the data are missing, or no configuration is small enough.
-        """
+        """Load the data. Raises `UserError` where they are missing, or no configuration is small enough."""
         super().check()
         if self.max_model_size is None:
             return
@@ -99,9 +94,8 @@ class ConstrainedCNN(CrossValidated):
         return registry.duplicates_of(registry.load(self.data), test)[test.labels.argsort(stable=True)]
 
     def training(self, job: Job, train: Images) -> Training:
-        c = job.configuration
+        c, shape = job.configuration, self.shape
         recipe = Recipe(c["batch_size"], c["learning_rate_init"], self.optimizer, self.loss)
-        shape = self.shape
 
         def build(generator: torch.Generator) -> torch.nn.Module:
             return flower_cnn.build(c, **shape, generator=generator)
@@ -124,7 +118,7 @@ class ConstrainedCNN(CrossValidated):
         return notes[-1]
 
     def _scores(self, logits: torch.Tensor, labels: torch.Tensor, batch_size: int) -> dict[str, float]:
-        precision = metrics.batchwise_precision(logits, labels, self.classes, batch_size)
+        precision = batchwise_precision(logits, labels, self.classes, batch_size)
         return scores(logits, labels, self.classes) | {"batchwise_precision": precision}
 
 

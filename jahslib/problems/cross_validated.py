@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
 from jahslib.data import registry
@@ -17,8 +17,40 @@ with extra("training"):
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
 
+def first_images(loaded: registry.Dataset, per_class: int | None) -> Images:
+    """Take the first `per_class` images of each class, or all, in the data set's order."""
+    if per_class is None:
+        return loaded.images, loaded.labels
+    chosen = registry.rank_in_class(loaded.labels) < per_class
+    return loaded.images[chosen], loaded.labels[chosen]
+
+
+class ImageProblem(Problem):
+    """Base of problems that are data classes and train on an image data set, `data`."""
+
+    data: str
+    unnamed: ClassVar = ("device",)  # fields in which comparable logs may differ
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
+        return registry.load(self.data).shape
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return registry.load(self.data).classes
+
+    def describe(self) -> dict[str, Any]:
+        options = {k: v for k, v in asdict(self).items() if k not in self.unnamed}
+        return super().describe() | options | self._digests()
+
+    def _digests(self) -> dict[str, Any]:
+        return {"digests": {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}}
+
+
 @dataclass
-class CrossValidated(Problem):
+class CrossValidated(ImageProblem):
     """Base of image classification problems, which define `training` and `measure`.
 
     Args:
@@ -70,16 +102,10 @@ class CrossValidated(Problem):
 
     @abstractmethod
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
-        """Compute a trained network's metrics from its logits on held-out images.
-
-        Logits are `n x classes`, on the CPU.
-        """
+        """Compute a trained network's metrics from its logits (`n x classes`, on the CPU) on held-out images."""
 
     def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
-        """Return further results of one fold for the log, in JSON types.
-
-        The log holds the metrics' mean over folds as well.
-        """
+        """Return further results of one fold for the log, in JSON types."""
         return {}
 
     def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,41 +118,26 @@ class CrossValidated(Problem):
 
     def epochs(self, stages: tuple[float, ...]) -> float:
         own = stages[-1] if self.continuation == "scratch" else super().epochs(stages)
-        return own * self._n_trainings
+        return own * (1 if self.split == "test" else self.folds_used)
 
-    def describe(self) -> dict[str, Any]:
-        options = {k: v for k, v in asdict(self).items() if k != "device"}
-        return super().describe() | options | {"digest": registry.load(self.data).digest()}
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return registry.load(self.data).classes
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
-        return registry.load(self.data).shape
+    def _digests(self) -> dict[str, Any]:
+        return {"digest": registry.load(self.data).digest()}
 
     @property
     def training_images(self) -> Images:
         """Training split, or its part, in the data set's order or sorted by class."""
-        loaded = registry.load(self.data)
-        order = loaded.labels.argsort(stable=True)
-        if self.per_class is not None:
-            order = order[registry.rank_in_class(loaded.labels)[order] < self.per_class]
-        if not self.sorted_by_class:
-            order = order.sort().values
-        return loaded.images[order], loaded.labels[order]
+        return self._ordered(*first_images(registry.load(self.data), self.per_class))
 
     @property
     def test_images(self) -> Images:
         """Whole test split, in the same order."""
-        loaded = registry.load(self.data, "test")
+        return self._ordered(*first_images(registry.load(self.data, "test"), None))
+
+    def _ordered(self, images: torch.Tensor, labels: torch.Tensor) -> Images:
         if not self.sorted_by_class:
-            return loaded.images, loaded.labels
-        order = loaded.labels.argsort(stable=True)
-        return loaded.images[order], loaded.labels[order]
+            return images, labels
+        order = labels.argsort(stable=True)
+        return images[order], labels[order]
 
     def evaluate(self, job: Job) -> Outcome:
         charged, measured, losses, curve, notes = 0.0, [], [], [], []
@@ -137,10 +148,9 @@ class CrossValidated(Problem):
             def record(epoch, loss, training=training, held_out=held_out, points=points):
                 points.append(self._curve_point(training, held_out, job))
 
+            on_epoch = record if self.curves else None
             try:
-                losses.append(
-                    training.run(job.fidelity, deadline=job.deadline, on_epoch=record if self.curves else None)
-                )
+                losses.append(training.run(job.fidelity, deadline=job.deadline, on_epoch=on_epoch))
             except Diverged as error:
                 raise Diverged(str(error), charged + error.epochs - start) from error
             if job.save is not None:
@@ -156,10 +166,6 @@ class CrossValidated(Problem):
         curves = {"train_loss": _mean_curve(losses)} | ({self.curve_metric: _mean_curve(curve)} if self.curves else {})
         return Outcome(_mean(measured), self.epochs(job.stages), curves, self.outputs(notes))
 
-    @property
-    def _n_trainings(self) -> int:
-        return 1 if self.split == "test" else self.folds_used
-
     def _splits(self) -> list[tuple[Images, Images]]:
         images, labels = self.training_images
         if self.split == "test":
@@ -169,10 +175,9 @@ class CrossValidated(Problem):
         return [((images[a], labels[a]), (images[b], labels[b])) for a, b in parts[: self.folds_used]]
 
     def _resume(self, training: Training, job: Job, fold: int) -> int:
-        """Bring the training to the last stage but one.
+        """Bring the training to the last stage but one, and return the epoch from which epochs are charged.
 
-        Returns the epoch from which epochs are charged. A missing checkpoint costs only time: the earlier stages are
-        trained again, to the same bits.
+        A missing checkpoint costs only time: the earlier stages are trained again, to the same bits.
         """
         if self.continuation == "scratch" or len(job.stages) == 1:
             return 0

@@ -77,13 +77,11 @@ def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> Configura
                 made.add(GreaterThanCondition(width, n_conv, i))
         for i in range(MOST_FC):
             width = Integer(f"n_channels_fc_{i}", (8, 128), default=16, log=True)
-            made.add(width)
-            made.add(GreaterThanCondition(width, n_fc, i))
+            made.add(width, GreaterThanCondition(width, n_fc, i))
     else:
         made.add(Float("conv_trigger_threshold", (0.0, 1.0), default=0.8))
         fc = Float("fc_trigger_threshold", (0.0, 1.0), default=0.4)
-        made.add(fc)
-        made.add(GreaterThanCondition(fc, n_fc, 0))
+        made.add(fc, GreaterThanCondition(fc, n_fc, 0))
     return made
 
 
@@ -98,22 +96,21 @@ def widths(configuration: Configuration, initial: int) -> tuple[list[int], list[
     Growing networks begin with `initial` neurons in each. Without depths and thresholds the given widths determine the
     depth; with nothing given it is the baseline.
     """
-    found = [
-        [configuration[name] for i in range(most) if (name := f"n_channels_{kind}_{i}") in configuration]
-        for kind, most in (("conv", MOST_CONV), ("fc", MOST_FC))
-    ]
     if grows(configuration):
         return [initial] * configuration.get("n_conv_layers", 3), [initial] * configuration.get("n_fc_layers", 0)
-    return (found[0], found[1]) if found[0] else (list(BASELINE_WIDTHS), [])
+    conv, fc = (
+        [configuration[name] for i in range(most) if (name := f"n_channels_{kind}_{i}") in configuration]
+        for kind, most in (("conv", MOST_CONV), ("fc", MOST_FC))
+    )
+    return (conv, fc) if conv else (list(BASELINE_WIDTHS), [])
 
 
 def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: int) -> Configuration:
     """Build the configuration of a static network with these widths, convolutions first."""
     conv, fc = layer_widths[:n_conv], layer_widths[n_conv:]
-    named = {f"n_channels_conv_{i}": w for i, w in enumerate(conv)} | {
-        f"n_channels_fc_{i}": w for i, w in enumerate(fc)
-    }
-    return {"learning_rate_init": learning_rate, "n_conv_layers": len(conv), "n_fc_layers": len(fc), **named}
+    named = {"learning_rate_init": learning_rate, "n_conv_layers": len(conv), "n_fc_layers": len(fc)}
+    named |= {f"n_channels_conv_{i}": width for i, width in enumerate(conv)}
+    return named | {f"n_channels_fc_{i}": width for i, width in enumerate(fc)}
 
 
 @dataclass
@@ -186,10 +183,7 @@ class GrowingConvNets(CrossValidated):
 
     @property
     def most_conv(self) -> int:
-        """Largest number of convolutions for the image size, at most `MOST_CONV`.
-
-        Raises `UserError` for fewer than 3.
-        """
+        """Largest number of convolutions for the image size. Raises `UserError` for fewer than 3."""
         size = self.shape["size"]
         if size < 8:
             raise UserError(f"data: images of {size} pixels in {self.data} are too small; take at least 8 pixels")
@@ -204,10 +198,7 @@ class GrowingConvNets(CrossValidated):
         return () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Count the parameters before training.
-
-        Growth keeps to the limit, so a growing network is judged by its initial size.
-        """
+        """Count the parameters before training: of a growing network, which keeps to the limit, the initial ones."""
         conv, fc = widths(configuration, self.initial_width)
         return {"params": _count(tuple(conv), tuple(fc), **self.shape)}
 
@@ -217,20 +208,17 @@ class GrowingConvNets(CrossValidated):
         Raises:
             UserError: an unknown option in `rule`.
         """
-        c = configuration
-        one = c.get("trigger_threshold")
-        conv = c.get("conv_trigger_threshold", one)
-        fc = c.get("fc_trigger_threshold", one)
-        thresholds = {"conv_threshold": conv, "fc_threshold": fc}
-        given = {name: value for name, value in thresholds.items() if value is not None}
-        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - {"max_params", *thresholds})
+        given = {}
+        for kind in ("conv", "fc"):
+            for name in ("trigger_threshold", f"{kind}_trigger_threshold"):
+                if name in configuration:
+                    given[f"{kind}_threshold"] = configuration[name]
+        own = {"max_params", "conv_threshold", "fc_threshold"}
+        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - own)
         return GrowthRule(**self.rule, **given, max_params=self.max_params)
 
     def describe(self) -> dict[str, Any]:
-        """Describe the problem, and what NORTH's trigger compares with.
-
-        There are logs of a trigger that included the present step.
-        """
+        """Describe the problem, and what NORTH's trigger compares with: in old logs also with the present step."""
         compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
         return super().describe() | compared
 
@@ -253,7 +241,7 @@ class GrowingConvNets(CrossValidated):
             recipe,
             seed=job.seed,
             device=self.device,
-            after_step=_grow if measured else None,
+            after_step=(lambda model, *results: model.grow(*results)) if measured else None,
             evaluation_batch=BATCH_SIZE,
         )
 
@@ -261,8 +249,9 @@ class GrowingConvNets(CrossValidated):
         return scores(logits, labels, self.classes) | {"params": float(_net(training).count_parameters())}
 
     def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
-        noted: dict[str, Any] = {"widths": _net(training).widths, "n_conv": _net(training).n_conv}
-        noted |= {"top1": measured["top1"], "params": measured["params"]}
+        net = _net(training)
+        noted: dict[str, Any] = {"widths": net.widths, "n_conv": net.n_conv}
+        noted |= {name: measured[name] for name in ("top1", "params")}
         if isinstance(training.model, Neurogenesis) and self.trace_every:
             trace = training.model.trace
             noted["trace"] = {name: [round(row[name], 4) for row in trace] for name in (trace[0] if trace else {})}
@@ -282,11 +271,6 @@ def _net(training: Training) -> GrowingConvNet:
     net = model.net if isinstance(model, Neurogenesis) else model
     assert isinstance(net, GrowingConvNet)
     return net
-
-
-def _grow(model: nn.Module, logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> None:
-    assert isinstance(model, Neurogenesis)
-    model.grow(logits, labels, loss)
 
 
 @lru_cache(maxsize=4096)

@@ -16,8 +16,8 @@ from jahslib.training import checkpoints
 
 def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:
     """Describe a training, its data and its settings, in JSON types."""
-    training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
     own = problem.describe()
+    training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
     return training | {name: own[name] for name in ("data", "digest", "per_class", "optimizer", "loss")}
 
 

@@ -100,10 +100,7 @@ class LCBench(Problem):
         return Outcome(metrics, self.epochs(job.stages))
 
     def training_seconds(self, job: Job) -> float:
-        """Compute the time that LCBench's own machine took for a job's last stage, in seconds.
-
-        The stage begins at the epoch from which the job continues.
-        """
+        """Compute the seconds that LCBench's own machine took for a job's last stage, what it continues excluded."""
         ends = [self.measure([job.configuration], epochs)["time"][0] for epochs in job.stages[-2:]]
         return float(max(ends[-1] - (ends[0] if len(ends) > 1 else 0.0), 0.0))
 

@@ -43,10 +43,7 @@ BATCH_SIZES = (16, 512)
 
 
 def check_setting(name: str, value: Any, what: str = "") -> None:
-    """Raise `UserError` for a value with which SGD cannot work, such as a momentum of 1 or more.
-
-    `what` names the value in the message, such as "lower bound".
-    """
+    """Raise `UserError` for a value (`what`, such as "lower bound") with which SGD cannot work."""
     place = f"{name}: {what} {value!r}" if what else f"{name}: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{place} is not a number; give one such as {DEFAULT[name]:g}")

@@ -46,9 +46,7 @@ ARMS = [
 def configurations(
     network: Mapping[str, Any], recipe: Mapping[str, Any], candidates: Levels, count: int
 ) -> list[Configuration]:
-    """Build stacks of the supernet's shape, the i-th with the i-th candidate at each level.
-
-    All are trained in one way.
+    """Build stacks of the supernet's shape, the i-th with the i-th candidate at each level, all trained in one way.
 
     Args:
         network: options of the supernet, see `jahslib.models.darts.supernet.Supernet`.

@@ -76,8 +76,6 @@ class Settings:
             raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
         refuse_other_choices(self, "DARTS: ")
         refuse_unknown("surrogate_schedule:", [self.surrogate_schedule], SCHEDULES)
-        if not 0 <= self.surrogate_start <= 1:
-            raise UserError(f"surrogate_start: {self.surrogate_start} is outside 0..1")
         if not self.learning_rate >= self.learning_rate_min >= 0:
             raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
         if self.grad_clip is not None and not self.grad_clip > 0:
@@ -92,6 +90,7 @@ class Settings:
             ("focal_loss_gamma", 0, math.inf),
             ("class_weight_smoothing", 0, 1),
             ("early_stopping_threshold", 0, 1),
+            ("surrogate_start", 0, 1),
             ("stopping_after_n_skips", 1, math.inf),
             ("stable_epochs", 1, math.inf),
         ):
@@ -187,10 +186,9 @@ class Darts:
         deadline: float | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> list[EpochRecord]:
-        """Search up to an epoch, early stopping or the deadline; return these epochs' records.
+        """Search up to the settings' epochs or `epochs`, early stopping or the deadline; return these epochs' records.
 
-        The epoch is the settings' or `epochs`, if less; the deadline, a `time.time()`, is checked between epochs.
-        `on_epoch` is called after each.
+        The deadline, a `time.time()`, is checked between epochs; `on_epoch` is called after each.
 
         Raises:
             Diverged: a loss is not finite.
@@ -292,19 +290,16 @@ class Darts:
         state = checkpoints.read(path, self.device, again="search again")
         with checkpoints.applied(path, again="remove it and search again"):
             if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
-                raise UserError(
-                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
-                )
+                raise UserError(f"{path} is of a search with another {differing[0]}: search again in another place")
             try:
                 self.supernet.load_state_dict(state["supernet"])
             except RuntimeError as error:
                 raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
             with torch.no_grad():
                 self.alphas.copy_(state["alphas"])
-            for optimizer, saved in zip(
-                (self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True
-            ):
-                checkpoints.restore_optimizer(optimizer, saved)
+            weights, alphas = state["optimizers"]
+            checkpoints.restore_optimizer(self._weight_optimizer, weights)
+            checkpoints.restore_optimizer(self._alpha_optimizer, alphas)
             checkpoints.restore(self.generators, state)
             self.records = [EpochRecord(**record) for record in state["records"]]
             self.stopped = state["stopped"]
