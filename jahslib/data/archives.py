@@ -55,11 +55,7 @@ def verify(path: Path, expected: str, mend: str = "delete it and fetch it again"
 
 
 def gunzip(path: Path, limit: int = MEMBER_LIMIT, mend: str = "delete it and fetch it again") -> bytes:
-    """Decompress one gzip file in memory.
-
-    Raises:
-        UserError: it is damaged or unpacks to more than `limit` bytes.
-    """
+    """Decompress one gzip file in memory. Raises `UserError`: it is damaged or unpacks to more than `limit` bytes."""
     try:
         with gzip.open(path) as file:
             contents = file.read(limit + 1)

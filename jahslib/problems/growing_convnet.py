@@ -203,11 +203,7 @@ class GrowingConvNets(CrossValidated):
         return {"params": _count(tuple(conv), tuple(fc), **self.shape)}
 
     def growth_rule(self, configuration: Configuration) -> GrowthRule:
-        """Build the growth rule of a configuration.
-
-        Raises:
-            UserError: an unknown option in `rule`.
-        """
+        """Build the growth rule of a configuration. Raises `UserError`: an unknown option in `rule`."""
         given = {}
         for kind in ("conv", "fc"):
             for name in ("trigger_threshold", f"{kind}_trigger_threshold"):

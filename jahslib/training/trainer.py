@@ -92,9 +92,15 @@ class Training:
     `evaluation_batch`: images per forward pass in `predict`; matters for networks that normalise by the batch's
     statistics.
 
+    Subclasses may override `logits`, `loss`, `step` and `follow_schedule`; one that sets `stopped` trains no further
+    epoch. With `drops_single`, an epoch's last batch is dropped where it is a single image.
+
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
     """
+
+    stopped = ""
+    drops_single = False
 
     def __init__(
         self,
@@ -136,7 +142,7 @@ class Training:
             Diverged: a mean loss is not finite.
         """
         losses = []
-        while self.epoch < epochs and (deadline is None or time.time() <= deadline):
+        while self.epoch < epochs and not self.stopped and (deadline is None or time.time() <= deadline):
             losses.append(self._run_epoch())
             if on_epoch is not None:
                 on_epoch(self.epoch, losses[-1])
@@ -183,16 +189,17 @@ class Training:
         A single remaining image is dropped where a layer normalises by the batch, which needs two.
         """
         batches = list(order.split(self.recipe.batch_size))
-        by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
-        return batches[:-1] if by_batch and len(batches) > 1 and len(batches[-1]) == 1 else batches
+        by_batch = len(batches) > 1 and any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
+        return batches[:-1] if len(batches[-1]) == 1 and (self.drops_single or by_batch) else batches
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
+    def _batch(self, rows: Tensor, data: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        images, labels = data or (self._images, self._labels)
+        return images.index_select(0, rows).permute(0, 3, 1, 2), labels.index_select(0, rows)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Make one optimizer step on a float batch (`b x c x h x w`, on the device) and return its mean loss."""
         with self._autocast():
-            logits = self.model(images)
+            logits = self.logits(images)
             loss = self.loss(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -202,6 +209,10 @@ class Training:
         if self.after_step is not None:
             self.after_step(self.model, logits.detach(), labels, loss.detach())
         return loss.detach()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Compute the logits of a float batch (`b x c x h x w`)."""
+        return self.model(images)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the mean loss of a batch from its logits (`b x classes`) and labels (`b`)."""
@@ -219,7 +230,7 @@ class Training:
         for batch in images.split(self.evaluation_batch):
             batch = batch.to(self.device, memory_format=torch.channels_last).float().div_(255)
             with self._autocast():
-                logits.append(self.model(batch).float())
+                logits.append(self.logits(batch).float())
         return torch.cat(logits)
 
     def save(self, path: str | os.PathLike) -> None:

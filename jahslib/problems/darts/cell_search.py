@@ -79,11 +79,7 @@ class CellSearch(ImageProblem):
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: options that the supernet cannot have, or too few images.
-        """
+        """Load the data. Raises `UserError`: options that the supernet cannot have, or too few images."""
         self.build(torch.Generator())
         for role, (_, labels) in zip(("weights", "architecture parameters"), self.images(), strict=True):
             if len(labels) < 2:

@@ -44,6 +44,8 @@ class StackTraining(Training):
     have made it one pixel.
     """
 
+    drops_single = True
+
     def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
         c = job.configuration
         stack = architecture(c)
@@ -69,9 +71,6 @@ class StackTraining(Training):
         if cycle:
             steps = self.epochs * len(self.batches(torch.arange(len(train[1]))))
             self._cycle = OneCycleLR(self.optimizer, max_lr=rate, total_steps=steps, cycle_momentum=False)
-
-    def batches(self, order: Tensor) -> list[Tensor]:
-        return [rows for rows in super().batches(order) if len(rows) > 1]
 
     def follow_schedule(self) -> None:
         assert isinstance(self.model, Network)
