@@ -17,7 +17,7 @@ from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.models import flower_cnn
-from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.cross_validated import CrossValidated
 from jahslib.spaces import configurations as spaces
 from jahslib.training.metrics import batchwise_precision, scores
 from jahslib.training.trainer import Recipe, Training
@@ -93,14 +93,11 @@ class ConstrainedCNN(CrossValidated):
         test = registry.load(self.data, "test")
         return registry.duplicates_of(registry.load(self.data), test)[test.labels.argsort(stable=True)]
 
-    def training(self, job: Job, train: Images) -> Training:
-        c, shape = job.configuration, self.shape
-        recipe = Recipe(c["batch_size"], c["learning_rate_init"], self.optimizer, self.loss)
+    def build(self, configuration: Configuration, generator: torch.Generator) -> torch.nn.Module:
+        return flower_cnn.build(configuration, **self.shape, generator=generator)
 
-        def build(generator: torch.Generator) -> torch.nn.Module:
-            return flower_cnn.build(c, **shape, generator=generator)
-
-        return Training(build, *train, recipe, seed=job.seed, device=self.device)
+    def recipe(self, configuration: Configuration) -> Recipe:
+        return Recipe(configuration["batch_size"], configuration["learning_rate_init"], self.optimizer, self.loss)
 
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
         batch_size = job.configuration["batch_size"]

@@ -2,17 +2,20 @@
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
+from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError, refuse_other_choices
 from jahslib.extras import extra
-from jahslib.training.trainer import Diverged, Training
+from jahslib.training.trainer import Diverged, Recipe, Training
 
 with extra("training"):
     import torch
     from sklearn.model_selection import StratifiedKFold
+    from torch import nn
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
@@ -51,7 +54,7 @@ class ImageProblem(Problem):
 
 @dataclass
 class CrossValidated(ImageProblem):
-    """Base of image classification problems, which define `training` and `measure`.
+    """Base of image classification problems, which define `build`, `recipe` and `measure`.
 
     Args:
         data: name of a data set for `jahslib.data.registry.load`.
@@ -97,8 +100,22 @@ class CrossValidated(ImageProblem):
             registry.load(self.data, "test")
 
     @abstractmethod
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        """Build a configuration's network, its weights drawn from a CPU generator."""
+
+    @abstractmethod
+    def recipe(self, configuration: Configuration) -> Recipe:
+        """Return a configuration's training hyperparameters."""
+
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        """Return further options of `Training`."""
+        return {}
+
     def training(self, job: Job, train: Images) -> Training:
         """Prepare the training of `job.configuration`'s network on these images."""
+        c = job.configuration
+        how = {"seed": job.seed, "device": self.device, **self.options(c)}
+        return Training(partial(self.build, c), *train, self.recipe(c), **how)
 
     @abstractmethod
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:

@@ -248,18 +248,14 @@ class NB201(CrossValidated):
             clip=self.clip,
         )
 
-    def training(self, job: Job, train: Images) -> Training:
-        term = self.space.term(job.configuration)
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        standardise = Standardise(torch.tensor(self.mean) / 255, torch.tensor(self.std) / 255)
+        network = self.network(self.space.term(configuration), generator)
+        return nn.Sequential(OrderedDict(standardise=standardise, network=network))
 
-        def build(generator: torch.Generator) -> nn.Module:
-            standardise = Standardise(torch.tensor(self.mean) / 255, torch.tensor(self.std) / 255)
-            return nn.Sequential(OrderedDict(standardise=standardise, network=self.network(term, generator)))
-
-        augmented = None
-        if self.flip or self.crop:
-            augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip)
-        how = {"seed": job.seed, "device": self.device, "augment": augmented, "bf16": self.bf16}
-        return Training(build, *train, self.recipe(job.configuration), **how)
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip) if self.flip or self.crop else None
+        return {"augment": augmented, "bf16": self.bf16}
 
     def measure(self, training: Training, logits: Tensor, labels: Tensor, job: Job) -> dict[str, float]:
         if self.split == "test":

@@ -19,7 +19,7 @@ from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.cross_validated import CrossValidated
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
 
@@ -218,28 +218,26 @@ class GrowingConvNets(CrossValidated):
         compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
         return super().describe() | compared
 
-    def training(self, job: Job, train: Images) -> Training:
-        c, shape = job.configuration, self.shape
-        conv, fc = widths(c, self.initial_width)
-        measured = grows(c) or self.trace_every > 0
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        conv, fc = widths(configuration, self.initial_width)
+        net = GrowingConvNet(conv, fc, **self.shape, batch_norm=self.batch_norm, generator=generator)
+        if not self._measures(configuration):
+            return net
+        if grows(configuration):
+            rule = self.growth_rule(configuration)
+        else:  # one by which the network is measured and never grows
+            rule = GrowthRule(conv_threshold=1.0, fc_threshold=1.0, max_conv=max(conv), max_fc=max(fc, default=1))
+        return Neurogenesis(net, rule, generator=generator, trace_every=self.trace_every)
 
-        def build(generator: torch.Generator) -> nn.Module:
-            net = GrowingConvNet(conv, fc, **shape, batch_norm=self.batch_norm, generator=generator)
-            if not measured:
-                return net
-            rule = self.growth_rule(c) if grows(c) else _as_it_is(conv, fc)
-            return Neurogenesis(net, rule, generator=generator, trace_every=self.trace_every)
+    def recipe(self, configuration: Configuration) -> Recipe:
+        return Recipe(BATCH_SIZE, configuration.get("learning_rate_init", LEARNING_RATE))
 
-        recipe = Recipe(BATCH_SIZE, c.get("learning_rate_init", LEARNING_RATE))
-        return Training(
-            build,
-            *train,
-            recipe,
-            seed=job.seed,
-            device=self.device,
-            after_step=(lambda model, *results: model.grow(*results)) if measured else None,
-            evaluation_batch=BATCH_SIZE,
-        )
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        grow = (lambda model, *results: model.grow(*results)) if self._measures(configuration) else None
+        return {"after_step": grow, "evaluation_batch": BATCH_SIZE}
+
+    def _measures(self, configuration: Configuration) -> bool:
+        return grows(configuration) or self.trace_every > 0
 
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
         return scores(logits, labels, self.classes) | {"params": float(_net(training).count_parameters())}
@@ -255,11 +253,6 @@ class GrowingConvNets(CrossValidated):
 
     def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
         return {"folds": notes}
-
-
-def _as_it_is(conv: list[int], fc: list[int]) -> GrowthRule:
-    """Build a rule by which a network of these widths is measured and never grows."""
-    return GrowthRule(conv_threshold=1.0, fc_threshold=1.0, max_conv=max(conv), max_fc=max(fc, default=1))
 
 
 def _net(training: Training) -> GrowingConvNet:

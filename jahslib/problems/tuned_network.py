@@ -177,13 +177,8 @@ class TunedNetwork(CrossValidated):
             schedule=c.get("schedule", self.schedule),
         )
 
-    def training(self, job: Job, train: Images) -> Training:
-        network, shape = self.network_of(job.configuration), self.shape
-
-        def build(generator: torch.Generator) -> nn.Module:
-            return image_nets.build(network, **shape, generator=generator)
-
-        return Training(build, *train, self.recipe(job.configuration), seed=job.seed, device=self.device)
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        return image_nets.build(self.network_of(configuration), **self.shape, generator=generator)
 
     def images(self) -> tuple[Images, Images | None]:
         """Return training and held-out images (the first fold; None on "test") of a final training."""
