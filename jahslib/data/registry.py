@@ -67,11 +67,6 @@ class Dataset:
         return hasher.hexdigest()[:16]
 
 
-def names() -> list[str]:
-    """List the names of all data sets."""
-    return list(ENTRIES)
-
-
 def splits(name: str) -> tuple[str, ...]:
     """Return the splits of a data set; raises `UserError` for an unknown name."""
     refuse_unknown("data set", [name], ENTRIES)

@@ -62,6 +62,9 @@ class ConstrainedCNN(CrossValidated):
         if self.min_precision is not None and not 0 <= self.min_precision <= 1:
             raise UserError(f"constraint_min_precision: {self.min_precision} is no precision; give 0..1")
         Recipe(1, 1.0, self.optimizer, self.loss)  # raises for unknown names
+        size = () if self.max_model_size is None else (Constraint("params", "<=", self.max_model_size),)
+        floor = () if self.min_precision is None else (Constraint(self.precision, ">=", self.min_precision),)
+        self.constraints = size + floor
 
     def check(self) -> None:
         """Load the data. Raises `UserError` where they are missing, or no configuration is small enough."""
@@ -73,12 +76,6 @@ class ConstrainedCNN(CrossValidated):
                 f"constraint_max_model_size: none of 10,000 random configurations has at most {self.max_model_size:g} "
                 "parameters; raise it"
             )
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        size = () if self.max_model_size is None else (Constraint("params", "<=", self.max_model_size),)
-        floor = () if self.min_precision is None else (Constraint(self.precision, ">=", self.min_precision),)
-        return size + floor
 
     @cached_property
     def space(self) -> ConfigurationSpace:

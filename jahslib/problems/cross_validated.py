@@ -87,6 +87,7 @@ class CrossValidated(ImageProblem):
 
     def __post_init__(self):
         refuse_other_choices(self)
+        self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")
         least = self.folds if self.split == "validation" else 1
@@ -128,10 +129,6 @@ class CrossValidated(ImageProblem):
     def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
         """Build `Outcome.outputs` from the notes of all folds."""
         return {}
-
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.min_epochs, self.max_epochs)
 
     def epochs(self, stages: tuple[float, ...]) -> float:
         own = stages[-1] if self.continuation == "scratch" else super().epochs(stages)

@@ -158,6 +158,7 @@ class NB201(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
+        self.objective = Objective("test_error" if self.split == "test" else "val_error", best=0.0, worst=1.0)
         if self.grammar not in self.spaces and "->" not in self.grammar:
             known = ", ".join(self.spaces)
             raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
@@ -176,10 +177,6 @@ class NB201(CrossValidated):
     def check(self) -> None:
         """Load the data. Raises `UserError` for images that the networks cannot take."""
         self.shape  # noqa: B018
-
-    @property
-    def objective(self) -> Objective:
-        return Objective("test_error" if self.split == "test" else "val_error", best=0.0, worst=1.0)
 
     @cached_property
     def space(self) -> GrammarSpace:

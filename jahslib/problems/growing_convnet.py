@@ -146,6 +146,7 @@ class GrowingConvNets(CrossValidated):
         super().__post_init__()
         if self.max_params is not None and self.max_params < 1:
             raise UserError(f"max_params: {self.max_params} must be positive")
+        self.constraints = () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
         for name, least in (("initial_width", 1), ("trace_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}: {getattr(self, name)}; give at least {least}")
@@ -192,10 +193,6 @@ class GrowingConvNets(CrossValidated):
     @cached_property
     def space(self) -> ConfigurationSpace:
         return space(self.searched, self.most_conv)
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        return () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Count the parameters before training: of a growing network, which keeps to the limit, the initial ones."""

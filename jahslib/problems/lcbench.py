@@ -74,10 +74,7 @@ class LCBench(Problem):
         refuse_unknown("lcbench: task", [self.task], TASKS)
         refuse_other_choices(self, "lcbench: ")
         refuse_unknown("lcbench: constrained metric", [c.metric for c in self.constraints], METRICS)
-
-    @property
-    def objective(self) -> Objective:
-        return _OBJECTIVES[self.metric]
+        self.objective = _OBJECTIVES[self.metric]
 
     @cached_property
     def space(self) -> ConfigurationSpace:

@@ -4,8 +4,8 @@ Source: L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. A
 MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. There is no global pooling and no dropout.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -65,18 +65,6 @@ class Block(nn.Module):
         return F.relu(F.linear(x, weight, bias))
 
 
-class Blocks(nn.ModuleList):
-    """A list of `Block`, in the order of the layers."""
-
-    def __getitem__(self, index: int) -> Block:  # type: ignore[override]  # no slices
-        block = super().__getitem__(index)
-        assert isinstance(block, Block)
-        return block
-
-    def __iter__(self) -> Iterator[Block]:
-        return (self[i] for i in range(len(self)))
-
-
 class GrowingConvNet(nn.Module):
     """A ConvNet that can be widened: `n x channels x size x size` float images -> `n x classes` logits.
 
@@ -109,15 +97,16 @@ class GrowingConvNet(nn.Module):
         if size >> len(conv) == 0:
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
         refuse_unknown("GrowingConvNet: batch_norm", [batch_norm], get_args(BatchNormKind))
-        self.blocks = Blocks()
+        blocks: list[Block] = []
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
-            self.blocks.append(Block(growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2), batch_norm))
+            blocks.append(Block(growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2), batch_norm))
         self.pixels = (size >> len(conv)) ** 2
         inputs = width * self.pixels
         for width in fc:
-            self.blocks.append(Block(growable.Linear(inputs, width), batch_norm))
+            blocks.append(Block(growable.Linear(inputs, width), batch_norm))
             inputs = width
+        self.blocks = cast(list[Block], nn.ModuleList(blocks))
         self.classifier = growable.Linear(inputs, classes)
         reset_parameters(self, generator)
         self.capturing = False

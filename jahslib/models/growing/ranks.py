@@ -21,25 +21,20 @@ def activation_matrix(activations: Tensor) -> Tensor:
 
 def activation_singular_values(activations: Tensor) -> Tensor:
     """Compute `singular_values` of the activation matrix without forming its scaled copy."""
-    return _roots(_flat(activations), len(activations))
+    return singular_values(_flat(activations), len(activations))
 
 
 def _flat(activations: Tensor) -> Tensor:
     return activations.permute(0, 2, 3, 1).flatten(0, 2) if activations.ndim == 4 else activations
 
 
-def singular_values(matrix: Tensor) -> Tensor:
-    """Compute the singular values of `samples x n`, descending, from the Gram matrix.
+def singular_values(matrix: Tensor, divisor: float = 1) -> Tensor:
+    """Compute the singular values of `samples x n`, divided by sqrt(`divisor`), descending, from the Gram matrix.
 
     Returns `min(samples, n)` values, float64, on the CPU. The product is accumulated in `matrix`'s own precision, the
     eigenvalues in float64. In float32 a singular value far below the largest, s_1, carries an error of up to about
-    3e-4 s_1 (the root of the rounding error).
+    3e-4 s_1 (the root of the rounding error). In NumPy, as torch's dispatching would take as long as the work.
     """
-    return _roots(matrix, 1)
-
-
-def _roots(matrix: Tensor, divisor: int) -> Tensor:
-    """Compute the singular values of `matrix / sqrt(divisor)`, in NumPy: torch's dispatching would double the time."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if tall.device.type == "cpu":
         columns = tall.numpy()

@@ -77,6 +77,7 @@ class CellSearch(ImageProblem):
         refuse_other_choices(self)
         if self.checkpoint_freq < 1:
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
+        self.fidelity = Fidelity(self.settings.epochs, self.settings.epochs)
 
     def check(self) -> None:
         """Load the data. Raises `UserError`: options that the supernet cannot have, or too few images."""
@@ -89,10 +90,6 @@ class CellSearch(ImageProblem):
     @cached_property
     def space(self) -> ConfigurationSpace:
         return ConfigurationSpace(name="cell_search")
-
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.settings.epochs, self.settings.epochs)
 
     def build(self, generator: torch.Generator) -> Supernet:
         """Build the supernet for the data's images, its weights drawn from a CPU generator."""

@@ -170,24 +170,15 @@ class StackedCells(ImageProblem):
                 raise UserError(f"{name}: ({low}, {high}) is no range; give {least} <= lower < upper")
         if self.max_mflops is not None and not self.max_mflops > 0:
             raise UserError(f"max_mflops: {self.max_mflops} must be positive")
+        self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
+        self.objective = Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
+        self.constraints = () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
 
     def check(self) -> None:
         """Load the data and build the space. Raises `UserError` where data are missing or too few."""
         self.images(0)
         registry.load(self.data, "test" if self.split == "test" else "train")
         assert len(self.space)
-
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.min_epochs, self.max_epochs)
-
-    @property
-    def objective(self) -> Objective:
-        return Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        return () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
 
     @cached_property
     def space(self) -> ConfigurationSpace:
