@@ -287,18 +287,14 @@ class NB201(CrossValidated):
 
     def _part(self, split: str, begin: float, end: float, n: int | None) -> Images:
         loaded = registry.load(self.data, split)
-        order = _balanced_order(loaded.labels, self.seed)
+        # a random order of the rows in which the classes take turns
+        drawn = torch.randperm(len(loaded.labels), generator=torch.Generator().manual_seed(self.seed))
+        order = drawn[registry.rank_in_class(loaded.labels[drawn]).argsort(stable=True)]
         rows = order[round(begin * len(order)) : round(end * len(order))][:n]
         return _resized(loaded.images[rows], self.image_size), loaded.labels[rows]
 
 
 problem = NB201.of
-
-
-def _balanced_order(labels: Tensor, seed: int) -> Tensor:
-    """Draw a random order of the rows in which the classes take turns (`n`)."""
-    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    return drawn[registry.rank_in_class(labels[drawn]).argsort(stable=True)]
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:

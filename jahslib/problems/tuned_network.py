@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+from ConfigSpace.hyperparameters import Hyperparameter
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
@@ -91,7 +92,7 @@ def space(
     return made
 
 
-def tuned(name: str, given: Any, default: float, *, log: bool) -> Float:
+def tuned(name: str, given: Any, default: float, *, log: bool) -> Hyperparameter:
     """Build one of SGD's hyperparameters within the bounds (lower, upper) that are given.
 
     Raises:

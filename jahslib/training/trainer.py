@@ -123,7 +123,9 @@ class Training:
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
-        share_generator(self.model, self.generators["layers"])
+        for module in self.model.modules():
+            if isinstance(getattr(module, "generator", None), torch.Generator):
+                module.generator = self.generators["layers"]
         self.optimizer = _optimizer(recipe, self.model, self.device)
         self._images, self._labels = placed(images, labels, self.device)
         self._bf16 = bf16 and self.device.type == "cuda"
@@ -271,13 +273,6 @@ def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
     places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
     seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
     return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
-
-
-def share_generator(model: nn.Module, generator: torch.Generator) -> None:
-    """Make all layers with an attribute `generator` draw from this one."""
-    for module in model.modules():
-        if isinstance(getattr(module, "generator", None), torch.Generator):
-            module.generator = generator
 
 
 def placed(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -162,7 +162,8 @@ class Neurogenesis(nn.Module):
         added, row = 0, {"step": float(self.steps)}
         traced = bool(self.trace_every) and self.steps % self.trace_every == 0
         grows = self.steps % self.rule.every == 0
-        if not self.trace_every and self._finished():
+        may_grow = (b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
+        if not self.trace_every and not any(may_grow):  # nor ever again, which makes measuring needless
             return 0
         for i in reversed(range(len(self.net.blocks))):
             x, output = captured[i], captured[i + 1].float()
@@ -231,10 +232,6 @@ class Neurogenesis(nn.Module):
         following, inputs = self.net.following(i)
         outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
         return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
-
-    def _finished(self) -> bool:
-        """Tell whether no layer can ever grow again, which makes measuring needless."""
-        return not any(b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}

@@ -170,7 +170,7 @@ class Darts(Training):
         """Each node's distribution over the operations (`6 x 5`), from which cells are sampled."""
         return node_probabilities(self.alphas.detach().cpu())
 
-    def run(
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride] gives records, not losses
         self,
         epochs: int | None = None,
         *,
@@ -191,8 +191,8 @@ class Darts(Training):
         return self.records[start:]
 
     def _run_epoch(self) -> float:
-        begin, zero = time.perf_counter(), torch.zeros((), device=self.device)
-        self._train_loss = self._val_loss = zero
+        begin = time.perf_counter()
+        self._train_loss = self._val_loss = torch.zeros((), device=self.device)
         batches = len(self.batches(torch.arange(len(self._labels))))
         try:
             mean = super()._run_epoch()
@@ -270,7 +270,7 @@ class Darts(Training):
         state |= {"records": [asdict(record) for record in self.records], "stopped": self.stopped}
         checkpoints.write(path, self.device, self.generators, **state, settings=asdict(self.settings))
 
-    def restore(self, path: str | os.PathLike) -> None:
+    def restore(self, path: str | os.PathLike) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] always all
         """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
 
         Raises:

@@ -65,7 +65,8 @@ def space(
     n_cells = Integer("n_cells", (1, len(levels)), default=min(3, len(levels))) if len(levels) > 1 else None
     made.add(n_cells or Constant("n_cells", 1))
     for i, cells in enumerate(levels, start=1):
-        cell = Categorical(f"cell_{i}", list(cells)) if len(cells) > 1 else Constant(f"cell_{i}", cells[0])
+        first, *others = cells
+        cell = Categorical(f"cell_{i}", [first, *others]) if others else Constant(f"cell_{i}", first)
         own: list = [cell, Integer(f"out_channels_{i}", widths, log=True)]
         if i <= poolings:
             own.append(Categorical(f"use_max_pooling_{i}", [True, False]))
