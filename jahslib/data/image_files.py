@@ -144,10 +144,7 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
 
 
 def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
-    """Read (class, JPEG bytes) of `split`/class/NAME.jpg in a folder or archive, and their common sha256.
-
-    They are sorted as strings, which is torchvision's `ImageFolder` order.
-    """
+    """Read (class, JPEG bytes) of `split`/class/NAME.jpg and their sha256, in the order of `ImageFolder`."""
     rows = []
     files = ((file.relative_to(path).as_posix(), file.read_bytes()) for file in path.rglob("*.jpg"))
     for name, contents in files if path.is_dir() else archives.members(path):

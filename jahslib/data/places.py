@@ -23,11 +23,7 @@ def places() -> list[tuple[str, Path]]:
 
 
 def look_in(folder: str | None, option: str) -> None:
-    """Search `folder` first, in this process and its children from now on; None changes nothing.
-
-    Raises:
-        UserError: there is no such folder; names the option that gave it.
-    """
+    """Search `folder` first, here and in child processes. Raises `UserError`, naming the option, if there is none."""
     if folder is None:
         return
     path = Path(folder).expanduser()

@@ -127,14 +127,10 @@ def build(
     layers: int = 8,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """Build the network of a pair of cells, with torch's default initialisation from a CPU generator.
+    """Build the network of a pair of cells: `layers` cells, the first with `width` channels a node.
 
-    Args:
-        width: channels of the first cells' nodes.
-        layers: number of cells.
-
-    Raises:
-        UserError: an operation that is not in the grammar, or fewer than 2 channels or 1 cell.
+    Weights follow torch's default distributions, drawn from a CPU generator. Raises `UserError` for an operation that
+    is not in the grammar, or fewer than 2 channels or 1 cell.
     """
     if width < 2 or layers < 1:
         raise UserError(f"DARTS network: width {width}, layers {layers}; give at least 2 channels and 1 cell")

@@ -32,13 +32,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def build(
     network: str, *, channels: int, classes: int, size: int, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Build a network: `n x channels x size x size` float images -> `n x classes` logits.
+    """Build a network: `n x channels x size x size` float images in [0, 1] -> `n x classes` logits.
 
-    Images have values in [0, 1]. `generator` is on the CPU (None: a new one); the dropout layers keep it for their
-    masks.
-
-    Raises:
-        UserError: an unknown network, or images too small for it.
+    `generator` is on the CPU (None: a new one); the dropout layers keep it for their masks. Raises `UserError` for an
+    unknown network, or images too small for it.
     """
     generator = generator or torch.Generator()
     with torch.device("meta"):  # torchvision's layers would draw from torch's own generator

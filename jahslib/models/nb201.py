@@ -40,10 +40,7 @@ Size = int | tuple[int, int]  # of a square, or height and width
 
 
 class LayerNorm(nn.Module):
-    """Normalisation over channels, height and width, with elementwise affine parameters.
-
-    The parameters are kept `h x w x c`, the memory layout of channels-last activations.
-    """
+    """Normalisation over c, h and w; the affine parameters are kept `h x w x c`, as activations in memory."""
 
     def __init__(self, c: int, h: int, w: int):
         super().__init__()
@@ -189,10 +186,8 @@ def _contents(topology: Topology, term: Term) -> tuple[list[Child], list[str]]:
 def flatten(grammar: Grammar, term: Term, shape: Shape) -> tuple[list[Step], Shape]:
     """Flatten a term to its operations and the final shape, given the stem's output `shape`.
 
-    A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells.
-
-    Raises:
-        UserError: the term is not one of this grammar, or names an operation that is not a primitive here.
+    A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells. Raises
+    `UserError` for a term of another grammar, or an operation that is not a primitive here.
     """
     grammar.check(term)
     topologies = grammar.topologies

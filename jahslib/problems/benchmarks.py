@@ -56,11 +56,7 @@ class Benchmark:
 
 @lru_cache(maxsize=128)
 def benchmark(name: str) -> Benchmark:
-    """Build the task of this name, one of `FAMILIES` or `TUNED`.
-
-    Raises:
-        UserError: no such task; missing data, see `jahslib.problems.lcbench` and `recorded_tables`.
-    """
+    """Build one of `FAMILIES` or `TUNED`. Raises `UserError` for another name, and where data are missing."""
     family, _, data = name.partition("-")
     if name not in FAMILIES.get(family, ()) + TUNED.get(family, ()):
         raise UserError(f"benchmark {name!r} is unknown; families are {', '.join(FAMILIES)}")

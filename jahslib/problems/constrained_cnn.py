@@ -120,11 +120,7 @@ class ConstrainedCNN(CrossValidated):
 class CourseExample(ConstrainedCNN):
     """The course's BOHB example: a space of its own (`flower_cnn.course_space`), no constraints.
 
-    Args:
-        channels: smallest and largest number of channels of a convolution.
-
-    Raises:
-        UserError: `channels` is not a range.
+    `channels`: least and most channels of a convolution; raises `UserError` unless it is a range.
     """
 
     min_epochs: int = 5

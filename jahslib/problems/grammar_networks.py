@@ -221,11 +221,7 @@ class NB201(CrossValidated):
         return nb201.build(self.space.grammar, term, width=self.width, **self.shape, generator=generator)
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """Return the training hyperparameters of a configuration.
-
-        Raises:
-            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
-        """
+        """Return the training hyperparameters. Raises `UserError` for values with which SGD cannot work."""
         setting = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         numeric = self.space.numeric(configuration)
         refuse_unknown("configuration: hyperparameter", numeric, setting)

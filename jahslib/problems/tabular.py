@@ -33,15 +33,12 @@ from jahslib.spaces.grammars.space import GrammarSpace
 
 @dataclass
 class Tabular(Problem):
-    """Base of tabular problems.
+    """Base of problems over a table `data`, one of the class's `DATA`.
 
-    Args:
-        data: the table, one of the class's `DATA`.
-        constraints: on any of the class's `METRICS`; `train_time` is in seconds.
+    `constraints` are on any of the class's `METRICS`; `train_time` is in seconds.
 
     Raises:
-        UserError: an unknown table or constrained metric; from `evaluate`, `recorded` and `means`, as
-            `jahslib.problems.recorded_tables.table`.
+        UserError: an unknown table or constrained metric; from `evaluate`, `recorded` and `means`, a missing package.
     """
 
     data: str = ""
@@ -141,10 +138,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 @dataclass
 class HPOBenchMLP(_Grid):
-    """Maximisation of the validation accuracy (0..1) over 5 hyperparameters; see `Tabular`.
-
-    The table has 30,000 configurations.
-    """
+    """Maximisation of validation accuracy (0..1) over 5 hyperparameters, 30,000 configurations; see `Tabular`."""
 
     name = "hpobench_mlp"
     objective = Objective("val_acc", best=1.0, worst=0.0)

@@ -93,11 +93,7 @@ def space(
 
 
 def tuned(name: str, given: Any, default: float, *, log: bool) -> Hyperparameter:
-    """Build one of SGD's hyperparameters within the bounds (lower, upper) that are given.
-
-    Raises:
-        UserError: bounds with which SGD cannot work.
-    """
+    """Build a hyperparameter of SGD. Raises `UserError` for bounds (lower, upper) with which SGD cannot work."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise UserError(f"bounds: {name} has {given!r}; give (lower, upper)")
     for what, value in zip(("lower bound", "upper bound"), given, strict=True):

@@ -23,10 +23,7 @@ def macro_precision(pred: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def macro_f1(pred: Tensor, labels: Tensor, classes: int) -> float:
-    """Average the F1 score over classes; a class neither present nor predicted scores 0.
-
-    `pred`: predicted classes (n) or logits (n x classes).
-    """
+    """Average the F1 score over classes, 0 without samples. `pred`: classes (n) or logits (n x classes)."""
     matrix = confusion_matrix(pred, labels, classes).double()
     return (2 * matrix.diagonal() / (matrix.sum(dim=0) + matrix.sum(dim=1)).clamp(min=1)).mean().item()
 

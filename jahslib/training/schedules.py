@@ -14,10 +14,7 @@ PLATEAU_FACTOR, PLATEAU_PATIENCE, PLATEAU_THRESHOLD = 0.1, 10, 1e-4  # torch's R
 
 
 def plateau(losses: Sequence[float]) -> float:
-    """Divide by 10 when the training loss has stalled for more than 10 epochs.
-
-    Stalled: not fallen by .01 % below the best.
-    """
+    """Divide by 10 when for more than 10 epochs the loss has not fallen by .01 % below the best."""
     factor, best, waited = 1.0, float("inf"), 0
     for loss in losses:
         if loss < best * (1 - PLATEAU_THRESHOLD):

@@ -138,10 +138,8 @@ class Training:
     ) -> list[float]:
         """Train until `epoch == epochs` or past the deadline; return these epochs' mean losses.
 
-        The deadline, a `time.time()`, is checked between epochs. `on_epoch(epoch, loss)` is called after each.
-
-        Raises:
-            Diverged: a mean loss is not finite.
+        The deadline, a `time.time()`, is checked between epochs. `on_epoch(epoch, loss)` is called after each. Raises
+        `Diverged` for a mean loss that is not finite.
         """
         losses = []
         while self.epoch < epochs and not self.stopped and (deadline is None or time.time() <= deadline):
@@ -299,11 +297,10 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
 
 
 class _GraphedStep:
-    """`Training.step` on full batches, captured as a CUDA graph.
+    """`Training.step` on full batches, captured as a CUDA graph (torch's notes, "whole-network capture").
 
-    After torch's notes, "whole-network capture". cuDNN and the optimizer initialise lazily, so a few steps run on a
-    side stream first. They must leave no trace: weights, optimizer state and generator are restored *in place*, as the
-    graph refers to them by address.
+    cuDNN and the optimizer initialise lazily, so a few steps run on a side stream first. They must leave no trace:
+    weights, optimizer state and generator are restored *in place*, as the graph refers to them by address.
     """
 
     def __init__(self, training: Training):

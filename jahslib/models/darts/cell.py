@@ -231,11 +231,8 @@ def build(
 ) -> Network:
     """Build the network of `architecture` for `channels x size x size` images.
 
-    Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
-    default seed), which the dropout layers keep for their masks.
-
-    Raises:
-        UserError: the image is too small for the number of poolings.
+    Weights follow torch's default distributions, drawn from a CPU generator, which the dropout layers keep for their
+    masks. Raises `UserError` where the image is too small for the number of poolings.
     """
     check_size(size, architecture.pooling)
     generator = generator or torch.Generator()

@@ -152,9 +152,7 @@ class GrowingConvNet(nn.Module):
     def add_neurons(self, index: int, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> None:
         """Widen hidden layer `index`, with zero outgoing weights: the network's function is kept.
 
-        Args:
-            weight, bias: incoming weights (`k x in ...`) and biases (k).
-            mean, var: the neurons' statistics before normalisation (k), as `Block.statistics` returns them.
+        Of k neurons: incoming weights (`k x in ...`), biases, and `Block.statistics` before normalisation.
         """
         block = self.blocks[index]
         block.layer.add_outputs(weight, bias)

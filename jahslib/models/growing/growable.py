@@ -106,10 +106,7 @@ class Linear(_GrowableLayer, layers.Linear):
 
 
 class BatchNorm(_MayGrow, _BatchNorm):
-    """Batch normalisation of `n x features` or `n x features x h x w`.
-
-    `track_running_stats=False` normalises by the batch's statistics in evaluation too, as in [Berg22].
-    """
+    """Batch normalisation of `n x features (x h x w)`; without running statistics as in [Berg22]."""
 
     def add_features(self, mean: Tensor, var: Tensor) -> None:
         """Add features (k) with scale 1, shift 0 and running statistics `mean` and `var`."""

@@ -149,11 +149,8 @@ class Neurogenesis(nn.Module):
     def grow(self, logits: Tensor | None = None, labels: Tensor | None = None, loss: Tensor | None = None) -> int:
         """Grow by the activations of the last training pass; returns the number of neurons added.
 
-        Args:
-            logits, labels, loss: results of that forward pass (`b x classes`, `b`, a scalar), for the trace.
-
-        Raises:
-            UserError: there was no training pass since the last call.
+        The trace takes that pass's logits (`b x classes`), labels (`b`) and loss (a scalar). Raises `UserError` if
+        there was no training pass since the last call.
         """
         captured, self.net.captured = self.net.captured, []
         if not captured:

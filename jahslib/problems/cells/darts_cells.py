@@ -41,11 +41,9 @@ CLIP = 5.0  # of the gradient's norm
 
 @dataclass
 class DartsCells(NB201):
-    """Search for a pair of DARTS cells, with the options of `NB201` and two more.
+    """Search for a pair of DARTS cells, in a network of `layers` cells, with the options of `NB201`.
 
-    Args:
-        layers: cells of the network.
-        last: epochs over whose validation errors the mean is taken, of those that a trial itself trains.
+    The error is the mean over the `last` epochs, of those that a trial itself trains.
     """
 
     grammar: str = "darts-cells"

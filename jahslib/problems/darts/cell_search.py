@@ -185,10 +185,7 @@ class CellsFound:
         return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()
 
     def epochs_until_stop(self) -> int:
-        """Compute the epoch at which early stopping would have ended a search that ran without it.
-
-        Up to there both searches are the same bit for bit, as the rule changes nothing.
-        """
+        """Compute the epoch at which early stopping, which changes nothing before, would have ended the search."""
         settings, alphas = self.problem.settings, self.trial.outputs["alphas"]
         for epoch, weights in enumerate(alphas, start=1):
             skips = count_skips(node_probabilities(torch.tensor(weights)), settings.early_stopping_threshold)

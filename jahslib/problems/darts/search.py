@@ -179,10 +179,8 @@ class Darts(Training):
     ) -> list[EpochRecord]:
         """Search up to the settings' epochs or `epochs`, early stopping or the deadline; return these epochs' records.
 
-        The deadline, a `time.time()`, is checked between epochs; `on_epoch` is called after each.
-
-        Raises:
-            Diverged: a loss is not finite.
+        The deadline, a `time.time()`, is checked between epochs; `on_epoch` is called after each. Raises `Diverged` for
+        a loss that is not finite.
         """
         start = self.epoch
         until = self.settings.epochs if epochs is None else min(epochs, self.settings.epochs)
@@ -271,11 +269,7 @@ class Darts(Training):
         checkpoints.write(path, self.device, self.generators, **state, settings=asdict(self.settings))
 
     def restore(self, path: str | os.PathLike) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] always all
-        """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
-
-        Raises:
-            UserError: the file is damaged or any of these differs.
-        """
+        """Continue from `path`. Raises `UserError` for a damaged file, other settings, supernet or kind of device."""
         state = checkpoints.read(path, self.device, again="search again")
         with checkpoints.applied(path, again="remove it and search again"):
             if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:

@@ -8,13 +8,10 @@ from jahslib.problems.cross_validated import Images, first_images
 
 
 def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
-    """Load the training and validation images of a data set.
+    """Load a data set's training and validation images, of each class the first `per_class` or all.
 
-    Without a validation split, every third image of each class of the training split is for validation. `per_class`:
-    use only so many images of each class, the first ones.
-
-    Raises:
-        UserError: so few that none are left for validation.
+    Without a validation split, every third image of each class of the training split is for validation. Raises
+    `UserError` where none are left for that.
     """
     split = "val" in registry.splits(name)
     least = 1 if split else 3

@@ -89,11 +89,7 @@ class StackTraining(Training):
 def save_stack(
     folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
 ) -> Path:
-    """Write a trained network to `folder` as SEED.pt, which `load_stack` reads, and for people as SEED.json.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write a network to `folder` as SEED.pt and, for people, SEED.json. Raises `UserError` where it cannot."""
     made_of = {"configuration": job.configuration, "shape": dict(shape), "seed": job.seed, "epochs": training.epoch}
     path = folder / f"{job.seed}.pt"
     checkpoints.write(path, training.device, {}, model=training.model.state_dict(), **made_of)
@@ -102,11 +98,7 @@ def save_stack(
 
 
 def load_stack(path: Path) -> Network:
-    """Load a network written by `save_stack`, in evaluation mode.
-
-    Raises:
-        UserError: a missing or damaged file, or one that holds something else.
-    """
+    """Load what `save_stack` wrote, in evaluation mode. Raises `UserError` for a missing, damaged or other file."""
     state = checkpoints.read(path)
     with checkpoints.applied(path, again="give a file that a final training of study 05 left"):
         made = darts_cell.build(architecture(state["configuration"]), **state["shape"])
