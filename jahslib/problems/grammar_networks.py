@@ -146,11 +146,7 @@ class NB201(CrossValidated):
 
     @classmethod
     def of(cls, objective: str, **options: Any) -> Self:
-        """Build the problem of one of `protocols` with some options changed; `min_epochs` gives its fidelity a range.
-
-        Raises:
-            UserError: an unknown objective or option, or an impossible value.
-        """
+        """Build one of `protocols`; `min_epochs` gives its fidelity a range. Raises `UserError` for bad options."""
         refuse_unknown("objective:", [objective], cls.protocols)
         chosen = {"name": objective} | cls.protocols[objective] | options
         refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(cls) if f.init])

@@ -156,11 +156,7 @@ class TunedNetwork(CrossValidated):
         return {"params": float(image_nets.count_parameters(self.network_of(configuration), **self.shape))}
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """Return a configuration's training hyperparameters, completed by the original's defaults.
-
-        Raises:
-            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
-        """
+        """Return a configuration's hyperparameters, or the original's defaults. Raises as `check_setting`."""
         c = DEFAULT | configuration
         for name in DEFAULT:
             check_setting(name, c[name])

@@ -178,10 +178,12 @@ def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -
             if shapes <= {parameter.shape}:
                 continue
             # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
-            if len(shapes) > 1 or not _fits(next(iter(shapes)), parameter):
+            (shape, *others) = shapes
+            grown = not others and len(shape) == parameter.ndim
+            if not grown or any(a > b for a, b in zip(shape, parameter.shape, strict=True)):
                 kept = ", ".join(f"{key} {tuple(value.shape)}" for key, value in moments.items())
-                shape = tuple(parameter.shape)
-                raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")
+                own = tuple(parameter.shape)
+                raise UserError(f"{name} keeps {kept} for a growable parameter of shape {own}, {_NO_GROWTH}")
             for key, value in moments.items():
                 padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
                 padded += _initial(optimizer, group, key, parameter)
@@ -203,10 +205,6 @@ def _initial(optimizer: Optimizer, group: dict[str, Any], key: str, parameter: T
             return parameter.detach()
         case _:
             return 0.0
-
-
-def _fits(shape: torch.Size, parameter: Tensor) -> bool:
-    return len(shape) == parameter.ndim and all(a <= b for a, b in zip(shape, parameter.shape, strict=True))
 
 
 register_optimizer_step_pre_hook(_before_step)
