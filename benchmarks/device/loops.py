@@ -171,7 +171,7 @@ LOOPS = [  # timed; at q = 1 ranks are measured and nothing is added, so that al
         "grammar network",
         _shape(3, 12, 20),
         256,
-        Recipe(64, 0.01, "sgd", momentum=0.9, cosine_epochs=64),
+        Recipe(64, 0.01, "sgd", momentum=0.9, annealing_epochs=64),
         lambda **shape: lambda g: _of_grammar(**shape)(generator=g),
         captures=True,
     ),

@@ -4,7 +4,6 @@ A digest is written as `algorithm:hex`, for example `sha256:ba89…` or `md5:f68
 """
 
 import contextlib
-import errno
 import fcntl
 import glob
 import gzip
@@ -44,10 +43,7 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def verify(path: Path, expected: str, mend: str = "delete it and fetch it again", name: str = "") -> None:
-    """Raise `UserError`, with both digests, unless the file at `path` has digest `expected`.
-
-    `name`: the file's name in the message, by default its own.
-    """
+    """Raise `UserError`, with both digests, unless the file at `path` (in messages `name`) has digest `expected`."""
     algorithm, _, wanted = expected.partition(":")
     found = digest(path, algorithm)
     if found != wanted:
@@ -59,11 +55,7 @@ def verify(path: Path, expected: str, mend: str = "delete it and fetch it again"
 
 
 def gunzip(path: Path, limit: int = MEMBER_LIMIT, mend: str = "delete it and fetch it again") -> bytes:
-    """Decompress one gzip file in memory.
-
-    Raises:
-        UserError: it is damaged or unpacks to more than `limit` bytes.
-    """
+    """Decompress one gzip file in memory. Raises `UserError`: it is damaged or unpacks to more than `limit` bytes."""
     try:
         with gzip.open(path) as file:
             contents = file.read(limit + 1)
@@ -74,68 +66,47 @@ def gunzip(path: Path, limit: int = MEMBER_LIMIT, mend: str = "delete it and fet
     return contents
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def members(path: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> Iterator[tuple[str, bytes]]:
+    """Yield name and contents of every file of a tar archive of any compression, in archive order; writes nothing.
+
+    Raises:
+        UserError: a damaged archive or, naming the member, absolute names, `..`, links, devices, and members over
+            `limit` bytes or that take the sum over `total` bytes.
+    """
+    path, seen = Path(path), 0
     try:
         with tarfile.open(path) as archive:
-            yield archive
+            for member in archive:
+                seen += member.size
+                if fault := _fault(member, seen, limit, total):
+                    raise UserError(
+                        f"{path.name}: refused, its member {member.name!r} {fault}; get it from its official source"
+                    )
+                if file := archive.extractfile(member):
+                    yield member.name, file.read()
             while archive.fileobj.read(2**20):  # to the end, where a compressed stream keeps its own checksum
                 pass
-    except tarfile.FilterError as error:
-        raise UserError(f"{path.name}: refused ({error}); get it from its official source") from error
     except _DAMAGED as error:
         raise UserError(
             f"{path.name} is truncated or no tar archive ({error}); replace it with a whole copy"
         ) from error
 
 
-def _checked(archive: tarfile.TarFile, path: Path, limit: int, total: int) -> Iterator[tarfile.TarInfo]:
-    """Yield members in archive order.
-
-    Raises:
-        UserError: a member is not a plain file or folder below the root, or exceeds a limit.
-    """
-    seen = 0
-    for member in archive:
-        seen += member.size
-        posix, windows = PurePosixPath(member.name), PureWindowsPath(member.name)
-        if posix.is_absolute() or windows.drive or windows.root:
-            fault = "has an absolute name"
-        elif ".." in windows.parts:  # Windows parts split at both kinds of slash
-            fault = "leaves the folder with '..'"
-        elif not (member.isreg() or member.isdir()):
-            fault = "is a link or a device"
-        elif member.size > limit:
-            fault = f"has {member.size} bytes, over the limit of {limit}"
-        elif seen > total:
-            fault = f"takes the archive over the limit of {total} bytes in all"
-        else:
-            yield member
-            continue
-        raise UserError(f"{path.name}: refused, its member {member.name!r} {fault}; get it from its official source")
-
-
-def members(path: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> Iterator[tuple[str, bytes]]:
-    """Yield name and contents of every file of a tar archive, in archive order; writes nothing.
-
-    Any compression is read.
-
-    Raises:
-        UserError: a damaged archive or, naming the member, absolute names, `..`, links, devices, and members over
-            `limit`
-            bytes or that take the sum over `total` bytes.
-    """
-    path = Path(path)
-    with _opened(path) as archive:
-        for member in _checked(archive, path, limit, total):
-            if member.isreg():
-                file = archive.extractfile(member)
-                assert file is not None, "of a regular member there is one"
-                yield member.name, file.read()
+def _fault(member: tarfile.TarInfo, seen: int, limit: int, total: int) -> str:
+    posix, windows = PurePosixPath(member.name), PureWindowsPath(member.name)
+    if posix.is_absolute() or windows.drive or windows.root:
+        return "has an absolute name"
+    if ".." in windows.parts:  # Windows parts split at both kinds of slash
+        return "leaves the folder with '..'"
+    if not (member.isreg() or member.isdir()):
+        return "is a link or a device"
+    if member.size > limit:
+        return f"has {member.size} bytes, over the limit of {limit}"
+    return f"takes the archive over the limit of {total} bytes in all" if seen > total else ""
 
 
 def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> None:
-    """Unpack a tar archive atomically as the new folder `target`, whose parent must exist.
+    """Unpack a tar archive's files atomically into the new folder `target`, whose parent must exist.
 
     Raises:
         UserError: as `members`, or `target` exists.
@@ -146,17 +117,10 @@ def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOT
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         folder = Path(scratch) / target.name
         folder.mkdir()
-        with _opened(path) as archive:
-            for member in _checked(archive, path, limit, total):
-                archive.extract(member, folder, filter="data")
-        try:
-            os.replace(folder, target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            raise UserError(
-                f"{target.name} was made by another process; remove it to unpack {path.name} again"
-            ) from error
+        for name, contents in members(path, limit, total):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(contents)
+        os.replace(folder, target)
 
 
 ABANDONED = 10.0  # seconds; much longer than a download's file stays unlocked after its creation
@@ -187,11 +151,8 @@ def _sweep(target: Path) -> None:
 
 
 def _fetch(url: str, expected: str, target: Path, timeout: float) -> None:
-    """Download `target` from `url`, verified and atomically."""
-    with (
-        urllib.request.urlopen(url, timeout=timeout) as response,
-        _part(target) as file,
-    ):  # the folder is only made once the server answers
+    # `_part` makes the folder, so only once the server answers
+    with urllib.request.urlopen(url, timeout=timeout) as response, _part(target) as file:
         size = int(response.headers.get("Content-Length") or 0) or None
         with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, mininterval=1.0) as bar:
             while chunk := response.read(2**16):

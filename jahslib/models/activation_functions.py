@@ -65,11 +65,7 @@ TRAINED = {"mconst", "aconst", "const", "bgaussian_sq", "bgaussian_abs", "wavg"}
 
 
 class Activation(nn.Module):
-    """The function of a term: `b x c x h x w` -> the same shape.
-
-    Raises:
-        UserError: the term has an operation that is not in the grammar.
-    """
+    """The function of a term, `b x c x h x w` -> the same shape. Raises `UserError` for an unknown operation."""
 
     def __init__(self, term: Term, channels: int):
         super().__init__()
@@ -131,13 +127,7 @@ class ResNet(nn.Module):
 def build(
     term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, generator: torch.Generator | None = None
 ) -> ResNet:
-    """Build the ResNet-20 with the activation of a term.
-
-    Weights follow He's normal initialisation, drawn from a CPU generator.
-
-    Raises:
-        UserError: the term has an operation that is not in the grammar.
-    """
+    """Build the ResNet-20 with a term's activation; He's normal initialisation. Raises as `Activation`."""
     generator = generator or torch.Generator()
     model = ResNet(term, channels, classes, width)
     reset_parameters(model, generator)
@@ -145,10 +135,3 @@ def build(
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, generator=generator)
     return model
-
-
-def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16) -> int:
-    """Count the trainable parameters, from shapes alone."""
-    with torch.device("meta"):
-        model = ResNet(term, channels, classes, width)
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -20,10 +20,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     momentum: float
 
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Normalise `b x c x h x w` -> the same shape.
-
-        `scale` (0-dimensional tensor) multiplies weight and bias.
-        """
+        """Normalise `b x c x h x w` -> the same shape; `scale` (0-dimensional) multiplies weight and bias."""
         weight, bias = (self.weight, self.bias) if scale is None else (scale * self.weight, scale * self.bias)
         count = input.numel() // input.shape[1]
         if not self.training or input.device.type != "cpu" or count <= FEW:

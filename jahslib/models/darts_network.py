@@ -55,10 +55,7 @@ def _depthwise(c: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.M
 
 
 def operation(name: str, c: int, stride: int) -> nn.Module:
-    """Build one of the grammar's operations: `b x c x h x w` -> the same shape.
-
-    With stride 2 height and width are halved.
-    """
+    """Build one of the grammar's operations: `b x c x h x w` -> the same shape, halved with stride 2."""
     match name:
         case "id":
             return nn.Identity() if stride == 1 else FactorizedReduce(c, c)
@@ -82,10 +79,7 @@ def edges(cell: Term) -> Edges:
 
 
 class Cell(nn.Module):
-    """A cell: the outputs of the two previous cells (`b x . x h x w`) -> `b x 4c x h x w`.
-
-    A reduction cell halves height and width.
-    """
+    """A cell: the outputs of the two before it (`b x . x h x w`) -> `b x 4c x h x w`, halved by a reduction."""
 
     def __init__(self, own: Edges, before: int, last: int, c: int, *, reduction: bool, after_reduction: bool):
         super().__init__()
@@ -97,8 +91,7 @@ class Cell(nn.Module):
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         values = [self.before(before), self.last(last)]
         for node in range(NODES):
-            pair = (2 * node, 2 * node + 1)
-            a, b = (self.operations[i](values[self.tails[i]]) for i in pair)
+            a, b = (self.operations[i](values[self.tails[i]]) for i in (2 * node, 2 * node + 1))
             values.append(a + b)
         return torch.cat(values[2:], dim=1)
 
@@ -125,13 +118,6 @@ class Network(nn.Module):
         return self.classifier(last.mean((2, 3)))
 
 
-def _network(term: Term, channels: int, classes: int, width: int, layers: int) -> Network:
-    if width < 2 or layers < 1:
-        raise UserError(f"DARTS network: width {width}, layers {layers}; give at least 2 channels and 1 cell")
-    normal, reduction = (edges(cell) for cell in term.children if isinstance(cell, Term))
-    return Network(normal, reduction, channels, classes, width, layers)
-
-
 def build(
     term: Term,
     *,
@@ -141,24 +127,14 @@ def build(
     layers: int = 8,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """Build the network of a pair of cells.
+    """Build the network of a pair of cells: `layers` cells, the first with `width` channels a node.
 
-    Weights follow torch's default distributions, drawn from a CPU generator.
-
-    Args:
-        width: channels of the first cells' nodes.
-        layers: number of cells.
-
-    Raises:
-        UserError: an operation that is not in the grammar, or fewer than 2 channels or 1 cell.
+    Weights follow torch's default distributions, drawn from a CPU generator. Raises `UserError` for an operation that
+    is not in the grammar, or fewer than 2 channels or 1 cell.
     """
-    model = _network(term, channels, classes, width, layers)
+    if width < 2 or layers < 1:
+        raise UserError(f"DARTS network: width {width}, layers {layers}; give at least 2 channels and 1 cell")
+    normal, reduction = (edges(cell) for cell in term.children if isinstance(cell, Term))
+    model = Network(normal, reduction, channels, classes, width, layers)
     reset_parameters(model, generator or torch.Generator())
     return model
-
-
-def count_parameters(term: Term, *, channels: int = 3, classes: int = 10, width: int = 16, layers: int = 8) -> int:
-    """Count the trainable parameters, from shapes alone. Raises as `build` does."""
-    with torch.device("meta"):
-        model = _network(term, channels, classes, width, layers)
-    return sum(parameter.numel() for parameter in model.parameters())

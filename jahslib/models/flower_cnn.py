@@ -6,6 +6,7 @@ original. Dropout follows the fully connected layers only.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from ConfigSpace.hyperparameters import Hyperparameter
 from torch import nn
 
 from jahslib.errors import UserError, refuse_unknown
-from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
+from jahslib.models import layers
+from jahslib.models.layers import Conv2d, fully_connected, reset_parameters
 
 # The course's default network, which lies in the space (6,360,741 parameters for 3 x 16 x 16 images of 17 classes).
 DEFAULT: dict[str, Any] = {
@@ -141,53 +143,40 @@ def build(
 ) -> nn.Module:
     """Build the network: `n x channels x size x size` float images -> `n x classes` logits.
 
-    Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
-    default seed), which the dropout layers keep for their masks. Absent keys take the original's fallbacks.
+    Weights follow torch's default distributions, drawn from `generator` (on the CPU; None: a new one), which the
+    dropout layers keep for their masks. Absent keys take the original's fallbacks.
 
     Raises:
         UserError: the image is too small for the number of poolings.
     """
     generator = generator or torch.Generator()
-    model = _layers(configuration, channels, classes, size, generator).to_empty(device="cpu")
-    reset_parameters(model, generator)
-    return model
-
-
-def count_parameters(configuration: Mapping[str, Any], *, channels: int = 3, classes: int = 17, size: int = 16) -> int:
-    """Count the trainable parameters, without allocating tensors.
-
-    Batch normalisation's affine ones are included.
-    """
-    model = _layers(configuration, channels, classes, size, generator=None)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _layers(configuration: Mapping[str, Any], channels: int, classes: int, size: int, generator) -> nn.Sequential:
-    """Build the network on the meta device: no storage, so no random numbers are drawn."""
     get = dict(configuration).get
     kernel, n_conv = int(get("kernel_size", 5)), int(get("n_conv_layers", 3))
     if size >> n_conv == 0:
         raise UserError(f"flower_cnn: n_conv_layers={n_conv} halves {size}-pixel images to nothing; use fewer layers")
 
-    layers: list[nn.Module] = []
+    convolutions: list[nn.Module] = []
     width = channels
     for i in range(n_conv):
         inputs, width = width, int(get(f"n_channels_conv_{i}", 2 * width if i else 16))
-        layers += [Conv2d(inputs, width, kernel, padding=(kernel - 1) // 2, device="meta"), nn.ReLU(inplace=True)]
+        convolutions += [Conv2d(inputs, width, kernel, padding=(kernel - 1) // 2), nn.ReLU(inplace=True)]
         if get("use_BN", False):
-            layers.append(nn.BatchNorm2d(width, device="meta"))
-        layers.append(nn.MaxPool2d(2))
+            convolutions.append(nn.BatchNorm2d(width))
+        convolutions.append(nn.MaxPool2d(2))
     if get("global_avg_pooling", True):
-        layers.append(nn.AdaptiveAvgPool2d(1))
+        convolutions.append(nn.AdaptiveAvgPool2d(1))
     else:
         width *= (size >> n_conv) ** 2
-    layers.append(nn.Flatten())
 
     # Without a number of layers the original falls back to these three widths, the last two of them unusual.
     fallback = {} if "n_fc_layers" in configuration else {0: 256, 1: 17, 2: 273}
+    hidden = [width]
     for i in range(int(get("n_fc_layers", 3))):
-        inputs, width = width, int(get(f"n_channels_fc_{i}", fallback.get(i, width // 2 if i else 256)))
-        layers += [Linear(inputs, width, device="meta"), nn.ReLU(inplace=True)]
-        layers.append(Dropout(float(get("dropout_rate", 0.2)), generator))
-    layers.append(Linear(width, classes, device="meta"))
-    return nn.Sequential(*layers)
+        hidden.append(int(get(f"n_channels_fc_{i}", fallback.get(i, hidden[-1] // 2 if i else 256))))
+    head = fully_connected(width, hidden[1:], classes, float(get("dropout_rate", 0.2)), generator)
+    model = nn.Sequential(*convolutions, nn.Flatten(), *head)
+    reset_parameters(model, generator)
+    return model
+
+
+count_parameters = partial(layers.count_parameters, build)

@@ -13,13 +13,15 @@ in the original. Weights follow each network's own default distributions, drawn 
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
-from jahslib.models.layers import Dropout, reset_parameters
+from jahslib.models import layers
+from jahslib.models.layers import Dropout, Standardise, reset_parameters
 
 NETWORKS = ("lenet", "lenet300", "alexnet", "resnet18")
 SMALLEST = {"lenet": 12, "lenet300": 1, "alexnet": 21, "resnet18": 8}  # pixels; smaller images are pooled away
@@ -30,69 +32,56 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def build(
     network: str, *, channels: int, classes: int, size: int, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Build a network: `n x channels x size x size` float images -> `n x classes` logits.
+    """Build a network: `n x channels x size x size` float images in [0, 1] -> `n x classes` logits.
 
-    Images have values in [0, 1]. `generator` is a CPU generator (None: a new one with torch's default seed), which the
-    dropout layers keep for their masks.
-
-    Raises:
-        UserError: an unknown network, or images too small for it.
+    `generator` is on the CPU (None: a new one); the dropout layers keep it for their masks. Raises `UserError` for an
+    unknown network, or images too small for it.
     """
     generator = generator or torch.Generator()
-    model = _layers(network, channels, classes, size, generator).to_empty(device="cpu")
+    with torch.device("meta"):  # torchvision's layers would draw from torch's own generator
+        model = _layers(network, channels, classes, size, generator)
+    model.to_empty(device="cpu")
     reset_parameters(model, generator)
     for module in model.modules():
-        if isinstance(module, Standardise):
-            module.reset()
-        elif network == "resnet18" and isinstance(
-            module, nn.Conv2d
-        ):  # the initialisation of the paper and of torchvision
+        if network == "resnet18" and isinstance(module, nn.Conv2d):  # the paper's and torchvision's initialisation
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-    return model
+    if channels != 3:
+        return model
+    return nn.Sequential(Standardise(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)), model)
 
 
 @lru_cache
 def count_parameters(network: str, *, channels: int, classes: int, size: int) -> int:
     """Count the trainable parameters without allocating tensors. Raises as `build` does."""
-    model = _layers(network, channels, classes, size, torch.Generator())
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-class Standardise(nn.Module):
-    """Channel-wise standardisation by ImageNet's mean and deviation; not in the state dict."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self):
-        super().__init__()
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.empty(1, 3, 1, 1), persistent=False)
-
-    def reset(self) -> None:
-        """Fill the buffers, which are uninitialised in a network built on the meta device."""
-        self.mean.copy_(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.std.copy_(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
+    return layers.count_parameters(_layers, network, channels, classes, size, torch.Generator())
 
 
 def _layers(network: str, channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
-    """Build the network on the meta device: no storage, so no random numbers are drawn."""
     refuse_unknown("network:", [network], NETWORKS)
     if size < SMALLEST[network]:
         raise UserError(
             f"network: {network} needs images of at least {SMALLEST[network]} pixels, these have {size}; "
             "choose another network or data set"
         )
-    make = {"lenet": _lenet, "lenet300": _lenet300, "alexnet": _alexnet, "resnet18": _resnet18}[network]
-    with torch.device("meta"):
-        net = make(channels, classes, size, generator)
-        return nn.Sequential(Standardise(), net) if channels == 3 else net
+    match network:
+        case "lenet":
+            return _lenet(channels, classes, size)
+        case "lenet300":
+            return nn.Sequential(nn.Flatten(), *_perceptron(channels * size**2, 300, 100, classes))
+        case "alexnet":
+            return _alexnet(channels, classes, generator)
+        case _:
+            return _resnet18(channels, classes)
 
 
-def _lenet(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
+def _perceptron(*widths: int) -> list[nn.Module]:
+    made: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        made += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
+    return made[:-1]
+
+
+def _lenet(channels: int, classes: int, size: int) -> nn.Module:
     padding = 2 if size < 32 else 0  # MNIST's 28 pixels enter LeNet-5 padded to 32
     width = ((size + 2 * padding - 4) // 2 - 4) // 2
     return nn.Sequential(
@@ -103,26 +92,11 @@ def _lenet(channels: int, classes: int, size: int, generator: torch.Generator) -
         nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(16 * width**2, 120),
-        nn.ReLU(inplace=True),
-        nn.Linear(120, 84),
-        nn.ReLU(inplace=True),
-        nn.Linear(84, classes),
+        *_perceptron(16 * width**2, 120, 84, classes),
     )
 
 
-def _lenet300(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(channels * size**2, 300),
-        nn.ReLU(inplace=True),
-        nn.Linear(300, 100),
-        nn.ReLU(inplace=True),
-        nn.Linear(100, classes),
-    )
-
-
-def _alexnet(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
+def _alexnet(channels: int, classes: int, generator: torch.Generator) -> nn.Module:
     with extra("training"):
         from torchvision.models import alexnet
 
@@ -136,7 +110,7 @@ def _alexnet(channels: int, classes: int, size: int, generator: torch.Generator)
     return net
 
 
-def _resnet18(channels: int, classes: int, size: int, generator: torch.Generator) -> nn.Module:
+def _resnet18(channels: int, classes: int) -> nn.Module:
     with extra("training"):
         from torchvision.models import resnet18
 

@@ -1,9 +1,12 @@
 """Layers that draw weights and dropout masks from a generator passed in."""
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -39,11 +42,41 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
-    """Initialise every convolution, linear and batch normalisation layer, in module order.
+class Standardise(nn.Module):
+    """Channel-wise standardisation of images; mean and deviation are not in the state dict."""
 
-    The distributions are torch's defaults.
-    """
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean.view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def fully_connected(
+    width: int, hidden: Sequence[int], classes: int, dropout: float, generator: torch.Generator
+) -> list[nn.Module]:
+    """Build hidden layers with ReLU and dropout, and the classifier."""
+    layers: list[nn.Module] = []
+    widths = [width, *hidden]
+    for inputs, outputs in pairwise(widths):
+        layers += [Linear(inputs, outputs), nn.ReLU(inplace=True), Dropout(dropout, generator)]
+    return [*layers, Linear(widths[-1], classes)]
+
+
+def count_parameters(build: Callable[..., nn.Module], *args: Any, **options: Any) -> int:
+    """Count the trainable parameters of `build(*args, **options)` from shapes alone; raises as `build` does."""
+    with torch.device("meta"):
+        model = build(*args, **options)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
+    """Initialise every convolution, linear and batch normalisation layer by torch's defaults, in module order."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
+from jahslib.models import layers
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
 from jahslib.spaces.grammars import examples
@@ -39,10 +40,7 @@ Size = int | tuple[int, int]  # of a square, or height and width
 
 
 class LayerNorm(nn.Module):
-    """Normalisation over channels, height and width, with elementwise affine parameters.
-
-    The parameters are kept `h x w x c`, the memory layout of channels-last activations.
-    """
+    """Normalisation over c, h and w; the affine parameters are kept `h x w x c`, as activations in memory."""
 
     def __init__(self, c: int, h: int, w: int):
         super().__init__()
@@ -75,10 +73,7 @@ class ReLUConvBN(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """A residual block: `b x c x h x w` -> `b x 2c x h/2 x w/2` (rounded up).
-
-    There is no ReLU after the sum.
-    """
+    """A residual block: `b x c x h x w` -> `b x 2c x h/2 x w/2` (rounded up); no ReLU after the sum."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -89,16 +84,11 @@ class ResBlock(nn.Module):
         return self.skip(x) + self.b(self.a(x))
 
 
-def avg_pool(x: Tensor) -> Tensor:
-    """Average over 3 x 3 pixels, excluding the padding."""
-    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "hardswish": F.hardswish,
     "mish": F.mish,
-    "avg_pool": avg_pool,
+    "avg_pool": lambda x: F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False),
 }
 MODULES: dict[str, Callable[[int, int, int], nn.Module]] = {
     "conv3x3": lambda c, h, w: ReLUConvBN(c, c, 3),
@@ -143,10 +133,7 @@ class _Flattening:
     known: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
 
     def fill(self, child: Child, value: int) -> int:
-        """Add the steps of an edge's child; map the value at its tail to that at its head.
-
-        The child is not `zero`.
-        """
+        """Add the steps of an edge's child, which is not `zero`; map the value at its tail to that at its head."""
         head = child if isinstance(child, str) else child.head
         if is_leaf(child):
             return value if head == ID else self.step(head, (value,))
@@ -199,10 +186,8 @@ def _contents(topology: Topology, term: Term) -> tuple[list[Child], list[str]]:
 def flatten(grammar: Grammar, term: Term, shape: Shape) -> tuple[list[Step], Shape]:
     """Flatten a term to its operations and the final shape, given the stem's output `shape`.
 
-    A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells.
-
-    Raises:
-        UserError: the term is not one of this grammar, or names an operation that is not a primitive here.
+    A term that is one cell (of a grammar that starts at CELL) stands for NAS-Bench-201's network of such cells. Raises
+    `UserError` for a term of another grammar, or an operation that is not a primitive here.
     """
     grammar.check(term)
     topologies = grammar.topologies
@@ -222,15 +207,8 @@ def _around_cells() -> Grammar:
 # The network ------------------------------------------------------------------------------------------------------
 
 
-def _add(*values: Tensor) -> Tensor:
-    return reduce(torch.add, values)
-
-
 class Network(nn.Module):
-    """A network of steps: `n x channels x h x w` float images -> `n x classes` logits.
-
-    Its weights are uninitialised; see `build`.
-    """
+    """A network of steps: `n x channels x h x w` float images -> `n x classes` logits; `build` initialises it."""
 
     def __init__(self, steps: list[Step], width: int, channels: int, last: int, classes: int):
         super().__init__()
@@ -248,6 +226,10 @@ class Network(nn.Module):
         last = values[-1]
         assert last is not None
         return self.classifier(F.relu(self.norm(last)).mean((2, 3)))
+
+
+def _add(*values: Tensor) -> Tensor:
+    return reduce(torch.add, values)
 
 
 def _program(steps: list[Step], modules: list[nn.Module]) -> tuple[tuple[Callable, tuple[int, ...], list[int]], ...]:
@@ -268,11 +250,6 @@ def _hw(size: Size) -> tuple[int, int]:
     return h, w
 
 
-def _network(grammar: Grammar, term: Term, channels: int, classes: int, size: Size, width: int) -> Network:
-    steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
-    return Network(steps, width, channels, last, classes)
-
-
 def build(
     grammar: Grammar,
     term: Term,
@@ -288,14 +265,13 @@ def build(
     Args:
         size: pixels of a side, or height and width.
         width: output channels of the stem.
-        generator: a CPU generator for the initial weights, which follow torch's default distributions; None: a new one
-            with torch's default seed.
+        generator: a CPU generator (None: a new one) for the weights, which follow torch's default distributions.
 
     Raises:
-        UserError: the term is not one of this grammar, an operation is not a primitive here, or the images are too
-            small.
+        UserError: a term of another grammar, an operation that is no primitive here, or images that are too small.
     """
-    model = _network(grammar, term, channels, classes, size, width)
+    steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
+    model = Network(steps, width, channels, last, classes)
     reset_parameters(model, generator or torch.Generator())
     return model
 
@@ -311,5 +287,4 @@ def count_parameters(
 
 @lru_cache(maxsize=1000)
 def _parameters(label: str, shape: Shape) -> int:
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in MODULES[label](*shape).parameters())
+    return layers.count_parameters(MODULES[label], *shape)

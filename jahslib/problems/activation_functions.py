@@ -7,13 +7,14 @@ held-back images are drawn at random.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from jahslib.extras import extra
 from jahslib.models import activation_functions
-from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.models.layers import count_parameters
+from jahslib.problems.grammar_networks import CIFAR10, NB201
 from jahslib.spaces.grammars.terms import Term
-from jahslib.training.trainer import Training
 
 with extra("training"):
     import torch
@@ -21,7 +22,6 @@ with extra("training"):
 
 NAME = "act_cifar10"
 PROTOCOL: dict[str, Any] = CIFAR10 | {
-    "name": NAME,
     "data": "cifar10",
     "validation": "train",
     "validation_share": 0.1,
@@ -37,43 +37,21 @@ PROTOCOL: dict[str, Any] = CIFAR10 | {
 }
 
 
-class InStairs(Training):
-    """Training with a step schedule: rate divided by 10 at 1/2 and 3/4 of `cosine_epochs`."""
-
-    def follow_schedule(self) -> None:
-        assert self.recipe.cosine_epochs is not None
-        done = self.epoch / self.recipe.cosine_epochs
-        rate = self.recipe.learning_rate * 0.1 ** ((done >= 0.5) + (done >= 0.75))
-        for group in self.optimizer.param_groups:
-            if group["lr"] != rate:
-                group["lr"] = rate
-                self._graphed_step = None  # the rate is a constant of the captured step
-
-
 @dataclass
 class ActivationFunctions(NB201):
-    """`NB201` with activation functions: its options, `width` being the ResNet's first stage.
-
-    The width is 16 in ResNet-20.
-    """
+    """`NB201` with activation functions; `width` is that of the ResNet's first stage, 16 in ResNet-20."""
 
     grammar: str = "activation"
 
     spaces = ("activation",)
-    trainer = InStairs
+    protocols: ClassVar = {NAME: PROTOCOL}
+    annealing = "steps"
 
     def count_parameters(self, term: Term) -> int:
-        return activation_functions.count_parameters(term, width=self.width, **self._shape)
+        return count_parameters(activation_functions.build, term, width=self.width, **self.ends)
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
-        return activation_functions.build(term, width=self.width, **self._shape, generator=generator)
-
-    @property
-    def _shape(self) -> dict[str, int]:
-        shape = self.shape
-        return {name: shape[name] for name in ("channels", "classes")}
+        return activation_functions.build(term, width=self.width, **self.ends, generator=generator)
 
 
-def problem(**options: Any) -> ActivationFunctions:
-    """Build the source's protocol with some options changed. Raises `UserError` as `made`."""
-    return made(ActivationFunctions, PROTOCOL | options)
+problem = partial(ActivationFunctions.of, NAME)

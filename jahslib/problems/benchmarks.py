@@ -40,11 +40,7 @@ TUNED = {
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A problem with the reference values of its regret.
-
-    Regret is measured in `metric`, the objective without noise: 0 at `best`, and 1 at a distance of `span` towards
-    worse values.
-    """
+    """A problem and its regret in `metric`, the objective without noise: 0 at `best`, 1 at `span` from it."""
 
     problem: Problem
     metric: str
@@ -52,10 +48,7 @@ class Benchmark:
     span: float
 
     def regret(self, trial: Trial | None) -> float:
-        """Compute the regret of an incumbent.
-
-        1 where there is none or where it violates a constraint; negative where it beats the best that was known.
-        """
+        """Compute an incumbent's regret: 1 without one or for an infeasible one; negative where it beats `best`."""
         if trial is None or self.problem.violation(trial):
             return 1.0
         return (self.best - trial.metrics[self.metric]) / self.span
@@ -63,11 +56,7 @@ class Benchmark:
 
 @lru_cache(maxsize=128)
 def benchmark(name: str) -> Benchmark:
-    """Build the task of this name, one of `FAMILIES` or `TUNED`.
-
-    Raises:
-        UserError: no such task; missing data, see `jahslib.problems.lcbench` and `recorded_tables`.
-    """
+    """Build one of `FAMILIES` or `TUNED`. Raises `UserError` for another name, and where data are missing."""
     family, _, data = name.partition("-")
     if name not in FAMILIES.get(family, ()) + TUNED.get(family, ()):
         raise UserError(f"benchmark {name!r} is unknown; families are {', '.join(FAMILIES)}")
@@ -110,20 +99,12 @@ def reference(task: str) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _references() -> dict[str, dict[str, float]]:
-    """Load the reference values of every task.
-
-    They are stored because constraints are part of a log's fingerprint, and another machine's surrogate may differ in
-    the last digit. Made by `{task: reference(task) for task in TASKS}`.
-    """
+    """Load `{task: reference(task) for task in TASKS}`, stored as other machines may differ in the last digit."""
     return json.loads(Path(__file__).with_name("lcbench_references.json").read_text(encoding="utf-8"))
 
 
 def of_table(table: Tabular) -> Benchmark:
-    """Measure regret against the whole table: 0 is the best configuration, 1 the median.
-
-    By the mean of a configuration's trainings. Cells are six choices here (`CellEdges`), whose `cells` are the
-    grammar's terms.
-    """
+    """Measure regret by the means of a table's configurations: 0 is the best, 1 the median; cells are `CellEdges`."""
     means = table.means()
     best = float(means.max() if table.objective.maximize else means.min())
     problem = CellEdges(table) if isinstance(table, NasBench201Full) else table

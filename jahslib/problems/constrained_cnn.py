@@ -17,10 +17,9 @@ from jahslib.data import registry
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.models import flower_cnn
-from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.cross_validated import CrossValidated
 from jahslib.spaces import configurations as spaces
-from jahslib.training import metrics
-from jahslib.training.metrics import scores
+from jahslib.training.metrics import batchwise_precision, scores
 from jahslib.training.trainer import Recipe, Training
 
 with extra("training"):
@@ -63,13 +62,12 @@ class ConstrainedCNN(CrossValidated):
         if self.min_precision is not None and not 0 <= self.min_precision <= 1:
             raise UserError(f"constraint_min_precision: {self.min_precision} is no precision; give 0..1")
         Recipe(1, 1.0, self.optimizer, self.loss)  # raises for unknown names
+        size = () if self.max_model_size is None else (Constraint("params", "<=", self.max_model_size),)
+        floor = () if self.min_precision is None else (Constraint(self.precision, ">=", self.min_precision),)
+        self.constraints = size + floor
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: the data are missing, or no configuration is small enough.
-        """
+        """Load the data. Raises `UserError` where they are missing, or no configuration is small enough."""
         super().check()
         if self.max_model_size is None:
             return
@@ -78,12 +76,6 @@ class ConstrainedCNN(CrossValidated):
                 f"constraint_max_model_size: none of 10,000 random configurations has at most {self.max_model_size:g} "
                 "parameters; raise it"
             )
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        size = () if self.max_model_size is None else (Constraint("params", "<=", self.max_model_size),)
-        floor = () if self.min_precision is None else (Constraint(self.precision, ">=", self.min_precision),)
-        return size + floor
 
     @cached_property
     def space(self) -> ConfigurationSpace:
@@ -98,15 +90,11 @@ class ConstrainedCNN(CrossValidated):
         test = registry.load(self.data, "test")
         return registry.duplicates_of(registry.load(self.data), test)[test.labels.argsort(stable=True)]
 
-    def training(self, job: Job, train: Images) -> Training:
-        c = job.configuration
-        recipe = Recipe(c["batch_size"], c["learning_rate_init"], self.optimizer, self.loss)
-        shape = self.shape
+    def build(self, configuration: Configuration, generator: torch.Generator) -> torch.nn.Module:
+        return flower_cnn.build(configuration, **self.shape, generator=generator)
 
-        def build(generator: torch.Generator) -> torch.nn.Module:
-            return flower_cnn.build(c, **shape, generator=generator)
-
-        return Training(build, *train, recipe, seed=job.seed, device=self.device)
+    def recipe(self, configuration: Configuration) -> Recipe:
+        return Recipe(configuration["batch_size"], configuration["learning_rate_init"], self.optimizer, self.loss)
 
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
         batch_size = job.configuration["batch_size"]
@@ -124,7 +112,7 @@ class ConstrainedCNN(CrossValidated):
         return notes[-1]
 
     def _scores(self, logits: torch.Tensor, labels: torch.Tensor, batch_size: int) -> dict[str, float]:
-        precision = metrics.batchwise_precision(logits, labels, self.classes, batch_size)
+        precision = batchwise_precision(logits, labels, self.classes, batch_size)
         return scores(logits, labels, self.classes) | {"batchwise_precision": precision}
 
 
@@ -132,11 +120,7 @@ class ConstrainedCNN(CrossValidated):
 class CourseExample(ConstrainedCNN):
     """The course's BOHB example: a space of its own (`flower_cnn.course_space`), no constraints.
 
-    Args:
-        channels: smallest and largest number of channels of a convolution.
-
-    Raises:
-        UserError: `channels` is not a range.
+    `channels`: least and most channels of a convolution; raises `UserError` unless it is a range.
     """
 
     min_epochs: int = 5

@@ -2,24 +2,59 @@
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
+from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError, refuse_other_choices
 from jahslib.extras import extra
-from jahslib.training.trainer import Diverged, Training
+from jahslib.training.trainer import Diverged, Recipe, Training
 
 with extra("training"):
     import torch
     from sklearn.model_selection import StratifiedKFold
+    from torch import nn
 
 Images = tuple[torch.Tensor, torch.Tensor]  # n x c x h x w uint8, n
 
 
+def first_images(loaded: registry.Dataset, per_class: int | None) -> Images:
+    """Take the first `per_class` images of each class, or all, in the data set's order."""
+    if per_class is None:
+        return loaded.images, loaded.labels
+    chosen = registry.rank_in_class(loaded.labels) < per_class
+    return loaded.images[chosen], loaded.labels[chosen]
+
+
+class ImageProblem(Problem):
+    """Base of problems that are data classes and train on an image data set, `data`."""
+
+    data: str
+    unnamed: ClassVar = ("device",)  # fields in which comparable logs may differ
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
+        return registry.load(self.data).shape
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return registry.load(self.data).classes
+
+    def describe(self) -> dict[str, Any]:
+        options = {k: v for k, v in asdict(self).items() if k not in self.unnamed}
+        return super().describe() | options | self._digests()
+
+    def _digests(self) -> dict[str, Any]:
+        return {"digests": {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}}
+
+
 @dataclass
-class CrossValidated(Problem):
-    """Base of image classification problems, which define `training` and `measure`.
+class CrossValidated(ImageProblem):
+    """Base of image classification problems, which define `build`, `recipe` and `measure`.
 
     Args:
         data: name of a data set for `jahslib.data.registry.load`.
@@ -52,6 +87,7 @@ class CrossValidated(Problem):
 
     def __post_init__(self):
         refuse_other_choices(self)
+        self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")
         least = self.folds if self.split == "validation" else 1
@@ -65,68 +101,57 @@ class CrossValidated(Problem):
             registry.load(self.data, "test")
 
     @abstractmethod
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        """Build a configuration's network, its weights drawn from a CPU generator."""
+
+    @abstractmethod
+    def recipe(self, configuration: Configuration) -> Recipe:
+        """Return a configuration's training hyperparameters."""
+
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        """Return further options of `Training`."""
+        return {}
+
     def training(self, job: Job, train: Images) -> Training:
         """Prepare the training of `job.configuration`'s network on these images."""
+        c = job.configuration
+        how = {"seed": job.seed, "device": self.device, **self.options(c)}
+        return Training(partial(self.build, c), *train, self.recipe(c), **how)
 
     @abstractmethod
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
-        """Compute a trained network's metrics from its logits on held-out images.
-
-        Logits are `n x classes`, on the CPU.
-        """
+        """Compute a trained network's metrics from its logits (`n x classes`, on the CPU) on held-out images."""
 
     def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
-        """Return further results of one fold for the log, in JSON types.
-
-        The log holds the metrics' mean over folds as well.
-        """
+        """Return further results of one fold for the log, in JSON types."""
         return {}
 
     def outputs(self, notes: list[dict[str, Any]]) -> dict[str, Any]:
         """Build `Outcome.outputs` from the notes of all folds."""
         return {}
 
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.min_epochs, self.max_epochs)
-
     def epochs(self, stages: tuple[float, ...]) -> float:
         own = stages[-1] if self.continuation == "scratch" else super().epochs(stages)
-        return own * self._n_trainings
+        return own * (1 if self.split == "test" else self.folds_used)
 
-    def describe(self) -> dict[str, Any]:
-        options = {k: v for k, v in asdict(self).items() if k != "device"}
-        return super().describe() | options | {"digest": registry.load(self.data).digest()}
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return registry.load(self.data).classes
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
-        return registry.load(self.data).shape
+    def _digests(self) -> dict[str, Any]:
+        return {"digest": registry.load(self.data).digest()}
 
     @property
     def training_images(self) -> Images:
         """Training split, or its part, in the data set's order or sorted by class."""
-        loaded = registry.load(self.data)
-        order = loaded.labels.argsort(stable=True)
-        if self.per_class is not None:
-            order = order[registry.rank_in_class(loaded.labels)[order] < self.per_class]
-        if not self.sorted_by_class:
-            order = order.sort().values
-        return loaded.images[order], loaded.labels[order]
+        return self._ordered(*first_images(registry.load(self.data), self.per_class))
 
     @property
     def test_images(self) -> Images:
         """Whole test split, in the same order."""
-        loaded = registry.load(self.data, "test")
+        return self._ordered(*first_images(registry.load(self.data, "test"), None))
+
+    def _ordered(self, images: torch.Tensor, labels: torch.Tensor) -> Images:
         if not self.sorted_by_class:
-            return loaded.images, loaded.labels
-        order = loaded.labels.argsort(stable=True)
-        return loaded.images[order], loaded.labels[order]
+            return images, labels
+        order = labels.argsort(stable=True)
+        return images[order], labels[order]
 
     def evaluate(self, job: Job) -> Outcome:
         charged, measured, losses, curve, notes = 0.0, [], [], [], []
@@ -137,10 +162,9 @@ class CrossValidated(Problem):
             def record(epoch, loss, training=training, held_out=held_out, points=points):
                 points.append(self._curve_point(training, held_out, job))
 
+            on_epoch = record if self.curves else None
             try:
-                losses.append(
-                    training.run(job.fidelity, deadline=job.deadline, on_epoch=record if self.curves else None)
-                )
+                losses.append(training.run(job.fidelity, deadline=job.deadline, on_epoch=on_epoch))
             except Diverged as error:
                 raise Diverged(str(error), charged + error.epochs - start) from error
             if job.save is not None:
@@ -156,10 +180,6 @@ class CrossValidated(Problem):
         curves = {"train_loss": _mean_curve(losses)} | ({self.curve_metric: _mean_curve(curve)} if self.curves else {})
         return Outcome(_mean(measured), self.epochs(job.stages), curves, self.outputs(notes))
 
-    @property
-    def _n_trainings(self) -> int:
-        return 1 if self.split == "test" else self.folds_used
-
     def _splits(self) -> list[tuple[Images, Images]]:
         images, labels = self.training_images
         if self.split == "test":
@@ -169,10 +189,9 @@ class CrossValidated(Problem):
         return [((images[a], labels[a]), (images[b], labels[b])) for a, b in parts[: self.folds_used]]
 
     def _resume(self, training: Training, job: Job, fold: int) -> int:
-        """Bring the training to the last stage but one.
+        """Bring the training to the last stage but one, and return the epoch from which epochs are charged.
 
-        Returns the epoch from which epochs are charged. A missing checkpoint costs only time: the earlier stages are
-        trained again, to the same bits.
+        A missing checkpoint costs only time: the earlier stages are trained again, to the same bits.
         """
         if self.continuation == "scratch" or len(job.stages) == 1:
             return 0

@@ -30,9 +30,8 @@ class Function(Problem):
 
     fidelity = Fidelity(1, 1)
 
-    @property
-    def objective(self) -> Objective:
-        return Objective("value", best=self.best, worst=self.worst)
+    def __post_init__(self):
+        self.objective = Objective("value", best=self.best, worst=self.worst)
 
     def evaluate(self, job: Job) -> Outcome:
         return Outcome({"value": float(self.function(job.configuration))}, 1)

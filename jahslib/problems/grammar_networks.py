@@ -8,11 +8,12 @@ halves of CIFAR-10's training images is not available, so that the halves are dr
 memory is not divided but fails.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
-from ConfigSpace import ConfigurationSpace, Float
+from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
@@ -20,8 +21,9 @@ from jahslib.data import registry
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import nb201
+from jahslib.models.layers import Standardise
 from jahslib.problems.cross_validated import CrossValidated, Images
-from jahslib.problems.tuned_network import check_setting
+from jahslib.problems.tuned_network import check_setting, tuned
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace
@@ -77,31 +79,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "nb201_cifarTile": _UNSEEN | CIFAR10 | {"data": "cifartile-gen"},
     "nb201_addNIST": _UNSEEN | _MNIST | {"data": "addnist-gen"},
 }
-
-
-def problem(objective: str, **options: Any) -> "NB201":
-    """Build the problem of one of `PROTOCOLS`, with some of its options (see `NB201`) changed.
-
-    Raises:
-        UserError: an unknown objective, or as `made`.
-    """
-    refuse_unknown("objective:", [objective], PROTOCOLS)
-    return made(NB201, {"name": objective} | PROTOCOLS[objective] | options)
-
-
-Kind = TypeVar("Kind", bound="NB201")
-
-
-def made(kind: type[Kind], chosen: dict[str, Any]) -> Kind:
-    """Build a problem of this class, with the fidelity fixed at `max_epochs` by default.
-
-    `min_epochs` gives it a range.
-
-    Raises:
-        UserError: an unknown option, or an impossible value.
-    """
-    refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(kind) if f.init])
-    return kind(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
 
 @dataclass
@@ -163,10 +140,21 @@ class NB201(CrossValidated):
 
     curve_metric = "val_error"
     spaces = SPACES  # names of the grammars whose terms it can build
-    trainer = Training
+    protocols = PROTOCOLS
+    annealing = "cosine"
+    clip: ClassVar[float | None] = None
+
+    @classmethod
+    def of(cls, objective: str, **options: Any) -> Self:
+        """Build one of `protocols`; `min_epochs` gives its fidelity a range. Raises `UserError` for bad options."""
+        refuse_unknown("objective:", [objective], cls.protocols)
+        chosen = {"name": objective} | cls.protocols[objective] | options
+        refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(cls) if f.init])
+        return cls(**{"min_epochs": chosen["max_epochs"]} | chosen)
 
     def __post_init__(self):
         super().__post_init__()
+        self.objective = Objective("test_error" if self.split == "test" else "val_error", best=0.0, worst=1.0)
         if self.grammar not in self.spaces and "->" not in self.grammar:
             known = ", ".join(self.spaces)
             raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
@@ -186,10 +174,6 @@ class NB201(CrossValidated):
         """Load the data. Raises `UserError` for images that the networks cannot take."""
         self.shape  # noqa: B018
 
-    @property
-    def objective(self) -> Objective:
-        return Objective("test_error" if self.split == "test" else "val_error", best=0.0, worst=1.0)
-
     @cached_property
     def space(self) -> GrammarSpace:
         own = self.grammar not in self.spaces
@@ -197,13 +181,8 @@ class NB201(CrossValidated):
         refuse_unknown("searched:", (*self.searched, *self.bounds), NUMERIC)
         beside = ConfigurationSpace(name="nb201") if self.searched else None
         for name in self.searched:
-            low, high = self.bounds.get(name, NUMERIC[name])
-            check_setting(name, low)
-            check_setting(name, high)
-            if not 0 < low < high:
-                raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give 0 < lower < upper")
-            default = min(max(getattr(self, name), low), high)
-            beside.add(Float(name, (low, high), default=default, log=True))  # pyright: ignore[reportOptionalMemberAccess]
+            bounds = self.bounds.get(name, NUMERIC[name])
+            beside.add(tuned(name, bounds, getattr(self, name), log=True))  # pyright: ignore[reportOptionalMemberAccess]
         return GrammarSpace(grammar, beside, name="own" if own else self.grammar)
 
     @property
@@ -219,12 +198,14 @@ class NB201(CrossValidated):
             h = w = self.image_size
         return {"channels": channels, "classes": loaded.classes, "size": (h, w)}
 
-    def known(self, configuration: Configuration) -> dict[str, float]:
-        """Count the parameters from shapes.
+    @property
+    def ends(self) -> dict[str, int]:
+        """Channels and classes alone, for networks that take images of every size."""
+        shape = self.shape
+        return {name: shape[name] for name in ("channels", "classes")}
 
-        Raises:
-            UserError: a configuration outside the space.
-        """
+    def known(self, configuration: Configuration) -> dict[str, float]:
+        """Count the parameters from shapes. Raises `UserError` for a configuration outside the space."""
         return {"params": float(self.count_parameters(self.space.term(configuration)))}
 
     def count_parameters(self, term: Term) -> int:
@@ -236,11 +217,7 @@ class NB201(CrossValidated):
         return nb201.build(self.space.grammar, term, width=self.width, **self.shape, generator=generator)
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """Return the training hyperparameters of a configuration.
-
-        Raises:
-            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
-        """
+        """Return the training hyperparameters. Raises `UserError` for values with which SGD cannot work."""
         setting = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         numeric = self.space.numeric(configuration)
         refuse_unknown("configuration: hyperparameter", numeric, setting)
@@ -254,22 +231,20 @@ class NB201(CrossValidated):
             weight_decay=setting["weight_decay"],
             momentum=setting["momentum"],
             nesterov=self.nesterov,
-            cosine_epochs=self.max_epochs,
+            annealing=self.annealing,
+            annealing_epochs=self.max_epochs,
             shuffle=self.shuffle,
+            clip=self.clip,
         )
 
-    def training(self, job: Job, train: Images) -> Training:
-        term = self.space.term(job.configuration)
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        standardise = Standardise(torch.tensor(self.mean) / 255, torch.tensor(self.std) / 255)
+        network = self.network(self.space.term(configuration), generator)
+        return nn.Sequential(OrderedDict(standardise=standardise, network=network))
 
-        def build(generator: torch.Generator) -> nn.Module:
-            return Standardised(self.network(term, generator), self.mean, self.std)
-
-        augmented = None
-        if self.flip or self.crop:
-            augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip)
-        recipe = self.recipe(job.configuration)
-        how = {"seed": job.seed, "device": self.device, "augment": augmented, "bf16": self.bf16}
-        return self.trainer(build, *train, recipe, **how)
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        augmented = partial(augment.flip_and_crop, pad=self.crop, flip=self.flip) if self.flip or self.crop else None
+        return {"augment": augmented, "bf16": self.bf16}
 
     def measure(self, training: Training, logits: Tensor, labels: Tensor, job: Job) -> dict[str, float]:
         if self.split == "test":
@@ -282,8 +257,6 @@ class NB201(CrossValidated):
 
     def _curve_point(self, training: Training, held_out: Images, job: Job) -> float:
         return _error(training.predict(held_out[0]).cpu(), held_out[1])
-
-    # Images ----------------------------------------------------------------------------------------------------------
 
     @property
     def training_images(self) -> Images:
@@ -306,31 +279,14 @@ class NB201(CrossValidated):
 
     def _part(self, split: str, begin: float, end: float, n: int | None) -> Images:
         loaded = registry.load(self.data, split)
-        order = _balanced_order(loaded.labels, self.seed)
+        # a random order of the rows in which the classes take turns
+        drawn = torch.randperm(len(loaded.labels), generator=torch.Generator().manual_seed(self.seed))
+        order = drawn[registry.rank_in_class(loaded.labels[drawn]).argsort(stable=True)]
         rows = order[round(begin * len(order)) : round(end * len(order))][:n]
         return _resized(loaded.images[rows], self.image_size), loaded.labels[rows]
 
 
-class Standardised(nn.Module):
-    """A network preceded by channel-wise standardisation of its images."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) / 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) / 255, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network((x - self.mean) / self.std)
-
-
-def _balanced_order(labels: Tensor, seed: int) -> Tensor:
-    """Draw a random order of the rows in which the classes take turns (`n`)."""
-    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    return drawn[registry.rank_in_class(labels[drawn]).argsort(stable=True)]
+problem = NB201.of
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:

@@ -9,19 +9,17 @@ from typing import Annotated, Any
 from jahslib.data import registry
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
-from jahslib.problems import activation_functions, grammar_networks
-from jahslib.problems.cells import darts_cells
+from jahslib.problems.activation_functions import ActivationFunctions
+from jahslib.problems.cells.darts_cells import DartsCells
 from jahslib.problems.grammar_networks import NB201
 
 with extra("notebooks"):
     from pydantic import AfterValidator
 
+_CLASSES = {objective: kind for kind in (NB201, ActivationFunctions, DartsCells) for objective in kind.protocols}
+
 # Objective -> the spaces that it can be searched over.
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(grammar_networks.PROTOCOLS, grammar_networks.SPACES),
-    activation_functions.NAME: activation_functions.ActivationFunctions.spaces,
-    darts_cells.NAME: darts_cells.DartsCells.spaces,
-}
+OBJECTIVES: dict[str, tuple[str, ...]] = {objective: kind.spaces for objective, kind in _CLASSES.items()}
 
 # The source's names of spaces -> ours.
 SOURCE_SPACES = {
@@ -38,11 +36,8 @@ Space = Annotated[str, AfterValidator(lambda name: SOURCE_SPACES.get(name.remove
 def tasks(objectives: Sequence[str], spaces: Sequence[str], *, all_used: bool) -> list[tuple[str, str]]:
     """Pair objectives with spaces; an objective with a single space always gets that.
 
-    Args:
-        all_used: reject a space over which none of the objectives is searched.
-
-    Raises:
-        UserError: an objective without one of these spaces.
+    Raises `UserError` for an objective without one of these spaces and, with `all_used`, for a space over which none of
+    the objectives is searched.
     """
     found = []
     for objective in objectives:
@@ -75,10 +70,5 @@ def problem(objective: str, *, data: Mapping[str, str] | str | None = None, **op
         channels = registry.load(images).shape["channels"]
         own = {"name": f"{objective.partition('_')[0]}_{images}", "data": images}
         options = own | {"mean": (127.5,) * channels, "std": (63.75,) * channels} | options
-    match objective:
-        case activation_functions.NAME:
-            return activation_functions.problem(**options)
-        case darts_cells.NAME:
-            return darts_cells.problem(**options)
-        case _:
-            return grammar_networks.problem(objective, **options)
+    refuse_unknown("objective:", [objective], OBJECTIVES)
+    return _CLASSES[objective].of(objective, **options)

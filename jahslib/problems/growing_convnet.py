@@ -19,7 +19,7 @@ from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
-from jahslib.problems.cross_validated import CrossValidated, Images
+from jahslib.problems.cross_validated import CrossValidated
 from jahslib.training.metrics import scores
 from jahslib.training.trainer import Recipe, Training
 
@@ -77,13 +77,11 @@ def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> Configura
                 made.add(GreaterThanCondition(width, n_conv, i))
         for i in range(MOST_FC):
             width = Integer(f"n_channels_fc_{i}", (8, 128), default=16, log=True)
-            made.add(width)
-            made.add(GreaterThanCondition(width, n_fc, i))
+            made.add(width, GreaterThanCondition(width, n_fc, i))
     else:
         made.add(Float("conv_trigger_threshold", (0.0, 1.0), default=0.8))
         fc = Float("fc_trigger_threshold", (0.0, 1.0), default=0.4)
-        made.add(fc)
-        made.add(GreaterThanCondition(fc, n_fc, 0))
+        made.add(fc, GreaterThanCondition(fc, n_fc, 0))
     return made
 
 
@@ -98,22 +96,21 @@ def widths(configuration: Configuration, initial: int) -> tuple[list[int], list[
     Growing networks begin with `initial` neurons in each. Without depths and thresholds the given widths determine the
     depth; with nothing given it is the baseline.
     """
-    found = [
-        [configuration[name] for i in range(most) if (name := f"n_channels_{kind}_{i}") in configuration]
-        for kind, most in (("conv", MOST_CONV), ("fc", MOST_FC))
-    ]
     if grows(configuration):
         return [initial] * configuration.get("n_conv_layers", 3), [initial] * configuration.get("n_fc_layers", 0)
-    return (found[0], found[1]) if found[0] else (list(BASELINE_WIDTHS), [])
+    conv, fc = (
+        [configuration[name] for i in range(most) if (name := f"n_channels_{kind}_{i}") in configuration]
+        for kind, most in (("conv", MOST_CONV), ("fc", MOST_FC))
+    )
+    return (conv, fc) if conv else (list(BASELINE_WIDTHS), [])
 
 
 def static_configuration(learning_rate: float, layer_widths: list[int], n_conv: int) -> Configuration:
     """Build the configuration of a static network with these widths, convolutions first."""
     conv, fc = layer_widths[:n_conv], layer_widths[n_conv:]
-    named = {f"n_channels_conv_{i}": w for i, w in enumerate(conv)} | {
-        f"n_channels_fc_{i}": w for i, w in enumerate(fc)
-    }
-    return {"learning_rate_init": learning_rate, "n_conv_layers": len(conv), "n_fc_layers": len(fc), **named}
+    named = {"learning_rate_init": learning_rate, "n_conv_layers": len(conv), "n_fc_layers": len(fc)}
+    named |= {f"n_channels_conv_{i}": width for i, width in enumerate(conv)}
+    return named | {f"n_channels_fc_{i}": width for i, width in enumerate(fc)}
 
 
 @dataclass
@@ -149,6 +146,7 @@ class GrowingConvNets(CrossValidated):
         super().__post_init__()
         if self.max_params is not None and self.max_params < 1:
             raise UserError(f"max_params: {self.max_params} must be positive")
+        self.constraints = () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
         for name, least in (("initial_width", 1), ("trace_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}: {getattr(self, name)}; give at least {least}")
@@ -158,11 +156,7 @@ class GrowingConvNets(CrossValidated):
                 raise UserError(f"{name}: {most} is below the initial width {self.initial_width}; raise it")
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: the smallest network of the space exceeds `max_params`, or the images are too small for any.
-        """
+        """Load the data. Raises `UserError` if `max_params` or the size of images admit no network of the space."""
         super().check()
         depths = [{"n_conv_layers": c, "conv_trigger_threshold": 1.0} for c in range(2, self.most_conv + 1)]
         if self.searched == "static":
@@ -186,10 +180,7 @@ class GrowingConvNets(CrossValidated):
 
     @property
     def most_conv(self) -> int:
-        """Largest number of convolutions for the image size, at most `MOST_CONV`.
-
-        Raises `UserError` for fewer than 3.
-        """
+        """Largest number of convolutions for the image size. Raises `UserError` for fewer than 3."""
         size = self.shape["size"]
         if size < 8:
             raise UserError(f"data: images of {size} pixels in {self.data} are too small; take at least 8 pixels")
@@ -199,70 +190,55 @@ class GrowingConvNets(CrossValidated):
     def space(self) -> ConfigurationSpace:
         return space(self.searched, self.most_conv)
 
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        return () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
-
     def known(self, configuration: Configuration) -> dict[str, float]:
-        """Count the parameters before training.
-
-        Growth keeps to the limit, so a growing network is judged by its initial size.
-        """
+        """Count the parameters before training: of a growing network, which keeps to the limit, the initial ones."""
         conv, fc = widths(configuration, self.initial_width)
         return {"params": _count(tuple(conv), tuple(fc), **self.shape)}
 
     def growth_rule(self, configuration: Configuration) -> GrowthRule:
-        """Build the growth rule of a configuration.
-
-        Raises:
-            UserError: an unknown option in `rule`.
-        """
-        c = configuration
-        one = c.get("trigger_threshold")
-        conv = c.get("conv_trigger_threshold", one)
-        fc = c.get("fc_trigger_threshold", one)
-        thresholds = {"conv_threshold": conv, "fc_threshold": fc}
-        given = {name: value for name, value in thresholds.items() if value is not None}
-        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - {"max_params", *thresholds})
+        """Build the growth rule of a configuration. Raises `UserError`: an unknown option in `rule`."""
+        given = {}
+        for kind in ("conv", "fc"):
+            for name in ("trigger_threshold", f"{kind}_trigger_threshold"):
+                if name in configuration:
+                    given[f"{kind}_threshold"] = configuration[name]
+        own = {"max_params", "conv_threshold", "fc_threshold"}
+        refuse_unknown("rule:", self.rule, set(asdict(GrowthRule())) - own)
         return GrowthRule(**self.rule, **given, max_params=self.max_params)
 
     def describe(self) -> dict[str, Any]:
-        """Describe the problem, and what NORTH's trigger compares with.
-
-        There are logs of a trigger that included the present step.
-        """
+        """Describe the problem, and what NORTH's trigger compares with: in old logs also with the present step."""
         compared = {} if self.rule.get("trigger", "threshold") == "threshold" else {"compared_with": "steps before"}
         return super().describe() | compared
 
-    def training(self, job: Job, train: Images) -> Training:
-        c, shape = job.configuration, self.shape
-        conv, fc = widths(c, self.initial_width)
-        measured = grows(c) or self.trace_every > 0
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        conv, fc = widths(configuration, self.initial_width)
+        net = GrowingConvNet(conv, fc, **self.shape, batch_norm=self.batch_norm, generator=generator)
+        if not self._measures(configuration):
+            return net
+        if grows(configuration):
+            rule = self.growth_rule(configuration)
+        else:  # one by which the network is measured and never grows
+            rule = GrowthRule(conv_threshold=1.0, fc_threshold=1.0, max_conv=max(conv), max_fc=max(fc, default=1))
+        return Neurogenesis(net, rule, generator=generator, trace_every=self.trace_every)
 
-        def build(generator: torch.Generator) -> nn.Module:
-            net = GrowingConvNet(conv, fc, **shape, batch_norm=self.batch_norm, generator=generator)
-            if not measured:
-                return net
-            rule = self.growth_rule(c) if grows(c) else _as_it_is(conv, fc)
-            return Neurogenesis(net, rule, generator=generator, trace_every=self.trace_every)
+    def recipe(self, configuration: Configuration) -> Recipe:
+        return Recipe(BATCH_SIZE, configuration.get("learning_rate_init", LEARNING_RATE))
 
-        recipe = Recipe(BATCH_SIZE, c.get("learning_rate_init", LEARNING_RATE))
-        return Training(
-            build,
-            *train,
-            recipe,
-            seed=job.seed,
-            device=self.device,
-            after_step=_grow if measured else None,
-            evaluation_batch=BATCH_SIZE,
-        )
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        grow = (lambda model, *results: model.grow(*results)) if self._measures(configuration) else None
+        return {"after_step": grow, "evaluation_batch": BATCH_SIZE}
+
+    def _measures(self, configuration: Configuration) -> bool:
+        return grows(configuration) or self.trace_every > 0
 
     def measure(self, training: Training, logits: torch.Tensor, labels: torch.Tensor, job: Job) -> dict[str, float]:
         return scores(logits, labels, self.classes) | {"params": float(_net(training).count_parameters())}
 
     def note(self, training: Training, logits: torch.Tensor, measured: dict[str, float]) -> dict[str, Any]:
-        noted: dict[str, Any] = {"widths": _net(training).widths, "n_conv": _net(training).n_conv}
-        noted |= {"top1": measured["top1"], "params": measured["params"]}
+        net = _net(training)
+        noted: dict[str, Any] = {"widths": net.widths, "n_conv": net.n_conv}
+        noted |= {name: measured[name] for name in ("top1", "params")}
         if isinstance(training.model, Neurogenesis) and self.trace_every:
             trace = training.model.trace
             noted["trace"] = {name: [round(row[name], 4) for row in trace] for name in (trace[0] if trace else {})}
@@ -272,21 +248,11 @@ class GrowingConvNets(CrossValidated):
         return {"folds": notes}
 
 
-def _as_it_is(conv: list[int], fc: list[int]) -> GrowthRule:
-    """Build a rule by which a network of these widths is measured and never grows."""
-    return GrowthRule(conv_threshold=1.0, fc_threshold=1.0, max_conv=max(conv), max_fc=max(fc, default=1))
-
-
 def _net(training: Training) -> GrowingConvNet:
     model = training.model
     net = model.net if isinstance(model, Neurogenesis) else model
     assert isinstance(net, GrowingConvNet)
     return net
-
-
-def _grow(model: nn.Module, logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> None:
-    assert isinstance(model, Neurogenesis)
-    model.grow(logits, labels, loss)
 
 
 @lru_cache(maxsize=4096)

@@ -16,17 +16,15 @@ from jahslib.training import checkpoints
 
 def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:
     """Describe a training, its data and its settings, in JSON types."""
-    training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
     own = problem.describe()
+    training = {"configuration": job.configuration, "epochs": job.fidelity, "seed": job.seed}
     return training | {name: own[name] for name in ("data", "digest", "per_class", "optimizer", "loss")}
 
 
 def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
     """Train on all training images, bit for bit as `problem.evaluate(job)`, and save.
 
-    Raises:
-        UserError: the file cannot be written.
-        Diverged: the loss was not finite; no file is then written.
+    Raises `UserError` where the file cannot be written, and `Diverged`, without writing one.
     """
     training = problem.training(job, problem.training_images)
     training.run(job.fidelity)
@@ -35,11 +33,7 @@ def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
 
 
 def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
-    """Load the weights in a file, by parameter name.
-
-    Raises:
-        UserError: a damaged or foreign file, or weights of another training than this one.
-    """
+    """Load the weights in a file, by name. Raises `UserError` for a damaged file or that of another training."""
     state = checkpoints.read(path)
     with checkpoints.applied(path, again="give another model_path"):
         found, wanted = json.loads(state["made_of"]), json.loads(json.dumps(made_of(problem, job)))
@@ -53,11 +47,7 @@ def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
 
 
 def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
-    """Measure stored weights on the whole test split, whatever device they were trained on.
-
-    Raises:
-        UserError: see `check`.
-    """
+    """Measure stored weights, from whatever device, on the whole test split. Raises as `check`."""
     weights = check(problem, job, path)
     images, labels = problem.test_images
     training = problem.training(job, (images[:1], labels[:1]))
@@ -69,11 +59,7 @@ def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
 
 
 def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
-    """Measure the weights in a file; train first if it is missing, or if `fresh`.
-
-    Raises:
-        UserError, Diverged: see `train` and `check`.
-    """
+    """Measure a file's weights; train first if it is missing or if `fresh`. Raises as `train` and `check`."""
     epochs = 0.0
     if fresh or not path.exists():
         train(problem, job, path)

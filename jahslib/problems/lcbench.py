@@ -74,10 +74,7 @@ class LCBench(Problem):
         refuse_unknown("lcbench: task", [self.task], TASKS)
         refuse_other_choices(self, "lcbench: ")
         refuse_unknown("lcbench: constrained metric", [c.metric for c in self.constraints], METRICS)
-
-    @property
-    def objective(self) -> Objective:
-        return _OBJECTIVES[self.metric]
+        self.objective = _OBJECTIVES[self.metric]
 
     @cached_property
     def space(self) -> ConfigurationSpace:
@@ -100,10 +97,7 @@ class LCBench(Problem):
         return Outcome(metrics, self.epochs(job.stages))
 
     def training_seconds(self, job: Job) -> float:
-        """Compute the time that LCBench's own machine took for a job's last stage, in seconds.
-
-        The stage begins at the epoch from which the job continues.
-        """
+        """Compute the seconds that LCBench's own machine took for a job's last stage, what it continues excluded."""
         ends = [self.measure([job.configuration], epochs)["time"][0] for epochs in job.stages[-2:]]
         return float(max(ends[-1] - (ends[0] if len(ends) > 1 else 0.0), 0.0))
 
@@ -128,7 +122,7 @@ def at_hand() -> bool:
 def _session():
     require("lcbench", "onnxruntime")  # before anything is downloaded
     mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"
-    return _opened(places.obtain("lcbench", [FILE], lambda: ([URL], f"sha256:{SHA256}"), mend)[1])
+    return _opened(places.obtain("lcbench", [FILE], mend, lambda: ([URL], f"sha256:{SHA256}"))[1])
 
 
 @lru_cache(maxsize=2)

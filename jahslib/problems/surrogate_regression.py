@@ -42,10 +42,7 @@ class Source(NamedTuple):
     values: tuple[float, ...]
 
     def points(self, models: Iterable[str], sizes: Iterable[int], n_test: int) -> list[dict[str, Any]]:
-        """List every pair of model and training size that leaves `n_test` architectures to predict.
-
-        A cell alone has no folding levels: hWL is WL there and is left out.
-        """
+        """Pair models with training sizes that leave `n_test` to predict; for cells alone hWL is WL, and left out."""
         folds = self.grammar != "cell-based"
         admitted = [model for model in models if folds or model != "gp_hierarchical"]
         fitting = [n for n in sizes if n + n_test <= len(self.values)]
@@ -65,11 +62,7 @@ def of_trials(name: str, grammar: str, trials: Sequence[Trial], *, log: bool) ->
 
 
 def of_table(data: str, count: int, *, log: bool) -> Source:
-    """Sample a fixed random part of the NAS-Bench-201 table, of at most `count` cells.
-
-    Raises:
-        UserError: the table is missing or incomplete.
-    """
+    """Sample up to `count` cells of the NAS-Bench-201 table, always the same. Raises `UserError` without it."""
     table = nasbench201.errors(data)
     chosen = np.random.default_rng(0).permutation(len(table))[:count]
     return Source(data, "cell-based", tuple(table.index[chosen]), _observed(table.val_error.iloc[chosen], log))
@@ -145,23 +138,16 @@ class Regression(Problem):
         terms = [_term(self.grammar, text) for text in self.architectures]
         surrogate = fit(examples.grammar(self.grammar), job.configuration["model"], terms, train, test, y)
         mean, deviation = surrogate.predict([terms[i] for i in test], observation_noise=True)
-        predicted = {name: _rounded(values) for name, values in (("mean", mean), ("deviation", deviation))}
-        outputs = {"noise": surrogate.noise, "h": surrogate.h, **predicted}
+        outputs = {"noise": surrogate.noise, "h": surrogate.h}
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            outputs[name] = [float(f"{value:.5g}") for value in values]  # short, to keep the log small
         return Outcome(scores(mean, deviation, y[test]), 1, outputs=outputs)
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    """Round to five significant digits, to keep the log small."""
-    return [float(f"{value:.5g}") for value in values]
 
 
 def fit(
     grammar: Grammar, model: str, terms: Sequence[Term], train: np.ndarray, test: np.ndarray, y: np.ndarray
 ) -> gp.Surrogate:
-    """Fit one of `MODELS` to the terms with indices `train`.
-
-    "gp_nasbot" must know the terms of `test` beforehand, though not their values `y`.
-    """
+    """Fit one of `MODELS` to the terms `train`; "gp_nasbot" must know those of `test`, though not their values."""
     hierarchical = model == "gp_hierarchical"
     table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
     learnt = [terms[i] for i in train]
@@ -173,10 +159,7 @@ def fit(
 
 
 def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Compute correlations and the negative log likelihood.
-
-    A model that predicts one value for all has correlation 0.
-    """
+    """Compute correlations, 0 for a model that predicts one value for all, and the negative log likelihood."""
     correlations = {"kendall": stats.kendalltau, "spearman": stats.spearmanr, "pearson": stats.pearsonr}
     flat = np.ptp(mean) == 0 or np.ptp(y) == 0
     found = {name: 0.0 if flat else float(f(mean, y)[0]) for name, f in correlations.items()}
@@ -184,11 +167,8 @@ def scores(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def digest(architectures: Sequence[str], values: Sequence[float]) -> str:
-    """Hash the data to eight hexadecimal digits, for file names and fingerprints.
-
-    Only eight digits of each value count: the last digits of a logarithm differ between processors.
-    """
-    rounded = [f"{value:.8g}" for value in values]
+    """Hash the data to eight hexadecimal digits, for file names and fingerprints."""
+    rounded = [f"{value:.8g}" for value in values]  # a logarithm's last digits differ between processors
     return hashlib.sha256(json.dumps([list(architectures), rounded]).encode()).hexdigest()[:8]
 
 

@@ -33,15 +33,12 @@ from jahslib.spaces.grammars.space import GrammarSpace
 
 @dataclass
 class Tabular(Problem):
-    """Base of tabular problems.
+    """Base of problems over a table `data`, one of the class's `DATA`.
 
-    Args:
-        data: the table, one of the class's `DATA`.
-        constraints: on any of the class's `METRICS`; `train_time` is in seconds.
+    `constraints` are on any of the class's `METRICS`; `train_time` is in seconds.
 
     Raises:
-        UserError: an unknown table or constrained metric; from `evaluate`, `recorded` and `means`, as
-            `jahslib.problems.recorded_tables.table`.
+        UserError: an unknown table or constrained metric; from `evaluate`, `recorded` and `means`, a missing package.
     """
 
     data: str = ""
@@ -62,11 +59,7 @@ class Tabular(Problem):
 
     def table(self) -> Table:
         """Read the recorded trainings, by key."""
-        return recorded_tables.table(self._file)
-
-    @property
-    def _file(self) -> str:
-        return f"{self.FOLDER}/{self.data}"
+        return recorded_tables.table(f"{self.FOLDER}/{self.data}")
 
     def recorded(self, metric: str) -> np.ndarray:
         """Return a metric of every training: shape (configurations, trainings), padded with NaN."""
@@ -85,7 +78,8 @@ class Tabular(Problem):
         return Outcome(metrics | {f"mean_{self.objective.metric}": mean}, self.epochs(job.stages))
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "data": self.data, "table": recorded_tables.DIGESTS[self._file][:16]}
+        digest = recorded_tables.DIGESTS[f"{self.FOLDER}/{self.data}"]
+        return {**super().describe(), "data": self.data, "table": digest[:16]}
 
 
 @dataclass
@@ -108,27 +102,21 @@ class NasBench201Full(Tabular):
     METRICS = ("val_error", "train_time", "latency", "model_size")
 
     def key(self, configuration: Configuration) -> str:
-        return "".join(_DIGITS[child.head] for child in self.space.term(configuration).children)
+        operations = list(OPERATIONS.values())
+        return "".join(str(operations.index(child.head)) for child in self.space.term(configuration).children)
 
     def recorded(self, metric: str) -> np.ndarray:
-        values = self.table().values
         if metric == "val_error":
-            return 1 - values["val_acc"] / 100
+            return 1 - super().recorded("val_acc") / 100
+        values = super().recorded(metric)
         if metric == "model_size":
-            sizes = values[metric]
-            return np.where(np.isnan(sizes), np.nan, np.nanmax(sizes, axis=1, keepdims=True))
-        return values[metric]
-
-
-_DIGITS = {operation: str(digit) for digit, operation in enumerate(OPERATIONS.values())}
+            return np.where(np.isnan(values), np.nan, np.nanmax(values, axis=1, keepdims=True))
+        return values
 
 
 @dataclass
 class _Grid(Tabular):
-    """Base of tables over a grid of hyperparameters.
-
-    Ordered values are ordinals, texts are choices.
-    """
+    """Base of tables over a grid of hyperparameters: ordered values are ordinals, texts are choices."""
 
     GRID: ClassVar[dict[str, tuple]]
 
@@ -150,10 +138,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 @dataclass
 class HPOBenchMLP(_Grid):
-    """Maximisation of the validation accuracy (0..1) over 5 hyperparameters; see `Tabular`.
-
-    The table has 30,000 configurations.
-    """
+    """Maximisation of validation accuracy (0..1) over 5 hyperparameters, 30,000 configurations; see `Tabular`."""
 
     name = "hpobench_mlp"
     objective = Objective("val_acc", best=1.0, worst=0.0)

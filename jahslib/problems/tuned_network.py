@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+from ConfigSpace.hyperparameters import Hyperparameter
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
@@ -43,10 +44,7 @@ BATCH_SIZES = (16, 512)
 
 
 def check_setting(name: str, value: Any, what: str = "") -> None:
-    """Raise `UserError` for a value with which SGD cannot work, such as a momentum of 1 or more.
-
-    `what` names the value in the message, such as "lower bound".
-    """
+    """Raise `UserError` for a value (`what`, such as "lower bound") with which SGD cannot work."""
     place = f"{name}: {what} {value!r}" if what else f"{name}: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{place} is not a number; give one such as {DEFAULT[name]:g}")
@@ -82,8 +80,7 @@ def space(
     refuse_unknown("joint:", joint, JOINT)
     made = ConfigurationSpace(name="tuned_network")
     for name, (low, high, log) in RANGES[ranges].items():
-        low, high = _bounds(name, bounds.get(name, (low, high)), log)
-        made.add(Float(name, (low, high), default=min(max(DEFAULT[name], low), high), log=log))
+        made.add(tuned(name, bounds.get(name, (low, high)), DEFAULT[name], log=log))
     if "batch_size" in joint:
         made.add(Integer("batch_size", BATCH_SIZES, default=128, log=True))
     if "schedule" in joint:
@@ -95,7 +92,8 @@ def space(
     return made
 
 
-def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
+def tuned(name: str, given: Any, default: float, *, log: bool) -> Hyperparameter:
+    """Build a hyperparameter of SGD. Raises `UserError` for bounds (lower, upper) with which SGD cannot work."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise UserError(f"bounds: {name} has {given!r}; give (lower, upper)")
     for what, value in zip(("lower bound", "upper bound"), given, strict=True):
@@ -103,7 +101,7 @@ def _bounds(name: str, given: Any, log: bool) -> tuple[float, float]:
     low, high = map(float, given)
     if not low < high or (log and low == 0):
         raise UserError(f"bounds: {name} has ({low:g}, {high:g}); give lower < upper{', both above 0' if log else ''}")
-    return low, high
+    return Float(name, (low, high), default=min(max(default, low), high), log=log)
 
 
 @dataclass
@@ -158,11 +156,7 @@ class TunedNetwork(CrossValidated):
         return {"params": float(image_nets.count_parameters(self.network_of(configuration), **self.shape))}
 
     def recipe(self, configuration: Configuration) -> Recipe:
-        """Return a configuration's training hyperparameters, completed by the original's defaults.
-
-        Raises:
-            UserError: a learning rate, momentum or weight decay with which SGD cannot work.
-        """
+        """Return a configuration's hyperparameters, or the original's defaults. Raises as `check_setting`."""
         c = DEFAULT | configuration
         for name in DEFAULT:
             check_setting(name, c[name])
@@ -176,13 +170,8 @@ class TunedNetwork(CrossValidated):
             schedule=c.get("schedule", self.schedule),
         )
 
-    def training(self, job: Job, train: Images) -> Training:
-        network, shape = self.network_of(job.configuration), self.shape
-
-        def build(generator: torch.Generator) -> nn.Module:
-            return image_nets.build(network, **shape, generator=generator)
-
-        return Training(build, *train, self.recipe(job.configuration), seed=job.seed, device=self.device)
+    def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
+        return image_nets.build(self.network_of(configuration), **self.shape, generator=generator)
 
     def images(self) -> tuple[Images, Images | None]:
         """Return training and held-out images (the first fold; None on "test") of a final training."""

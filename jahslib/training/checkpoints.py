@@ -28,12 +28,9 @@ _BARE_END = b"PK\5\6"  # start of the last 22 bytes of a ZIP archive without a c
 
 
 def write(path: str | os.PathLike, device: torch.device, generators: Generators, **state: Any) -> None:
-    """Write `state`, the generators' states and the kind of device.
+    """Write `state`, the generators' states and the kind of device, to which these are tied.
 
-    Generator states are not portable between kinds of device.
-
-    Raises:
-        UserError: the file cannot be written. The training is not to blame, so no trial may count as failed for it.
+    Raises `UserError` where the file cannot be written: the training is not to blame, so no trial may count as failed.
     """
     random = {name: generator.get_state() for name, generator in generators.items()}
     content = io.BytesIO()
@@ -76,11 +73,7 @@ def read(path: str | os.PathLike, device: torch.device | None = None, *, again: 
 
 @contextmanager
 def applied(path: str | os.PathLike, *, again: str = "restore it with the configuration it had") -> Iterator[None]:
-    """Convert errors from applying a checkpoint's contents into `UserError`: it does not fit.
-
-    Args:
-        again: remedy that the message gives.
-    """
+    """Convert errors of contents that do not fit into `UserError`, whose remedy is `again`."""
     try:
         yield
     except UserError:
@@ -90,11 +83,7 @@ def applied(path: str | os.PathLike, *, again: str = "restore it with the config
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load an optimizer's state.
-
-    Raises:
-        ValueError: the state is of another kind of optimizer, which torch itself accepts.
-    """
+    """Load an optimizer's state. Raises `ValueError` for one of another kind, which torch itself accepts."""
     for own, other in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
         if own.keys() - other.keys() and other.keys() - own.keys():  # new versions of torch only add options
             raise ValueError("the options are those of another optimizer")

@@ -13,36 +13,8 @@ Schedule = Callable[[Sequence[float]], float]
 PLATEAU_FACTOR, PLATEAU_PATIENCE, PLATEAU_THRESHOLD = 0.1, 10, 1e-4  # torch's ReduceLROnPlateau by default
 
 
-def constant(losses: Sequence[float]) -> float:
-    """Keep the initial rate."""
-    return 1.0
-
-
-def step(losses: Sequence[float]) -> float:
-    """Divide by 10 after every 60 epochs."""
-    return 0.1 ** (len(losses) // 60)
-
-
-def step_restart(losses: Sequence[float]) -> float:
-    """Divide by 10 after 4 epochs, and restart at the initial rate after 8."""
-    return 0.1 ** (len(losses) % 8 // 4)
-
-
-def multi(losses: Sequence[float]) -> float:
-    """Divide by 10 once, after 10 epochs."""
-    return 0.1 if len(losses) >= 10 else 1.0
-
-
-def stairs(losses: Sequence[float]) -> float:
-    """Step through 1, .5, .1, .01 from epochs 0, 5, 10, 15 on: the original's "lambda"."""
-    return (1.0, 0.5, 0.1, 0.01)[min(len(losses) // 5, 3)]
-
-
 def plateau(losses: Sequence[float]) -> float:
-    """Divide by 10 when the training loss has stalled for more than 10 epochs.
-
-    Stalled: not fallen by .01 % below the best.
-    """
+    """Divide by 10 when for more than 10 epochs the loss has not fallen by .01 % below the best."""
     factor, best, waited = 1.0, float("inf"), 0
     for loss in losses:
         if loss < best * (1 - PLATEAU_THRESHOLD):
@@ -55,18 +27,21 @@ def plateau(losses: Sequence[float]) -> float:
 
 
 def cosine(epoch: int, epochs: int) -> float:
-    """Anneal from 1 to 0 by half a cosine over `epochs`; 0 from then on.
-
-    Loshchilov and Hutter, ICLR 2017; per epoch done. Not one of `SCHEDULES`, as it needs the number of epochs.
-    """
+    """Anneal from 1 to 0 by half a cosine over `epochs`; 0 from then on (Loshchilov and Hutter, ICLR 2017)."""
     return (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "constant": constant,
-    "step": step,
-    "step_restart": step_restart,
-    "multi": multi,
-    "lambda": stairs,
+    "constant": lambda losses: 1.0,
+    "step": lambda losses: 0.1 ** (len(losses) // 60),
+    "step_restart": lambda losses: 0.1 ** (len(losses) % 8 // 4),  # from the initial rate after every 8 epochs
+    "multi": lambda losses: 0.1 if len(losses) >= 10 else 1.0,
+    "lambda": lambda losses: (1.0, 0.5, 0.1, 0.01)[min(len(losses) // 5, 3)],
     "plateau": plateau,
+}
+
+# Factors of the rate after so many of all epochs.
+ANNEALINGS: dict[str, Callable[[int, int], float]] = {
+    "cosine": cosine,
+    "steps": lambda epoch, epochs: 0.1 ** ((epoch / epochs >= 0.5) + (epoch / epochs >= 0.75)),
 }

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from jahslib.errors import EvaluationError, UserError, refuse_unknown
 from jahslib.training import checkpoints
-from jahslib.training.schedules import SCHEDULES, cosine
+from jahslib.training.schedules import ANNEALINGS, SCHEDULES
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "adadelta": optim.Adadelta, "sgd": optim.SGD}
 LOSSES = {
@@ -39,9 +39,10 @@ class Diverged(EvaluationError):
 class Recipe:
     """Training hyperparameters of one network.
 
-    `weight_decay` None is torch's default of that optimizer. `nesterov` changes nothing at momentum 0. `schedule` names
-    one of `jahslib.training.schedules`; `cosine_epochs` multiplies it by half a cosine that reaches 0 after so many
-    epochs. Without `shuffle`, batches follow the order of the images.
+    `weight_decay` and `betas` None are torch's defaults of that optimizer. `nesterov` changes nothing at momentum 0.
+    `schedule` names one of `jahslib.training.schedules.SCHEDULES`; `annealing`, one of its `ANNEALINGS`, multiplies it
+    over `annealing_epochs` (None: not at all). Without `shuffle`, batches follow the order of the images. `clip` is the
+    largest norm of the gradient.
 
     Raises:
         UserError: an unknown name, a number below its least value, or momentum with an optimizer that has none.
@@ -55,15 +56,20 @@ class Recipe:
     momentum: float = 0.0
     nesterov: bool = False
     schedule: str = "constant"
-    cosine_epochs: int | None = None
+    annealing: str = "cosine"
+    annealing_epochs: int | None = None
     shuffle: bool = True
+    clip: float | None = None
+    betas: tuple[float, float] | None = None
+    amsgrad: bool = False
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
-        if self.cosine_epochs is not None and self.cosine_epochs < 1:
-            raise UserError(f"Recipe: cosine_epochs is {self.cosine_epochs}; give at least 1, or None for no cosine")
-        for name, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES), ("schedule", SCHEDULES)):
+        if self.annealing_epochs is not None and self.annealing_epochs < 1:
+            raise UserError(f"Recipe: annealing_epochs is {self.annealing_epochs}; give at least 1, or None for none")
+        of_tables = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
+        for name, known in of_tables.items():
             refuse_unknown(f"Recipe: {name}", [getattr(self, name)], known)
         if self.momentum and self.optimizer != "sgd":
             raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
@@ -86,9 +92,15 @@ class Training:
     `evaluation_batch`: images per forward pass in `predict`; matters for networks that normalise by the batch's
     statistics.
 
+    Subclasses may override `logits`, `loss`, `step` and `follow_schedule`; one that sets `stopped` trains no further
+    epoch. With `drops_single`, an epoch's last batch is dropped where it is a single image.
+
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
     """
+
+    stopped = ""
+    drops_single = False
 
     def __init__(
         self,
@@ -111,7 +123,9 @@ class Training:
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)
         self.generators = generators(seed, self.device)
         self.model = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
-        share_generator(self.model, self.generators["layers"])
+        for module in self.model.modules():
+            if isinstance(getattr(module, "generator", None), torch.Generator):
+                module.generator = self.generators["layers"]
         self.optimizer = _optimizer(recipe, self.model, self.device)
         self._images, self._labels = placed(images, labels, self.device)
         self._bf16 = bf16 and self.device.type == "cuda"
@@ -124,13 +138,11 @@ class Training:
     ) -> list[float]:
         """Train until `epoch == epochs` or past the deadline; return these epochs' mean losses.
 
-        The deadline, a `time.time()`, is checked between epochs. `on_epoch(epoch, loss)` is called after each.
-
-        Raises:
-            Diverged: a mean loss is not finite.
+        The deadline, a `time.time()`, is checked between epochs. `on_epoch(epoch, loss)` is called after each. Raises
+        `Diverged` for a mean loss that is not finite.
         """
         losses = []
-        while self.epoch < epochs and (deadline is None or time.time() <= deadline):
+        while self.epoch < epochs and not self.stopped and (deadline is None or time.time() <= deadline):
             losses.append(self._run_epoch())
             if on_epoch is not None:
                 on_epoch(self.epoch, losses[-1])
@@ -164,42 +176,47 @@ class Training:
     def follow_schedule(self) -> None:
         """Set the learning rate of the next epoch."""
         rate = self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](self.losses)
-        if self.recipe.cosine_epochs is not None:
-            rate *= cosine(self.epoch, self.recipe.cosine_epochs)
+        if self.recipe.annealing_epochs is not None:
+            rate *= ANNEALINGS[self.recipe.annealing](self.epoch, self.recipe.annealing_epochs)
         for group in self.optimizer.param_groups:
             if group["lr"] != rate:
                 group["lr"] = rate
                 self._graphed_step = None  # the rate is a constant of the captured step
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        """Split all rows (`n`), in the order drawn, into one epoch's batches.
+        """Split all rows (`n`), in the order drawn, into one epoch's batches, of which the last may be smaller.
 
-        The last may be smaller. A single remaining image is dropped where a layer normalises by the batch, which needs
-        two.
+        A single remaining image is dropped where a layer normalises by the batch, which needs two.
         """
         batches = list(order.split(self.recipe.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            by_batch = any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
-            return batches[:-1] if by_batch else batches
-        return batches
+        by_batch = len(batches) > 1 and any(isinstance(module, nn.BatchNorm1d) for module in self.model.modules())
+        return batches[:-1] if len(batches[-1]) == 1 and (self.drops_single or by_batch) else batches
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._images.index_select(0, rows).permute(0, 3, 1, 2), self._labels.index_select(0, rows)
+    def _batch(self, rows: Tensor, data: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        images, labels = data or (self._images, self._labels)
+        return images.index_select(0, rows).permute(0, 3, 1, 2), labels.index_select(0, rows)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Make one optimizer step on a float batch (`b x c x h x w`) and return its mean loss.
-
-        Images and labels are on the device.
-        """
+        """Make one optimizer step on a float batch (`b x c x h x w`, on the device) and return its mean loss."""
         with self._autocast():
-            logits = self.model(images)
-            loss = LOSSES[self.recipe.loss](logits, labels)
+            logits = self.logits(images)
+            loss = self.loss(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         if self.after_step is not None:
             self.after_step(self.model, logits.detach(), labels, loss.detach())
         return loss.detach()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Compute the logits of a float batch (`b x c x h x w`)."""
+        return self.model(images)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute the mean loss of a batch from its logits (`b x classes`) and labels (`b`)."""
+        return LOSSES[self.recipe.loss](logits, labels)
 
     def _autocast(self) -> torch.autocast:
         # No cache: each weight is cast once a step anyway, and a cache must not outlive the capture of a graph.
@@ -207,16 +224,13 @@ class Training:
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Compute logits (`n x classes`, float32, on the device) in evaluation mode.
-
-        `images`: uint8, `n x c x h x w`.
-        """
+        """Compute logits (`n x classes`, float32, on the device) of uint8 images in evaluation mode."""
         self.model.eval()
         logits = []
         for batch in images.split(self.evaluation_batch):
             batch = batch.to(self.device, memory_format=torch.channels_last).float().div_(255)
             with self._autocast():
-                logits.append(self.model(batch).float())
+                logits.append(self.logits(batch).float())
         return torch.cat(logits)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -253,27 +267,16 @@ class Training:
 
 
 def generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
-    """Create independent generators for initial weights, batch order, augmentation and layers.
-
-    The first two are on the CPU, the others, for augmentation and random layers, on `device`.
-    """
+    """Create independent generators: of weights and batch order on the CPU, the others on `device`."""
     places = {"init": "cpu", "order": "cpu", "augment": device, "layers": device}
     seeds = np.random.SeedSequence(seed).generate_state(len(places)).tolist()
     return {name: torch.Generator(places[name]).manual_seed(s) for name, s in zip(places, seeds, strict=True)}
 
 
-def share_generator(model: nn.Module, generator: torch.Generator) -> None:
-    """Make all layers with an attribute `generator` draw from this one."""
-    for module in model.modules():
-        if isinstance(getattr(module, "generator", None), torch.Generator):
-            module.generator = generator
-
-
 def placed(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move images and labels to the device: floats in [0, 1] (`n x h x w x c`), indices (`n`).
+    """Move uint8 images (`n x c x h x w`) and labels (`n`) to the device, the images as floats in [0, 1].
 
-    Images come as uint8, `n x c x h x w`. Selecting rows then keeps the memory layout, and a permuted view of them is
-    channels-last.
+    They are `n x h x w x c`: selecting rows keeps the memory layout, and a permuted view of them is channels-last.
     """
     pixels = images.to(device).permute(0, 2, 3, 1).contiguous().float().div_(255)
     return pixels, labels.to(device, torch.long)
@@ -286,17 +289,18 @@ def _optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> optim.
         options["nesterov"] = recipe.nesterov and recipe.momentum > 0
     else:  # SGD counts no steps and can be captured without this option
         options["capturable"] = device.type == "cuda"
+    if recipe.betas is not None:
+        options |= {"betas": recipe.betas, "amsgrad": recipe.amsgrad}
     if recipe.optimizer != "adadelta":  # Adadelta has no fused form
         options["fused"] = True
     return OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.learning_rate, **options)
 
 
 class _GraphedStep:
-    """`Training.step` on full batches, captured as a CUDA graph.
+    """`Training.step` on full batches, captured as a CUDA graph (torch's notes, "whole-network capture").
 
-    After torch's notes, "whole-network capture". cuDNN and the optimizer initialise lazily, so a few steps run on a
-    side stream first. They must leave no trace: weights, optimizer state and generator are restored *in place*, as the
-    graph refers to them by address.
+    cuDNN and the optimizer initialise lazily, so a few steps run on a side stream first. They must leave no trace:
+    weights, optimizer state and generator are restored *in place*, as the graph refers to them by address.
     """
 
     def __init__(self, training: Training):
@@ -313,9 +317,7 @@ class _GraphedStep:
                     training.step(self.images, self.labels)
             torch.cuda.current_stream().wait_stream(side)
             model.load_state_dict(weights)
-            for value in _state_tensors(
-                optimizer
-            ):  # state that the warm-up created is zero initially in all four optimizers
+            for value in _state_tensors(optimizer):  # what the warm-up created is zero initially in all optimizers
                 value.copy_(moments.get(value, torch.zeros_like(value)))
             layers.set_state(random_state)
 

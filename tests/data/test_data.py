@@ -145,7 +145,7 @@ def test_wrong_names_and_splits_are_named(offline):
     assert "val" in registry.splits("retinamnist")
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names() if n not in EMBEDDED])
+@pytest.mark.parametrize("name", [n for n in list(registry.ENTRIES) if n not in EMBEDDED])
 def test_a_missing_set_says_where_and_how_in_one_line(offline, name, monkeypatch):
     monkeypatch.setenv("JAHSLIB_DATA", "nowhere")
     with pytest.raises(UserError) as caught:
@@ -210,7 +210,7 @@ def test_real_mnist_feeds_addnist_when_it_is_at_hand():
 
 def test_command_line_lists_and_fetches(offline, capsys):
     assert data.main(["list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == registry.names()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(registry.ENTRIES)
     assert data.main(["fetch", "digits"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "digits train: 1352 images of 1x8x8, 10 classes, embedded"
 

@@ -17,8 +17,8 @@ def test_the_alexnet_has_the_originals_size(classes, count):
 
 def test_images_shrink_through_the_alexnet_as_in_the_original():
     """32 -> 26 -> 12 -> 5 -> 2 pixels, then pooled to one."""
-    net = image_nets._layers("alexnet", 3, 10, 32, generator())[1]
-    sizes, x = [], torch.empty(1, 3, 32, 32, device="meta")
+    net = image_nets.build("alexnet", channels=3, classes=10, size=32, generator=generator())[1]
+    sizes, x = [], torch.zeros(1, 3, 32, 32)
     for layer in net.features:
         x = layer(x)
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
@@ -90,8 +90,8 @@ def test_refuses_unknown_networks_and_images_too_small():
     with pytest.raises(UserError, match="network: 'vgg' is unknown"):
         image_nets.build("vgg", channels=1, classes=10, size=28)
     for network, least in image_nets.SMALLEST.items():
-        net = image_nets._layers(network, 1, 10, least, generator())
-        assert net(torch.empty(2, 1, least, least, device="meta")).shape == (2, 10)
+        net = image_nets.build(network, channels=1, classes=10, size=least, generator=generator())
+        assert net(torch.zeros(2, 1, least, least)).shape == (2, 10)
         if least > 1:
             with pytest.raises(UserError, match=f"{network} needs images of at least {least} pixels, these have"):
                 image_nets.count_parameters(network, channels=1, classes=10, size=least - 1)

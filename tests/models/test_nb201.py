@@ -130,7 +130,7 @@ def test_norms_are_torchs():
 
 
 def test_pooling_does_not_count_the_border():
-    assert torch.equal(nb201.avg_pool(torch.ones(1, 1, 8, 8)), torch.ones(1, 1, 8, 8))
+    assert torch.equal(nb201.FUNCTIONS["avg_pool"](torch.ones(1, 1, 8, 8)), torch.ones(1, 1, 8, 8))
 
 
 class TestFlattening:

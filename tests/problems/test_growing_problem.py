@@ -11,11 +11,9 @@ from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Job
 from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.models.growing import neurogenesis
 from jahslib.models.growing.convnet import GrowingConvNet
 from jahslib.models.growing.neurogenesis import Neurogenesis
 from jahslib.optimizers.evolution import Evolution
-from jahslib.problems import growing_convnet
 from jahslib.problems.growing_convnet import (
     BASELINE,
     INCUMBENT,
@@ -162,10 +160,8 @@ class TestEvaluation:
         assert logged["train_loss"] == [round(row["train_loss"], 4) for row in trace]
         assert logged["train_acc"] == [round(row["train_acc"], 4) for row in trace]
 
-    def test_tracing_a_growing_network_changes_nothing_else(self, monkeypatch):
-        monkeypatch.setattr(neurogenesis, "_batch_scores", lambda *step: pytest.fail("scored in an untraced training"))
+    def test_tracing_a_growing_network_changes_nothing_else(self):
         plain = problem().evaluate(Job(GROWING, (3,), 0))
-        monkeypatch.undo()
         traced = problem(trace_every=1).evaluate(Job(GROWING, (3,), 0))
         assert plain.metrics == traced.metrics and plain.curve == traced.curve
         assert noted(plain) == {k: v for k, v in noted(traced).items() if k != "trace"}
@@ -237,11 +233,11 @@ def searched(path):
 def test_sigkill_in_mid_growth(tmp_path):
     """Killed right after a promoted network grew; the same command again ends as if it had never been interrupted."""
     path = tmp_path / "log.jsonl"
-    evaluate = GrowingConvNets.evaluate
+    evaluate, grow = GrowingConvNets.evaluate, Neurogenesis.grow
 
     def doomed(problem, job):
         if len(job.stages) > 1:
-            growing_convnet._grow = lambda model, *step: model.grow(*step) and os.kill(os.getpid(), signal.SIGKILL)
+            Neurogenesis.grow = lambda model, *step: grow(model, *step) and os.kill(os.getpid(), signal.SIGKILL)
         return evaluate(problem, job)
 
     def killed():

@@ -51,7 +51,7 @@ class TestProtocols:
 
     def test_the_learning_rate_falls_by_a_cosine_to_zero(self):
         recipe = tiny(max_epochs=8).recipe({})
-        assert recipe.cosine_epochs == 8 and recipe.schedule == "constant" and not recipe.shuffle
+        assert recipe.annealing_epochs == 8 and recipe.schedule == "constant" and not recipe.shuffle
 
 
 class TestSplits:

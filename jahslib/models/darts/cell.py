@@ -7,6 +7,7 @@ normalisation is always on, as in the original. A cell is written as the names o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from jahslib.errors import UserError
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.darts import fourier
-from jahslib.models.layers import Conv2d, Dropout, Linear, reset_parameters
+from jahslib.models.layers import Conv2d, fully_connected, reset_parameters
 
 OPERATIONS = ("identity", "zero", "conv", "resnet", "bottleneck")
 KERNELS = {2: 3, 3: 5, 4: 7, 5: 9, 6: 3, 7: 3}  # kernel size by node; node 1 is the cell's input
@@ -102,12 +103,9 @@ class Bottleneck(nn.Module):
         return F.relu(x + self.bn3(self.expand(inner)))
 
 
-_CLASSES = dict(zip(OPERATIONS, (Identity, Zero, Conv, ResNet, Bottleneck), strict=True))
-
-
 def operation(name: str, c_in: int, c_out: int, kernel: int) -> nn.Module:
     """Build one of `OPERATIONS`, with weights uninitialised until `layers.reset_parameters`."""
-    return _CLASSES[name](c_in, c_out, kernel)
+    return (Identity, Zero, Conv, ResNet, Bottleneck)[OPERATIONS.index(name)](c_in, c_out, kernel)
 
 
 # Discretised networks ----------------------------------------------------------------------------------------------
@@ -149,10 +147,7 @@ def check_cell(cell: CellOperations) -> None:
 
 
 class Node(nn.Module):
-    """One operation; in a network with surrogate skips, with a parallel `Identity` path.
-
-    With a surrogate fraction s the output is (1 - s) operation(x) + s skip(x), as in the class project's search.
-    """
+    """One operation or, with a surrogate skip of fraction s, (1 - s) operation(x) + s skip(x)."""
 
     def __init__(self, name: str, c_in: int, c_out: int, kernel: int, surrogate: bool):
         super().__init__()
@@ -164,11 +159,7 @@ class Node(nn.Module):
 
 
 class Cell(nn.Module):
-    """A cell: the pooled sum of the nodes 2, 3, 6 and 7.
-
-    Nodes 2..5 take the input (kernels 3, 5, 7, 9), node 6 takes 4 and node 7 takes 5 (kernel 3).
-    `b x c_in x h x w` -> `b x c_out x h x w`, halved (rounded down) by pooling.
-    """
+    """A cell, see `BRANCHES`: `b x c_in x h x w` -> `b x c_out x h x w`, halved (rounded down) by pooling."""
 
     def __init__(self, cell: CellOperations, c_in: int, c_out: int, pool: bool, surrogate: bool = False):
         super().__init__()
@@ -182,13 +173,13 @@ class Cell(nn.Module):
         self._live = [b for b in BRANCHES if operations[b[-1]] != "zero" or surrogate] or BRANCHES[:1]
 
     def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
-        total = None
+        ends = []
         for branch in self._live:
             y = x
             for n in branch:
                 y = self.nodes[str(n)](y, s)
-            total = y if total is None else total + y
-        return self.pool(total)
+            ends.append(y)
+        return self.pool(reduce(torch.add, ends))
 
 
 class Network(nn.Module):
@@ -219,11 +210,9 @@ class Network(nn.Module):
 
 def head(width: int, fc: Sequence[int], dropout: float, classes: int, generator: torch.Generator) -> nn.Sequential:
     """Build global average pooling, hidden layers with ReLU and dropout, and the classifier."""
-    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    for hidden in fc:
-        layers += [Linear(width, hidden), nn.ReLU(inplace=True), Dropout(dropout, generator)]
-        width = hidden
-    return nn.Sequential(*layers, Linear(width, classes))
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), *fully_connected(width, fc, classes, dropout, generator)
+    )
 
 
 def check_size(size: int, pooling: Sequence[bool]) -> None:
@@ -242,21 +231,11 @@ def build(
 ) -> Network:
     """Build the network of `architecture` for `channels x size x size` images.
 
-    Weights follow torch's default distributions, drawn from `generator` (a CPU generator; None: a new one with torch's
-    default seed), which the dropout layers keep for their masks.
-
-    Raises:
-        UserError: the image is too small for the number of poolings.
+    Weights follow torch's default distributions, drawn from a CPU generator, which the dropout layers keep for their
+    masks. Raises `UserError` where the image is too small for the number of poolings.
     """
     check_size(size, architecture.pooling)
     generator = generator or torch.Generator()
     model = Network(architecture, channels, classes, generator)
     reset_parameters(model, generator)
     return model
-
-
-def count_parameters(architecture: Architecture, *, channels: int = 3, classes: int = 5) -> int:
-    """Count the trainable parameters, including those behind zero nodes and on skip paths."""
-    with torch.device("meta"):
-        model = Network(architecture, channels, classes, torch.Generator("cpu"))
-    return sum(parameter.numel() for parameter in model.parameters())

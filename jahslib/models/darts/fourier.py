@@ -80,11 +80,11 @@ def _matrices(h: int, w: int, k: int, dtype: torch.dtype) -> tuple:
     n_h, n_w = h + reach, w + reach
     rows = n_h // 2 + 1
 
-    def angles(n: int, frequencies: int, positions: Tensor) -> Tensor:
-        return 2 * math.pi / n * torch.outer(torch.arange(frequencies, dtype=torch.float64), positions)
-
     def at(n: int) -> Tensor:
         return torch.arange(n, dtype=torch.float64)
+
+    def angles(n: int, frequencies: int, positions: Tensor) -> Tensor:
+        return 2 * math.pi / n * torch.outer(at(frequencies), positions)
 
     a = angles(n_h, rows, at(h))
     to_rows = torch.stack([a.cos(), -a.sin()], 1).view(2 * rows, h)

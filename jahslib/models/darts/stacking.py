@@ -13,11 +13,10 @@ from jahslib.models.darts.cell import KERNELS, OPERATIONS, CellOperations, check
 
 
 def node_probabilities(alphas: Tensor) -> Tensor:
-    """Compute p = softmax(alpha / sum|alpha|) per node.
+    """Compute p = softmax(alpha / sum|alpha|) per node: `6 x 5` architecture parameters -> `6 x 5` probabilities.
 
-    `6 x 5` architecture parameters -> `6 x 5` probabilities. Dividing by the L1 norm first is the class project's
-    choice: tiny parameters are sharpened and large ones capped. With five operations p lies between 0.084 and 0.405.
-    Parameters that are all zero give the uniform distribution.
+    Dividing by the L1 norm is the class project's choice: tiny parameters are sharpened and large ones capped, so that
+    p lies between 0.084 and 0.405. Parameters that are all zero give the uniform distribution.
     """
     norm = alphas.abs().sum(dim=-1, keepdim=True)
     return torch.softmax(alphas / norm.where(norm > 0, 1), dim=-1)

@@ -34,7 +34,6 @@ from jahslib.models.darts.cell import (
     Conv,
     Identity,
     Network,
-    Node,
     ResNet,
     check_size,
     head,
@@ -126,11 +125,10 @@ class Supernet(nn.Module):
         """Build the network of these cells, one per supernet cell, copying the learnt weights."""
         network = Network(Architecture(tuple(cells), **self.shape), self.channels, self.classes, torch.Generator())
         network.to(next(self.parameters())).train(self.training)
-        for cell, ours, names in zip(network.cells, self.cells, cells, strict=True):
+        for i, names in enumerate(cells):
             for n, name in zip(KERNELS, names, strict=True):
-                node, mixed = cell.get_submodule(f"nodes.{n}"), ours.get_submodule(f"nodes.{n}")
-                assert isinstance(node, Node) and isinstance(mixed, MixedNode)
-                node.op.load_state_dict(mixed.ops[name].state_dict())
+                ours = self.cells.get_submodule(f"{i}.nodes.{n}.ops.{name}")
+                network.cells.get_submodule(f"{i}.nodes.{n}.op").load_state_dict(ours.state_dict())
         network.head.load_state_dict(self.head.state_dict())
         return network
 

@@ -19,10 +19,10 @@ Neurons = tuple[Tensor, Tensor]
 
 
 def select(block: Block, x: Tensor, output: Tensor, count: int, extra: int, generator: torch.Generator) -> Neurons:
-    """Select the `count` least representable of `count + extra` random neurons ([Berg22]).
+    """Select the `count` of `count + extra` random neurons least representable by the present outputs ([Berg22]).
 
-    Representable means by the outputs of the present neurons. Weights are uniform with the standard deviation of the
-    present weights, biases likewise. All are selected at once by their residual, not one after another.
+    Weights and biases are uniform with the standard deviation of the present ones. All are selected at once by their
+    residual, not one after another.
     """
     return _least_representable(block, x, output, *_like_present(block, count + extra, generator), count)
 

@@ -4,8 +4,8 @@ Source: L. Berg, "BOHB over Growing ConvNets", AutoML 2022 Student Conference. A
 MaxPool2d(2), then Linear -> ReLU -> BatchNorm blocks, then the classifier. There is no global pooling and no dropout.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -65,22 +65,8 @@ class Block(nn.Module):
         return F.relu(F.linear(x, weight, bias))
 
 
-class Blocks(nn.ModuleList):
-    """A list of `Block`, in the order of the layers."""
-
-    def __getitem__(self, index: int) -> Block:  # type: ignore[override]  # no slices
-        block = super().__getitem__(index)
-        assert isinstance(block, Block)
-        return block
-
-    def __iter__(self) -> Iterator[Block]:
-        return (self[i] for i in range(len(self)))
-
-
 class GrowingConvNet(nn.Module):
-    """A ConvNet that can be widened: `n x channels x size x size` -> `n x classes` logits.
-
-    Images are floats.
+    """A ConvNet that can be widened: `n x channels x size x size` float images -> `n x classes` logits.
 
     Args:
         conv, fc: initial widths of the convolutions and of the hidden fully connected layers.
@@ -111,27 +97,23 @@ class GrowingConvNet(nn.Module):
         if size >> len(conv) == 0:
             raise UserError(f"GrowingConvNet: {len(conv)} convolutions halve {size}-pixel images to nothing; use fewer")
         refuse_unknown("GrowingConvNet: batch_norm", [batch_norm], get_args(BatchNormKind))
-        self.blocks = Blocks()
+        blocks: list[Block] = []
         width = channels
         for inputs, width in zip((channels, *conv), conv, strict=False):
-            layer = growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2, device="meta")
-            self.blocks.append(Block(layer, batch_norm))
+            blocks.append(Block(growable.Conv2d(inputs, width, kernel_size, padding=kernel_size // 2), batch_norm))
         self.pixels = (size >> len(conv)) ** 2
         inputs = width * self.pixels
         for width in fc:
-            self.blocks.append(Block(growable.Linear(inputs, width, device="meta"), batch_norm))
+            blocks.append(Block(growable.Linear(inputs, width), batch_norm))
             inputs = width
-        self.classifier = growable.Linear(inputs, classes, device="meta")
-        self.to_empty(device="cpu")
+        self.blocks = cast(list[Block], nn.ModuleList(blocks))
+        self.classifier = growable.Linear(inputs, classes)
         reset_parameters(self, generator)
         self.capturing = False
         self.captured: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits; with `capturing` set, a training pass also fills `captured`.
-
-        It then holds the input of the first block and the output of every block, detached.
-        """
+        """Compute the logits; with `capturing`, a training pass keeps input and blocks' outputs in `captured`."""
         kept = [x]
         for block in self.blocks:
             if x.ndim == 4 and not block.is_conv:
@@ -158,10 +140,7 @@ class GrowingConvNet(nn.Module):
         return [sum(p.numel() for p in layer.parameters()) for layer in layers]
 
     def count_parameters(self) -> int:
-        """Count the weights and biases of convolutions and linear layers.
-
-        As in the original, batch normalisation's are not counted.
-        """
+        """Count the weights and biases of convolutions and linear layers alone, as the original does."""
         return sum(self.layer_parameters())
 
     def following(self, index: int) -> tuple[growable.Conv2d | growable.Linear, int]:
@@ -173,9 +152,7 @@ class GrowingConvNet(nn.Module):
     def add_neurons(self, index: int, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> None:
         """Widen hidden layer `index`, with zero outgoing weights: the network's function is kept.
 
-        Args:
-            weight, bias: incoming weights (`k x in ...`) and biases (k).
-            mean, var: the neurons' statistics before normalisation (k), as `Block.statistics` returns them.
+        Of k neurons: incoming weights (`k x in ...`), biases, and `Block.statistics` before normalisation.
         """
         block = self.blocks[index]
         block.layer.add_outputs(weight, bias)
@@ -207,12 +184,9 @@ class GrowingConvNet(nn.Module):
 
 def _ordinary(layer: nn.Module) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
-        made: nn.Module = nn.Conv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding, device="meta"
-        )
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size
+        made = nn.utils.skip_init(nn.Conv2d, *shape, padding=layer.padding)
     else:
-        assert isinstance(layer, nn.Linear)
-        made = nn.Linear(layer.in_features, layer.out_features, device="meta")
-    made = made.to_empty(device="cpu")
+        made = nn.utils.skip_init(nn.Linear, layer.in_features, layer.out_features)
     made.load_state_dict(layer.state_dict())
     return made

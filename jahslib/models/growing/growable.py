@@ -25,10 +25,7 @@ from jahslib.models import layers
 
 
 class _MayGrow(nn.Module):
-    """Base of growable modules: loads a `state_dict` of any size, marks its parameters growable.
-
-    `_pad_state` recognises the mark, which also survives the replacement of parameters.
-    """
+    """Base of growable modules: loads a `state_dict` of any size, marks its parameters for `_pad_state`."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -68,10 +65,7 @@ class _MayGrow(nn.Module):
 
 
 class _GrowableLayer(_MayGrow):
-    """Base of growable layers: `weight` is out x in x ..., `bias` out.
-
-    Growth appends along the first and second axis.
-    """
+    """Base of growable layers: `weight` is out x in x ..., `bias` out."""
 
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -112,10 +106,7 @@ class Linear(_GrowableLayer, layers.Linear):
 
 
 class BatchNorm(_MayGrow, _BatchNorm):
-    """Batch normalisation of `n x features` or `n x features x h x w`.
-
-    `track_running_stats=False` normalises by the batch's statistics in evaluation too, as in [Berg22].
-    """
+    """Batch normalisation of `n x features (x h x w)`; without running statistics as in [Berg22]."""
 
     def add_features(self, mean: Tensor, var: Tensor) -> None:
         """Add features (k) with scale 1, shift 0 and running statistics `mean` and `var`."""
@@ -187,12 +178,17 @@ def _pad_state(optimizer: Optimizer, parameters: list[Tensor], compiled: bool) -
             if shapes <= {parameter.shape}:
                 continue
             # Moments of each element share one shape, that before growth; a factored state (Adafactor) has several.
-            if len(shapes) > 1 or not _fits(next(iter(shapes)), parameter):
+            (shape, *others) = shapes
+            grown = not others and len(shape) == parameter.ndim
+            if not grown or any(a > b for a, b in zip(shape, parameter.shape, strict=True)):
                 kept = ", ".join(f"{key} {tuple(value.shape)}" for key, value in moments.items())
-                shape = tuple(parameter.shape)
-                raise UserError(f"{name} keeps {kept} for a growable parameter of shape {shape}, {_NO_GROWTH}")
+                own = tuple(parameter.shape)
+                raise UserError(f"{name} keeps {kept} for a growable parameter of shape {own}, {_NO_GROWTH}")
             for key, value in moments.items():
-                state[key] = _padded(value, parameter, _initial(optimizer, group, key, parameter))
+                padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
+                padded += _initial(optimizer, group, key, parameter)
+                padded[tuple(slice(n) for n in value.shape)] = value
+                state[key] = padded
 
 
 _NO_GROWTH = "a state that is not element-wise and cannot follow growth; use an optimizer such as SGD or Adam"
@@ -209,17 +205,6 @@ def _initial(optimizer: Optimizer, group: dict[str, Any], key: str, parameter: T
             return parameter.detach()
         case _:
             return 0.0
-
-
-def _fits(shape: torch.Size, parameter: Tensor) -> bool:
-    return len(shape) == parameter.ndim and all(a <= b for a, b in zip(shape, parameter.shape, strict=True))
-
-
-def _padded(value: Tensor, parameter: Tensor, initial: Tensor | float) -> Tensor:
-    padded = torch.zeros_like(parameter, dtype=value.dtype, requires_grad=False)
-    padded += initial
-    padded[tuple(slice(n) for n in value.shape)] = value
-    return padded
 
 
 register_optimizer_step_pre_hook(_before_step)

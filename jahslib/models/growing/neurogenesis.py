@@ -36,9 +36,8 @@ class GrowthRule:
             [Maile22]).
         epsilon: a singular value above it counts for the numerical rank.
         initialisation: "select", "random", "pre" or "weight"; see `jahslib.models.growing.candidates`.
-        every: growth happens at every so many steps only, while triggers are updated at each, also those that are then
-            blocked. The original grows every 10th step in its experiments but, by an oversight, at every step in its
-            search.
+        every: steps from one growth to the next; triggers are updated at each step. The original grows every 10th step
+            in its experiments but, by an oversight, at every step in its search.
         candidates: random neurons that "select" and "pre" draw beyond those needed.
         max_conv, max_fc: largest width of a convolution and of a fully connected layer.
         max_params: growth keeps the number of weights and biases at or under it.
@@ -106,12 +105,6 @@ class _North:
         return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
 
 
-def _batch_scores(logits: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
-    """Compute accuracy and loss of one step's batch, under the original's names; synchronises."""
-    right = (logits.argmax(1) == labels).double().mean()
-    return {"train_acc": right.item(), "train_loss": loss.item()}
-
-
 def _exact(neurons: float) -> float:
     """Round, so that floating-point error near a whole number changes no neuron count."""
     return round(neurons, 6)
@@ -125,8 +118,7 @@ class Neurogenesis(nn.Module):
 
     Args:
         trace_every: record ranks, averages and widths in `trace` every so many steps, with the batch's loss and
-            accuracy
-            if they are passed to `grow`; 0 records none.
+            accuracy if `grow` is given them; 0 records none.
 
     Raises:
         UserError: a layer is wider than the rule admits, or the network larger than `max_params`, from the start.
@@ -157,11 +149,8 @@ class Neurogenesis(nn.Module):
     def grow(self, logits: Tensor | None = None, labels: Tensor | None = None, loss: Tensor | None = None) -> int:
         """Grow by the activations of the last training pass; returns the number of neurons added.
 
-        Args:
-            logits, labels, loss: results of that forward pass (`b x classes`, `b`, a scalar), for the trace.
-
-        Raises:
-            UserError: there was no training pass since the last call.
+        The trace takes that pass's logits (`b x classes`), labels (`b`) and loss (a scalar). Raises `UserError` if
+        there was no training pass since the last call.
         """
         captured, self.net.captured = self.net.captured, []
         if not captured:
@@ -170,7 +159,8 @@ class Neurogenesis(nn.Module):
         added, row = 0, {"step": float(self.steps)}
         traced = bool(self.trace_every) and self.steps % self.trace_every == 0
         grows = self.steps % self.rule.every == 0
-        if not self.trace_every and self._finished():
+        may_grow = (b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
+        if not self.trace_every and not any(may_grow):  # nor ever again, which makes measuring needless
             return 0
         for i in reversed(range(len(self.net.blocks))):
             x, output = captured[i], captured[i + 1].float()
@@ -185,7 +175,8 @@ class Neurogenesis(nn.Module):
         if traced:
             row["params"] = float(self.net.count_parameters())
             if logits is not None and labels is not None and loss is not None:
-                row |= _batch_scores(logits, labels, loss)
+                right = (logits.argmax(1) == labels).double().mean()
+                row |= {"train_acc": right.item(), "train_loss": loss.item()}  # the original's names
             self.trace.append(row)
         return added
 
@@ -224,11 +215,7 @@ class Neurogenesis(nn.Module):
         return self.rule.max_conv if self.net.blocks[i].is_conv else self.rule.max_fc
 
     def _affordable(self, i: int) -> int:
-        """Estimate how many neurons layer i can gain under `max_params`.
-
-        By the share that its own and the next layer's parameters have in one neuron ([Berg22]'s code), capped at the
-        exact cost.
-        """
+        """Estimate how many neurons layer i can gain under `max_params`, as [Berg22]'s code; at most what they cost."""
         limit = self.rule.max_params
         if limit is None:
             return self._largest(i)
@@ -242,10 +229,6 @@ class Neurogenesis(nn.Module):
         following, inputs = self.net.following(i)
         outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
         return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
-
-    def _finished(self) -> bool:
-        """Tell whether no layer can ever grow again, which makes measuring needless."""
-        return not any(b.width < self._largest(i) and self._affordable(i) for i, b in enumerate(self.net.blocks))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}

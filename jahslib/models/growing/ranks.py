@@ -15,37 +15,25 @@ from torch import Tensor
 
 
 def activation_matrix(activations: Tensor) -> Tensor:
-    """Reshape `b x n` or `b x n x h x w` to `(b h w) x n`, scaled by `1/sqrt(b)`.
-
-    Scaled by the batch only, as in [Berg22].
-    """
+    """Reshape `b x n` or `b x n x h x w` to `(b h w) x n`, scaled by `1/sqrt(b)` as in [Berg22]."""
     return _flat(activations) / math.sqrt(len(activations))
 
 
 def activation_singular_values(activations: Tensor) -> Tensor:
     """Compute `singular_values` of the activation matrix without forming its scaled copy."""
-    return _roots(_flat(activations), len(activations))
+    return singular_values(_flat(activations), len(activations))
 
 
 def _flat(activations: Tensor) -> Tensor:
     return activations.permute(0, 2, 3, 1).flatten(0, 2) if activations.ndim == 4 else activations
 
 
-def singular_values(matrix: Tensor) -> Tensor:
-    """Compute the singular values of `samples x n`, descending, from the Gram matrix.
+def singular_values(matrix: Tensor, divisor: float = 1) -> Tensor:
+    """Compute the singular values of `samples x n`, divided by sqrt(`divisor`), descending, from the Gram matrix.
 
     Returns `min(samples, n)` values, float64, on the CPU. The product is accumulated in `matrix`'s own precision, the
     eigenvalues in float64. In float32 a singular value far below the largest, s_1, carries an error of up to about
-    3e-4 s_1 (the root of the rounding error).
-    """
-    return _roots(matrix, 1)
-
-
-def _roots(matrix: Tensor, divisor: int) -> Tensor:
-    """Compute the singular values of `matrix / sqrt(divisor)`.
-
-    In NumPy: these are needed at every step, on matrices so small that torch's dispatching would take as long as the
-    work.
+    3e-4 s_1 (the root of the rounding error). In NumPy, as torch's dispatching would take as long as the work.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if tall.device.type == "cpu":
@@ -63,10 +51,7 @@ def numerical_rank(s: Tensor, epsilon: float = 0.1) -> int:
 
 
 def effective_rank(s: Tensor) -> float:
-    """Compute exp of the entropy of the normalised singular values.
-
-    Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3.
-    """
+    """Compute exp of the normalised singular values' entropy (Roy and Vetterli, EUSIPCO 2007; [Berg22] equation 3)."""
     values = s.cpu().numpy()
     values = values[values > 0]
     if not len(values):
@@ -76,10 +61,7 @@ def effective_rank(s: Tensor) -> float:
 
 
 def orthogonality_gap(s: Tensor, samples: int) -> float:
-    """Compute || H H^T / ||H||_F^2 - I / samples ||_F from the singular values of H.
-
-    H is `samples x n`; [Maile22] section 3.
-    """
+    """Compute || H H^T / ||H||_F^2 - I / samples ||_F from the singular values of H ([Maile22] section 3)."""
     energy = s.square()
     total = energy.sum()
     if total <= 0:

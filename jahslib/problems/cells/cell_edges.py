@@ -11,7 +11,7 @@ from typing import Any
 
 from ConfigSpace import Categorical, ConfigurationSpace
 
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Constraint, Job, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.problems.cells.nasbench201 import OPERATIONS, NasBench201
 from jahslib.problems.cells.synthetic_cells import EDGES, SyntheticCells
@@ -19,6 +19,8 @@ from jahslib.problems.tabular import NasBench201Full
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.space import ARCHITECTURE
 from jahslib.spaces.grammars.terms import Term
+
+_NAMES = [f"edge_{tail}_{head}" for tail, head in EDGES]
 
 
 @dataclass
@@ -32,32 +34,19 @@ class CellEdges(Problem):
 
     name = "cell_edges"
 
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        return Constraint("connected", ">=", 1.0), *self.cells.constraints
-
-    @property
-    def data(self) -> str:
-        """Name of the data set that the cells were trained on."""
-        return self.cells.data
-
-    @property
-    def objective(self) -> Objective:
-        return self.cells.objective
-
-    @property
-    def fidelity(self) -> Fidelity:
-        return self.cells.fidelity
+    def __post_init__(self):
+        self.data, self.objective, self.fidelity = self.cells.data, self.cells.objective, self.cells.fidelity
+        self.constraints = Constraint("connected", ">=", 1.0), *self.cells.constraints
 
     @cached_property
     def space(self) -> ConfigurationSpace:
         made = ConfigurationSpace(name="cell_edges")
-        made.add(*(Categorical(_name(*edge), list(OPERATIONS.values())) for edge in EDGES))
+        made.add(*(Categorical(name, list(OPERATIONS.values())) for name in _NAMES))
         return made
 
     def term(self, configuration: Configuration) -> Term:
         """Build the cell as a term of the grammar, connected or not."""
-        return Term("CELL", "Cell", tuple(Term("OPS", configuration[_name(*edge)]) for edge in EDGES))
+        return Term("CELL", "Cell", tuple(Term("OPS", configuration[name]) for name in _NAMES))
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         topology = examples.grammar("cell-based").topologies["Cell"]
@@ -68,7 +57,3 @@ class CellEdges(Problem):
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"cells": self.cells.describe()}
-
-
-def _name(tail: int, head: int) -> str:
-    return f"edge_{tail}_{head}"

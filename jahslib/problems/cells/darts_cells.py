@@ -6,23 +6,23 @@ the two cells are one term, so that one kernel compares them, where theirs has a
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from jahslib.core.problem import Job, Outcome
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.models import darts_network
-from jahslib.problems.grammar_networks import CIFAR10, NB201, made
+from jahslib.models.layers import count_parameters
+from jahslib.problems.grammar_networks import CIFAR10, NB201
 from jahslib.spaces.grammars.terms import Term
-from jahslib.training.trainer import Training
 
 with extra("training"):
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 NAME = "darts_cifar10"
 PROTOCOL: dict[str, Any] = CIFAR10 | {
-    "name": NAME,
     "data": "cifar10",
     "validation": "train",
     "validation_share": 0.5,
@@ -39,26 +39,11 @@ PROTOCOL: dict[str, Any] = CIFAR10 | {
 CLIP = 5.0  # of the gradient's norm
 
 
-class Clipped(Training):
-    """Training with gradients clipped to a norm of `CLIP`."""
-
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self._autocast():
-            loss = nn.functional.cross_entropy(self.model(images), labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        self.optimizer.step()
-        return loss.detach()
-
-
 @dataclass
 class DartsCells(NB201):
-    """Search for a pair of DARTS cells, with the options of `NB201` and two more.
+    """Search for a pair of DARTS cells, in a network of `layers` cells, with the options of `NB201`.
 
-    Args:
-        layers: cells of the network.
-        last: epochs over whose validation errors the mean is taken, of those that a trial itself trains.
+    The error is the mean over the `last` epochs, of those that a trial itself trains.
     """
 
     grammar: str = "darts-cells"
@@ -67,7 +52,8 @@ class DartsCells(NB201):
     last: int = 5
 
     spaces = ("darts-cells",)
-    trainer = Clipped
+    protocols: ClassVar = {NAME: PROTOCOL}
+    clip = CLIP
 
     def __post_init__(self):
         super().__post_init__()
@@ -85,17 +71,10 @@ class DartsCells(NB201):
         return replace(outcome, metrics=outcome.metrics | {self.curve_metric: sum(errors) / len(errors)})
 
     def count_parameters(self, term: Term) -> int:
-        return darts_network.count_parameters(term, **self._shape)
+        return count_parameters(darts_network.build, term, width=self.width, layers=self.layers, **self.ends)
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
-        return darts_network.build(term, **self._shape, generator=generator)
-
-    @property
-    def _shape(self) -> dict[str, int]:
-        shape = self.shape
-        return {"width": self.width, "layers": self.layers, "channels": shape["channels"], "classes": shape["classes"]}
+        return darts_network.build(term, width=self.width, layers=self.layers, **self.ends, generator=generator)
 
 
-def problem(**options: Any) -> DartsCells:
-    """Build the source's protocol with some options changed. Raises `UserError` as `made`."""
-    return made(DartsCells, PROTOCOL | options)
+problem = partial(DartsCells.of, NAME)

@@ -45,9 +45,7 @@ OPERATIONS = {
 
 @dataclass
 class NasBench201(Problem):
-    """Minimisation of `val_error` after 12 epochs; `test_error` is after 200 epochs.
-
-    Errors are in 0..1.
+    """Minimisation of `val_error` after 12 epochs; `test_error` is after 200 epochs; both lie in 0..1.
 
     Args:
         data: "cifar10", "cifar100" or "ImageNet16-120".
@@ -98,9 +96,7 @@ def at_hand() -> bool:
 
 
 def errors(name: str) -> pd.DataFrame:
-    """Load `val_error`, `test_error` and `params` of the 15,284 connected cells.
-
-    One row per cell, indexed by its LISP-like form.
+    """Load `val_error`, `test_error` and `params` of the 15,284 connected cells, by their LISP-like form.
 
     Raises:
         UserError: the table is missing or incomplete.
@@ -143,10 +139,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
 
 
 def cell(arch: str) -> Term:
-    """Parse NAS-Bench-201's notation `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
-
-    Also accepts unconnected cells.
-    """
+    """Parse NAS-Bench-201's notation `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, connected or not."""
     parts = [part.split("~")[0] for node in arch.split("+") for part in node.strip("|").split("|")]
     return Term("CELL", "Cell", tuple(Term("OPS", OPERATIONS[part]) for part in parts))
 

@@ -48,11 +48,7 @@ def configurations(
 ) -> list[Configuration]:
     """Build stacks of the supernet's shape, the i-th with the i-th candidate at each level.
 
-    All are trained in one way.
-
-    Args:
-        network: options of the supernet, see `jahslib.models.darts.supernet.Supernet`.
-        recipe: hyperparameters of the training.
+    `network`: options of `jahslib.models.darts.supernet.Supernet`; `recipe`: hyperparameters of all trainings.
     """
     fixed: Configuration = {**recipe, "dropout": network["dropout"], "n_fc_layers": len(network["fc"])}
     fixed |= {f"n_out_features_fc_{i}": width for i, width in enumerate(network["fc"], start=1)}

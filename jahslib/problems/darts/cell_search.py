@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +21,13 @@ from ConfigSpace import ConfigurationSpace
 from torch import Tensor
 
 from jahslib import paths
-from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Trial
-from jahslib.data import registry
 from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
-from jahslib.problems.cross_validated import Images
+from jahslib.problems.cross_validated import ImageProblem, Images
 from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
 from jahslib.problems.darts.splits import train_and_val
@@ -36,7 +35,7 @@ from jahslib.training.augment import flips_and_rotations
 
 
 @dataclass
-class CellSearch(Problem):
+class CellSearch(ImageProblem):
     """A DARTS search as a single evaluation of an empty configuration.
 
     Its objective, Identity's share of the architecture weights, is only measured.
@@ -71,19 +70,17 @@ class CellSearch(Problem):
     device: str = "cpu"
 
     name = "cell_search"
+    unnamed = ("device", "place", "checkpoint_freq", "save_arch_weights")
     objective = Objective("skip_share", best=0.0, worst=1.0)
 
     def __post_init__(self):
         refuse_other_choices(self)
         if self.checkpoint_freq < 1:
             raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
+        self.fidelity = Fidelity(self.settings.epochs, self.settings.epochs)
 
     def check(self) -> None:
-        """Load the data.
-
-        Raises:
-            UserError: options that the supernet cannot have, or too few images.
-        """
+        """Load the data. Raises `UserError`: options that the supernet cannot have, or too few images."""
         self.build(torch.Generator())
         for role, (_, labels) in zip(("weights", "architecture parameters"), self.images(), strict=True):
             if len(labels) < 2:
@@ -94,30 +91,19 @@ class CellSearch(Problem):
     def space(self) -> ConfigurationSpace:
         return ConfigurationSpace(name="cell_search")
 
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.settings.epochs, self.settings.epochs)
-
-    def describe(self) -> dict[str, Any]:
-        unnamed = ("device", "place", "checkpoint_freq", "save_arch_weights")
-        options = {k: v for k, v in asdict(self).items() if k not in unnamed}
-        digests = {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}
-        return super().describe() | options | {"digests": digests}
-
     def build(self, generator: torch.Generator) -> Supernet:
         """Build the supernet for the data's images, its weights drawn from a CPU generator."""
-        shape = registry.load(self.data).shape
         refuse_unknown("model:", self.network, ("out_channels", "pooling", "fc", "dropout"))
-        return Supernet(**shape, surrogate=self.surrogate, generator=generator, **self.network)
+        return Supernet(**self.shape, surrogate=self.surrogate, generator=generator, **self.network)
 
     def images(self) -> tuple[Images, Images]:
         """Return the images that the weights and that the architecture parameters learn from."""
-        train, val = train_and_val(self.data, self.per_class)
+        (images, labels), val = train_and_val(self.data, self.per_class)
         if self.arch_images == "val":
-            return train, val
-        order = train[1].argsort(stable=True)
+            return (images, labels), val
+        order = labels.argsort(stable=True)
         own, held_out = order[::2].sort().values, order[1::2].sort().values
-        return (train[0][own], train[1][own]), (train[0][held_out], train[1][held_out])
+        return (images[own], labels[own]), (images[held_out], labels[held_out])
 
     def stem(self, seed: int) -> str:
         """Name the files at `place`, uniquely for the search, its data and its seed."""
@@ -167,10 +153,7 @@ class CellSearch(Problem):
 
 
 def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
-    """Write one row per epoch: architecture weights of nodes 2..7, then the epoch from 1.
-
-    A node has the five weights softmax(alpha).
-    """
+    """Write one row per epoch: the five weights softmax(alpha) of each of the nodes 2..7, then the epoch from 1."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*(f"node_{n}" for n in KERNELS), "epoch"])
@@ -184,10 +167,7 @@ def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:
 
 @dataclass(frozen=True)
 class CellsFound:
-    """A finished DARTS search, including one cut off by its time limit.
-
-    `task`: which of a study's searches of this seed it is.
-    """
+    """A finished DARTS search or one cut off by its time limit; `task`: which of a study's searches of this seed."""
 
     task: str
     seed: int
@@ -200,18 +180,12 @@ class CellsFound:
         return self.trial.outputs["seconds"]
 
     def probabilities(self, epoch: int | None = None) -> Tensor:
-        """Compute the sampling probabilities (`6 x 5`) of cells after `epoch`.
-
-        `epoch` counts from 1; None is the last one; uniform before the first.
-        """
+        """Compute the sampling probabilities (`6 x 5`) of cells after `epoch` (None: the last); uniform after 0."""
         alphas = self.trial.outputs["alphas"][:epoch]
         return node_probabilities(torch.tensor(alphas[-1])) if alphas else uniform_probabilities()
 
     def epochs_until_stop(self) -> int:
-        """Compute the epoch at which early stopping would have ended a search that ran without it.
-
-        Up to there both searches are the same bit for bit, as the rule changes nothing.
-        """
+        """Compute the epoch at which early stopping, which changes nothing before, would have ended the search."""
         settings, alphas = self.problem.settings, self.trial.outputs["alphas"]
         for epoch, weights in enumerate(alphas, start=1):
             skips = count_skips(node_probabilities(torch.tensor(weights)), settings.early_stopping_threshold)

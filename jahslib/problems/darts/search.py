@@ -26,7 +26,7 @@ from jahslib.problems.darts.skip_prevention import SCHEDULES, count_skips, ranki
 from jahslib.training import checkpoints
 from jahslib.training.losses import class_weights, focal_loss
 from jahslib.training.schedules import cosine
-from jahslib.training.trainer import Diverged, generators, placed, share_generator
+from jahslib.training.trainer import Diverged, Recipe, Training, placed
 
 Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
 
@@ -76,8 +76,6 @@ class Settings:
             raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
         refuse_other_choices(self, "DARTS: ")
         refuse_unknown("surrogate_schedule:", [self.surrogate_schedule], SCHEDULES)
-        if not 0 <= self.surrogate_start <= 1:
-            raise UserError(f"surrogate_start: {self.surrogate_start} is outside 0..1")
         if not self.learning_rate >= self.learning_rate_min >= 0:
             raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
         if self.grad_clip is not None and not self.grad_clip > 0:
@@ -92,6 +90,7 @@ class Settings:
             ("focal_loss_gamma", 0, math.inf),
             ("class_weight_smoothing", 0, 1),
             ("early_stopping_threshold", 0, 1),
+            ("surrogate_start", 0, 1),
             ("stopping_after_n_skips", 1, math.inf),
             ("stable_epochs", 1, math.inf),
         ):
@@ -123,13 +122,15 @@ class EpochRecord:
         return torch.tensor(self.alphas).softmax(1)
 
 
-class Darts:
+class Darts(Training):
     """A DARTS search: `run` it, read `records` and `probabilities`, `save`, `restore`.
 
     `build(generator)` returns the supernet, its weights drawn from the CPU generator it is given. `train` and `val`:
     uint8 images (`n x c x h x w`) and class indices (`n`), moved to the device once. `augment(batch, generator)` maps
     a float batch to one of the same shape. `stopped` says which criterion ended the search early.
     """
+
+    drops_single = True  # batch normalisation cannot train on a single image
 
     def __init__(
         self,
@@ -145,30 +146,19 @@ class Darts:
         for name, (_, labels) in (("training", train), ("validation", val)):
             if len(labels) < 2:  # batch normalisation needs two
                 raise UserError(f"DARTS: {len(labels)} {name} images; give at least 2")
-        self.settings, self.device, self.augment = settings, torch.device(device), augment
+        c = self.settings = settings
+        of_weights = {"weight_decay": c.weight_decay, "momentum": c.momentum, "nesterov": True, "clip": c.grad_clip}
+        recipe = Recipe(c.batch_size, c.learning_rate, "sgd", **of_weights)
+        how = {"seed": seed, "device": device, "augment": augment}
+        super().__init__(build, *train, recipe, **how, bf16=False, graph=False)
         self.records: list[EpochRecord] = []
-        self.stopped = ""
-        self.generators = generators(seed, self.device)
-        self.supernet = build(self.generators["init"]).to(self.device).to(memory_format=torch.channels_last)
-        share_generator(self.supernet, self.generators["layers"])
         alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])
         self.alphas = nn.Parameter(alphas.to(self.device))
-
-        c = settings
-        self._weights = list(self.supernet.parameters())
-        self._weight_optimizer = optim.SGD(
-            self._weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0, fused=True
-        )
         self._alpha_optimizer = optim.Adam(
             [self.alphas], c.arch_learning_rate, betas=(0.5, 0.999), weight_decay=c.arch_weight_decay
         )
-        self._train, self._val = placed(*train, self.device), placed(*val, self.device)
-        self._class_weights = class_weights(train[1], self.supernet.classes, c.class_weight_smoothing).to(self.device)
-
-    @property
-    def epoch(self) -> int:
-        """Number of completed epochs."""
-        return len(self.records)
+        self._val = placed(*val, self.device)
+        self._class_weights = class_weights(train[1], self.model.classes, c.class_weight_smoothing).to(self.device)
 
     @property
     def finished(self) -> bool:
@@ -180,55 +170,64 @@ class Darts:
         """Each node's distribution over the operations (`6 x 5`), from which cells are sampled."""
         return node_probabilities(self.alphas.detach().cpu())
 
-    def run(
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride] gives records, not losses
         self,
         epochs: int | None = None,
         *,
         deadline: float | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> list[EpochRecord]:
-        """Search up to an epoch, early stopping or the deadline; return these epochs' records.
+        """Search up to the settings' epochs or `epochs`, early stopping or the deadline; return these epochs' records.
 
-        The epoch is the settings' or `epochs`, if less; the deadline, a `time.time()`, is checked between epochs.
-        `on_epoch` is called after each.
-
-        Raises:
-            Diverged: a loss is not finite.
+        The deadline, a `time.time()`, is checked between epochs; `on_epoch` is called after each. Raises `Diverged` for
+        a loss that is not finite.
         """
         start = self.epoch
         until = self.settings.epochs if epochs is None else min(epochs, self.settings.epochs)
-        while not self.stopped and self.epoch < until and (deadline is None or time.time() <= deadline):
-            self._run_epoch()
-            if on_epoch is not None:
-                on_epoch(self.records[-1])
+        report = None if on_epoch is None else lambda epoch, loss: on_epoch(self.records[-1])
+        super().run(until, deadline=deadline, on_epoch=report)
         return self.records[start:]
 
-    def _run_epoch(self) -> None:
-        c, begin = self.settings, time.perf_counter()
-        s = surrogate_fraction(self.epoch, c.epochs, c.surrogate_schedule, c.surrogate_start)
-        phase = cosine(self.epoch, c.epochs)
-        rate = c.learning_rate_min + (c.learning_rate - c.learning_rate_min) * phase
-        self._weight_optimizer.param_groups[0]["lr"] = rate
-        self.supernet.train()
-        order, n = self.generators["order"], len(self._train[1])  # drawn on the CPU: every device sees the same batches
-        # Batch normalisation cannot train on a single image, so a remainder of one is left out.
-        batches = [rows for rows in torch.randperm(n, generator=order).split(c.batch_size) if len(rows) > 1]
-        train_loss = val_loss = torch.zeros((), device=self.device)
-        for rows in batches:
-            images = self._batch(self._train, rows, self.augment)
-            some = torch.randperm(len(self._val[1]), generator=order)[: c.batch_size]
-            held_out = self._batch(self._val, some, self.augment if c.augment_validation else None)
-            val_loss = val_loss + self._architecture_step(images, held_out, s, rate)
-            train_loss = train_loss + self._weight_step(images, s)
-        losses = [(loss / len(batches)).item() for loss in (train_loss, val_loss)]
-        if not all(map(math.isfinite, losses)):
-            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS", self.epoch + 1)
+    def _run_epoch(self) -> float:
+        begin = time.perf_counter()
+        self._train_loss = self._val_loss = torch.zeros((), device=self.device)
+        batches = len(self.batches(torch.arange(len(self._labels))))
+        try:
+            mean = super()._run_epoch()
+        except Diverged as error:
+            raise Diverged(f"{error} of DARTS", error.epochs) from None
+        train, val = ((loss / batches).item() for loss in (self._train_loss, self._val_loss))
+        if not math.isfinite(val):
+            raise Diverged(f"non-finite validation loss in epoch {self.epoch} of DARTS", self.epoch)
         alphas = self.alphas.detach().cpu()
         skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
         seconds = time.perf_counter() - begin
-        train, val = losses
-        self.records.append(EpochRecord(self.epoch + 1, alphas.tolist(), s, skip_share, train, val, seconds))
+        self.records.append(EpochRecord(self.epoch, alphas.tolist(), self._fraction, skip_share, train, val, seconds))
         self.stopped = self._stop_reason()
+        return mean
+
+    def follow_schedule(self) -> None:
+        c = self.settings
+        self._fraction = surrogate_fraction(self.epoch, c.epochs, c.surrogate_schedule, c.surrogate_start)
+        phase = cosine(self.epoch, c.epochs)
+        self._rate = c.learning_rate_min + (c.learning_rate - c.learning_rate_min) * phase
+        self.optimizer.param_groups[0]["lr"] = self._rate
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        some = torch.randperm(len(self._val[1]), generator=self.generators["order"])[: self.settings.batch_size]
+        held_out, truth = self._batch(some.to(self.device), self._val)
+        if self.settings.augment_validation and self.augment is not None:
+            held_out = self.augment(held_out, self.generators["augment"])
+        self._val_loss = self._val_loss + self._architecture_step((images, labels), (held_out, truth))
+        loss = super().step(images, labels)
+        self._train_loss = self._train_loss + loss
+        return loss
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self.model(images, self.alphas.detach().softmax(1), self._fraction)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return focal_loss(logits, labels, self.settings.focal_loss_gamma, self._class_weights)
 
     def _stop_reason(self) -> str:
         c = self.settings
@@ -240,71 +239,51 @@ class Darts:
             return f"no change of ranking for {c.stable_epochs} epochs"
         return ""
 
-    def _batch(self, data: Images, rows: Tensor, augment) -> Images:
-        rows = rows.to(self.device)
-        images, labels = data[0].index_select(0, rows).permute(0, 3, 1, 2), data[1].index_select(0, rows)
-        return (images if augment is None else augment(images, self.generators["augment"])), labels
-
-    def _loss(self, batch: Images, alphas: Tensor, s: float) -> Tensor:
-        logits = self.supernet(batch[0], alphas.softmax(1), s)
-        return focal_loss(logits, batch[1], self.settings.focal_loss_gamma, self._class_weights)
-
-    def _architecture_step(self, train: Images, val: Images, s: float, rate: float) -> Tensor:
+    def _architecture_step(self, train: Images, val: Images) -> Tensor:
         measured = []
         masks = self.generators["layers"]
         state = masks.get_state() if self.settings.order == 2 else None
 
+        def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+            return self.loss(self.model(images, self.alphas.softmax(1), self._fraction), labels)
+
         def train_loss() -> Tensor:
             masks.set_state(state)  # a second-order step's three losses must have the same masks
-            return self._loss(train, self.alphas, s)
+            return loss_of(*train)
 
         def val_loss() -> Tensor:
-            measured.append(self._loss(val, self.alphas, s))
+            measured.append(loss_of(*val))
             return measured[-1]
 
-        xi = rate if self.settings.order == 2 else 0.0
-        self.alphas.grad = architecture_gradient(self.alphas, self._weights, train_loss, val_loss, xi)
+        xi = self._rate if self.settings.order == 2 else 0.0
+        weights = list(self.model.parameters())
+        self.alphas.grad = architecture_gradient(self.alphas, weights, train_loss, val_loss, xi)
         self._alpha_optimizer.step()
         return measured[0].detach()
 
-    def _weight_step(self, train: Images, s: float) -> Tensor:
-        loss = self._loss(train, self.alphas.detach(), s)
-        self._weight_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.settings.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self._weights, self.settings.grad_clip)
-        self._weight_optimizer.step()
-        return loss.detach()
-
     def save(self, path: str | os.PathLike) -> None:
         """Write the whole state of the search to `path` atomically."""
-        optimizers = [self._weight_optimizer.state_dict(), self._alpha_optimizer.state_dict()]
-        state = {"supernet": self.supernet.state_dict(), "alphas": self.alphas.detach(), "optimizers": optimizers}
+        optimizers = [self.optimizer.state_dict(), self._alpha_optimizer.state_dict()]
+        state = {"supernet": self.model.state_dict(), "alphas": self.alphas.detach(), "optimizers": optimizers}
         state |= {"records": [asdict(record) for record in self.records], "stopped": self.stopped}
         checkpoints.write(path, self.device, self.generators, **state, settings=asdict(self.settings))
 
-    def restore(self, path: str | os.PathLike) -> None:
-        """Continue from `path` in a fresh search of the same supernet, settings and kind of device.
-
-        Raises:
-            UserError: the file is damaged or any of these differs.
-        """
+    def restore(self, path: str | os.PathLike) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] always all
+        """Continue from `path`. Raises `UserError` for a damaged file, other settings, supernet or kind of device."""
         state = checkpoints.read(path, self.device, again="search again")
         with checkpoints.applied(path, again="remove it and search again"):
             if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
-                raise UserError(
-                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
-                )
+                raise UserError(f"{path} is of a search with another {differing[0]}: search again in another place")
             try:
-                self.supernet.load_state_dict(state["supernet"])
+                self.model.load_state_dict(state["supernet"])
             except RuntimeError as error:
                 raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
             with torch.no_grad():
                 self.alphas.copy_(state["alphas"])
-            for optimizer, saved in zip(
-                (self._weight_optimizer, self._alpha_optimizer), state["optimizers"], strict=True
-            ):
-                checkpoints.restore_optimizer(optimizer, saved)
+            weights, alphas = state["optimizers"]
+            checkpoints.restore_optimizer(self.optimizer, weights)
+            checkpoints.restore_optimizer(self._alpha_optimizer, alphas)
             checkpoints.restore(self.generators, state)
             self.records = [EpochRecord(**record) for record in state["records"]]
+            self.epoch = len(self.records)
             self.stopped = state["stopped"]

@@ -1,39 +1,27 @@
 """The fixed split into training and validation images that both phases of study 05 share."""
 
 import torch
-from torch import Tensor
 
 from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.problems.cross_validated import Images
+from jahslib.problems.cross_validated import Images, first_images
 
 
 def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
-    """Load the training and validation images of a data set.
+    """Load a data set's training and validation images, of each class the first `per_class` or all.
 
-    Without a validation split, every third image of each class of the training split is for validation. `per_class`:
-    use only so many images of each class, the first ones.
-
-    Raises:
-        UserError: so few that none are left for validation.
+    Without a validation split, every third image of each class of the training split is for validation. Raises
+    `UserError` where none are left for that.
     """
-    loaded = registry.load(name)
-    least = 1 if "val" in registry.splits(name) else 3
+    split = "val" in registry.splits(name)
+    least = 1 if split else 3
     if per_class is not None and per_class < least:
         raise UserError(f"per_class: {per_class} images a class leave none for validation; give at least {least}")
-    if "val" in registry.splits(name):
-        val = registry.load(name, "val")
-        return _first(loaded.images, loaded.labels, per_class), _first(val.images, val.labels, per_class)
-    images, labels = _first(loaded.images, loaded.labels, per_class)
+    images, labels = first_images(registry.load(name), per_class)
+    if split:
+        return (images, labels), first_images(registry.load(name, "val"), per_class)
     held_out = registry.rank_in_class(labels) % 3 == 2
     return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
-
-
-def _first(images: Tensor, labels: Tensor, per_class: int | None) -> Images:
-    if per_class is None:
-        return images, labels
-    chosen = registry.rank_in_class(labels) < per_class
-    return images[chosen], labels[chosen]
 
 
 def resplit(train: Images, val: Images, seed: int) -> tuple[Images, Images]:

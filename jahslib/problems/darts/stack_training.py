@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from jahslib import paths
@@ -44,6 +44,8 @@ class StackTraining(Training):
     have made it one pixel.
     """
 
+    drops_single = True
+
     def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
         c = job.configuration
         stack = architecture(c)
@@ -56,7 +58,7 @@ class StackTraining(Training):
         super().__init__(
             build,
             *train,
-            Recipe(c["batch_size"], rate, c["optimizer"]),
+            _recipe(c, rate),
             seed=job.seed,
             device=device,
             augment=flips_and_rotations if augment else None,
@@ -65,41 +67,29 @@ class StackTraining(Training):
         self.epochs, self._gamma = job.fidelity, c["focal_loss_gamma"]
         weights = class_weights(train[1], shape["classes"], c["loss_class_weight_smoothing"])
         self._class_weights = weights.to(self.device)
-        self.optimizer = _optimizer(c, self.model, rate)
         self._cycle = None
         if cycle:
             steps = self.epochs * len(self.batches(torch.arange(len(train[1]))))
             self._cycle = OneCycleLR(self.optimizer, max_lr=rate, total_steps=steps, cycle_momentum=False)
 
-    def batches(self, order: Tensor) -> list[Tensor]:
-        return [rows for rows in super().batches(order) if len(rows) > 1]
-
     def follow_schedule(self) -> None:
         assert isinstance(self.model, Network)
         self.model.surrogate.fill_(surrogate_fraction(self.epoch, self.epochs))
 
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return focal_loss(logits.float(), labels, self._gamma, self._class_weights)
+
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self._autocast():
-            logits = self.model(images)
-        loss = focal_loss(logits.float(), labels, self._gamma, self._class_weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        loss = super().step(images, labels)
         if self._cycle is not None:
             self._cycle.step()
-        return loss.detach()
+        return loss
 
 
 def save_stack(
     folder: Path, training: Training, job: Job, shape: Mapping[str, int], metrics: Mapping[str, float]
 ) -> Path:
-    """Write a trained network to `folder` as SEED.pt, which `load_stack` reads, and a SEED.json.
-
-    The latter is for people.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write a network to `folder` as SEED.pt and, for people, SEED.json. Raises `UserError` where it cannot."""
     made_of = {"configuration": job.configuration, "shape": dict(shape), "seed": job.seed, "epochs": training.epoch}
     path = folder / f"{job.seed}.pt"
     checkpoints.write(path, training.device, {}, model=training.model.state_dict(), **made_of)
@@ -108,13 +98,7 @@ def save_stack(
 
 
 def load_stack(path: Path) -> Network:
-    """Load a network written by `save_stack`, in evaluation mode.
-
-    `n x channels x size x size` images in [0, 1] -> logits.
-
-    Raises:
-        UserError: a missing or damaged file, or one that holds something else.
-    """
+    """Load what `save_stack` wrote, in evaluation mode. Raises `UserError` for a missing, damaged or other file."""
     state = checkpoints.read(path)
     with checkpoints.applied(path, again="give a file that a final training of study 05 left"):
         made = darts_cell.build(architecture(state["configuration"]), **state["shape"])
@@ -122,10 +106,8 @@ def load_stack(path: Path) -> Network:
     return made.eval()
 
 
-def _optimizer(c: Configuration, model: nn.Module, rate: float) -> optim.Optimizer:
-    shared = {"lr": rate, "weight_decay": c.get("weight_decay", 0.0), "fused": True}
+def _recipe(c: Configuration, rate: float) -> Recipe:
+    shared = {"optimizer": c["optimizer"], "weight_decay": c.get("weight_decay", 0.0)}
     if c["optimizer"] == "sgd":
-        nesterov = c["nesterov"] and c["momentum"] > 0
-        return optim.SGD(model.parameters(), momentum=c["momentum"], nesterov=nesterov, **shared)
-    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[c["optimizer"]]
-    return kind(model.parameters(), betas=(c["beta1"], c["beta2"]), amsgrad=c["amsgrad"], **shared)
+        return Recipe(c["batch_size"], rate, **shared, momentum=c["momentum"], nesterov=c["nesterov"])
+    return Recipe(c["batch_size"], rate, **shared, betas=(c["beta1"], c["beta2"]), amsgrad=c["amsgrad"])

@@ -6,7 +6,7 @@ Source: the AutoML class project "DARTS with skip prevention and flexible cell s
 trains from scratch, as its learning-rate schedule and its surrogate skip run over the trial's own number of epochs.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,17 +22,16 @@ from ConfigSpace import (
     InCondition,
     Integer,
 )
-from ConfigSpace.hyperparameters import Hyperparameter
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError, refuse_other_choices
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
-from jahslib.problems.cross_validated import Images
+from jahslib.problems.cross_validated import ImageProblem, Images
 from jahslib.problems.darts.splits import resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import metrics
@@ -66,7 +65,9 @@ def space(
     n_cells = Integer("n_cells", (1, len(levels)), default=min(3, len(levels))) if len(levels) > 1 else None
     made.add(n_cells or Constant("n_cells", 1))
     for i, cells in enumerate(levels, start=1):
-        own: list = [_choice(f"cell_{i}", cells), Integer(f"out_channels_{i}", widths, log=True)]
+        first, *others = cells
+        cell = Categorical(f"cell_{i}", [first, *others]) if others else Constant(f"cell_{i}", first)
+        own: list = [cell, Integer(f"out_channels_{i}", widths, log=True)]
         if i <= poolings:
             own.append(Categorical(f"use_max_pooling_{i}", [True, False]))
         made.add(*own)
@@ -105,19 +106,11 @@ def space(
     return made
 
 
-def _choice(name: str, choices: tuple[str, ...]) -> Hyperparameter:
-    first, *others = choices
-    return Categorical(name, [first, *others]) if others else Constant(name, first)
-
-
 @lru_cache(maxsize=4096)
 def size_of(architecture: Architecture, channels: int, classes: int, size: int) -> dict[str, float]:
-    """Count `params`, and `mflops` to classify one image.
-
-    MFLOPs are millions of floating-point operations, two per multiply-accumulate.
-    """
+    """Count `params`, and `mflops` to classify one image: two operations per multiply-accumulate, in millions."""
     with torch.device("meta"):
-        model = Network(architecture, channels, classes, torch.Generator("cpu")).eval()
+        model = Network(architecture, channels, classes, torch.Generator()).eval()
         images = torch.empty(1, channels, size, size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images)
@@ -126,7 +119,7 @@ def size_of(architecture: Architecture, channels: int, classes: int, size: int) 
 
 
 @dataclass
-class StackedCells(Problem):
+class StackedCells(ImageProblem):
     """Stacks of cells, each trained from scratch to the requested fidelity.
 
     Args:
@@ -163,6 +156,7 @@ class StackedCells(Problem):
     device: str = "cpu"
 
     name = "stacked_cells"
+    unnamed = ("device", "keep")
 
     def __post_init__(self):
         refuse_other_choices(self)
@@ -177,24 +171,15 @@ class StackedCells(Problem):
                 raise UserError(f"{name}: ({low}, {high}) is no range; give {least} <= lower < upper")
         if self.max_mflops is not None and not self.max_mflops > 0:
             raise UserError(f"max_mflops: {self.max_mflops} must be positive")
+        self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
+        self.objective = Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
+        self.constraints = () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
 
     def check(self) -> None:
         """Load the data and build the space. Raises `UserError` where data are missing or too few."""
         self.images(0)
         registry.load(self.data, "test" if self.split == "test" else "train")
         assert len(self.space)
-
-    @property
-    def fidelity(self) -> Fidelity:
-        return Fidelity(self.min_epochs, self.max_epochs)
-
-    @property
-    def objective(self) -> Objective:
-        return Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        return () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
 
     @cached_property
     def space(self) -> ConfigurationSpace:
@@ -207,22 +192,12 @@ class StackedCells(Problem):
             batch_size=self.batch_size,
         )
 
-    @property
-    def shape(self) -> dict[str, int]:
-        """Channels, classes and size of the images; see `jahslib.data.registry.Dataset.shape`."""
-        return registry.load(self.data).shape
-
     def known(self, configuration: Configuration) -> dict[str, float]:
         return size_of(architecture(configuration), **self.shape)
 
     def epochs(self, stages: tuple[float, ...]) -> float:
         """Charge all epochs, as a promoted trial starts over."""
         return stages[-1]
-
-    def describe(self) -> dict[str, Any]:
-        options = {k: v for k, v in asdict(self).items() if k not in ("device", "keep")}
-        digests = {split: registry.load(self.data, split).digest() for split in registry.splits(self.data)}
-        return super().describe() | options | {"digests": digests}
 
     def images(self, seed: int) -> tuple[Images, Images]:
         """Return the training and validation images of a trial of this seed."""
@@ -249,8 +224,7 @@ class StackedCells(Problem):
 
     def _measure(self, training: Training, held_out: Images) -> tuple[dict[str, float], dict[str, Any]]:
         logits, labels = training.predict(held_out[0]).cpu(), held_out[1]
-        classes = self.shape["classes"]
-        matrix = metrics.confusion_matrix(logits, labels, classes)
+        matrix = metrics.confusion_matrix(logits, labels, self.classes)
         of_class = (matrix.diagonal() / matrix.sum(1).clamp(min=1)).tolist()
-        measured = scores(logits, labels, classes) | {"cross_entropy": F.cross_entropy(logits, labels).item()}
+        measured = scores(logits, labels, self.classes) | {"cross_entropy": F.cross_entropy(logits, labels).item()}
         return measured, {"class_accuracy": [round(value, 4) for value in of_class]}

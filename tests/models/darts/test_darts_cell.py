@@ -6,8 +6,8 @@ from torch import nn
 
 from benchmarks import supernet as ordinary
 from jahslib.errors import UserError
-from jahslib.models.darts.cell import OPERATIONS, Architecture, Cell, build, count_parameters, operation
-from jahslib.models.layers import Dropout, reset_parameters
+from jahslib.models.darts.cell import OPERATIONS, Architecture, Cell, build, operation
+from jahslib.models.layers import Dropout, count_parameters, reset_parameters
 
 ORDINARY = (ordinary.Identity, ordinary.Zero, ordinary.Conv, ordinary.ResNet, ordinary.Bottleneck)
 MIXED = ("conv", "resnet", "bottleneck", "conv", "resnet", "bottleneck")
@@ -105,7 +105,7 @@ def test_networks_of_any_number_of_cells(n_cells):
         x = cell(x)
         sizes.append(x.shape[-1])
     assert sizes == [14, 7, 3, 1, 1, 1][:n_cells]
-    assert count_parameters(architecture) == sum(p.numel() for p in network.parameters())
+    assert count_parameters(build, architecture) == sum(p.numel() for p in network.parameters())
 
 
 def test_the_head_is_pooling_then_hidden_layers_then_the_classifier():

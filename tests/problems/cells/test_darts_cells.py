@@ -6,7 +6,8 @@ import torch
 
 from jahslib.core.problem import Job
 from jahslib.errors import UserError
-from jahslib.models.darts_network import FactorizedReduce, build, count_parameters, edges, operation
+from jahslib.models.darts_network import FactorizedReduce, build, edges, operation
+from jahslib.models.layers import count_parameters
 from jahslib.problems.cells.darts_cells import CLIP, problem
 from jahslib.spaces.grammars import examples
 
@@ -28,7 +29,7 @@ def term(cells):
 
 class TestNetwork:
     def test_the_published_cells_have_the_published_size(self):
-        assert count_parameters(term(DARTS_V2), width=36, layers=20) == 3_349_342
+        assert count_parameters(build, term(DARTS_V2), width=36, layers=20) == 3_349_342
         assert tuple(edges(cell) for cell in term(DARTS_V2).children) == DARTS_V2
 
     def test_there_are_as_many_pairs_as_of_two_single_cells(self):
@@ -90,7 +91,7 @@ class TestSearch:
         p = problem()
         assert (p.name, p.data, p.validation, p.validation_share) == ("darts_cifar10", "cifar10", "train", 0.5)
         assert (p.max_epochs, p.batch_size, p.lr, p.momentum, p.weight_decay) == (50, 64, 0.025, 0.9, 3e-4)
-        assert (p.width, p.layers, p.recipe({}).cosine_epochs, CLIP) == (16, 8, 50, 5)
+        assert (p.width, p.layers, p.recipe({}).annealing_epochs, CLIP) == (16, 8, 50, 5)
 
     def test_it_learns_and_its_error_is_the_mean_of_the_last_epochs(self):
         outcome = digits().evaluate(job())

@@ -90,7 +90,7 @@ def test_a_killed_search_continues_bit_for_bit(tmp_path, settings):
         part.save(tmp_path / "darts.pt")
     assert kept(part.records) == kept(whole.records)
     assert torch.equal(part.alphas, whole.alphas)
-    ours, theirs = part.supernet.state_dict(), whole.supernet.state_dict()
+    ours, theirs = part.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert [path.name for path in tmp_path.iterdir()] == ["darts.pt"]
 
@@ -109,7 +109,7 @@ def test_a_seed_fixes_the_search_whatever_the_global_generator_holds():
 
 def test_skip_prevention_starts_from_the_same_weights():
     with_it, without = search(), search(replace(FREE, surrogate_schedule="none"))
-    ours, theirs = with_it.supernet.state_dict(), without.supernet.state_dict()
+    ours, theirs = with_it.model.state_dict(), without.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours) and torch.equal(with_it.alphas, without.alphas)
     assert {r.surrogate for r in without.run(2)} == {0.0}
     assert without.records[-1].alphas != with_it.run(2)[-1].alphas
@@ -179,7 +179,7 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_epoch():
     darts = search()
     darts.run(1)
     with torch.no_grad():
-        next(darts.supernet.parameters()).fill_(math.nan)
+        next(darts.model.parameters()).fill_(math.nan)
     with pytest.raises(Diverged, match="epoch 2"):
         darts.run()
     assert darts.epoch == 1
@@ -228,9 +228,9 @@ def test_too_few_images_are_named():
 def test_without_clipping_the_weights_take_larger_steps():
     def moved(grad_clip):
         darts = search(replace(FREE, epochs=1, grad_clip=grad_clip))
-        before = [p.detach().clone() for p in darts.supernet.parameters()]
+        before = [p.detach().clone() for p in darts.model.parameters()]
         darts.run()
-        pairs = zip(darts.supernet.parameters(), before, strict=True)
+        pairs = zip(darts.model.parameters(), before, strict=True)
         return sum(float((now.detach() - was).norm()) for now, was in pairs)
 
     assert 0 < moved(1e-3) < moved(None)

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from jahslib.core.problem import Job
 from jahslib.errors import UserError
-from jahslib.models.activation_functions import OPERATIONS, Activation, build, count_parameters
+from jahslib.models.activation_functions import OPERATIONS, Activation, build
+from jahslib.models.layers import count_parameters
 from jahslib.problems.activation_functions import problem
 from jahslib.spaces.grammars import examples
 from jahslib.training.trainer import Diverged
@@ -74,7 +75,9 @@ class TestFunctions:
 
 class TestNetwork:
     def test_with_relu_it_is_resnet20(self):
-        assert count_parameters(GRAMMAR.parse(RELU)) == 269_722  # the published network's, and the original's check
+        assert (
+            count_parameters(build, GRAMMAR.parse(RELU)) == 269_722
+        )  # the published network's, and the original's check
         model = build(GRAMMAR.parse(RELU), generator=torch.Generator().manual_seed(0))
         assert sum(p.numel() for p in model.parameters()) == 269_722
         x = torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(0))
@@ -82,7 +85,7 @@ class TestNetwork:
         assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
 
     def test_every_place_and_channel_has_its_own_parameter(self):
-        more = count_parameters(GRAMMAR.parse(SWISH)) - count_parameters(GRAMMAR.parse(RELU))
+        more = count_parameters(build, GRAMMAR.parse(SWISH)) - count_parameters(build, GRAMMAR.parse(RELU))
         assert more == 7 * 16 + 6 * 32 + 6 * 64
 
     def test_shortcuts_keep_the_first_channels_place_in_the_middle(self):
