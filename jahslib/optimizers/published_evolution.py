@@ -11,7 +11,7 @@ also be picked by tournament, which the original's slides describe and its code 
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizers.hyperband import Rung, plan
+from jahslib.optimizers.hyperband import placed, plan_for
 from jahslib.spaces import configurations as spaces
 
-Batch = list[Suggestion]
+Steps = Generator[list[Suggestion], list[Trial], list[Trial]]  # yields batches, receives their trials in order
 ATTEMPTS = 10_000
 
 
@@ -64,64 +64,42 @@ class PublishedEvolution(Replayed):
         self._refuse_no_count("evolution", "pop_size", "num_children")
         if not 0 <= self.p_mutation <= 1:
             raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
-        if self.hyperband:
-            self._brackets()
+        self._plan = plan_for(self.problem, self.eta, self.min_fidelity, rounding="published") if self.hyperband else []
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "name": "Evolution"}
 
     # The method --------------------------------------------------------------------------------------------------
 
-    def evolve(self, rng: np.random.Generator) -> Generator[Batch, list[Trial], None]:
-        """Run the whole search: yields batches of suggestions, receives their trials in order."""
+    def evolve(self, rng: np.random.Generator) -> Steps:
+        """Run the whole search."""
         founders = [self._admitted(lambda: spaces.sample(self.problem.space, rng)) for _ in range(self.pop_size)]
         if None in founders:
-            return
-        population = self._survivors((yield [Suggestion(c, self.problem.fidelity.high) for c in founders]))
-        step = 0
+            return []
+        grown, population, step = (yield self._full(founders)), [], 0
         while True:
+            # the mu best: feasible members by objective, then infeasible ones by violation
+            population = sorted(population + grown, key=self.problem.rank)[: self.pop_size]
             if self.hyperband:
                 grown = yield from self._hyperband_step(population, step, rng)
             else:
-                grown = yield [
-                    Suggestion(c, self.problem.fidelity.high)
-                    for c in self._children(population, self.num_children, rng)
-                ]
-            population = self._survivors(population + grown)
+                grown = yield self._full(self._children(population, self.num_children, rng))
             step += 1
 
-    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
+    def _full(self, configurations: list) -> list[Suggestion]:
+        return [Suggestion(c, self.problem.fidelity.high) for c in configurations]
+
+    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator) -> Steps:
         grown: list[Trial] = []
-        brackets = self._brackets()
-        for number, rungs in enumerate(brackets, start=step * len(brackets)):
-            children = self._children(population, rungs[0].members, rng)
-            trained: list[Trial] = []
-            promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
+        for number, rungs in enumerate(self._plan, start=step * len(self._plan)):
+            members, trained = self._full(self._children(population, rungs[0].members, rng)), []
             for level, rung in enumerate(rungs):
-                trained = yield [
-                    Suggestion(
-                        member.configuration,
-                        rung.fidelity,
-                        parent=member.id if isinstance(member, Trial) else None,
-                        bracket=number,
-                        rung=level,
-                        final=level == len(rungs) - 1,
-                    )
-                    for member in promoted[: rung.members]
-                ]
-                promoted = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
-                if not promoted:  # the whole rung failed
+                if not members:  # the whole rung failed
                     break
+                trained = yield [placed(member, number, rungs, level) for member in members[: rung.members]]
+                members = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
             grown += [t for t in trained if t.final]
         return grown
-
-    def _brackets(self) -> list[list[Rung]]:
-        fidelity = self.problem.fidelity.above(self.min_fidelity)
-        return plan(fidelity.low, fidelity.high, self.eta, rounding="published")
-
-    def _survivors(self, members: list[Trial]) -> list[Trial]:
-        """Select the mu best: feasible members by objective, then infeasible ones by violation."""
-        return sorted(members, key=self.problem.rank)[: self.pop_size]
 
     # Variation ---------------------------------------------------------------------------------------------------
 
@@ -167,9 +145,8 @@ class PublishedEvolution(Replayed):
                 child[gene] = partner[gene]
         return spaces.complete(self.problem.space, child)
 
-    def _admitted(self, draw) -> Configuration | None:
-        """Repeat a draw until its configuration meets the constraints known before training."""
-        return next((c for c in (draw() for _ in range(ATTEMPTS)) if self.problem.admits(c)), None)
+    def _admitted(self, draw: Callable[[], Configuration]) -> Configuration | None:
+        return spaces.first_of(draw, self.problem.admits, ATTEMPTS)
 
     # Ask and tell ------------------------------------------------------------------------------------------------
 
@@ -193,5 +170,5 @@ class PublishedEvolution(Replayed):
         if not self._queue and len(self._done) == len(self._ids):
             self._open_batch(self._search.send([self._done[trial_id] for trial_id in self._ids]))
 
-    def _open_batch(self, batch: Batch) -> None:
+    def _open_batch(self, batch: list[Suggestion]) -> None:
         self._queue, self._ids, self._done = deque(batch), [], {}

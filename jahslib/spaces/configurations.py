@@ -121,6 +121,13 @@ def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Confi
     return plain(space.sample_configuration())
 
 
+def first_of(
+    draw: Callable[[], Configuration], accept: Callable[[Configuration], bool], attempts: int
+) -> Configuration | None:
+    """Return the first accepted configuration of `attempts` draws, else None."""
+    return next((drawn for drawn in (draw() for _ in range(attempts)) if accept(drawn)), None)
+
+
 def sample_where(
     space: ConfigurationSpace | Space,
     rng: np.random.Generator,
@@ -128,11 +135,7 @@ def sample_where(
     attempts: int = 10_000,
 ) -> Configuration | None:
     """Draw an accepted configuration by rejection sampling; None after `attempts` rejections."""
-    for _ in range(attempts):
-        configuration = sample(space, rng)
-        if accept(configuration):
-            return configuration
-    return None
+    return first_of(lambda: sample(space, rng), accept, attempts)
 
 
 def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
