@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Grammar(Rules):
         for depth in range(self.max_depth):  # bottom up, to stay within the recursion limit
             for symbol in self.productions:
                 self.options(symbol, depth)
-        self.swappable = frozenset(s for s, ps in self.productions.items() if len({str(p) for p in ps}) > 1)
+        self.swappable = frozenset(s for s, ps in self.productions.items() if len(counting.distinct(ps)) > 1)
         self._check_satisfiable(definition)
 
     def __repr__(self) -> str:
@@ -92,11 +92,8 @@ class Grammar(Rules):
             term: Term = production.leaf  # type: ignore[assignment]
         else:
             children = self.outline(production, depth)
-            for i, name in enumerate(production.children):
-                if production.literal[i]:
-                    children[i] = name
-                else:
-                    children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
+            for i, name in production.open:
+                children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
             term = self._made(symbol, production.head, tuple(children))
         if symbol in self.shared:
             bindings[symbol] = term
@@ -141,10 +138,11 @@ class Grammar(Rules):
         for p in self.productions[symbol]:
             if p.head != head or len(p.children) != len(parts):
                 continue
-            children = [
-                (name if part == (name, ()) else None) if literal else self._derive(name, part, known)
-                for name, literal, part in zip(p.children, p.literal, parts, strict=True)
+            children: list[Term | str | None] = [
+                name if part == (name, ()) else None for name, part in zip(p.children, parts, strict=True)
             ]
+            for i, name in p.open:
+                children[i] = self._derive(name, parts[i], known)
             if None not in children:
                 yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
 
@@ -254,8 +252,10 @@ class Grammar(Rules):
 
 def _form(production: Production) -> tuple:
     """Identify a production among those of its nonterminal: its head, and its children with terminals marked."""
-    pairs = zip(production.children, production.literal, strict=True)
-    return production.symbol, production.head, tuple((name,) if literal else name for name, literal in pairs)
+    children: list[Any] = [(name,) for name in production.children]
+    for i, name in production.open:
+        children[i] = name
+    return production.symbol, production.head, tuple(children)
 
 
 class _Draws:
