@@ -24,8 +24,8 @@ ATTEMPTS = 10_000
 class Sobol(Described):
     """The points of a Sobol sequence in turn at the highest fidelity, without repetition.
 
-    Points that violate a constraint known before training are skipped. It is done when 10,000 further points give
-    nothing new: the space is exhausted, or the constraints are impossible.
+    Points that violate a constraint known before training are skipped; when 10,000 in a row are, or repeat themselves,
+    the search is done.
 
     Raises:
         UserError: as `refuse_unbounded`.
@@ -54,7 +54,7 @@ class Sobol(Described):
             self._turn += 1
 
     def __getstate__(self) -> dict:
-        """Return the state without the sequence, which cannot be pickled and is restarted."""
+        """Return the settings: the sequence cannot be pickled and is restarted."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
     def __setstate__(self, state: dict) -> None:

@@ -1,7 +1,5 @@
 """Ax's generation strategy with bounds on its effort.
 
-Imports Ax; `jahslib.optimizers.ax.optimizer` imports this module when it asks.
-
 By default Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
 alternations between discrete and continuous steps, and fits its Gaussian process to convergence. Bounds on all four at
 least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md`.
@@ -58,7 +56,6 @@ FAILURES = (
 
 FIT_STEPS = 60  # of L-BFGS; convergence takes up to 200 and changes the likelihood's third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
-
 EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
 
 
@@ -85,16 +82,12 @@ def strategy(
     trials: int,
     initialisation: dict[str, Any],
     acquisition: dict[str, Any],
-    bounded: bool = True,
+    bounded: bool,
 ) -> GenerationStrategy:
     """Build a strategy that continues after `trials` trials; its only memory is the experiment.
 
     Over choices alone the rounded optimum of Ax's continuous relaxation is often a configuration that was already
     tried. There its categorical kernel is used instead, with a local search that avoids what was tried.
-
-    Args:
-        acquisition: options of BoTorch's acquisition optimizer.
-        bounded: bound the remaining effort of a proposal.
     """
     struct = GenerationStrategyDispatchStruct(
         method=method,  # type: ignore[arg-type]
@@ -113,9 +106,7 @@ def strategy(
 
 
 def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tuple[dict[str, Any], Origin]]:
-    """Yield Ax's next proposal, and alternatives in case it is rejected.
-
-    These are the Sobol points that follow, or up to two more of the model, which is told to avoid the earlier ones.
+    """Yield Ax's next proposal, and alternatives: further Sobol points, or two of the model told to avoid the earlier.
 
     Raises:
         DataRequiredError: Ax waits for the results of pending trials.
