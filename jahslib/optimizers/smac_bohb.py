@@ -40,10 +40,10 @@ class SmacBohb(Replayed):
         min_trials: results at a budget before the forest is fitted to them; None is one per hyperparameter, at least 8.
         use_default_config: the space's default follows the random configurations.
 
-    Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. Until a budget has `min_trials` results, SMAC draws at random, from where its
-    initial design began: a configuration that it draws again takes a place in its bracket, and is not trained again. A
-    log whose decisions are not reproduced here is adopted: SMAC is told its trials, its brackets continue from what
-    they hold, and it draws and models anew.
+    Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. Until a budget
+    has `min_trials` results, SMAC draws at random, from where its initial design began: a configuration that it draws
+    again takes a place in its bracket, and is not trained again. A log whose decisions are not reproduced here is
+    adopted: SMAC is told its trials, its brackets continue from what they hold, and it draws and models anew.
 
     Raises:
         UserError: a space without named hyperparameters, or with conditions on kinds that SMAC cannot have conditional;
@@ -221,7 +221,7 @@ class SmacBohb(Replayed):
 
 
 def _order_starting_points(maximizer) -> None:
-    """Sort the starting points of SMAC's local search; 2.4 takes them from a set, whose order PYTHONHASHSEED decides."""
+    """Sort the starting points of SMAC's local search, which 2.4 takes from a set in the order of string hashing."""
     search = maximizer._local_search
     unordered = search._get_init_points_from_previous_configs
 

@@ -23,10 +23,7 @@ MANY = 10**1000  # sizes beyond it are not given in messages
 
 
 def count(grammar: Rules, *, distinct: bool, cap: int | None = None) -> int:
-    """Count the grammar's terms, up to `cap`.
-
-    With `distinct` false a production listed twice counts twice.
-    """
+    """Count the grammar's terms, up to `cap`; unless `distinct`, a production listed twice counts twice."""
     counter = _Counter(grammar, distinct, cap)
     for depth in range(grammar.max_depth):  # bottom up, to stay within the recursion limit
         for symbol in grammar.productions:
@@ -113,11 +110,7 @@ def _put(children: list[Child | None], i: int, child: Child | None) -> list[Chil
 
 
 def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
-    """Enumerate all distinct terms, in the order of the productions.
-
-    Raises:
-        UserError: there are more than `limit`.
-    """
+    """Enumerate all distinct terms, in the order of the productions. Raises `UserError` beyond `limit`."""
     size = count(grammar, distinct=True, cap=max(limit + 1, MANY))
     if size > limit:
         about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}" if size < MANY else "over 10^1000"

@@ -96,7 +96,6 @@ def _graft(grammar: Grammar, term: Term, path: Path, new: Term) -> Term | None:
 
 
 def _banned(grammar: Grammar, term: Term, path: Path) -> frozenset[str]:
-    """Return the terminals that the parent node forbids at `path`, given its other children."""
     if not path:
         return NO_BAN
     parent = term.at(path[:-1])

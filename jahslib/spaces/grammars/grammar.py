@@ -66,18 +66,15 @@ class Grammar(Rules):
     def sample(self, rng: np.random.Generator) -> Term:
         """Draw a term top-down, with equal probability for every production of a nonterminal.
 
-        A production listed twice counts twice. By look-ahead it leaves out `zero` where that would cut the last path
-        from source to sink, and whatever cannot be completed within `max_depth`, so that no draw is ever rejected.
+        A production listed twice counts twice. Look-ahead leaves out `zero` where it would cut the last path from
+        source to sink, and what cannot be completed within `max_depth`, so that no draw is ever rejected.
         """
         return self.sample_symbol(self.start, self.max_depth, NO_BAN, rng, {})
 
     def sample_symbol(
         self, symbol: str, depth: int, banned: frozenset[str], rng: np.random.Generator, bindings: dict[str, Term]
     ) -> Term:
-        """Draw a subterm of `symbol` with at most `depth` nested topologies, none of `banned`.
-
-        `bindings` holds the terms of shared nonterminals; newly drawn ones are added.
-        """
+        """Draw a subterm of at most `depth` topologies; `bindings`, of shared nonterminals, are used and added to."""
         return self._draw(symbol, depth, banned, _Draws(rng), bindings)
 
     def _draw(
@@ -112,9 +109,7 @@ class Grammar(Rules):
     # Reading and checking -----------------------------------------------------------------------------------------
 
     def parse(self, text: str) -> Term:
-        """Parse a term of this grammar from its LISP-like or its algebraic form.
-
-        Where several derivations have the same algebraic form, the grammar's first one is taken.
+        """Parse a term from its LISP-like or its algebraic form, of whose derivations the grammar's first is taken.
 
         Raises:
             UserError: the text is malformed, or no term of this grammar.
@@ -147,11 +142,7 @@ class Grammar(Rules):
                 yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
 
     def check(self, term: Term) -> Term:
-        """Check that a term is one of this grammar, and return it.
-
-        Raises:
-            UserError: what in it is not of this grammar, and what would be.
-        """
+        """Return the term. Raises `UserError` if it is not of this grammar: what in it is not, and what would be."""
         if term.symbol != self.start:
             raise UserError(f"term: it derives {term.symbol}, but this grammar starts at {self.start}")
         self._check_subterm(term)
@@ -161,11 +152,7 @@ class Grammar(Rules):
         return term
 
     def shared_places(self, term: Term) -> dict[str, Path]:
-        """Map each shared nonterminal to the path of its first occurrence, containing ones first.
-
-        Raises:
-            UserError: a shared nonterminal stands for unequal terms.
-        """
+        """Map each shared nonterminal to the path of its first occurrence. Raises `UserError` if others differ."""
         key = (self, "shared")
         if not self.shared:
             return {}
@@ -230,10 +217,9 @@ class Grammar(Rules):
     # Size ---------------------------------------------------------------------------------------------------------
 
     def count(self, cap: int | None = None) -> int:
-        """Count the distinct terms (those with a path from source to sink), up to `cap`.
+        """Count the distinct terms (those with a path from source to sink), exactly, up to `cap`.
 
-        Exact. Where a production nests its own nonterminal twice, the number's digits double with each level of depth,
-        which a cap cuts short.
+        A production that nests its nonterminal twice doubles the digits with each level, which a cap cuts short.
         """
         return counting.count(self, distinct=True, cap=cap)
 
@@ -242,11 +228,7 @@ class Grammar(Rules):
         return counting.count(self, distinct=False)
 
     def enumerate(self, limit: int = 100_000) -> Iterator[Term]:
-        """Enumerate all distinct terms.
-
-        Raises:
-            UserError: there are more than `limit`.
-        """
+        """Enumerate all distinct terms. Raises `UserError` if there are more than `limit`."""
         return counting.enumerate_terms(self, limit)
 
 

@@ -58,10 +58,7 @@ class Rules:
         self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
 
     def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
-        """List the productions of `symbol` that can be completed within `depth`, without `banned`.
-
-        `depth` counts nested topologies.
-        """
+        """List the productions of `symbol` that can be completed within `depth` topologies, without `banned`."""
         key = (symbol, depth, banned)
         known = self._options.get(key)
         if known is None:
@@ -81,7 +78,7 @@ class Rules:
         return all(self.options(name, depth - 1, topology.banned(i, filled)) for i, name in production.open)
 
     def outline(self, production: Production, depth: int) -> list[Child | None]:
-        """List the children of a production that are fixed before any is drawn, None for the rest.
+        """List a production's children that are fixed before any is drawn, and None for the rest.
 
         Fixed are its own terminals, and `zero` for those that can be nothing else within `depth`.
         """
@@ -92,12 +89,7 @@ class Rules:
 
 
 def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:
-    """Build the production of `symbol` from an alternative.
-
-    Raises:
-        UserError: an undeclared topology, a number of children other than it takes, an undefined nonterminal, or an
-            impossible tail; with line and column.
-    """
+    """Build the production of `symbol` from an alternative. Raises `UserError` with line and column."""
     head = alternative.head
     if not alternative.children:
         return Production(symbol, head.text, leaf=Term(symbol, head.text))
@@ -169,11 +161,7 @@ def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[s
 def depth_limit(
     definition: Definition, productions: dict[str, tuple[Production, ...]], start: str, max_depth: int | None
 ) -> int:
-    """Validate the depth limit; by default compute the height of the highest term.
-
-    Raises:
-        UserError: a limit out of range, or none for a recursive grammar.
-    """
+    """Validate the depth limit; by default compute the height of the highest term, which a recursion lacks."""
     if max_depth is not None:
         if not 0 <= max_depth <= DEEPEST:
             raise UserError(f"grammar: max_depth={max_depth}; give the most topologies to nest, from 0 to {DEEPEST}")

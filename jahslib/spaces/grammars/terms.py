@@ -86,11 +86,7 @@ class Term:
 
     @staticmethod
     def parse(text: str) -> "Term":
-        """Parse the LISP-like form, without checking it against a grammar.
-
-        Raises:
-            UserError: what is malformed, with its column.
-        """
+        """Parse the LISP-like form, of any grammar. Raises `UserError` with the column of what is malformed."""
         return _lisp(_Tokens(text))
 
     def algebraic(self) -> str:
@@ -149,13 +145,7 @@ Expression = tuple[str, tuple["Expression", ...]]
 
 
 def parse_algebraic(text: str) -> Expression:
-    """Parse the algebraic form to nested `(head, children)`.
-
-    A grammar restores the nonterminals (`Grammar.parse`).
-
-    Raises:
-        UserError: what is malformed, with its column.
-    """
+    """Parse the algebraic form to nested `(head, children)`, to which `Grammar.parse` restores the nonterminals."""
     tokens = _Tokens(text)
     expression = _algebraic(tokens)
     tokens.end()
