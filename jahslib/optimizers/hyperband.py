@@ -28,11 +28,7 @@ class Rung:
 
 
 def checked_eta(eta: Any) -> int:
-    """Convert the reduction factor to a Python int.
-
-    Raises:
-        UserError: it is not a whole number of 2 or more.
-    """
+    """Convert the reduction factor to a Python int. Raises `UserError` unless it is a whole number of 2 or more."""
     number = isinstance(eta, int | float | np.number) and not isinstance(eta, bool)
     if not number or not 2 <= eta < math.inf or eta != int(eta):
         raise UserError(f"hyperband: eta={eta!r}; the reduction factor must be a whole number, 2 or more")
@@ -130,10 +126,7 @@ class Scheduled(Replayed):
 
 @dataclass
 class _Bracket:
-    """A bracket in progress: its current rung, the members promoted into it, and their results.
-
-    In the first rung no members are promoted.
-    """
+    """A bracket in progress: its current rung, the members promoted into it (not the first), and their results."""
 
     rungs: list[Rung]
     level: int = 0
@@ -192,10 +185,7 @@ class Brackets:
             self.open[number].asked += 1
 
     def finished(self, trial: Trial) -> None:
-        """Record a result.
-
-        A complete rung promotes its best, and is the last if none succeeded.
-        """
+        """Record a result; a complete rung promotes its best, and is the last if none succeeded."""
         bracket = None if trial.bracket is None else self.open.get(trial.bracket)
         if bracket is None:
             return
@@ -215,9 +205,8 @@ class Brackets:
     def rank(self, trial: Trial) -> tuple:
         """Rank as `Problem.rank`, with constrained metrics extrapolated to the highest fidelity.
 
-        A training time within its limit after a third of the epochs may exceed it at the end, and a precision not yet
-        above its floor may still reach it. The growth is the median of that of the continued trials; without any, none
-        is assumed.
+        A training time within its limit after a third of the epochs may exceed it at the end. They grow by the median
+        of the continued trials; without any, no growth is assumed.
         """
         if trial.status != "ok" or not self._constrained:
             return self.problem.rank(trial)

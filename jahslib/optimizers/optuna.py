@@ -149,8 +149,8 @@ class OptunaSampler(Replayed):
     def _reseed(self, attempt: int) -> None:
         if self.sampler not in MEMORYLESS:
             return
-        words = np.random.SeedSequence([self.seed, self._suggested, attempt]).generate_state(1)
-        self._study.sampler = _made(self.sampler, self.options, int(words[0]))
+        (seed,) = np.random.SeedSequence([self.seed, self._suggested, attempt]).generate_state(1)
+        self._study.sampler = _made(self.sampler, self.options, int(seed))
         if not self.options.get("group"):  # the intersection of parameters is updated from new trials alone
             self._study.sampler.infer_relative_search_space = self._kept.infer_relative_search_space
 
@@ -176,7 +176,7 @@ class OptunaSampler(Replayed):
         return ""
 
     def _configuration(self, trial) -> Configuration:
-        """Decode the trial's active hyperparameters, parents before children."""
+        """Ask a trial for the active hyperparameters, parents before children."""
         space, chosen = self.problem.space, {}
         vector = np.full(len(space), np.nan)  # ConfigSpace's representation, with NaN for inactive ones
         for i, (name, hp) in enumerate(space.items()):

@@ -45,7 +45,7 @@ class Surrogate:
     @property
     def noise(self) -> float:
         """Variance of the noise, relative to that of the observations."""
-        return _likelihood(self.model).noise.item()
+        return self.model.likelihood.noise.item()  # type: ignore[union-attr]
 
     @property
     def h(self) -> int | None:
@@ -155,16 +155,9 @@ def _wl_kernels(kernel: torch.nn.Module) -> list[WLKernel]:
     return [k for k in kernel.modules() if isinstance(k, WLKernel)]
 
 
-def _likelihood(model: SingleTaskGP) -> GaussianLikelihood:
-    assert isinstance(model.likelihood, GaussianLikelihood)
-    return model.likelihood
-
-
 def _loss(model: SingleTaskGP, mll: ExactMarginalLogLikelihood) -> Tensor:
     """Compute the negative log marginal likelihood per observation."""
-    likelihood = mll(model(*model.train_inputs), model.train_targets)
-    assert isinstance(likelihood, Tensor)
-    return -likelihood
+    return -mll(model(*model.train_inputs), model.train_targets)  # type: ignore[operator]
 
 
 def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterable[int]) -> None:
@@ -190,7 +183,7 @@ def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, n
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                _likelihood(model).raw_noise.clamp_(*noise)
+                model.likelihood.raw_noise.clamp_(*noise)  # type: ignore[operator]
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)

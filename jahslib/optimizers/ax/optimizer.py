@@ -83,7 +83,7 @@ class AxBO(Replayed):
         refuse_unknown("acquisition:", self.acquisition, FAST)
         self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
-            refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
+            _refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
             _percentile_rule(**self.early_stopping)
 
     def describe(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class AxBO(Replayed):
                     self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
 
     def _new(self) -> Suggestion | None:
-        """Propose a new configuration; None while Ax must wait for results, or if none is left."""
+        """Propose a new configuration; None while Ax waits for results, or if none is left."""
         if self._every and self._every <= self._known:
             return None
         with quiet_and_seeded(self.seed):
@@ -188,8 +188,7 @@ class AxBO(Replayed):
         )
 
 
-def refuse_interval(every: Any, fidelity: Fidelity) -> None:
-    """Raise `UserError` unless trials can be checked after every `every` of their fidelity."""
+def _refuse_interval(every: Any, fidelity: Fidelity) -> None:
     number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
     if not number or (fidelity.whole and not isinstance(every, int)):
         kind = "a whole number" if fidelity.whole else "a number"

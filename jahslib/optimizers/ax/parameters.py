@@ -43,7 +43,6 @@ class Parameter:
 
     @property
     def is_integer(self) -> bool:
-        """Whether its values are whole numbers."""
         return isinstance(self.hp, UniformIntegerHyperparameter)
 
     @property

@@ -75,15 +75,15 @@ class Grammar(Rules):
         self, symbol: str, depth: int, banned: frozenset[str], rng: np.random.Generator, bindings: dict[str, Term]
     ) -> Term:
         """Draw a subterm of at most `depth` topologies; `bindings`, of shared nonterminals, are used and added to."""
-        return self._draw(symbol, depth, banned, _Draws(rng), bindings)
+        return self._draw(symbol, depth, banned, _uniform(rng), bindings)
 
     def _draw(
-        self, symbol: str, depth: int, banned: frozenset[str], draws: "_Draws", bindings: dict[str, Term]
+        self, symbol: str, depth: int, banned: frozenset[str], draws: Iterator[float], bindings: dict[str, Term]
     ) -> Term:
         if symbol in bindings:
             return bindings[symbol]
         options = self.options(symbol, depth, banned)
-        production = options[draws.below(len(options))]
+        production = options[int(next(draws) * len(options)) if len(options) > 1 else 0]
         topology = production.topology
         if topology is None:
             term: Term = production.leaf  # type: ignore[assignment]
@@ -124,22 +124,19 @@ class Grammar(Rules):
 
     def _derive(self, symbol: str, expression: Expression, known: dict) -> Term | None:
         key = (symbol, id(expression))
-        if key not in known:
-            known[key] = next(self._derivations(symbol, expression, known), None)
-        return known[key]
-
-    def _derivations(self, symbol: str, expression: Expression, known: dict) -> Iterator[Term]:
+        if key in known:
+            return known[key]
         head, parts = expression
         for p in self.productions[symbol]:
-            if p.head != head or len(p.children) != len(parts):
-                continue
-            children: list[Term | str | None] = [
-                name if part == (name, ()) else None for name, part in zip(p.children, parts, strict=True)
-            ]
-            for i, name in p.open:
-                children[i] = self._derive(name, parts[i], known)
-            if None not in children:
-                yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
+            if p.head == head and len(p.children) == len(parts):
+                children: list[Any] = [
+                    c if part == (c, ()) else None for c, part in zip(p.children, parts, strict=True)
+                ]
+                for i, name in p.open:
+                    children[i] = self._derive(name, parts[i], known)
+                if None not in children:
+                    return known.setdefault(key, Term(symbol, head, tuple(children)))
+        return known.setdefault(key, None)
 
     def check(self, term: Term) -> Term:
         """Return the term. Raises `UserError` if it is not of this grammar: what in it is not, and what would be."""
@@ -240,18 +237,10 @@ def _form(production: Production) -> tuple:
     return production.symbol, production.head, tuple(children)
 
 
-class _Draws:
-    """Uniform choices from the generator, drawn in blocks because single calls are slow."""
-
-    def __init__(self, rng: np.random.Generator, block: int = 64):
-        self.rng, self.block, self.left = rng, block, []
-
-    def below(self, n: int) -> int:
-        if n == 1:
-            return 0
-        if not self.left:
-            self.left = self.rng.random(self.block).tolist()
-        return int(self.left.pop() * n)
+def _uniform(rng: np.random.Generator) -> Iterator[float]:
+    """Yield draws from [0, 1), made in blocks because single calls are slow."""
+    while True:
+        yield from reversed(rng.random(64).tolist())
 
 
 def _shorten(text: str) -> str:
