@@ -10,7 +10,6 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.spaces import configurations as spaces
-from jahslib.spaces.configurations import from_unit, refuse_unbounded
 
 
 def grid(
@@ -27,7 +26,7 @@ def grid(
         UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space as in
             `refuse_unbounded`.
     """
-    refuse_unbounded(space, "grid")
+    spaces.refuse_unbounded(space, "grid")
     for name in [*counts, *space]:
         if name not in space or name not in counts:
             raise UserError(
@@ -36,7 +35,7 @@ def grid(
         if counts[name] < 1:
             raise UserError(f"grid: {name} has {counts[name]} values; give at least 1")
     axes = [[(i + 0.5) / counts[name] for i in range(counts[name])] for name in space]
-    points = (from_unit(space, point) for point in itertools.product(*axes))
+    points = (spaces.from_unit(space, point) for point in itertools.product(*axes))
     configurations = list({spaces.key(configuration): configuration for configuration in points}.values())
     if rng is not None:
         rng.shuffle(configurations)  # type: ignore[arg-type]

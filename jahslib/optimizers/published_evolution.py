@@ -115,10 +115,7 @@ class PublishedEvolution(Replayed):
         return children
 
     def _parents(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Trial]:
-        """Draw parents from `population`, which is sorted best first.
-
-        When more are needed than there are members, the draw without replacement is repeated.
-        """
+        """Draw parents from `population`, sorted best first; neutral draws begin anew when all of it was drawn."""
         if self.parent_selection == "tournament":
             return [population[rng.integers(len(population), size=2).min()] for _ in range(count)]
         rounds = -(-count // len(population))
@@ -126,10 +123,7 @@ class PublishedEvolution(Replayed):
         return [population[i] for i in order[:count]]
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """Resample one gene from its prior; repeat on the child while a constraint is violated.
-
-        A layer that becomes active starts at the space's default width; one that becomes inactive is dropped.
-        """
+        """Resample one gene from its prior; repeat on the child while a constraint is violated."""
         child = dict(parent)
         for _ in range(ATTEMPTS):
             child = spaces.mutate(self.problem.space, child, rng)

@@ -70,22 +70,21 @@ class SmacBohb(Replayed):
         space = self.problem.space
         spaces.refuse_others(space, "BOHB", forbidden=True)
         assert isinstance(space, ConfigurationSpace)
-        _ = self._fidelity  # is there such a range?
+        self._fidelity()
         self.eta = checked_eta(self.eta)
         self._refuse_no_count("BOHB", "n_init", "retrain_after", "min_trials")
         for hp in space.conditional_hyperparameters:
             if (kind := type(space[hp]).__name__).startswith(("Normal", "Beta")):
                 raise UserError(f"BOHB: SMAC takes no condition on {hp}, a {kind}; make it uniform")
 
-    @property
     def _fidelity(self) -> Fidelity:
         return self.problem.fidelity.above(self.min_fidelity)
 
     def _rounded(self, budget: float) -> float:
-        return math.ceil(budget - 1e-9) if self._fidelity.whole else budget
+        return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings without SMAC, which cannot be pickled and is told the history again."""
+        """Return the settings: SMAC cannot be pickled and is told the history again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def start(self) -> None:
@@ -191,8 +190,8 @@ class SmacBohb(Replayed):
                 output_directory=Path(folder),
                 deterministic=True,
                 n_trials=1_000_000,  # the search loop enforces the budget
-                min_budget=self._fidelity.low,
-                max_budget=self._fidelity.high,
+                min_budget=self._fidelity().low,
+                max_budget=self._fidelity().high,
                 seed=self.seed,
                 use_default_config=self.use_default_config,
             )

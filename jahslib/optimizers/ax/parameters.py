@@ -107,9 +107,9 @@ class Parameter:
 class Box:
     """The box of all hyperparameters of a space, which Ax searches without conditions.
 
-    Most are told as they are. Choices of mixed types, or with None, are told as texts (their JSON). Integers of more
-    than 1,000 values are told as floats and rounded, and choices of more than 1,000 values as their position, as if
-    they were ordered. Floats on a range too narrow for Ax are told on the unit interval.
+    Told as they are, but: choices of mixed types, or with None, as texts (their JSON); integers of more than 1,000
+    values as floats, and choices of so many as their position; floats on a range too narrow for Ax on the unit
+    interval.
 
     Raises:
         UserError: a kind of hyperparameter that Ax does not have.
@@ -122,7 +122,6 @@ class Box:
         self._defaults = {name: spaces.python(hp.default_value) for name, hp in space.items()}
 
     def configs(self) -> list:
-        """Build Ax's parameter configurations."""
         return [parameter.config() for parameter in self.parameters.values()]
 
     def encode(self, configuration: Configuration) -> dict[str, Any]:

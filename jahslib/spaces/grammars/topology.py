@@ -19,10 +19,7 @@ Child = Term | str
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge of a topology.
-
-    `tail` is None where a child names it; `label` is a terminal fixed by the topology, which then takes no child.
-    """
+    """An edge; `tail` is None where a child names it, `label` a terminal that the topology fixes: it takes no child."""
 
     tail: str | None
     head: str
@@ -79,10 +76,7 @@ class Topology:
         return f"Topology({self.name})"
 
     def _ends(self) -> tuple[str, str]:
-        """Find the one source and the one sink.
-
-        Where tails are chosen, a node may be left without a successor; the sink is then the head of the last edge.
-        """
+        """Find the one source and the one sink, which where tails are chosen is the head of the last edge."""
         fixed = [(e.tail, e.head) for e in self.edges if e.tail is not None]
         heads, tails = {e.head for e in self.edges}, {tail for tail, _ in fixed}
         last = {self.edges[-1].head} if self.edges else set()
