@@ -8,7 +8,7 @@ least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md
 import math
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ax.adapter.registry import Generators
 from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
@@ -38,6 +38,9 @@ from linear_operator.utils.errors import NanError, NotPSDError
 
 from jahslib.core.trials import Origin
 from jahslib.optimizers.ax.parameters import Box
+
+if TYPE_CHECKING:
+    from jahslib.optimizers.ax.optimizer import AxBO
 
 ATTEMPTS = 3  # of the model to propose something new
 POINTS = 100  # of the Sobol sequence, likewise; they may differ in inactive hyperparameters only
@@ -73,35 +76,25 @@ def _fit(model: Any, mll_class: Any, mll_options: dict[str, Any] | None = None) 
     fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": FIT_STEPS}})
 
 
-def strategy(
-    box: Box,
-    *,
-    method: str,
-    n_init: int,
-    seed: int,
-    trials: int,
-    initialisation: dict[str, Any],
-    acquisition: dict[str, Any],
-    bounded: bool,
-) -> GenerationStrategy:
+def strategy(settings: "AxBO", box: Box, acquisition: dict[str, Any], trials: int) -> GenerationStrategy:
     """Build a strategy that continues after `trials` trials; its only memory is the experiment.
 
     Over choices alone the rounded optimum of Ax's continuous relaxation is often a configuration that was already
     tried. There its categorical kernel is used instead, with a local search that avoids what was tried.
     """
     struct = GenerationStrategyDispatchStruct(
-        method=method,  # type: ignore[arg-type]
-        initialization_budget=n_init,
-        initialization_random_seed=seed,
+        method=settings.method,
+        initialization_budget=settings.n_init,
+        initialization_random_seed=settings.seed,
         use_existing_trials_for_initialization=True,
-        **initialisation,
+        **settings.initialisation,
     )
     made = choose_generation_strategy(struct)
     for name, node in made.nodes_by_name.items():
         if name == "Sobol":  # position in the sequence; the centre is not one of its points
             node.generator_spec.generator_kwargs["init_position"] = max(0, trials - struct.initialize_with_center)
         elif name == "MBM":
-            _choose(node.generator_spec, box, acquisition, bounded)
+            _choose(node.generator_spec, box, acquisition, not settings.unbounded)
     return made
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Fidelity, Problem
+from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.optimizers.ax.parameters import Box, configure, outcomes
@@ -83,8 +83,7 @@ class AxBO(Replayed):
         refuse_unknown("acquisition:", self.acquisition, FAST)
         self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
-            _refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
-            _percentile_rule(**self.early_stopping)
+            self._percentile_rule()
 
     def describe(self) -> dict[str, Any]:
         """Describe as `Described`; options added since the first logs appear only where used."""
@@ -100,7 +99,7 @@ class AxBO(Replayed):
             self._experiment = self._client._experiment
             self._client.set_generation_strategy(self._strategy())
             if self.early_stopping:
-                self._client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
+                self._client.set_early_stopping_strategy(self._percentile_rule())
         self._trials: dict[int, int] = {}  # our trial id -> Ax's index; stages of one training share one
         self._known: set[str] = set()
         self._every = self._box.every()
@@ -168,7 +167,7 @@ class AxBO(Replayed):
         """Suggest training up to the next early-stopping check, or to the highest fidelity."""
         fidelity = high = self.problem.fidelity.high
         if self.early_stopping:
-            every = self.early_stopping["every"]
+            every = self.early_stopping.get("every", 1)
             fidelity = min(high, every * (1 + round(parent.fidelity / every) if parent else 1))
         trial_id = parent.id if parent else None
         return Suggestion(configuration, fidelity, parent=trial_id, final=fidelity == high, origin=origin)
@@ -176,32 +175,21 @@ class AxBO(Replayed):
     def _strategy(self) -> Any:
         from jahslib.optimizers.ax.model import strategy
 
-        return strategy(
-            self._box,
-            method=self.method,
-            n_init=self.n_init,
-            seed=self.seed,
-            trials=len(self._experiment.trials),
-            initialisation=self.initialisation,
-            acquisition=self.acquisition if self.unbounded else FAST | self.acquisition,
-            bounded=not self.unbounded,
-        )
+        acquisition = self.acquisition if self.unbounded else FAST | self.acquisition
+        return strategy(self, self._box, acquisition, trials=len(self._experiment.trials))
 
+    def _percentile_rule(self) -> Any:
+        """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
+        from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
-def _refuse_interval(every: Any, fidelity: Fidelity) -> None:
-    number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
-    if not number or (fidelity.whole and not isinstance(every, int)):
-        kind = "a whole number" if fidelity.whole else "a number"
-        least = "of at least 1" if fidelity.whole else "above 0"
-        raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
-
-
-def _percentile_rule(every: float = 1, **options: Any) -> Any:
-    """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
-    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
-
-    refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
-    return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
+        every, fidelity = self.early_stopping.get("every", 1), self.problem.fidelity
+        number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
+        if not number or (fidelity.whole and not isinstance(every, int)):
+            kind, least = ("a whole number", "of at least 1") if fidelity.whole else ("a number", "above 0")
+            raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
+        options = {name: value for name, value in self.early_stopping.items() if name != "every"}
+        refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
+        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
 
 
 @contextmanager
