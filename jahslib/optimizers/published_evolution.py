@@ -32,19 +32,12 @@ ATTEMPTS = 10_000
 class PublishedEvolution(Replayed):
     """EA, or with Hyperband EA-HB, in generations; describes itself as the logs' `Evolution`.
 
-    Args:
-        pop_size: mu, the members kept.
-        num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
-        hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
-        eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
-        p_mutation: probability that a child is a mutation; otherwise it is a recombination.
-        parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two
-            draws.
-        frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+    The settings are `Evolution`'s, but: `pop_size` is mu, the members kept; `num_children` lambda, the children of a
+    plain step (with Hyperband the plan sets their number); "neutral" draws parents without replacement; recombination
+    never exchanges `frozen` hyperparameters.
 
     Raises:
-        UserError: a space without named hyperparameters or with forbidden clauses, no population or children, an
-            unknown selection, no probability, or no Hyperband plan.
+        UserError: as `Evolution`.
     """
 
     problem: Problem
