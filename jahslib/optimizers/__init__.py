@@ -10,15 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jahslib.optimizers.ax.optimizer import AxBO
-    from jahslib.optimizers.evolution import Evolution
-    from jahslib.optimizers.grammar_bo import GrammarBO
-    from jahslib.optimizers.optuna import OptunaSampler
-    from jahslib.optimizers.random_search import RandomSearch
-    from jahslib.optimizers.regularized_evolution import RegularizedEvolution
-    from jahslib.optimizers.smac_bohb import SmacBohb
-    from jahslib.optimizers.sobol import Sobol
-    from jahslib.optimizers.successive_halving import ASHA, Hyperband
+    from jahslib.optimizers.ax.optimizer import AxBO as AxBO
+    from jahslib.optimizers.evolution import Evolution as Evolution
+    from jahslib.optimizers.grammar_bo import GrammarBO as GrammarBO
+    from jahslib.optimizers.optuna import OptunaSampler as OptunaSampler
+    from jahslib.optimizers.random_search import RandomSearch as RandomSearch
+    from jahslib.optimizers.regularized_evolution import RegularizedEvolution as RegularizedEvolution
+    from jahslib.optimizers.smac_bohb import SmacBohb as SmacBohb
+    from jahslib.optimizers.sobol import Sobol as Sobol
+    from jahslib.optimizers.successive_halving import ASHA as ASHA
+    from jahslib.optimizers.successive_halving import Hyperband as Hyperband
 
 _HOMES = {
     "ASHA": "successive_halving",
@@ -32,18 +33,7 @@ _HOMES = {
     "SmacBohb": "smac_bohb",
     "Sobol": "sobol",
 }
-__all__ = [
-    "ASHA",
-    "AxBO",
-    "Evolution",
-    "GrammarBO",
-    "Hyperband",
-    "OptunaSampler",
-    "RandomSearch",
-    "RegularizedEvolution",
-    "SmacBohb",
-    "Sobol",
-]
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

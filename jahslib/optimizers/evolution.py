@@ -12,20 +12,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers import variation
-from jahslib.optimizers.hyperband import Brackets, brackets, checked_eta
+from jahslib.optimizers.hyperband import Brackets, Scheduled, checked_eta, plan_for
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.spaces import configurations as spaces
 
-ATTEMPTS = 1000
-
 
 @dataclass
-class Evolution(Replayed):
+class Evolution(Scheduled):
     """Steady-state evolution (EA), or with Hyperband EA-HB.
 
     Args:
@@ -39,8 +36,8 @@ class Evolution(Replayed):
         parent_selection: "tournament" takes the best of two draws, "neutral" any member.
         frozen: hyperparameters that recombination leaves as the first parent has them.
 
-    Nothing is proposed twice except to continue it, nor what violates a constraint known before training. When 1,000
-    children and then 10,000 random draws give nothing new, the search is done.
+    Nothing is proposed twice except to continue it, nor what violates a constraint known before training; see
+    `variation.newcomer`.
 
     Raises:
         UserError: a space without named hyperparameters or with forbidden clauses, no population, founders or
@@ -66,7 +63,7 @@ class Evolution(Replayed):
         if not 0 <= self.p_mutation <= 1:
             raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
         self.eta = checked_eta(self.eta)
-        self._plan = brackets(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
+        self._plan = plan_for(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
 
     @staticmethod
     def published(problem: Problem, seed: int, **settings: Any) -> PublishedEvolution:
@@ -75,40 +72,23 @@ class Evolution(Replayed):
 
     # The method --------------------------------------------------------------------------------------------------
 
-    def propose(self) -> Suggestion | None:
-        if self.hyperband and (promotion := self._brackets.promotion()):
-            return promotion
-        rng = np.random.default_rng([self.seed, len(self._history.suggestions)])
-        founding = not self._brackets.filling if self.hyperband else len(self._history.suggestions) < self.founders
-        child, origin = None if founding else self._child(rng), "variation"
-        if child is None:
-            child, origin = spaces.sample_where(self.problem.space, rng, self._fresh), "random"
-        if child is None:
-            return None
-        if self.hyperband:
-            return self._brackets.newcomer(child, origin)
-        return Suggestion(child, self.problem.fidelity.high, origin=origin)
+    def newcomer(self) -> Suggestion | None:
+        asked = len(self._history.suggestions)
+        rng = np.random.default_rng([self.seed, asked])
+        founding = not self.schedule.filling if self.hyperband else asked < self.founders
+        child = None if founding or not self._population else lambda: self._child(rng)
+        return variation.newcomer(self.problem, self._history, rng, child)
 
-    def _child(self, rng: np.random.Generator) -> Configuration | None:
-        population = self._population
-        for _ in range(ATTEMPTS if population else 0):
-            child = self._varied(self._parent(population, rng), population, rng)
-            if self._fresh(child):
-                return child
-        return None
-
-    def _varied(self, parent: Configuration, population: list[Trial], rng: np.random.Generator) -> Configuration:
+    def _child(self, rng: np.random.Generator) -> Configuration:
+        parent = self._parent(rng)
         if rng.random() < self.p_mutation:
             return self.mutate(parent, rng)
-        child = self.recombine(parent, self._parent(population, rng), rng)
+        child = self.recombine(parent, self._parent(rng), rng)
         return self.mutate(child, rng) if child == parent or rng.random() < 0.5 else child
 
-    def _parent(self, population: list[Trial], rng: np.random.Generator) -> Configuration:
+    def _parent(self, rng: np.random.Generator) -> Configuration:
         draws = 2 if self.parent_selection == "tournament" else 1
-        return population[rng.integers(len(population), size=draws).min()].configuration
-
-    def _fresh(self, configuration: Configuration) -> bool:
-        return not self._history.has(configuration) and self.problem.admits(configuration)
+        return self._population[rng.integers(len(self._population), size=draws).min()].configuration
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
         """Mutate a configuration; see `variation.mutate`."""
@@ -121,24 +101,15 @@ class Evolution(Replayed):
     # The population ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._brackets = Brackets(self.problem, self._plan)
+        self.schedule = Brackets(self.problem, self._plan)
         self._best: dict[float, list[tuple]] = {}  # by fidelity: (rank, id, trial), best first, at most pop_size
         self._population: list[Trial] = []
         self._results = 0
 
-    def rederives(self) -> bool:
-        return False  # the state depends only on what it was told
-
-    def accept(self, trial_id: int) -> None:
-        self.adopt(trial_id, self._history.suggestions[trial_id])
-
-    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
-        self._brackets.suggested(suggestion)
-
     def observe(self, trial: Trial) -> None:
-        self._brackets.finished(trial)
+        super().observe(trial)
         best = self._best.setdefault(trial.fidelity, [])
-        insort(best, (self._brackets.rank(trial), trial.id, trial))
+        insort(best, (self.schedule.rank(trial), trial.id, trial))
         del best[self.pop_size :]
         if trial.parent is not None:  # superseded by this result
             for members in self._best.values():

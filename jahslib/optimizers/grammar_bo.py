@@ -92,7 +92,6 @@ class GrammarBO(Described):
 
     @property
     def space(self) -> GrammarSpace:
-        """The problem's grammar space."""
         return self.problem.space  # type: ignore[return-value]
 
     def ask(self, history: History) -> Suggestion | None:
@@ -163,10 +162,7 @@ class GrammarBO(Described):
         return scored.best
 
     def _refused(self, points: Sequence[Point], table: TermTable, known: list) -> np.ndarray:
-        """Mark the points that violate a constraint known before training.
-
-        With `no_isomorphism`, also those whose graph a trial already has.
-        """
+        """Mark points that violate a constraint known before training, or repeat a graph that may not be repeated."""
         refused = np.zeros(len(points), dtype=bool)
         if self.problem.constraints:
             configurations = [self.space.configuration(p.term, dict(p.numeric)) for p in points]

@@ -5,13 +5,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from ConfigSpace import ConfigurationSpace, Constant
-from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.spaces import configurations as spaces
-from jahslib.spaces.configurations import from_unit, refuse_unbounded
 
 
 def grid(
@@ -28,7 +26,7 @@ def grid(
         UserError: a hyperparameter without a count, an unknown one, or a count below 1; or the space as in
             `refuse_unbounded`.
     """
-    refuse_unbounded(space, "grid")
+    spaces.refuse_unbounded(space, "grid")
     for name in [*counts, *space]:
         if name not in space or name not in counts:
             raise UserError(
@@ -37,17 +35,17 @@ def grid(
         if counts[name] < 1:
             raise UserError(f"grid: {name} has {counts[name]} values; give at least 1")
     axes = [[(i + 0.5) / counts[name] for i in range(counts[name])] for name in space]
-    unique = {spaces.key(c): c for c in (from_unit(space, point) for point in itertools.product(*axes))}
-    configurations = list(unique.values())
+    points = (spaces.from_unit(space, point) for point in itertools.product(*axes))
+    configurations = list({spaces.key(configuration): configuration for configuration in points}.values())
     if rng is not None:
         rng.shuffle(configurations)  # type: ignore[arg-type]
     return configurations
 
 
 def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
-    """Compute the number of values of each hyperparameter for an even grid of `trials` points.
+    """Compute the number of values of each hyperparameter for an even grid of at most `trials` points.
 
-    At most that many. Values are added one at a time, to the hyperparameter that has fewest, the space's first ones
+    Values are added one at a time, to the hyperparameter that has fewest, the space's first ones
     first; choices get no more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
 
     Raises:
@@ -55,7 +53,7 @@ def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
     """
     if trials < 1:
         raise UserError(f"grid: no grid has {trials} points; give at least 1 trial")
-    most = {name: _values(hp) for name, hp in space.items()}
+    most = {name: hp.size for name, hp in space.items()}  # of a float's it is infinite
     counts = dict.fromkeys(space, 1)
     while True:
         size = math.prod(counts.values())
@@ -63,11 +61,3 @@ def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
         if not can_grow:
             return counts
         counts[min(can_grow, key=counts.__getitem__)] += 1
-
-
-def _values(hp) -> float:
-    if isinstance(hp, UniformFloatHyperparameter):
-        return math.inf
-    if isinstance(hp, UniformIntegerHyperparameter):
-        return hp.upper - hp.lower + 1
-    return 1 if isinstance(hp, Constant) else hp.size

@@ -1,10 +1,11 @@
-"""Hyperband's rung plan and brackets, used by Hyperband and EA-HB.
+"""Hyperband's rung plan, its brackets, and the base of the methods that work through brackets.
 
 Li et al., JMLR 18(185), 2018. A plan's last rungs end at the problem's highest fidelity exactly, since only a trial
 trained so far can be the incumbent. Where fidelities are whole numbers, the lower rungs are rounded to the nearest.
 """
 
 import math
+from abc import abstractmethod
 from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
+from jahslib.core.trials import Suggestion, Trial
 from jahslib.errors import UserError
 
 
@@ -26,16 +28,10 @@ class Rung:
 
 
 def checked_eta(eta: Any) -> int:
-    """Validate the reduction factor and convert it to a Python int.
-
-    Raises:
-        UserError: it is not a whole number of 2 or more.
-    """
+    """Convert the reduction factor to a Python int. Raises `UserError` unless it is a whole number of 2 or more."""
     number = isinstance(eta, int | float | np.number) and not isinstance(eta, bool)
-    if not number or not math.isfinite(eta) or eta != int(eta):
-        raise UserError(f"hyperband: eta={eta!r} is no whole number; give 2 or more")
-    if eta < 2:
-        raise UserError(f"hyperband: eta={eta}: the reduction factor must be at least 2")
+    if not number or not 2 <= eta < math.inf or eta != int(eta):
+        raise UserError(f"hyperband: eta={eta!r}; the reduction factor must be a whole number, 2 or more")
     return int(eta)
 
 
@@ -61,42 +57,76 @@ def plan(
     whole = isinstance(low, int) and isinstance(high, int)
     if rounding == "published" and not whole:
         raise UserError(f"hyperband: the published rounding of {low}..{high}; give whole fidelities, or 'exact'")
-    s_max = _integer_log(high, low, eta)
-    return [_bracket(s, s_max, high, eta, whole, rounding) for s in range(s_max, -1, -1)]
+    s_max, slack = 0, 1 if whole else 1 + 1e-9  # of fractions' last digits: 0.1..0.9 has three levels
+    while low * eta ** (s_max + 1) <= high * slack:  # math.log would round 3^5 down
+        s_max += 1
 
-
-def _bracket(s: int, s_max: int, high: float, eta: int, whole: bool, rounding: str) -> list[Rung]:
-    members = math.ceil((s_max + 1) * eta**s / (s + 1))
-    rungs = []
-    for k in range(s + 1):
+    def fidelity(s: int, k: int) -> float:
         if rounding == "published":
-            fidelity = high // eta**s * eta**k
-        elif whole:
-            fidelity = (2 * high + eta ** (s - k)) // (2 * eta ** (s - k))  # to the nearest, in whole numbers
-        else:
-            fidelity = high / eta ** (s - k)
-        rungs.append(Rung(max(1, members // eta**k), fidelity))
-    return rungs
+            return high // eta**s * eta**k
+        below = eta ** (s - k)
+        return (2 * high + below) // (2 * below) if whole else high / below  # to the nearest, in whole numbers
+
+    def members(s: int, k: int) -> int:
+        return max(1, math.ceil((s_max + 1) * eta**s / (s + 1)) // eta**k)
+
+    return [[Rung(members(s, k), fidelity(s, k)) for k in range(s + 1)] for s in range(s_max, -1, -1)]
 
 
-def _integer_log(high: float, low: float, eta: int) -> int:
-    """Compute the largest s with low * eta^s <= high.
+def plan_for(problem: Problem, eta: int, min_fidelity: float | None, **options: Any) -> list[list[Rung]]:
+    """Plan for a problem's fidelities, or those from `min_fidelity` on. Raises as `plan`."""
+    fidelity = problem.fidelity.above(min_fidelity)
+    return plan(fidelity.low, fidelity.high, eta, **options)
 
-    By multiplication, as math.log would round 3^5 down. Fractions are compared up to rounding of their last digits, so
-    that 0.1..0.9 has three levels.
+
+def placed(member: Suggestion, bracket: int, rungs: list[Rung], level: int = 0) -> Suggestion:
+    """Suggest a newcomer, or the continuation of a trial, for a rung of a bracket."""
+    return Suggestion(
+        member.configuration,
+        rungs[level].fidelity,
+        parent=member.id if isinstance(member, Trial) else None,
+        bracket=bracket,
+        rung=level,
+        final=level == len(rungs) - 1,
+        origin=member.origin,
+    )
+
+
+class Scheduled(Replayed):
+    """Base of methods that promote whom their schedule names, and else propose newcomers.
+
+    A schedule (`Brackets`) decides the fidelities; it places a `newcomer`, names a `promotion` and is told what was
+    `suggested` and has `finished`. All state depends only on what was told.
     """
-    s, slack = 0, 1 if isinstance(low, int) and isinstance(high, int) else 1 + 1e-9
-    while low * eta ** (s + 1) <= high * slack:
-        s += 1
-    return s
+
+    schedule: Any
+
+    @abstractmethod
+    def newcomer(self) -> Suggestion | None:
+        """Propose a new configuration; None if there is none."""
+
+    def propose(self) -> Suggestion | None:
+        if promotion := self.schedule.promotion():
+            return promotion
+        new = self.newcomer()
+        return None if new is None else self.schedule.newcomer(new)
+
+    def rederives(self) -> bool:
+        return False
+
+    def accept(self, trial_id: int) -> None:
+        self.adopt(trial_id, self._history.suggestions[trial_id])
+
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
+        self.schedule.suggested(suggestion)
+
+    def observe(self, trial: Trial) -> None:
+        self.schedule.finished(trial)
 
 
 @dataclass
 class _Bracket:
-    """A bracket in progress: its current rung, the members promoted into it, and their results.
-
-    In the first rung no members are promoted.
-    """
+    """A bracket in progress: its current rung, the members promoted into it (not the first), and their results."""
 
     rungs: list[Rung]
     level: int = 0
@@ -110,55 +140,37 @@ class _Bracket:
 
 
 class Brackets:
-    """Hyperband's brackets, worked through in order.
+    """Hyperband's brackets, worked through in order; without any, newcomers stay as they are.
 
-    The state is a function of what it was told. A rung is promoted from when all of its trials have finished; while it
-    waits for the slowest, members of the next bracket are proposed, so that no worker is idle. Promotion is decided by
-    `rank`.
+    A rung is promoted from when all of its trials have finished; while it waits for the slowest, members of the next
+    bracket are proposed, so that no worker is idle. Promotion is decided by `rank`.
     """
 
     def __init__(self, problem: Problem, brackets: list[list[Rung]]):
         self.problem, self.plan = problem, brackets
         self.open: dict[int, _Bracket] = {}
-        self._fidelities = [rung.fidelity for rung in brackets[0]] if brackets else []
         self.opened = 0  # brackets, the finished ones too
+        self._fidelities = [rung.fidelity for rung in brackets[0]] if brackets else []
+        self._constrained = {c.metric for c in problem.constraints}
         # Metric and rung's fidelity -> sorted factors by which continued trials have changed it up to the next rung.
         self._growth: dict[tuple[str, float], list[float]] = defaultdict(list)
 
     def promotion(self) -> Suggestion | None:
-        """Propose the best member not yet promoted, of the oldest bracket that has one."""
+        """Suggest the best member not yet promoted, of the oldest bracket that has one."""
         for number, bracket in self.open.items():
             if bracket.level and bracket.asked < bracket.size:
-                member = bracket.promoted[bracket.asked]
-                return self._suggestion(number, bracket.level, member.configuration, member.id, member.origin)
+                return placed(bracket.promoted[bracket.asked], number, bracket.rungs, bracket.level)
         return None
 
-    def newcomer(self, configuration: Configuration, origin: Origin) -> Suggestion:
-        """Propose a new configuration in the lowest rung of the bracket that `filling` names."""
-        return self._suggestion(self.filling, 0, configuration, None, origin)
+    def newcomer(self, member: Suggestion) -> Suggestion:
+        """Place a new configuration in the lowest rung of the bracket that `filling` names."""
+        return placed(member, self.filling, self._rungs(self.filling)) if self.plan else member
 
     @property
     def filling(self) -> int:
-        """Number of the bracket that the next newcomer joins.
-
-        The newest one, or a new one if that is full.
-        """
+        """Number of the bracket that the next newcomer joins: the newest one, or a new one if that is full."""
         newest = self.open.get(self.opened - 1)
         return self.opened - bool(newest and not newest.level and newest.asked < newest.size)
-
-    def _suggestion(
-        self, number: int, level: int, configuration: Configuration, parent: int | None, origin: Origin
-    ) -> Suggestion:
-        rungs = self._rungs(number)
-        return Suggestion(
-            configuration,
-            rungs[level].fidelity,
-            parent=parent,
-            bracket=number,
-            rung=level,
-            final=level == len(rungs) - 1,
-            origin=origin,
-        )
 
     def _rungs(self, number: int) -> list[Rung]:
         return self.plan[number % len(self.plan)]
@@ -173,15 +185,13 @@ class Brackets:
             self.open[number].asked += 1
 
     def finished(self, trial: Trial) -> None:
-        """Record a result.
-
-        A complete rung promotes its best, and is the last if none succeeded.
-        """
+        """Record a result; a complete rung promotes its best, and is the last if none succeeded."""
         bracket = None if trial.bracket is None else self.open.get(trial.bracket)
         if bracket is None:
             return
-        if trial.parent is not None:
-            self._compare(next((t for t in bracket.promoted if t.id == trial.parent), trial), trial)
+        for parent in bracket.promoted:
+            if parent.id == trial.parent:
+                self._compare(parent, trial)
         bracket.done.append(trial)
         if len(bracket.done) < bracket.size:
             return
@@ -195,14 +205,13 @@ class Brackets:
     def rank(self, trial: Trial) -> tuple:
         """Rank as `Problem.rank`, with constrained metrics extrapolated to the highest fidelity.
 
-        A training time within its limit after a third of the epochs may exceed it at the end, and a precision not yet
-        above its floor may still reach it. The growth is the median of that of the continued trials; without any, none
-        is assumed.
+        A training time within its limit after a third of the epochs may exceed it at the end. They grow by the median
+        of the continued trials; without any, no growth is assumed.
         """
-        if trial.status != "ok" or not self.problem.constraints:
+        if trial.status != "ok" or not self._constrained:
             return self.problem.rank(trial)
         expected = dict(trial.metrics)
-        for metric in {c.metric for c in self.problem.constraints} & set(expected):
+        for metric in self._constrained & set(expected):
             for fidelity in self._fidelities:
                 factors = self._growth.get((metric, fidelity))
                 if fidelity >= trial.fidelity and factors:
@@ -210,13 +219,7 @@ class Brackets:
         return self.problem.rank(replace(trial, metrics=expected))
 
     def _compare(self, parent: Trial, trial: Trial) -> None:
-        for metric in {c.metric for c in self.problem.constraints}:
+        for metric in self._constrained:
             before, after = parent.metrics.get(metric, 0.0), trial.metrics.get(metric, 0.0)
             if before > 0 and after > 0:
                 insort(self._growth[metric, parent.fidelity], after / before)
-
-
-def brackets(problem: Problem, eta: int, min_fidelity: float | None) -> list[list[Rung]]:
-    """Plan for a problem's fidelities, or those from `min_fidelity` on. Raises as `plan`."""
-    fidelity = problem.fidelity.above(min_fidelity)
-    return plan(fidelity.low, fidelity.high, eta)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace.hyperparameters import (
-    Constant,
     Hyperparameter,
     OrdinalHyperparameter,
     UniformFloatHyperparameter,
@@ -29,7 +28,6 @@ from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.spaces import configurations as spaces
-from jahslib.spaces.configurations import refuse_unbounded
 
 ATTEMPTS = 10  # proposals of the sampler before a new configuration is drawn at random
 
@@ -68,8 +66,14 @@ class OptunaSampler(Replayed):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_unbounded(self.problem.space, "Optuna")
-        _refuse_options(self.options)
+        spaces.refuse_unbounded(self.problem.space, "Optuna")
+        for name in ("seed", "constraints_func"):
+            if name in self.options:
+                raise UserError(f"Optuna: options: {name!r} is set by the search; leave it out")
+        try:
+            json.dumps(self.options)
+        except TypeError as error:
+            raise UserError(f"Optuna: options: {error}; give numbers, texts, lists and dictionaries") from None
         _made(self.sampler, self.options, self.seed)
 
     def rederives(self) -> bool:
@@ -77,7 +81,6 @@ class OptunaSampler(Replayed):
 
     def start(self) -> None:
         optuna = _optuna()
-        self._objective = self.problem.objective
         # A running Optuna trial remembers values even of inactive parameters; one that is told does not.
         self._retells = self.sampler in MEMORYLESS and bool(self.problem.space.conditions)
         self._constrained = self.sampler in CONSTRAINED or not self.problem.constraints
@@ -87,7 +90,7 @@ class OptunaSampler(Replayed):
         self._exhausted = False
         with _quiet():
             self._kept = _made(self.sampler, self.options, self.seed)
-            direction = "maximize" if self._objective.best > self._objective.worst else "minimize"
+            direction = "maximize" if self.problem.objective.maximize else "minimize"
             self._study = optuna.create_study(direction=direction, sampler=self._kept)
 
     def propose(self) -> Suggestion | None:
@@ -110,17 +113,18 @@ class OptunaSampler(Replayed):
         return None if drawn is None else self._suggestion(drawn, "random")
 
     def accept(self, trial_id: int) -> None:
-        if self._trial is None:
-            self.adopt(trial_id, self._proposed)
-        else:
-            self._enter(trial_id, self._trial, self._proposed)
+        self.adopt(trial_id, self._proposed, self._trial)
 
-    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
-        with _quiet():
-            self._study.enqueue_trial(self._encoded(suggestion.configuration))
-            trial = self._study.ask()
-            self._configuration(trial)
-        self._enter(trial_id, trial, suggestion)
+    def adopt(self, trial_id: int, suggestion: Suggestion, trial=None) -> None:
+        if trial is None:
+            with _quiet():
+                self._study.enqueue_trial(self._encoded(suggestion.configuration))
+                trial = self._study.ask()
+                self._configuration(trial)
+        self._running[trial_id] = trial
+        if suggestion.fidelity >= self.problem.fidelity.high:
+            self._seen.add(spaces.key(suggestion.configuration))
+        self._suggested += 1
 
     def observe(self, trial: Trial) -> None:
         own = self._running.pop(trial.id)
@@ -135,18 +139,18 @@ class OptunaSampler(Replayed):
             self._study.tell(own, self._value(trial))
 
     def _value(self, trial: Trial) -> float:
+        objective = self.problem.objective
         if trial.status == "ok" and (self._constrained or not self.problem.violation(trial)):
-            return trial.metrics[self._objective.metric]
+            return trial.metrics[objective.metric]
         if self._constrained:
-            return self._objective.worst
-        towards_worst = np.sign(self._objective.worst - self._objective.best)
-        return self._objective.best + towards_worst * self.problem.penalised_cost(trial)
+            return objective.worst
+        return objective.best + np.sign(objective.worst - objective.best) * self.problem.penalised_cost(trial)
 
     def _reseed(self, attempt: int) -> None:
         if self.sampler not in MEMORYLESS:
             return
-        words = np.random.SeedSequence([self.seed, self._suggested, attempt]).generate_state(1)
-        self._study.sampler = _made(self.sampler, self.options, int(words[0]))
+        (seed,) = np.random.SeedSequence([self.seed, self._suggested, attempt]).generate_state(1)
+        self._study.sampler = _made(self.sampler, self.options, int(seed))
         if not self.options.get("group"):  # the intersection of parameters is updated from new trials alone
             self._study.sampler.infer_relative_search_space = self._kept.infer_relative_search_space
 
@@ -157,12 +161,6 @@ class OptunaSampler(Replayed):
     def _suggestion(self, configuration: Configuration, origin: Origin) -> Suggestion:
         self._proposed = Suggestion(configuration, self.problem.fidelity.high, origin=origin)
         return self._proposed
-
-    def _enter(self, trial_id: int, trial, suggestion: Suggestion) -> None:
-        self._running[trial_id] = trial
-        if suggestion.fidelity >= self.problem.fidelity.high:
-            self._seen.add(spaces.key(suggestion.configuration))
-        self._suggested += 1
 
     def _is_new(self, configuration: Configuration) -> bool:
         return spaces.key(configuration) not in self._seen and self.problem.admits(configuration)
@@ -178,7 +176,7 @@ class OptunaSampler(Replayed):
         return ""
 
     def _configuration(self, trial) -> Configuration:
-        """Decode the trial's active hyperparameters, parents before children."""
+        """Ask a trial for the active hyperparameters, parents before children."""
         space, chosen = self.problem.space, {}
         vector = np.full(len(space), np.nan)  # ConfigSpace's representation, with NaN for inactive ones
         for i, (name, hp) in enumerate(space.items()):
@@ -189,9 +187,8 @@ class OptunaSampler(Replayed):
 
     def _encoded(self, configuration: Configuration) -> dict[str, Any]:
         encoded = dict(configuration)
-        space = dict(self.problem.space.items())
         for name, value in configuration.items():
-            if values := _values(space[name]):
+            if values := spaces.choices(self.problem.space[name]):  # type: ignore[index]
                 encoded[name] = list(map(json.dumps, values)).index(json.dumps(value))
         return encoded
 
@@ -201,7 +198,7 @@ def _suggested(trial, hp: Hyperparameter) -> Any:
         return spaces.rounded(float(trial.suggest_float(hp.name, hp.lower, hp.upper, log=hp.log)))
     if isinstance(hp, UniformIntegerHyperparameter):
         return int(trial.suggest_int(hp.name, int(hp.lower), int(hp.upper), log=hp.log))
-    values = _values(hp)
+    values = spaces.choices(hp)
     if len(values) == 1:
         return values[0]
     if isinstance(hp, OrdinalHyperparameter):
@@ -209,29 +206,12 @@ def _suggested(trial, hp: Hyperparameter) -> Any:
     return values[trial.suggest_categorical(hp.name, range(len(values)))]
 
 
-def _values(hp: Hyperparameter) -> list:
-    """List a choice's values in order, in Python's own types; empty for a number."""
-    values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))
-    return [v.item() if isinstance(v, np.generic) else v for v in values]
-
-
 def _optuna():
     with extra("optuna"):
         return importlib.import_module("optuna")
 
 
-def _refuse_options(options: dict[str, Any]) -> None:
-    for name in ("seed", "constraints_func"):
-        if name in options:
-            raise UserError(f"Optuna: options: {name!r} is set by the search; leave it out")
-    try:
-        json.dumps(options)
-    except TypeError as error:
-        raise UserError(f"Optuna: options: {error}; give numbers, texts, lists and dictionaries") from None
-
-
 def _made(sampler: str, options: dict[str, Any], seed: int):
-    """Build the sampler with this seed. Raises `UserError` where the class cannot be so built."""
     optuna = _optuna()
     try:
         if ":" in sampler:

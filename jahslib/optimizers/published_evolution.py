@@ -11,7 +11,7 @@ also be picked by tournament, which the original's slides describe and its code 
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
 from jahslib.errors import UserError
-from jahslib.optimizers.hyperband import Rung, plan
+from jahslib.optimizers.hyperband import placed, plan_for
 from jahslib.spaces import configurations as spaces
 
-Batch = list[Suggestion]
+Steps = Generator[list[Suggestion], list[Trial], list[Trial]]  # yields batches, receives their trials in order
 ATTEMPTS = 10_000
 
 
@@ -32,19 +32,12 @@ ATTEMPTS = 10_000
 class PublishedEvolution(Replayed):
     """EA, or with Hyperband EA-HB, in generations; describes itself as the logs' `Evolution`.
 
-    Args:
-        pop_size: mu, the members kept.
-        num_children: lambda, the children of a plain step; with Hyperband, its rung plan sets their number.
-        hyperband: send children through Hyperband brackets (eta 2 in the study) instead of training all to the end.
-        eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
-        p_mutation: probability that a child is a mutation; otherwise it is a recombination.
-        parent_selection: "neutral" draws parents uniformly without replacement; "tournament" takes the best of two
-            draws.
-        frozen: hyperparameters that recombination never exchanges (the layer counts, in the study).
+    The settings are `Evolution`'s, but: `pop_size` is mu, the members kept; `num_children` lambda, the children of a
+    plain step (with Hyperband the plan sets their number); "neutral" draws parents without replacement; recombination
+    never exchanges `frozen` hyperparameters.
 
     Raises:
-        UserError: a space without named hyperparameters or with forbidden clauses, no population or children, an
-            unknown selection, no probability, or no Hyperband plan.
+        UserError: as `Evolution`.
     """
 
     problem: Problem
@@ -64,64 +57,42 @@ class PublishedEvolution(Replayed):
         self._refuse_no_count("evolution", "pop_size", "num_children")
         if not 0 <= self.p_mutation <= 1:
             raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
-        if self.hyperband:
-            self._brackets()
+        self._plan = plan_for(self.problem, self.eta, self.min_fidelity, rounding="published") if self.hyperband else []
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "name": "Evolution"}
 
     # The method --------------------------------------------------------------------------------------------------
 
-    def evolve(self, rng: np.random.Generator) -> Generator[Batch, list[Trial], None]:
-        """Run the whole search: yields batches of suggestions, receives their trials in order."""
+    def evolve(self, rng: np.random.Generator) -> Steps:
+        """Run the whole search."""
         founders = [self._admitted(lambda: spaces.sample(self.problem.space, rng)) for _ in range(self.pop_size)]
         if None in founders:
-            return
-        population = self._survivors((yield [Suggestion(c, self.problem.fidelity.high) for c in founders]))
-        step = 0
+            return []
+        grown, population, step = (yield self._full(founders)), [], 0
         while True:
+            # the mu best: feasible members by objective, then infeasible ones by violation
+            population = sorted(population + grown, key=self.problem.rank)[: self.pop_size]
             if self.hyperband:
                 grown = yield from self._hyperband_step(population, step, rng)
             else:
-                grown = yield [
-                    Suggestion(c, self.problem.fidelity.high)
-                    for c in self._children(population, self.num_children, rng)
-                ]
-            population = self._survivors(population + grown)
+                grown = yield self._full(self._children(population, self.num_children, rng))
             step += 1
 
-    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator):
+    def _full(self, configurations: list) -> list[Suggestion]:
+        return [Suggestion(c, self.problem.fidelity.high) for c in configurations]
+
+    def _hyperband_step(self, population: list[Trial], step: int, rng: np.random.Generator) -> Steps:
         grown: list[Trial] = []
-        brackets = self._brackets()
-        for number, rungs in enumerate(brackets, start=step * len(brackets)):
-            children = self._children(population, rungs[0].members, rng)
-            trained: list[Trial] = []
-            promoted: list[Suggestion | Trial] = [Suggestion(c, rungs[0].fidelity) for c in children]
+        for number, rungs in enumerate(self._plan, start=step * len(self._plan)):
+            members, trained = self._full(self._children(population, rungs[0].members, rng)), []
             for level, rung in enumerate(rungs):
-                trained = yield [
-                    Suggestion(
-                        member.configuration,
-                        rung.fidelity,
-                        parent=member.id if isinstance(member, Trial) else None,
-                        bracket=number,
-                        rung=level,
-                        final=level == len(rungs) - 1,
-                    )
-                    for member in promoted[: rung.members]
-                ]
-                promoted = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
-                if not promoted:  # the whole rung failed
+                if not members:  # the whole rung failed
                     break
+                trained = yield [placed(member, number, rungs, level) for member in members[: rung.members]]
+                members = sorted((t for t in trained if t.status == "ok"), key=self.problem.rank)
             grown += [t for t in trained if t.final]
         return grown
-
-    def _brackets(self) -> list[list[Rung]]:
-        fidelity = self.problem.fidelity.above(self.min_fidelity)
-        return plan(fidelity.low, fidelity.high, self.eta, rounding="published")
-
-    def _survivors(self, members: list[Trial]) -> list[Trial]:
-        """Select the mu best: feasible members by objective, then infeasible ones by violation."""
-        return sorted(members, key=self.problem.rank)[: self.pop_size]
 
     # Variation ---------------------------------------------------------------------------------------------------
 
@@ -137,10 +108,7 @@ class PublishedEvolution(Replayed):
         return children
 
     def _parents(self, population: list[Trial], count: int, rng: np.random.Generator) -> list[Trial]:
-        """Draw parents from `population`, which is sorted best first.
-
-        When more are needed than there are members, the draw without replacement is repeated.
-        """
+        """Draw parents from `population`, sorted best first; neutral draws begin anew when all of it was drawn."""
         if self.parent_selection == "tournament":
             return [population[rng.integers(len(population), size=2).min()] for _ in range(count)]
         rounds = -(-count // len(population))
@@ -148,10 +116,7 @@ class PublishedEvolution(Replayed):
         return [population[i] for i in order[:count]]
 
     def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """Resample one gene from its prior; repeat on the child while a constraint is violated.
-
-        A layer that becomes active starts at the space's default width; one that becomes inactive is dropped.
-        """
+        """Resample one gene from its prior; repeat on the child while a constraint is violated."""
         child = dict(parent)
         for _ in range(ATTEMPTS):
             child = spaces.mutate(self.problem.space, child, rng)
@@ -167,9 +132,8 @@ class PublishedEvolution(Replayed):
                 child[gene] = partner[gene]
         return spaces.complete(self.problem.space, child)
 
-    def _admitted(self, draw) -> Configuration | None:
-        """Repeat a draw until its configuration meets the constraints known before training."""
-        return next((c for c in (draw() for _ in range(ATTEMPTS)) if self.problem.admits(c)), None)
+    def _admitted(self, draw: Callable[[], Configuration]) -> Configuration | None:
+        return spaces.first_of(draw, self.problem.admits, ATTEMPTS)
 
     # Ask and tell ------------------------------------------------------------------------------------------------
 
@@ -193,5 +157,5 @@ class PublishedEvolution(Replayed):
         if not self._queue and len(self._done) == len(self._ids):
             self._open_batch(self._search.send([self._done[trial_id] for trial_id in self._ids]))
 
-    def _open_batch(self, batch: Batch) -> None:
+    def _open_batch(self, batch: list[Suggestion]) -> None:
         self._queue, self._ids, self._done = deque(batch), [], {}

@@ -14,9 +14,8 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.optimizer import Described
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.optimizers.variation import newcomer
 from jahslib.spaces import configurations as spaces
-
-ATTEMPTS = 1000
 
 
 @dataclass
@@ -31,7 +30,7 @@ class RegularizedEvolution(Described):
 
     One mutation makes the child: of the term where the space is a grammar's (`GrammarSpace.mutate`), else one
     hyperparameter is resampled. Nothing is proposed twice, nor what violates a constraint known before training:
-    another tournament is held. When 1,000 of them and then 10,000 random draws give nothing new, the search is done.
+    another tournament is held; see `newcomer`.
 
     Raises:
         UserError: a population or tournament below 1, or a space with forbidden clauses.
@@ -55,24 +54,13 @@ class RegularizedEvolution(Described):
         return description
 
     def ask(self, history: History) -> Suggestion | None:
-        rng = np.random.default_rng([self.seed, len(history.suggestions)])
-
-        def fresh(configuration: Configuration) -> bool:
-            return not history.has(configuration) and self.problem.admits(configuration)
-
-        child, origin = self._child(history, rng, fresh), "variation"
-        if child is None:
-            child, origin = spaces.sample_where(self.problem.space, rng, fresh), "random"
-        return None if child is None else Suggestion(child, self.problem.fidelity.high, origin=origin)
-
-    def _child(self, history: History, rng: np.random.Generator, fresh) -> Configuration | None:
-        trained = history.trained
+        rng, trained = np.random.default_rng([self.seed, len(history.suggestions)]), history.trained
         if not trained or len(trained) + len(history.pending) < self.pop_size:
-            return None
+            return newcomer(self.problem, history, rng)
         population = sorted(trained[-self.pop_size :], key=self.problem.rank)
-        for _ in range(ATTEMPTS):
+
+        def child() -> Configuration:
             parent = population[rng.integers(len(population), size=self.tournament_size).min()]
-            child = spaces.mutate(self.problem.space, parent.configuration, rng, self.newly_active)
-            if fresh(child):
-                return child
-        return None
+            return spaces.mutate(self.problem.space, parent.configuration, rng, self.newly_active)
+
+        return newcomer(self.problem, history, rng, child)

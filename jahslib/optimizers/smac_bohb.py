@@ -40,16 +40,14 @@ class SmacBohb(Replayed):
         min_trials: results at a budget before the forest is fitted to them; None is one per hyperparameter, at least 8.
         use_default_config: the space's default follows the random configurations.
 
-    Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. A problem without
-    constraints gives the plain baseline. Until a budget has `min_trials` results, SMAC draws at random, from where its
-    initial design began: a configuration that it draws again takes a place in its bracket, and is not trained again. A
-    log whose decisions are not reproduced here is adopted: SMAC is told its trials, its brackets continue from what
-    they hold, and it draws and models anew.
+    Constraints enter as a penalty (`cost`), so that a failed or rejected trial costs the most of all. Until a budget
+    has `min_trials` results, SMAC draws at random, from where its initial design began: a configuration that it draws
+    again takes a place in its bracket, and is not trained again. A log whose decisions are not reproduced here is
+    adopted: SMAC is told its trials, its brackets continue from what they hold, and it draws and models anew.
 
     Raises:
         UserError: a space without named hyperparameters, or with conditions on kinds that SMAC cannot have conditional;
-            no
-            Hyperband plan; a count below 1.
+            no Hyperband plan; a count below 1.
     """
 
     problem: Problem
@@ -62,10 +60,7 @@ class SmacBohb(Replayed):
     use_default_config: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """Describe the settings, the last two only where they are used.
-
-        Logs made before these existed thus stay valid.
-        """
+        """Describe the settings, the last two only where they are used: logs made before them stay valid."""
         unused = {"min_trials": None, "use_default_config": False}
         return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
 
@@ -89,7 +84,7 @@ class SmacBohb(Replayed):
         return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings without SMAC, which cannot be pickled and is told the history again."""
+        """Return the settings: SMAC cannot be pickled and is told the history again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def start(self) -> None:
@@ -134,10 +129,7 @@ class SmacBohb(Replayed):
         self._origins.setdefault(spaces.key(suggestion.configuration), suggestion.origin)
 
     def _drawn_as(self, configuration: Configuration) -> CSConfiguration:
-        """Rebuild a configuration with the types it had when drawn, for an equal hash.
-
-        ConfigSpace hashes the values' notation, and a drawn text is NumPy's.
-        """
+        """Rebuild a configuration with the types it had when drawn: ConfigSpace hashes the values' notation."""
         values = {}
         for name, value in configuration.items():
             hp = self._space[name]  # type: ignore[index]  # a ConfigurationSpace
@@ -154,10 +146,9 @@ class SmacBohb(Replayed):
     def cost(self, trial: Trial) -> float:
         """Compute the cost that SMAC is told.
 
-        It is the objective's value, for a maximised one (an accuracy) its distance to 1, never worse than `worst`; for
-        an infeasible or failed trial the worst value plus the violation (at most 1). `Objective.best` has no effect:
-        SMAC models the logarithm of the distance to its own lower bound, a little below the lowest cost it was told,
-        and the least rounding decides between equal predictions.
+        The objective's value, for a maximised one (an accuracy) its distance to 1, never worse than `worst`; for an
+        infeasible or failed trial the worst value plus the violation (at most 1). `Objective.best` has no effect, since
+        SMAC models the logarithm of the distance to a bound just below the lowest cost it was told.
         """
         objective, violation = self.problem.objective, self.problem.violation(trial)
         worst, value = objective.worst, trial.metrics[objective.metric] if not violation else objective.worst
@@ -165,10 +156,7 @@ class SmacBohb(Replayed):
         return cost + min(violation, 1.0)
 
     def _next(self):
-        """Ask SMAC for its next trial.
-
-        None where the space is exhausted, for good or until pending trials are told.
-        """
+        """Ask SMAC for its next trial; None where the space is exhausted, for good or until pending ones are told."""
         from jahslib.optimizers.smac_parts import Exhausted
 
         held = None
@@ -232,11 +220,7 @@ class SmacBohb(Replayed):
 
 
 def _order_starting_points(maximizer) -> None:
-    """Sort the starting points of SMAC's local search, for reproducible proposals.
-
-    SMAC 2.4 passes them through a set of configurations, whose order depends on the process's string hashing
-    (PYTHONHASHSEED).
-    """
+    """Sort the starting points of SMAC's local search, which 2.4 takes from a set in the order of string hashing."""
     search = maximizer._local_search
     unordered = search._get_init_points_from_previous_configs
 
@@ -247,10 +231,7 @@ def _order_starting_points(maximizer) -> None:
 
 
 def _origin(configuration: CSConfiguration) -> Origin:
-    """Translate the origin that SMAC states when it first gives out a configuration.
-
-    It states none where it has no model yet.
-    """
+    """Translate the origin that SMAC states of a configuration; it states none where it has no model yet."""
     said = configuration.origin or ""
     if said.startswith("Initial"):
         return "initial"

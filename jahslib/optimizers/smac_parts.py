@@ -1,7 +1,6 @@
 """Parts of SMAC for BOHB, repaired where SMAC 2.4 loops forever or is not reproducible.
 
-Where a space still has configurations to try, the decisions are SMAC's own. Importing SMAC takes seconds, so this
-module is imported only once a search asks for a suggestion.
+Where a space still has configurations to try, the decisions are SMAC's own.
 """
 
 import logging
@@ -72,9 +71,7 @@ class Selector(ConfigSelector):
 
 
 class Brackets(Hyperband):
-    """SMAC's Hyperband with brackets that may begin with fewer configurations than planned.
-
-    (b, n) is bracket b with n.
+    """SMAC's Hyperband with brackets that may begin with fewer configurations than planned; (b, n) is bracket b with n.
 
     Raises:
         Exhausted: from its iterator, when all trials that can follow now were given and the space has no untried
@@ -133,9 +130,8 @@ class Brackets(Hyperband):
     def resume(self, suggested: list[tuple[Configuration, float]]) -> None:
         """Put what was suggested elsewhere, with its budgets, into brackets in SMAC's order.
 
-        The runhistory has these trials already, with their results. The last two brackets, and those with a running
-        trial, continue; the others ended, though SMAC might have promoted more: a log does not tell of a configuration
-        that SMAC draws again for a bracket.
+        The runhistory has these trials already. The last two brackets, and those with a running trial, continue; the
+        others ended, though SMAC might have promoted more: a log does not tell what SMAC draws again for a bracket.
         """
         self.config_selector = self._config_selector  # restart with the configurations of the runhistory
         planned = {bracket: self._n_configs_in_stage[bracket][0] for bracket in range(self._s_max + 1)}
@@ -168,10 +164,7 @@ class Brackets(Hyperband):
 
 
 class Finite(RunHistoryLogScaledEncoder):
-    """SMAC's scaled logarithm of the costs, finite also for equal lowest costs in the millions.
-
-    SMAC's own takes the logarithm of the distance to a bound 1e-10 below, which rounding then loses.
-    """
+    """SMAC's scaled logarithm of the costs, finite also where rounding loses the distance to its bound 1e-10 below."""
 
     def transform_response_values(self, values: np.ndarray) -> np.ndarray:
         return np.maximum(super().transform_response_values(values), LOWEST_LOGARITHM)

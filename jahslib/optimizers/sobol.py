@@ -14,7 +14,6 @@ from jahslib.core.optimizer import Described
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.spaces import configurations as spaces
-from jahslib.spaces.configurations import from_unit, refuse_unbounded
 
 BLOCK = 64  # a power of two, as the sequence's balance needs
 ATTEMPTS = 10_000
@@ -24,8 +23,8 @@ ATTEMPTS = 10_000
 class Sobol(Described):
     """The points of a Sobol sequence in turn at the highest fidelity, without repetition.
 
-    Points that violate a constraint known before training are skipped. It is done when 10,000 further points give
-    nothing new: the space is exhausted, or the constraints are impossible.
+    Points that violate a constraint known before training are skipped; when 10,000 in a row are, or repeat themselves,
+    the search is done.
 
     Raises:
         UserError: as `refuse_unbounded`.
@@ -36,7 +35,7 @@ class Sobol(Described):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_unbounded(self.problem.space, "Sobol")
+        spaces.refuse_unbounded(self.problem.space, "Sobol")
         self._points: list[Configuration] = []  # the sequence as far as it was generated
         self._further = self._sequence()
         self._history, self._turn = None, 0
@@ -54,7 +53,7 @@ class Sobol(Described):
             self._turn += 1
 
     def __getstate__(self) -> dict:
-        """Return the state without the sequence, which cannot be pickled and is restarted."""
+        """Return the settings: the sequence cannot be pickled and is restarted."""
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
     def __setstate__(self, state: dict) -> None:
@@ -63,11 +62,10 @@ class Sobol(Described):
 
     def _sequence(self) -> Iterator[Configuration]:
         engine = qmc.Sobol(len(self.problem.space), scramble=True, rng=self.seed)
-        seen: set[str] = set()
-        fruitless = 0
+        seen, fruitless = set(), 0
         while fruitless < ATTEMPTS:
             for point in engine.random(BLOCK):
-                configuration = from_unit(self.problem.space, point.tolist())
+                configuration = spaces.from_unit(self.problem.space, point.tolist())
                 tried = spaces.key(configuration)
                 fruitless += 1
                 if tried not in seen and self.problem.admits(configuration):

@@ -1,17 +1,40 @@
-"""Mutation and recombination of configurations of a ConfigurationSpace, for the evolutions."""
+"""New configurations: random ones, and children of earlier ones by mutation and recombination."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
 
-from jahslib.core.trials import Configuration
+from jahslib.core.problem import Problem
+from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.spaces import configurations as spaces
 
+ATTEMPTS = 1000  # children before a random configuration is drawn
 STEP = 0.2  # median of a step's standard deviation, as a share of a number's range
+
+
+def newcomer(
+    problem: Problem,
+    history: History,
+    rng: np.random.Generator,
+    child: Callable[[], Configuration] | None = None,
+) -> Suggestion | None:
+    """Suggest a configuration that is not in the history, for the highest fidelity.
+
+    It meets the constraints known before training. It is a `child` or, without any new one of 1,000, a random draw;
+    None when 10,000 draws give nothing new either: the space is exhausted, or the constraints are impossible.
+    """
+
+    def is_new(configuration: Configuration) -> bool:
+        return not history.has(configuration) and problem.admits(configuration)
+
+    made, origin = spaces.first_of(child, is_new, ATTEMPTS) if child else None, "variation"
+    if made is None:
+        made, origin = spaces.sample_where(problem.space, rng, is_new), "random"
+    return None if made is None else Suggestion(made, problem.fidelity.high, origin=origin)
 
 
 def mutate(space: ConfigurationSpace, parent: Configuration, rng: np.random.Generator) -> Configuration:

@@ -31,12 +31,11 @@ from jahslib.core.problem import Space
 from jahslib.core.trials import Configuration, key
 from jahslib.errors import UserError, refuse_unknown
 
+UNIFORM = (UniformFloatHyperparameter, UniformIntegerHyperparameter)
+
 
 def plain(configuration: CSConfiguration) -> Configuration:
-    """Convert a ConfigSpace configuration to a dictionary of the active hyperparameters.
-
-    Values get Python's own types (ConfigSpace returns NumPy scalars and strings).
-    """
+    """Convert a ConfigSpace configuration to the active hyperparameters, as values of Python's own types."""
     return {name: python(configuration[name]) for name in sorted(configuration.keys())}
 
 
@@ -45,15 +44,21 @@ def python(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def choices(hyperparameter: Hyperparameter) -> list:
+    """List the values of a choice, an ordinal or a constant in order; empty for a number."""
+    if isinstance(hyperparameter, Constant):
+        return [python(hyperparameter.value)]
+    values = getattr(hyperparameter, "choices", getattr(hyperparameter, "sequence", ()))
+    return [python(value) for value in values]
+
+
 def digest(configuration: Configuration) -> str:
     """Hash a configuration to eight hexadecimal digits, for file names."""
     return hashlib.sha256(key(configuration).encode()).hexdigest()[:8]
 
 
 def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
-    """Read a configuration from a JSON file, filling absent values with their defaults.
-
-    Such a file is what `Report.configuration` writes.
+    """Read a configuration from a JSON file as `Report.configuration` writes it; absent values get their defaults.
 
     Raises:
         UserError: no such file, not JSON, or not a configuration of the space.
@@ -68,11 +73,7 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
 
 
 def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: bool = False) -> None:
-    """Raise unless `space` is a ConfigurationSpace; allow forbidden clauses only if `forbidden`.
-
-    Raises:
-        UserError: another kind of space, or one with clauses that the method does not respect.
-    """
+    """Raise `UserError` unless `space` is a ConfigurationSpace, of which forbidden clauses are no part or minded."""
     if not isinstance(space, ConfigurationSpace):
         raise UserError(
             f"{method}: works on a ConfigurationSpace, not on {space}; "
@@ -92,15 +93,10 @@ def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> 
 
 
 def refuse_unloggable(space: ConfigurationSpace | Space | None) -> None:
-    """Raise unless all values of the space survive a round trip through JSON, the log's format.
-
-    Raises:
-        UserError: a value that JSON does not preserve, or a choice of weight 0.
-    """
+    """Raise `UserError` for a value that JSON, the log's format, does not preserve, or a choice of weight 0."""
     for name, hp in space.items() if isinstance(space, ConfigurationSpace) else ():
-        values = [hp.value] if isinstance(hp, Constant) else getattr(hp, "choices", getattr(hp, "sequence", ()))
-        for value in (name, *values):
-            if not _is_loggable(python(value)):
+        for value in (name, *choices(hp)):
+            if not _is_loggable(value):
                 raise UserError(f"space: {value!r} of {name!r} is no text, number or truth value; name it by a text")
         for value, share in zip(getattr(hp, "choices", ()), getattr(hp, "probabilities", ()), strict=False):
             if share == 0:
@@ -121,18 +117,21 @@ def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Confi
     return plain(space.sample_configuration())
 
 
+def first_of(
+    draw: Callable[[], Configuration], accept: Callable[[Configuration], bool], attempts: int
+) -> Configuration | None:
+    """Return the first accepted configuration of `attempts` draws, else None."""
+    return next((drawn for drawn in (draw() for _ in range(attempts)) if accept(drawn)), None)
+
+
 def sample_where(
     space: ConfigurationSpace | Space,
     rng: np.random.Generator,
     accept: Callable[[Configuration], bool],
     attempts: int = 10_000,
 ) -> Configuration | None:
-    """Draw an accepted configuration by rejection sampling; None after `attempts` rejections."""
-    for _ in range(attempts):
-        configuration = sample(space, rng)
-        if accept(configuration):
-            return configuration
-    return None
+    """Draw an accepted configuration; None after `attempts` rejections."""
+    return first_of(lambda: sample(space, rng), accept, attempts)
 
 
 def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
@@ -147,10 +146,7 @@ def mutate(
     rng: np.random.Generator,
     newly_active: Literal["drawn", "default"] = "default",
 ) -> Configuration:
-    """Resample one of the active hyperparameters from its prior.
-
-    Hyperparameters that become active are drawn as well, or start at their defaults.
-    """
+    """Resample an active hyperparameter; what becomes active is drawn as well, or starts at its default."""
     if not isinstance(space, ConfigurationSpace):
         return space.mutate(configuration, rng)
     name = sorted(configuration)[rng.integers(len(configuration))]
@@ -160,20 +156,14 @@ def mutate(
 
 
 def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
-    """Draw a value of one hyperparameter from its prior.
-
-    Faster than `resample`, and with another random stream.
-    """
+    """Draw a value of one hyperparameter from its prior; faster than `resample`, with another random stream."""
     return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
 
 
 def activated(
     space: ConfigurationSpace, values: Configuration, rng: np.random.Generator | None = None
 ) -> Configuration:
-    """Turn legal `values` into a configuration.
-
-    Inactive hyperparameters are dropped; active ones without a value are drawn from `rng`, which may be left out where
-    all have one.
+    """Turn legal `values` into a configuration: inactive ones are dropped, active ones that lack are drawn from `rng`.
 
     Raises:
         UserError: an active hyperparameter has no value and there is no `rng`.
@@ -184,15 +174,12 @@ def activated(
             if name not in values and rng is None:
                 raise UserError(f"configuration: {name} is active and has no value; give it one")
             value = values[name] if name in values else drawn(space, name, rng)  # type: ignore[arg-type]
-            known[name] = rounded(value) if isinstance(space[name], FloatHyperparameter) else value
+            known[name] = rounded(value) if isinstance(space[name], FloatHyperparameter) else value  # not of choices
     return {name: known[name] for name in sorted(known) if known[name] is not NotSet}
 
 
 def rounded(value: Any) -> Any:
-    """Round a float to ConfigSpace's precision, so that equal configurations have equal keys.
-
-    For values of float ranges; ConfigSpace returns choices and ordinals as they were declared.
-    """
+    """Round a float to ConfigSpace's precision, so that equal configurations have equal keys."""
     return round(value, ROUND_PLACES) if isinstance(value, float) else value
 
 
@@ -220,14 +207,15 @@ def encoded(space: ConfigurationSpace, configurations: Sequence[Configuration]) 
     for name, hp in space.items():
         values = [configuration.get(name) for configuration in configurations]
         if isinstance(hp, CategoricalHyperparameter):
-            columns += [np.array([float(value == choice) for value in values]) for choice in hp.choices]
-            continue
-        steps = hp.size - 1 if isinstance(hp, OrdinalHyperparameter) else 1  # vectors of ordinals are ranks
-        column, active = np.zeros(len(values)), np.array([value is not None for value in values], dtype=bool)
-        if active.any():
-            vector = hp.to_vector(np.array([value for value in values if value is not None]))
-            column[active] = np.asarray(vector, dtype=float) / max(steps, 1)
-        columns.append(column)
+            columns += [[float(value == choice) for value in values] for choice in hp.choices]
+        elif isinstance(hp, OrdinalHyperparameter):
+            ranks, steps = list(hp.sequence), max(hp.size - 1, 1)
+            columns.append([0.0 if value is None else ranks.index(value) / steps for value in values])
+        else:
+            column, active = np.zeros(len(values)), [value is not None for value in values]
+            if any(active):
+                column[active] = hp.to_vector(np.array([value for value in values if value is not None]))
+            columns.append(column)
     return np.stack(columns, axis=1)
 
 
@@ -255,39 +243,28 @@ def complete(space: ConfigurationSpace, values: Configuration) -> Configuration:
 
 
 def completed(space: ConfigurationSpace, values: Configuration) -> Configuration:
-    """Complete legal values of Python's types, faster than `complete`.
-
-    ConfigSpace, which takes five times as long, is asked only where there are forbidden clauses.
-    """
+    """Complete legal values of Python's types: five times as fast as `complete` where no clauses forbid anything."""
     if space.forbidden_clauses:
         return complete(space, values)
     return activated(space, {name: python(values.get(name, hp.default_value)) for name, hp in space.items()})
 
 
 def refuse_unbounded(space: ConfigurationSpace | Space, method: str) -> None:
-    """Raise unless a method can divide the space's box evenly.
-
-    Raises:
-        UserError: the space is not a ConfigurationSpace, has forbidden clauses, or a hyperparameter with a non-uniform
-            distribution.
-    """
+    """Raise `UserError` unless the space can be divided evenly: no forbidden clauses, no non-uniform distribution."""
     refuse_others(space, method)
     for hp in space.values():  # type: ignore[union-attr]
-        if not isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter | Constant) and not (
-            hasattr(hp, "choices") or hasattr(hp, "sequence")
-        ):
+        if not isinstance(hp, UNIFORM) and not choices(hp):
             raise UserError(f"{method}: cannot divide {hp}; use a uniform float or integer, categorical or ordinal")
 
 
 def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuration:
-    """Map a point of the unit cube to a configuration, one coordinate per hyperparameter.
+    """Map a point of the unit cube to a configuration, one coordinate per hyperparameter, active or not.
 
-    Coordinates lie in [0, 1]. Numbers are scaled linearly or logarithmically as declared, choices get equal shares of
-    the interval. Hyperparameters that are inactive there are left out.
+    Numbers are scaled linearly or logarithmically as declared, choices get equal shares of the interval.
     """
     values = {}
     for hp, u in zip(space.values(), point, strict=True):
-        if isinstance(hp, UniformFloatHyperparameter | UniformIntegerHyperparameter):
+        if isinstance(hp, UNIFORM):
             values[hp.name] = python(hp.to_value(min(max(u, 0.0), 1.0)))
         elif isinstance(hp, Constant):
             values[hp.name] = hp.value

@@ -45,7 +45,7 @@ class Surrogate:
     @property
     def noise(self) -> float:
         """Variance of the noise, relative to that of the observations."""
-        return _likelihood(self.model).noise.item()
+        return self.model.likelihood.noise.item()  # type: ignore[union-attr]
 
     @property
     def h(self) -> int | None:
@@ -70,20 +70,13 @@ class Surrogate:
         return mean.numpy(), variance.sqrt().numpy()
 
     def log_expected_improvement(self, terms: Sequence[Term], numeric: np.ndarray | None = None) -> np.ndarray:
-        """Compute the log expected improvement below the best observation, shape n.
-
-        BoTorch's LogExpectedImprovement (Ament et al., NeurIPS 2023); its exponential is the expected improvement.
-        """
+        """Compute the log expected improvement below the best observation, shape n (Ament et al., NeurIPS 2023)."""
         with self.table.borrowed(terms) as ids, _exact(), torch.no_grad():
             acquisition = LogExpectedImprovement(self.model, best_f=self.best, maximize=False)
             return acquisition(_inputs(ids, numeric).unsqueeze(-2)).numpy()
 
     def fantasised(self, terms: Sequence[Term], numeric: np.ndarray | None = None) -> Surrogate:
-        """Condition on pending points, taken to be observed at their posterior means.
-
-        Hyperparameters and the best observation stay. (The original fits a second time, with these means among the
-        observations.)
-        """
+        """Condition on pending points, taken to be observed at their posterior means (the original fits once more)."""
         if not terms:
             return self
         X = _inputs(self.table.index(terms), numeric)
@@ -143,7 +136,7 @@ def fit(
 
 
 def _inputs(ids: np.ndarray, numeric: np.ndarray | None) -> Tensor:
-    """Assemble the inputs (`n x (1 + d)`) in double precision, which represents every id."""
+    """Assemble the inputs (`n x (1 + d)`) in doubles, which represent every id."""
     X = torch.from_numpy(ids.astype(np.float64))[:, None]
     if numeric is None:
         return X
@@ -158,20 +151,13 @@ def _exact():
     return gpytorch.settings.max_cholesky_size(1_000_000)
 
 
-def _wl_kernels(kernel: torch.nn.Module) -> list[WLKernel | HierarchicalWLKernel]:
-    return [k for k in kernel.modules() if isinstance(k, WLKernel | HierarchicalWLKernel)]
-
-
-def _likelihood(model: SingleTaskGP) -> GaussianLikelihood:
-    assert isinstance(model.likelihood, GaussianLikelihood)
-    return model.likelihood
+def _wl_kernels(kernel: torch.nn.Module) -> list[WLKernel]:
+    return [k for k in kernel.modules() if isinstance(k, WLKernel)]
 
 
 def _loss(model: SingleTaskGP, mll: ExactMarginalLogLikelihood) -> Tensor:
     """Compute the negative log marginal likelihood per observation."""
-    likelihood = mll(model(*model.train_inputs), model.train_targets)
-    assert isinstance(likelihood, Tensor)
-    return -likelihood
+    return -mll(model(*model.train_inputs), model.train_targets)  # type: ignore[operator]
 
 
 def _choose_h(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, grid: Iterable[int]) -> None:
@@ -197,7 +183,7 @@ def _descend(model: SingleTaskGP, mll: ExactMarginalLogLikelihood, steps: int, n
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                _likelihood(model).raw_noise.clamp_(*noise)
+                model.likelihood.raw_noise.clamp_(*noise)  # type: ignore[operator]
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)

@@ -25,10 +25,7 @@ with extra("grammars"):
 
 
 class WLKernel(Kernel):
-    """The cosine-normalised WL kernel of the full graphs.
-
-    It has no parameters but `h`, the number of iterations, which a fit may choose.
-    """
+    """The cosine-normalised WL kernel of the full graphs; `h`, the number of iterations, is chosen by the fit."""
 
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
@@ -45,19 +42,17 @@ class WLKernel(Kernel):
         return _similarities(self.table, [0], [self.h], x1, x2, diag)[0]
 
 
-class HierarchicalWLKernel(Kernel):
-    """A convex combination of normalised WL kernels, of full graphs and folding levels.
+class HierarchicalWLKernel(WLKernel):
+    """A convex combination of normalised WL kernels, of full graphs and of the table's folding levels.
 
-    The levels are the table's. The weights are the softmax of `raw_weights`, equal at first. `h` is the number of
-    iterations on the full graphs, which a fit may choose; at the folding levels it is the table's.
+    The weights are the softmax of `raw_weights`, equal at first. `h` is that of the full graphs; at the folding levels
+    it is the table's.
     """
 
     raw_weights: torch.nn.Parameter
 
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.table = table
-        self.h = h
+        super().__init__(table, h, **kwargs)
         self.register_parameter("raw_weights", torch.nn.Parameter(torch.zeros(len(table.levels))))
         self._kept: tuple[object, Tensor] = (None, torch.empty(0))
 
@@ -69,18 +64,11 @@ class HierarchicalWLKernel(Kernel):
     def forward(
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
-        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
-
-        Returns `batch x n x m`, or `batch x n` for `diag`.
-        """
         stack = self._similarities(x1, x2, diag)
         return torch.tensordot(self.weights.to(stack), stack, dims=1)
 
     def _similarities(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
-        """Compute the levels' similarities, caching those of the observations with themselves.
-
-        Each step of a fit asks for these and changes only the weights.
-        """
+        """Cache those of the observations: each step of a fit asks for them and changes only the weights."""
         h = (self.h, *self.table.h[1:])
         if diag or x1.dim() != 2 or not torch.equal(x1, x2):
             return _similarities(self.table, range(len(h)), h, x1, x2, diag)
@@ -91,10 +79,7 @@ class HierarchicalWLKernel(Kernel):
 
 
 def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:
-    """Build the kernel over `[id, hyperparameters ...]`: hWL (or WL), times a Matérn 5/2 kernel.
-
-    The latter is over the `columns` hyperparameters, if there are any.
-    """
+    """Build the kernel over `[id, hyperparameters ...]`: hWL (or WL), times a Matérn 5/2 kernel over the `columns`."""
     kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
     if columns:
         kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
@@ -104,10 +89,7 @@ def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = Tru
 def _similarities(
     table: TermTable, numbers: Sequence[int], h: Sequence[int], x1: Tensor, x2: Tensor, diag: bool
 ) -> Tensor:
-    """Stack the similarities at each level number: `levels x batch x n x m`.
-
-    Without m for `diag`.
-    """
+    """Stack the similarities at each level number: `levels x batch x n x m`, without m for `diag`."""
     single = diag or x1.shape[-2] == x2.shape[-2] == 1
     if single and torch.equal(x1, x2):
         shape = x1.shape[:-1] if diag else (*x1.shape[:-1], 1)

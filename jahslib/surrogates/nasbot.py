@@ -35,9 +35,9 @@ class NasbotKernel(Kernel):
     def __init__(self, table: TermTable, terms: Sequence[Term], **kwargs: Any):
         super().__init__(**kwargs)
         terms = list(dict.fromkeys(terms))
-        self.ids = table.index(terms)
-        order = np.argsort(self.ids)
-        self.ids = self.ids[order]
+        ids = table.index(terms)
+        order = np.argsort(ids)
+        self.ids = ids[order]
         self.features = torch.from_numpy(features([graph(table.grammar, terms[i]) for i in order]))
 
     def forward(

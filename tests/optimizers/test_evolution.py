@@ -42,7 +42,7 @@ def test_no_configuration_is_proposed_twice(hyperband, workers):
 
 
 def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
-    monkeypatch.setattr("jahslib.optimizers.evolution.ATTEMPTS", 100)
+    monkeypatch.setattr("jahslib.optimizers.variation.ATTEMPTS", 100)
     space = {"norm": [True, False], "kernel": [3, 5]}
     problem = Toy(space=spaces.ConfigurationSpace(space))
     assert len(set(newcomers(follow(problem, Evolution(problem, 0, founders=2), 10)))) == 4

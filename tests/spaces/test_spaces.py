@@ -142,3 +142,9 @@ def test_coordinates_of_many_are_those_of_each(seed):
     together = spaces.encoded(SPACE, many)
     np.testing.assert_allclose(together, np.concatenate([spaces.encoded(SPACE, [c]) for c in many]), rtol=1e-12)
     assert together.min() >= 0 and together.max() <= 1
+
+
+def test_ordinals_of_mixed_types_are_encoded_by_rank():
+    space = ConfigurationSpace()
+    space.add(OrdinalHyperparameter("o", ["low", 1, 2.5]))
+    assert spaces.encoded(space, [{"o": v} for v in ("low", 1, 2.5)] + [{}]).ravel().tolist() == [0.0, 0.5, 1.0, 0.0]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from ConfigSpace.hyperparameters import UniformFloatHyperparameter, UniformIntegerHyperparameter
+from ConfigSpace.hyperparameters import UniformIntegerHyperparameter
 
 from jahslib import paths
 from jahslib.core.problem import Problem
@@ -26,11 +26,11 @@ from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.optimizers.ax.optimizer import quiet_and_seeded
 from jahslib.optimizers.ax.parameters import Box, configure, metric_names, outcomes
+from jahslib.spaces.configurations import UNIFORM
 
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-# Ax's time format.
 MOMENT, FORMAT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\b"), "%Y-%m-%d %H:%M:%S.%f"
 
 LEAST_TRIALS = 3  # fewer do not determine a surrogate
@@ -65,10 +65,8 @@ def client(
 ) -> "Client":
     """Build an Ax client that holds the search's trials and can continue with its model.
 
-    Trials are told as the Ax optimizer is told them (a failed one as the worst). A trial that was continued from
-    stage to stage is one trial with a progression, stopped early where its last stage is not final.
-    The space is represented as for the optimizer (`jahslib.optimizers.ax.parameters.Box`): choices of mixed types are
-    texts, large integers floats.
+    Space (`Box`) and trials are told as to the Ax optimizer. A trial that was continued from stage to stage is one
+    trial with a progression, stopped early where its last stage is not final.
 
     Args:
         database: an SQLite file that Ax writes everything to as well; an old one is replaced.
@@ -102,8 +100,8 @@ def client(
 def save(made: "Client", file: Path) -> Path:
     """Write the experiment as Ax's JSON snapshot.
 
-    `ax.api.client.Client.load_from_json_file` opens it. Ax notes when the experiment was assembled, which is not when
-    it was run. Of these times only the order is kept, as seconds since 1970, so that the same log gives the same file.
+    Of the times at which it was assembled only the order is kept, as seconds since 1970: the same log gives the same
+    file.
     """
     with quiet_and_seeded(0), tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / file.name
@@ -154,8 +152,7 @@ def analyse(made: "Client", problem: Problem, *, seed: int = 0) -> Analyses:
 
 def numeric_parameters(problem: Problem) -> list[str]:
     """List the hyperparameters that have a scale: uniform floats and integers, in order."""
-    kinds = UniformFloatHyperparameter | UniformIntegerHyperparameter
-    return [name for name, hp in problem.space.items() if isinstance(hp, kinds)]
+    return [name for name, hp in problem.space.items() if isinstance(hp, UNIFORM)]
 
 
 def predicted(
@@ -167,13 +164,11 @@ def predicted(
     points: int = 25,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Predict mean and standard error on a grid over some hyperparameters, the others fixed.
+    """Predict on a grid of `points` to a side over some hyperparameters, the others fixed.
 
-    Columns `names`, mean, sem; one row per point of a grid, `points` to a side. The client must have been analysed
-    once.
+    Columns `names`, mean, sem (standard error). The client must have been analysed once.
     """
-    known = dict(problem.space.items())
-    axes = [_axis(known[name], points) for name in names]
+    axes = [_axis(problem.space[name], points) for name in names]  # type: ignore[index]
     grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
     box = Box(problem.space)  # type: ignore[arg-type]
     with quiet_and_seeded(seed):
@@ -184,7 +179,6 @@ def predicted(
 
 
 def _axis(hp: Any, points: int) -> Sequence[float]:
-    """Space values evenly on the hyperparameter's own scale."""
     if hp.log:
         values = np.geomspace(hp.lower, hp.upper, points).clip(hp.lower, hp.upper)
     else:
@@ -193,7 +187,6 @@ def _axis(hp: Any, points: int) -> Sequence[float]:
 
 
 def _frame(made: "Client", analysis: Any) -> pd.DataFrame:
-    """Return the first card's data. Raises `UserError` if the analysis failed."""
     (card,) = made.compute_analyses([analysis], display=False)
     first = card.flatten()[0]
     if "Error" in type(first).__name__ or "NotApplicable" in type(first).__name__:

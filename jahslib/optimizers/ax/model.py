@@ -1,7 +1,5 @@
 """Ax's generation strategy with bounds on its effort.
 
-Imports Ax; `jahslib.optimizers.ax.optimizer` imports this module when it asks.
-
 By default Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
 alternations between discrete and continuous steps, and fits its Gaussian process to convergence. Bounds on all four at
 least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md`.
@@ -10,7 +8,7 @@ least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md
 import math
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ax.adapter.registry import Generators
 from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
@@ -41,6 +39,9 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from jahslib.core.trials import Origin
 from jahslib.optimizers.ax.parameters import Box
 
+if TYPE_CHECKING:
+    from jahslib.optimizers.ax.optimizer import AxBO
+
 ATTEMPTS = 3  # of the model to propose something new
 POINTS = 100  # of the Sobol sequence, likewise; they may differ in inactive hyperparameters only
 
@@ -58,7 +59,6 @@ FAILURES = (
 
 FIT_STEPS = 60  # of L-BFGS; convergence takes up to 200 and changes the likelihood's third digit
 ALTERNATIONS = {"maxiter_alternating": 1, "maxiter_continuous": 12, "maxiter_init": 5}
-
 EACH = {"maxiter": 20}  # steps for each combination of few discrete values, whose best is taken
 
 
@@ -76,46 +76,30 @@ def _fit(model: Any, mll_class: Any, mll_options: dict[str, Any] | None = None) 
     fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": FIT_STEPS}})
 
 
-def strategy(
-    box: Box,
-    *,
-    method: str,
-    n_init: int,
-    seed: int,
-    trials: int,
-    initialisation: dict[str, Any],
-    acquisition: dict[str, Any],
-    bounded: bool = True,
-) -> GenerationStrategy:
+def strategy(settings: "AxBO", box: Box, acquisition: dict[str, Any], trials: int) -> GenerationStrategy:
     """Build a strategy that continues after `trials` trials; its only memory is the experiment.
 
     Over choices alone the rounded optimum of Ax's continuous relaxation is often a configuration that was already
     tried. There its categorical kernel is used instead, with a local search that avoids what was tried.
-
-    Args:
-        acquisition: options of BoTorch's acquisition optimizer.
-        bounded: bound the remaining effort of a proposal.
     """
     struct = GenerationStrategyDispatchStruct(
-        method=method,  # type: ignore[arg-type]
-        initialization_budget=n_init,
-        initialization_random_seed=seed,
+        method=settings.method,
+        initialization_budget=settings.n_init,
+        initialization_random_seed=settings.seed,
         use_existing_trials_for_initialization=True,
-        **initialisation,
+        **settings.initialisation,
     )
     made = choose_generation_strategy(struct)
     for name, node in made.nodes_by_name.items():
         if name == "Sobol":  # position in the sequence; the centre is not one of its points
             node.generator_spec.generator_kwargs["init_position"] = max(0, trials - struct.initialize_with_center)
         elif name == "MBM":
-            _choose(node.generator_spec, box, acquisition, bounded)
+            _choose(node.generator_spec, box, acquisition, not settings.unbounded)
     return made
 
 
 def proposals(made: GenerationStrategy, experiment: Experiment) -> Iterator[tuple[dict[str, Any], Origin]]:
-    """Yield Ax's next proposal, and alternatives in case it is rejected.
-
-    These are the Sobol points that follow, or up to two more of the model, which is told to avoid the earlier ones.
+    """Yield Ax's next proposal, and alternatives: further Sobol points, or two of the model told to avoid the earlier.
 
     Raises:
         DataRequiredError: Ax waits for the results of pending trials.

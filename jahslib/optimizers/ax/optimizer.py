@@ -11,14 +11,14 @@ import logging
 import random
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Fidelity, Problem
+from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.optimizers.ax.parameters import Box, configure, outcomes
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 # A fifth of Ax's restarts and half its raw samples, evaluated in one batch: the defaults.
 FAST = {"num_restarts": 4, "raw_samples": 512, "options": {"init_batch_limit": 512}}
 
-ACQUISITION = ("num_restarts", "raw_samples", "options")
 INITIALISATION = (
     "initialize_with_center",
     "min_observed_initialization_trials",
@@ -46,8 +45,7 @@ class AxBO(Replayed):
         n_init: Sobol trials before the GP.
         initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
         acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" have no
-            effect
-            on a space of choices alone.
+            effect on a space of choices alone.
         early_stopping: {"every": k, ...} stops trials early by Ax's percentile rule, which checks them after every k
             epochs (or what the problem's fidelity names); further entries go to `PercentileEarlyStoppingStrategy`. A
             trial then is a chain of continued ones, and only those that reach the highest fidelity are final. Ax's own
@@ -82,30 +80,36 @@ class AxBO(Replayed):
         spaces.refuse_others(self.problem.space, "Ax")
         self._box = Box(self.problem.space)  # type: ignore[arg-type]
         refuse_unknown("initialisation:", self.initialisation, INITIALISATION)
-        refuse_unknown("acquisition:", self.acquisition, ACQUISITION)
+        refuse_unknown("acquisition:", self.acquisition, FAST)
         self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
-            refuse_interval(self.early_stopping.get("every", 1), self.problem.fidelity)
-            _percentile_rule(**self.early_stopping)
+            self._percentile_rule()
 
     def describe(self) -> dict[str, Any]:
         """Describe as `Described`; options added since the first logs appear only where used."""
-        unused = {f.name for f in fields(self) if f.name not in ("problem", "seed", "method", "n_init")}
-        return {name: value for name, value in super().describe().items() if value or name not in unused}
+        always = ("name", "seed", "method", "n_init")
+        return {name: value for name, value in super().describe().items() if value or name in always}
 
     def start(self) -> None:
-        self._client = self._new_client()
+        with quiet_and_seeded(self.seed):
+            from ax.api.client import Client
+
+            self._client = Client(random_seed=self.seed)
+            configure(self._client, self.problem, self._box)
+            self._experiment = self._client._experiment
+            self._client.set_generation_strategy(self._strategy())
+            if self.early_stopping:
+                self._client.set_early_stopping_strategy(self._percentile_rule())
         self._trials: dict[int, int] = {}  # our trial id -> Ax's index; stages of one training share one
         self._known: set[str] = set()
         self._every = self._box.every()
         self._unfinished: list[Suggestion] = []
 
     def propose(self) -> Suggestion | None:
-        self._offered = self._unfinished[0] if self._unfinished else self._new()
-        return self._offered
+        return self._unfinished[0] if self._unfinished else self._new()
 
     def accept(self, trial_id: int) -> None:
-        self.adopt(trial_id, self._offered)
+        self.adopt(trial_id, self._history.suggestions[trial_id])
 
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         with quiet_and_seeded(self.seed):
@@ -138,7 +142,7 @@ class AxBO(Replayed):
                     self._unfinished.append(self._staged(trial.configuration, trial.origin, trial))
 
     def _new(self) -> Suggestion | None:
-        """Propose a new configuration; None while Ax must wait for results, or if none is left."""
+        """Propose a new configuration; None while Ax waits for results, or if none is left."""
         if self._every and self._every <= self._known:
             return None
         with quiet_and_seeded(self.seed):
@@ -161,65 +165,38 @@ class AxBO(Replayed):
 
     def _staged(self, configuration: Configuration, origin: Origin, parent: Trial | None = None) -> Suggestion:
         """Suggest training up to the next early-stopping check, or to the highest fidelity."""
-        high = self.problem.fidelity.high
-        fidelity = high
+        fidelity = high = self.problem.fidelity.high
         if self.early_stopping:
-            every = self.early_stopping["every"]
-            looks = 1 + round(parent.fidelity / every) if parent else 1
-            fidelity = min(high, looks * every)
+            every = self.early_stopping.get("every", 1)
+            fidelity = min(high, every * (1 + round(parent.fidelity / every) if parent else 1))
         trial_id = parent.id if parent else None
         return Suggestion(configuration, fidelity, parent=trial_id, final=fidelity == high, origin=origin)
-
-    def _new_client(self) -> Any:
-        with quiet_and_seeded(self.seed):
-            from ax.api.client import Client
-
-            client = Client(random_seed=self.seed)
-            configure(client, self.problem, self._box)
-            self._experiment = client._experiment
-            client.set_generation_strategy(self._strategy())
-            if self.early_stopping:
-                client.set_early_stopping_strategy(_percentile_rule(**self.early_stopping))
-        return client
 
     def _strategy(self) -> Any:
         from jahslib.optimizers.ax.model import strategy
 
-        return strategy(
-            self._box,
-            method=self.method,
-            n_init=self.n_init,
-            seed=self.seed,
-            trials=len(self._experiment.trials),
-            initialisation=self.initialisation,
-            acquisition=self.acquisition if self.unbounded else FAST | self.acquisition,
-            bounded=not self.unbounded,
-        )
+        acquisition = self.acquisition if self.unbounded else FAST | self.acquisition
+        return strategy(self, self._box, acquisition, trials=len(self._experiment.trials))
 
+    def _percentile_rule(self) -> Any:
+        """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
+        from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
-def refuse_interval(every: Any, fidelity: Fidelity) -> None:
-    """Raise `UserError` unless trials can be checked after every `every` of their fidelity."""
-    number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
-    if not number or (fidelity.whole and not isinstance(every, int)):
-        kind = "a whole number" if fidelity.whole else "a number"
-        least = "of at least 1" if fidelity.whole else "above 0"
-        raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
-
-
-def _percentile_rule(every: float = 1, **options: Any) -> Any:
-    """Build Ax's rule with its first check at `every` epochs instead of after more than 10."""
-    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
-
-    refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
-    return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
+        every, fidelity = self.early_stopping.get("every", 1), self.problem.fidelity
+        number = isinstance(every, int | float) and not isinstance(every, bool) and 0 < every < float("inf")
+        if not number or (fidelity.whole and not isinstance(every, int)):
+            kind, least = ("a whole number", "of at least 1") if fidelity.whole else ("a number", "above 0")
+            raise UserError(f"early_stopping: every={every!r}; give {kind} of {fidelity.name} {least}")
+        options = {name: value for name, value in self.early_stopping.items() if name != "every"}
+        refuse_unknown("early_stopping:", options, inspect.signature(PercentileEarlyStoppingStrategy).parameters)
+        return PercentileEarlyStoppingStrategy(**{"min_progression": every, **options})
 
 
 @contextmanager
 def quiet_and_seeded(seed: int):
-    """Isolate calls of Ax: seeded, silent, in one thread; restores global state.
+    """Isolate calls of Ax, which draws from the global generators, logs and warns: seeded, silent, state restored.
 
-    Ax and BoTorch draw from the global generators, log each step and warn at import. With more than one thread sums are
-    ordered by chance, and two runs of a seed could diverge.
+    In one thread: with more, sums are ordered by chance, and two runs of a seed could diverge.
     """
     threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
     torch.set_num_threads(1)

@@ -21,28 +21,18 @@ from jahslib.spaces import configurations as spaces
 if TYPE_CHECKING:
     from ax.api.client import Client
 
-# Above this many values an integer is told as a float and rounded: BoTorch relaxes it anyway, but lists its values.
-MOST_INTEGERS = 1000
-
-# Above this many values, Ax's own limit, a choice is told as its position.
-MOST_CHOICES = 1000
-
-# A float's range narrower than this, on its own scale, is told as 0..1: Ax refuses one below 1.5e-5.
-NARROW = 2e-5
-
-# Reserved columns of Ax's parameter tables.
-TAKEN = ("trial_index", "arm_name", "metadata", "step")
-
-# Reserved words of Ax's formulas.
-WORDS = ("baseline",)
+MOST_INTEGERS = 1000  # values of an integer; BoTorch relaxes it anyway, but lists its values
+MOST_CHOICES = 1000  # values of a choice, Ax's own limit
+NARROW = 2e-5  # width of a float's range on its own scale: Ax refuses one below 1.5e-5
+TAKEN = ("trial_index", "arm_name", "metadata", "step")  # reserved columns of Ax's parameter tables
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One hyperparameter as an Ax parameter.
 
-    `values` are those of a choice, `codes` their representation in Ax; both are empty for a range. `unit` says that a
-    range is told as 0..1 and `positions` that a choice is told as a range of positions.
+    A choice has `values`, and `codes` that Ax knows them by; without codes it is told as a position. `unit`: a range is
+    told as 0..1.
     """
 
     name: str
@@ -50,19 +40,15 @@ class Parameter:
     values: tuple = ()
     codes: tuple = ()
     unit: bool = False
-    positions: bool = False
 
     @property
     def is_integer(self) -> bool:
-        """Whether its values are whole numbers."""
         return isinstance(self.hp, UniformIntegerHyperparameter)
 
     @property
     def size(self) -> float:
         """Number of values that Ax knows; infinite for what is told as a float."""
-        if self.values:
-            return math.inf if self.positions else len(self.values)
-        return self.hp.size if self.is_integer and self.hp.size <= MOST_INTEGERS else math.inf
+        return len(self.codes) or (self.hp.size if self.is_integer and self.hp.size <= MOST_INTEGERS else math.inf)
 
     @property
     def is_unordered(self) -> bool:
@@ -73,60 +59,57 @@ class Parameter:
         """Build Ax's parameter configuration."""
         from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
-        if self.positions:
-            bounds = (0.0, len(self.values) - 1.0)
-            return RangeParameterConfig(name=self.name, bounds=bounds, parameter_type="float", scaling="linear")
-        if self.values:
-            ordered = isinstance(self.hp, OrdinalHyperparameter)
-            kind = _kind(self.codes[0])
+        if self.codes:
             return ChoiceParameterConfig(
-                name=self.name, values=list(self.codes), parameter_type=kind, is_ordered=ordered
+                name=self.name,
+                values=list(self.codes),
+                parameter_type=type(self.codes[0]).__name__,  # type: ignore[arg-type]
+                is_ordered=isinstance(self.hp, OrdinalHyperparameter),
             )
-        scaling = "log" if self.hp.log and not self.unit else "linear"
-        if self.size < math.inf:
-            bounds, kind = (self.hp.lower, self.hp.upper), "int"
+        number, scaling = int if self.size < math.inf else float, "linear"
+        if self.values:
+            bounds = 0, len(self.values) - 1
+        elif self.unit:
+            bounds = 0, 1
         else:
-            bounds, kind = (0.0, 1.0) if self.unit else (float(self.hp.lower), float(self.hp.upper)), "float"
-        return RangeParameterConfig(name=self.name, bounds=bounds, parameter_type=kind, scaling=scaling)
+            bounds, scaling = (self.hp.lower, self.hp.upper), "log" if self.hp.log else "linear"
+        return RangeParameterConfig(
+            name=self.name,
+            bounds=(number(bounds[0]), number(bounds[1])),
+            parameter_type=number.__name__,  # type: ignore[arg-type]
+            scaling=scaling,
+        )
 
     def encode(self, value: Any) -> Any:
         """Encode a value for Ax."""
-        if self.positions:
-            return float(self._position(value))
         if self.values:
-            return self.codes[self._position(value)]
+            same = [i for i, v in enumerate(self.values) if v == value]
+            position = next((i for i in same if type(self.values[i]) is type(value)), same[0])
+            return self.codes[position] if self.codes else float(position)
         if self.unit:
             return min(max(float(self.hp.to_vector(value)), 0.0), 1.0)
         return int(value) if self.size < math.inf else float(value)
 
     def decode(self, told: Any) -> Any:
-        """Decode a value of Ax."""
-        if self.positions:
-            return self.values[round(min(max(told, 0), len(self.values) - 1))]
+        """Decode a value of Ax; numbers may be off by rounding."""
+        if told in self.codes or isinstance(told, str):
+            return self.values[self.codes.index(told)]
+        if self.codes:
+            return self.values[min(range(len(self.codes)), key=lambda i: abs(self.codes[i] - told))]
         if self.values:
-            return self.values[self._nearest(told)]
+            return self.values[round(min(max(told, 0), len(self.values) - 1))]
         if self.unit:
             told = float(self.hp.to_value(min(max(float(told), 0.0), 1.0)))
         value = round(told) if self.is_integer else float(told)
         return min(max(value, self.hp.lower), self.hp.upper)  # log scaling may round past a bound
 
-    def _position(self, value: Any) -> int:
-        same = [i for i, v in enumerate(self.values) if v == value]
-        return next((i for i in same if type(self.values[i]) is type(value)), same[0])
-
-    def _nearest(self, told: Any) -> int:
-        """Find the position of Ax's value; numbers may be off by rounding."""
-        if told in self.codes or not isinstance(told, int | float):
-            return self.codes.index(told)
-        return min(range(len(self.codes)), key=lambda i: abs(self.codes[i] - told))
-
 
 class Box:
     """The box of all hyperparameters of a space, which Ax searches without conditions.
 
-    Most are told as they are. Choices of mixed types, or with None, are told as texts (their JSON). Integers of more
-    than 1,000 values are told as floats and rounded, and choices of more than 1,000 values as their position, as if
-    they were ordered. Floats on a range too narrow for Ax are told on the unit interval.
+    Told as they are, but: choices of mixed types, or with None, as texts (their JSON); integers of more than 1,000
+    values as floats, and choices of so many as their position; floats on a range too narrow for Ax on the unit
+    interval.
 
     Raises:
         UserError: a kind of hyperparameter that Ax does not have.
@@ -136,10 +119,9 @@ class Box:
         self.space = space
         names = distinct(space, lambda name: name not in TAKEN, lambda name: f"hp_{name}")
         self.parameters = {name: _parameter(names[name], hp) for name, hp in space.items()}
-        self._defaults = {name: _python(hp.default_value) for name, hp in space.items()}
+        self._defaults = {name: spaces.python(hp.default_value) for name, hp in space.items()}
 
     def configs(self) -> list:
-        """Build Ax's parameter configurations."""
         return [parameter.config() for parameter in self.parameters.values()]
 
     def encode(self, configuration: Configuration) -> dict[str, Any]:
@@ -151,8 +133,7 @@ class Box:
         """List the keys of all configurations; empty if the box has more than `most`."""
         values = []
         for p in self.parameters.values():
-            hp = p.hp
-            values.append(p.values or (range(hp.lower, hp.upper + 1) if p.is_integer else ()))
+            values.append(p.values or (range(p.hp.lower, p.hp.upper + 1) if p.is_integer else ()))
             if not values[-1] or math.prod(map(len, values)) > most:
                 return set()
         told = (dict(zip(self.parameters, point, strict=True)) for point in product(*values))
@@ -176,19 +157,11 @@ def _parameter(name: str, hp: Any) -> Parameter:
             return Parameter(name, hp)
         case CategoricalHyperparameter() | OrdinalHyperparameter() | Constant():
             # ConfigSpace turns 1 and 2.5 into 1.0 and 2.5.
-            values = tuple(_python(hp.to_value(i)) for i in range(int(hp.size)))
+            values = tuple(spaces.python(hp.to_value(i)) for i in range(int(hp.size)))
             plain = len({type(v) for v in values}) == 1 and isinstance(values[0], str | bool | int | float)
             codes = values if plain else tuple(json.dumps(v) for v in values)
-            return Parameter(name, hp, values, codes, positions=len(values) > MOST_CHOICES)
+            return Parameter(name, hp, values, codes if len(values) <= MOST_CHOICES else ())
     raise UserError(f"space: Ax has no parameter like {hp}; use a uniform float or integer, categorical or ordinal")
-
-
-def _kind(value: Any) -> str:
-    return {bool: "bool", int: "int", float: "float"}.get(type(value), "str")
-
-
-def _python(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def distinct(names: Iterable[str], may_stay, replacement) -> dict[str, str]:
@@ -207,15 +180,14 @@ def distinct(names: Iterable[str], may_stay, replacement) -> dict[str, str]:
 
 
 def metric_names(problem: Problem) -> dict[str, str]:
-    """Map the metrics of objective and constraints to distinct names that are valid in Ax.
+    """Map the metrics of objective and constraints to distinct names that are valid in Ax's formulas.
 
-    Ax parses objectives and constraints as formulas, in which `sum` is a function and `val-loss` a difference. Valid
-    names stay as they are.
+    There `sum` is a function and `val-loss` a difference; valid names stay as they are.
     """
     import sympy
 
     def may_stay(metric: str) -> bool:
-        known = hasattr(builtins, metric) or hasattr(sympy, metric) or keyword.iskeyword(metric) or metric in WORDS
+        known = hasattr(builtins, metric) or hasattr(sympy, metric) or keyword.iskeyword(metric) or metric == "baseline"
         return metric.isascii() and metric.isidentifier() and not known
 
     metrics = [problem.objective.metric, *(c.metric for c in problem.constraints)]
@@ -223,10 +195,7 @@ def metric_names(problem: Problem) -> dict[str, str]:
 
 
 def constrained_names(problem: Problem) -> list[str]:
-    """List Ax's name for the metric of each constraint.
-
-    A constrained objective gets a second name, as Ax puts no bounds on objectives.
-    """
+    """List Ax's name for each constraint's metric: a second one for the objective, on which Ax puts no bounds."""
     names = metric_names(problem)
     objective = names[problem.objective.metric]
     own = f"{objective}_bounded"
@@ -247,10 +216,7 @@ def configure(client: "Client", problem: Problem, box: Box, name: str | None = N
 
 
 def outcomes(problem: Problem, trial: Trial) -> dict[str, float]:
-    """Compute the outcomes that Ax is told of a trial: objective and constrained metrics.
-
-    Unknown constrained metrics are as far beyond the bound as the bound is from 0.
-    """
+    """Compute what Ax is told of a trial; unknown constrained metrics are as far beyond the bound as that is from 0."""
     objective = problem.objective
     measured = trial.metrics.get(objective.metric, objective.worst) if trial.status == "ok" else objective.worst
     told = {metric_names(problem)[objective.metric]: float(measured)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars.productions import Production, Rules
@@ -19,15 +19,11 @@ from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child
 Skeletons = Mapping[frozenset[str], int]
 ONE: Skeletons = {frozenset(): 1}
 
-
 MANY = 10**1000  # sizes beyond it are not given in messages
 
 
 def count(grammar: Rules, *, distinct: bool, cap: int | None = None) -> int:
-    """Count the grammar's terms, up to `cap`.
-
-    With `distinct` false a production listed twice counts twice.
-    """
+    """Count the grammar's terms, up to `cap`; unless `distinct`, a production listed twice counts twice."""
     counter = _Counter(grammar, distinct, cap)
     for depth in range(grammar.max_depth):  # bottom up, to stay within the recursion limit
         for symbol in grammar.productions:
@@ -60,42 +56,45 @@ class _Counter:
         key = (symbol, depth, banned)
         if key not in self.known:
             total: Counter[frozenset[str]] = Counter()
-            for production in self._listed(self.grammar.options(symbol, depth, banned)):
-                children = self.grammar.outline(production, depth)
-                total.update(self._fillings(production, depth, 0, children) if production.topology else ONE)
+            for production in self._listed(symbol, depth, banned):
+                total.update(self._fillings(production, depth, 0, self.grammar.outline(production, depth)))
             # Sums and products are monotone, so that counts clipped to the cap stay exact below it.
             self.known[key] = total if self.cap is None else {s: min(n, self.cap) for s, n in total.items()}
         return self.known[key]
 
-    def _listed(self, productions: tuple[Production, ...]) -> list[Production]:
-        return list({str(p): p for p in productions}.values()) if self.distinct else list(productions)
+    def _listed(self, symbol: str, depth: int, banned: frozenset[str]) -> Iterable[Production]:
+        options = self.grammar.options(symbol, depth, banned)
+        return distinct(options) if self.distinct else options
 
-    def _fillings(self, production: Production, depth: int, i: int, children: list[Child | None]) -> Skeletons:
-        """Count the skeletons of a topology, given the children before `i`.
+    def _fillings(self, production: Production, depth: int, k: int, children: list[Child | None]) -> Skeletons:
+        """Count the skeletons of a production, given its open children before the `k`-th.
 
         Of those only what matters to the others is known: whether they are zero, or which tail they name.
         """
-        if i == len(children):
+        if k == len(production.open):
             return ONE
-        topology, name = production.topology, production.children[i]
-        if production.literal[i]:
-            return self._fillings(production, depth, i + 1, children)
+        topology, (i, name) = production.topology, production.open[k]
         assert topology is not None
-        banned = topology.banned(i, children)
+
+        def rest(child: Child | None) -> Skeletons:
+            return self._fillings(production, depth, k + 1, _put(children, i, child))
+
         total: Counter[frozenset[str]] = Counter()
+        options = self._listed(name, depth - 1, topology.banned(i, children))
         if topology.slots[i].is_tail:
-            for option in self._listed(self.grammar.options(name, depth - 1, banned)):
-                total.update(self._fillings(production, depth, i + 1, _put(children, i, option.head)))
+            for option in options:
+                total.update(rest(option.head))
             return total
-        others = self.of(name, depth - 1, BAN_ZERO)
-        if others:
-            rest = self._fillings(production, depth, i + 1, _put(children, i, None))
-            total.update(_product(others, rest))
-        zeros = [p for p in self._listed(self.grammar.options(name, depth - 1, banned)) if p.head == ZERO]
-        if zeros:
-            rest = self._fillings(production, depth, i + 1, _put(children, i, ZERO))
-            total.update({symbols: len(zeros) * number for symbols, number in rest.items()})
+        if others := self.of(name, depth - 1, BAN_ZERO):
+            total.update(_product(others, rest(None)))
+        if zeros := sum(p.head == ZERO for p in options):
+            total.update({symbols: zeros * number for symbols, number in rest(ZERO).items()})
         return total
+
+
+def distinct(productions: Iterable[Production]) -> Collection[Production]:
+    """Leave out productions that are listed before."""
+    return {str(p): p for p in productions}.values()
 
 
 def _product(a: Skeletons, b: Skeletons) -> Skeletons:
@@ -111,11 +110,7 @@ def _put(children: list[Child | None], i: int, child: Child | None) -> list[Chil
 
 
 def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
-    """Enumerate all distinct terms, in the order of the productions.
-
-    Raises:
-        UserError: there are more than `limit`.
-    """
+    """Enumerate all distinct terms, in the order of the productions. Raises `UserError` beyond `limit`."""
     size = count(grammar, distinct=True, cap=max(limit + 1, MANY))
     if size > limit:
         about = f"{size}" if size < 10**9 else f"about 10^{math.log10(size):.1f}" if size < MANY else "over 10^1000"
@@ -133,7 +128,7 @@ def _terms(
     if symbol in bindings:
         yield bindings[symbol], bindings
         return
-    for production in {str(p): p for p in grammar.options(symbol, depth, banned)}.values():
+    for production in distinct(grammar.options(symbol, depth, banned)):
         for children, after in _children(grammar, production, depth, 0, grammar.outline(production, depth), bindings):
             term = Term(symbol, production.head, tuple(children))  # type: ignore[arg-type]
             yield term, {**after, symbol: term} if symbol in grammar.shared else after
@@ -143,16 +138,14 @@ def _children(
     grammar: Rules,
     production: Production,
     depth: int,
-    i: int,
+    k: int,
     children: list[Child | None],
     bindings: dict[str, Term],
 ) -> Iterator[tuple[list[Child | None], dict[str, Term]]]:
-    if i == len(production.children):
+    if k == len(production.open):
         yield children, bindings
-    elif production.literal[i]:
-        yield from _children(grammar, production, depth, i + 1, children, bindings)
-    else:
-        assert production.topology is not None
-        banned = production.topology.banned(i, children)
-        for child, after in _terms(grammar, production.children[i], depth - 1, banned, bindings):
-            yield from _children(grammar, production, depth, i + 1, _put(children, i, child), after)
+        return
+    assert production.topology is not None
+    i, name = production.open[k]
+    for child, after in _terms(grammar, name, depth - 1, production.topology.banned(i, children), bindings):
+        yield from _children(grammar, production, depth, k + 1, _put(children, i, child), after)

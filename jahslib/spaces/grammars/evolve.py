@@ -96,7 +96,6 @@ def _graft(grammar: Grammar, term: Term, path: Path, new: Term) -> Term | None:
 
 
 def _banned(grammar: Grammar, term: Term, path: Path) -> frozenset[str]:
-    """Return the terminals that the parent node forbids at `path`, given its other children."""
     if not path:
         return NO_BAN
     parent = term.at(path[:-1])
@@ -113,7 +112,6 @@ def _put(grammar: Grammar, term: Term, path: Path, new: Term) -> Term:
 
 
 def _bindings(grammar: Grammar, term: Term) -> dict[str, Term]:
-    """Return the terms of the shared nonterminals that occur."""
     return {symbol: term.at(path) for symbol, path in grammar.shared_places(term).items()}
 
 
@@ -129,12 +127,10 @@ def _total(grammar: Grammar, term: Term, symbol: str | None = None) -> int:
 
 
 def _parts(grammar: Grammar, term: Term) -> list[Path]:
-    """List the paths to the term itself and to the first occurrence of each shared nonterminal."""
     return [(), *(path for path in grammar.shared_places(term).values() if path)]
 
 
 def _locate(grammar: Grammar, term: Term, number: int, symbol: str | None = None) -> Path:
-    """Find the path to the swappable node of this number."""
     for start in _parts(grammar, term):
         part = term.at(start)
         inside = _count(grammar, part, symbol)

@@ -121,13 +121,10 @@ def grammar(name: str) -> Grammar:
 
 @cache
 def _network() -> Term:
-    return Grammar(CELL_BASED_NETWORK).parse("Linear3({0}, {0}, Linear3({1}, {1}, {2}))".format(*_stage_parts()))
-
-
-def _stage_parts() -> tuple[str, str, str]:
     cell = f"Cell({', '.join(['id'] * 6)})"
     pair = f"Linear2({cell}, {cell})"
-    return f"Linear3({pair}, {pair}, Linear2({cell}, resBlock))", pair, cell
+    stage = f"Linear3({pair}, {pair}, Linear2({cell}, resBlock))"
+    return Grammar(CELL_BASED_NETWORK).parse(f"Linear3({stage}, {stage}, Linear3({pair}, {pair}, {cell}))")
 
 
 def cell_based_network(cell: Term) -> Term:

@@ -11,10 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Disable the cyclic garbage collector process-wide; restore its state even after an error.
-
-    Cycles created meanwhile stay in memory until it is enabled again.
-    """
+    """Disable the cyclic garbage collector process-wide for a block; cycles created meanwhile stay in memory."""
     enabled = gc.isenabled()
     gc.disable()
     try:

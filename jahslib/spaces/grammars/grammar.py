@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Grammar(Rules):
         for depth in range(self.max_depth):  # bottom up, to stay within the recursion limit
             for symbol in self.productions:
                 self.options(symbol, depth)
-        self.swappable = frozenset(s for s, ps in self.productions.items() if len({str(p) for p in ps}) > 1)
+        self.swappable = frozenset(s for s, ps in self.productions.items() if len(counting.distinct(ps)) > 1)
         self._check_satisfiable(definition)
 
     def __repr__(self) -> str:
@@ -66,37 +66,31 @@ class Grammar(Rules):
     def sample(self, rng: np.random.Generator) -> Term:
         """Draw a term top-down, with equal probability for every production of a nonterminal.
 
-        A production listed twice counts twice. By look-ahead it leaves out `zero` where that would cut the last path
-        from source to sink, and whatever cannot be completed within `max_depth`, so that no draw is ever rejected.
+        A production listed twice counts twice. Look-ahead leaves out `zero` where it would cut the last path from
+        source to sink, and what cannot be completed within `max_depth`, so that no draw is ever rejected.
         """
         return self.sample_symbol(self.start, self.max_depth, NO_BAN, rng, {})
 
     def sample_symbol(
         self, symbol: str, depth: int, banned: frozenset[str], rng: np.random.Generator, bindings: dict[str, Term]
     ) -> Term:
-        """Draw a subterm of `symbol` with at most `depth` nested topologies, none of `banned`.
-
-        `bindings` holds the terms of shared nonterminals; newly drawn ones are added.
-        """
-        return self._draw(symbol, depth, banned, _Draws(rng), bindings)
+        """Draw a subterm of at most `depth` topologies; `bindings`, of shared nonterminals, are used and added to."""
+        return self._draw(symbol, depth, banned, _uniform(rng), bindings)
 
     def _draw(
-        self, symbol: str, depth: int, banned: frozenset[str], draws: "_Draws", bindings: dict[str, Term]
+        self, symbol: str, depth: int, banned: frozenset[str], draws: Iterator[float], bindings: dict[str, Term]
     ) -> Term:
         if symbol in bindings:
             return bindings[symbol]
         options = self.options(symbol, depth, banned)
-        production = options[draws.below(len(options))]
+        production = options[int(next(draws) * len(options)) if len(options) > 1 else 0]
         topology = production.topology
         if topology is None:
             term: Term = production.leaf  # type: ignore[assignment]
         else:
             children = self.outline(production, depth)
-            for i, name in enumerate(production.children):
-                if production.literal[i]:
-                    children[i] = name
-                else:
-                    children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
+            for i, name in production.open:
+                children[i] = self._draw(name, depth - 1, topology.banned(i, children), draws, bindings)
             term = self._made(symbol, production.head, tuple(children))
         if symbol in self.shared:
             bindings[symbol] = term
@@ -115,9 +109,7 @@ class Grammar(Rules):
     # Reading and checking -----------------------------------------------------------------------------------------
 
     def parse(self, text: str) -> Term:
-        """Parse a term of this grammar from its LISP-like or its algebraic form.
-
-        Where several derivations have the same algebraic form, the grammar's first one is taken.
+        """Parse a term from its LISP-like or its algebraic form, of whose derivations the grammar's first is taken.
 
         Raises:
             UserError: the text is malformed, or no term of this grammar.
@@ -132,28 +124,22 @@ class Grammar(Rules):
 
     def _derive(self, symbol: str, expression: Expression, known: dict) -> Term | None:
         key = (symbol, id(expression))
-        if key not in known:
-            known[key] = next(self._derivations(symbol, expression, known), None)
-        return known[key]
-
-    def _derivations(self, symbol: str, expression: Expression, known: dict) -> Iterator[Term]:
+        if key in known:
+            return known[key]
         head, parts = expression
         for p in self.productions[symbol]:
-            if p.head != head or len(p.children) != len(parts):
-                continue
-            children = [
-                (name if part == (name, ()) else None) if literal else self._derive(name, part, known)
-                for name, literal, part in zip(p.children, p.literal, parts, strict=True)
-            ]
-            if None not in children:
-                yield Term(symbol, head, tuple(children))  # type: ignore[arg-type]
+            if p.head == head and len(p.children) == len(parts):
+                children: list[Any] = [
+                    c if part == (c, ()) else None for c, part in zip(p.children, parts, strict=True)
+                ]
+                for i, name in p.open:
+                    children[i] = self._derive(name, parts[i], known)
+                if None not in children:
+                    return known.setdefault(key, Term(symbol, head, tuple(children)))
+        return known.setdefault(key, None)
 
     def check(self, term: Term) -> Term:
-        """Check that a term is one of this grammar, and return it.
-
-        Raises:
-            UserError: what in it is not of this grammar, and what would be.
-        """
+        """Return the term. Raises `UserError` if it is not of this grammar: what in it is not, and what would be."""
         if term.symbol != self.start:
             raise UserError(f"term: it derives {term.symbol}, but this grammar starts at {self.start}")
         self._check_subterm(term)
@@ -163,11 +149,7 @@ class Grammar(Rules):
         return term
 
     def shared_places(self, term: Term) -> dict[str, Path]:
-        """Map each shared nonterminal to the path of its first occurrence, containing ones first.
-
-        Raises:
-            UserError: a shared nonterminal stands for unequal terms.
-        """
+        """Map each shared nonterminal to the path of its first occurrence. Raises `UserError` if others differ."""
         key = (self, "shared")
         if not self.shared:
             return {}
@@ -232,10 +214,9 @@ class Grammar(Rules):
     # Size ---------------------------------------------------------------------------------------------------------
 
     def count(self, cap: int | None = None) -> int:
-        """Count the distinct terms (those with a path from source to sink), up to `cap`.
+        """Count the distinct terms (those with a path from source to sink), exactly, up to `cap`.
 
-        Exact. Where a production nests its own nonterminal twice, the number's digits double with each level of depth,
-        which a cap cuts short.
+        A production that nests its nonterminal twice doubles the digits with each level, which a cap cuts short.
         """
         return counting.count(self, distinct=True, cap=cap)
 
@@ -244,32 +225,22 @@ class Grammar(Rules):
         return counting.count(self, distinct=False)
 
     def enumerate(self, limit: int = 100_000) -> Iterator[Term]:
-        """Enumerate all distinct terms.
-
-        Raises:
-            UserError: there are more than `limit`.
-        """
+        """Enumerate all distinct terms. Raises `UserError` if there are more than `limit`."""
         return counting.enumerate_terms(self, limit)
 
 
 def _form(production: Production) -> tuple:
     """Identify a production among those of its nonterminal: its head, and its children with terminals marked."""
-    pairs = zip(production.children, production.literal, strict=True)
-    return production.symbol, production.head, tuple((name,) if literal else name for name, literal in pairs)
+    children: list[Any] = [(name,) for name in production.children]
+    for i, name in production.open:
+        children[i] = name
+    return production.symbol, production.head, tuple(children)
 
 
-class _Draws:
-    """Uniform choices from the generator, drawn in blocks because single calls are slow."""
-
-    def __init__(self, rng: np.random.Generator, block: int = 64):
-        self.rng, self.block, self.left = rng, block, []
-
-    def below(self, n: int) -> int:
-        if n == 1:
-            return 0
-        if not self.left:
-            self.left = self.rng.random(self.block).tolist()
-        return int(self.left.pop() * n)
+def _uniform(rng: np.random.Generator) -> Iterator[float]:
+    """Yield draws from [0, 1), made in blocks because single calls are slow."""
+    while True:
+        yield from reversed(rng.random(64).tolist())
 
 
 def _shorten(text: str) -> str:

@@ -58,11 +58,7 @@ def fail(place: Place, what: str) -> NoReturn:
 
 
 def read(text: str) -> Definition:
-    """Parse a grammar's text.
-
-    Raises:
-        UserError: the first thing that is malformed, with its line and column.
-    """
+    """Parse a grammar's text. Raises `UserError` with line and column of the first thing that is malformed."""
     definition = Definition()
     current: list[Alternative] | None = None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -118,13 +114,12 @@ def _topology(definition: Definition, name: Word, line: str, colon: Word) -> Non
         fail(name.place, f"topology {name.text} is declared twice")
     edges, start = [], colon.place[1]
     for part in re.finditer(r"[^\s,]+", line[start:].split("#")[0]):
-        match = EDGE.fullmatch(part.group())
+        match, place = EDGE.fullmatch(part.group()), (name.place[0], start + part.start() + 1)
         if match is None:
-            place = (name.place[0], start + part.start() + 1)
             fail(place, f"{part.group()!r} is no edge; write tail-head, such as 1-2, ?-2 or 1-2=id")
         tail, head, label = match.groups()
         if tail == "?" and label is not None:
-            fail((name.place[0], start + part.start() + 1), f"{part.group()!r}: an edge with a label needs its tail")
+            fail(place, f"{part.group()!r}: an edge with a label needs its tail")
         edges.append(Edge(None if tail == "?" else tail, head, label))
     try:
         definition.topologies[name.text] = Topology(name.text, edges)

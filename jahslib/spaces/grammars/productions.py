@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import NoReturn
 
 from jahslib.errors import UserError
@@ -20,20 +21,22 @@ DEEPEST = 100
 class Production:
     """A production of `symbol`: to a terminal (`topology` None) or to a topology with children.
 
-    `leaf` is a terminal's term. `children` are names of nonterminals, or terminals where `literal` says so.
+    `leaf` is a terminal's term. `children` are names; `open` are those of nonterminals, with their positions.
     """
 
     symbol: str
     head: str
     topology: Topology | None = None
     children: tuple[str, ...] = ()
-    literal: tuple[bool, ...] = ()
+    open: tuple[tuple[int, str], ...] = ()
     leaf: Term | None = None
 
     @property
     def form(self) -> str:
         """Right-hand side in the notation, with capitalised terminals in quotes."""
-        names = (_quoted(c) if lit else c for c, lit in zip(self.children, self.literal, strict=True))
+        names = [_quoted(name) for name in self.children]
+        for i, name in self.open:
+            names[i] = name
         return f"{self.head}({', '.join(names)})" if self.topology else _quoted(self.head)
 
     def __str__(self) -> str:
@@ -55,10 +58,7 @@ class Rules:
         self._options: dict[tuple[str, int, frozenset[str]], tuple[Production, ...]] = {}
 
     def options(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> tuple[Production, ...]:
-        """List the productions of `symbol` that can be completed within `depth`, without `banned`.
-
-        `depth` counts nested topologies.
-        """
+        """List the productions of `symbol` that can be completed within `depth` topologies, without `banned`."""
         key = (symbol, depth, banned)
         known = self._options.get(key)
         if known is None:
@@ -75,29 +75,21 @@ class Rules:
         filled = self.outline(production, depth)
         if not topology.connected(sum(1 << topology.slots[i].edge for i, c in enumerate(filled) if c == ZERO)):
             return False
-        return all(
-            literal or self.options(name, depth - 1, topology.banned(i, filled))
-            for i, (name, literal) in enumerate(zip(production.children, production.literal, strict=True))
-        )
+        return all(self.options(name, depth - 1, topology.banned(i, filled)) for i, name in production.open)
 
     def outline(self, production: Production, depth: int) -> list[Child | None]:
-        """List the children of a production that are fixed before any is drawn, None for the rest.
+        """List a production's children that are fixed before any is drawn, and None for the rest.
 
         Fixed are its own terminals, and `zero` for those that can be nothing else within `depth`.
         """
-        return [
-            name if literal else (None if self.options(name, depth - 1, BAN_ZERO) else ZERO)
-            for name, literal in zip(production.children, production.literal, strict=True)
-        ]
+        children: list[Child | None] = [*production.children]
+        for i, name in production.open:
+            children[i] = None if self.options(name, depth - 1, BAN_ZERO) else ZERO
+        return children
 
 
 def production(definition: Definition, symbol: str, alternative: Alternative) -> Production:
-    """Build the production of `symbol` from an alternative.
-
-    Raises:
-        UserError: an undeclared topology, a number of children other than it takes, an undefined nonterminal, or an
-            impossible tail; with line and column.
-    """
+    """Build the production of `symbol` from an alternative. Raises `UserError` with line and column."""
     head = alternative.head
     if not alternative.children:
         return Production(symbol, head.text, leaf=Term(symbol, head.text))
@@ -120,30 +112,26 @@ def production(definition: Definition, symbol: str, alternative: Alternative) ->
             )
         if slot.is_tail:
             _check_tail(definition, topology, child, slot.edge)
-    literal = tuple(child.kind == "terminal" for child in children)
-    return Production(symbol, head.text, topology, tuple(child.text for child in children), literal)
+    nonterminals = tuple((i, child.text) for i, child in enumerate(children) if child.kind == "symbol")
+    return Production(symbol, head.text, topology, tuple(child.text for child in children), nonterminals)
 
 
 def _check_tail(definition: Definition, topology: Topology, child: Word, edge: int) -> None:
     """Check that a chosen tail is a node, closes no cycle, and leaves tails for the other edges."""
     if child.text in {word.text for word in definition.shared}:
         notation.fail(child.place, f"{child.text} cannot be shared: two edges into one node need different tails")
-    possible = topology.may_begin(edge)
+    possible, head = topology.may_begin(edge), topology.edges[edge].head
     named = [child] if child.kind == "terminal" else [a.head for a in definition.productions[child.text]]
     for name in named:
         if name.kind != "terminal" or name.text not in possible:
             notation.fail(
                 name.place,
-                f"{name.text} cannot be where an edge of {topology.name} into "
-                f"{topology.edges[edge].head} begins; nodes that can: {', '.join(sorted(possible))}",
+                f"{name.text} cannot be where an edge of {topology.name} into {head} begins; "
+                f"nodes that can: {', '.join(sorted(possible))}",
             )
-    head = topology.edges[edge].head
     rivals = sum(e.head == head and e.tail is None for e in topology.edges)
     if len({name.text for name in named}) < rivals:
-        notation.fail(
-            child.place,
-            f"{child.text} names fewer nodes than the {rivals} edges into {head} need",
-        )
+        notation.fail(child.place, f"{child.text} names fewer nodes than the {rivals} edges into {head} need")
 
 
 def shared(definition: Definition, productions: dict[str, tuple[Production, ...]]) -> tuple[str, ...]:
@@ -164,7 +152,7 @@ def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[s
     waiting = [symbol]
     while waiting:
         for p in productions[waiting.pop()]:
-            fresh = {c for c, literal in zip(p.children, p.literal, strict=True) if not literal} - found
+            fresh = {name for _, name in p.open} - found
             found |= fresh
             waiting += sorted(fresh)
     return found
@@ -173,34 +161,26 @@ def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[s
 def depth_limit(
     definition: Definition, productions: dict[str, tuple[Production, ...]], start: str, max_depth: int | None
 ) -> int:
-    """Validate the depth limit; by default compute the height of the highest term.
-
-    Raises:
-        UserError: a limit out of range, or none for a recursive grammar.
-    """
+    """Validate the depth limit; by default compute the height of the highest term, which a recursion lacks."""
     if max_depth is not None:
         if not 0 <= max_depth <= DEEPEST:
             raise UserError(f"grammar: max_depth={max_depth}; give the most topologies to nest, from 0 to {DEEPEST}")
         return max_depth
-    for symbol in productions:
-        if symbol in _below(productions, symbol):
-            _fail_on_recursion(definition, productions, symbol)
+    below = {symbol: [name for p in ps for _, name in p.open] for symbol, ps in productions.items()}
+    try:
+        order = list(TopologicalSorter(below).static_order())
+    except CycleError:
+        _fail_on_recursion(definition, productions)
     heights: dict[str, int] = {}
-
-    def height(symbol: str) -> int:
-        if symbol not in heights:
-            heights[symbol] = max(
-                1 + max((height(c) for c, lit in zip(p.children, p.literal, strict=True) if not lit), default=0)
-                if p.topology
-                else 0
-                for p in productions[symbol]
-            )
-        return heights[symbol]
-
-    return height(start)
+    for symbol in order:
+        heights[symbol] = max(
+            1 + max((heights[name] for _, name in p.open), default=0) if p.topology else 0 for p in productions[symbol]
+        )
+    return heights[start]
 
 
-def _fail_on_recursion(definition: Definition, productions: dict[str, tuple[Production, ...]], symbol: str) -> NoReturn:
+def _fail_on_recursion(definition: Definition, productions: dict[str, tuple[Production, ...]]) -> NoReturn:
+    symbol = next(symbol for symbol in productions if symbol in _below(productions, symbol))
     for alternative, production in zip(definition.productions[symbol], productions[symbol], strict=True):
         for i, child in enumerate(alternative.children):
             if child.kind == "symbol" and (child.text == symbol or symbol in _below(productions, child.text)):

@@ -82,15 +82,10 @@ class GrammarSpace:
         return self.configuration(child.term, dict(child.numeric))
 
     def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
-        """Build the configuration of a term and its hyperparameters."""
         return {ARCHITECTURE: str(term), **(numeric or {})}
 
     def term(self, configuration: Configuration) -> Term:
-        """Parse and check the configuration's architecture.
-
-        Raises:
-            UserError: the configuration has none, or it is no term of this grammar.
-        """
+        """Parse the configuration's architecture. Raises `UserError` without one that is of this grammar."""
         if ARCHITECTURE not in configuration:
             raise UserError(
                 f"configuration: no {ARCHITECTURE!r} in {sorted(configuration)}; give a term of {self.name}"
@@ -113,10 +108,9 @@ class GrammarSpace:
         return Point(term, () if self.hyperparameters is None else _sorted(spaces.sample(self.hyperparameters, rng)))
 
     def vary(self, point: Point, rng: np.random.Generator) -> Point:
-        """Mutate the term or, with probability 1/2 if there are any, move one hyperparameter.
+        """Mutate the term or, with probability 1/2 if there are any, move one hyperparameter to an allowed neighbour.
 
-        A hyperparameter moves to a neighbour that no clause forbids. Returns the point itself where nothing could be
-        changed.
+        Returns the point itself where nothing could be changed.
         """
         if self.hyperparameters is not None and rng.random() < 0.5:
             for _ in range(ATTEMPTS):
@@ -146,10 +140,7 @@ class GrammarSpace:
         return Point(terms[0], _sorted(first)), Point(terms[1], _sorted(second))
 
     def columns(self, points: list[Point]) -> np.ndarray | None:
-        """Encode the hyperparameters in the unit cube (`points x columns`), for kernels.
-
-        None where the space has none.
-        """
+        """Encode the hyperparameters, if any, in the unit cube (`points x columns`), for kernels."""
         if self.hyperparameters is None:
             return None
         return spaces.encoded(self.hyperparameters, [dict(p.numeric) for p in points])

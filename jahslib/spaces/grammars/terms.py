@@ -14,13 +14,11 @@ Path = tuple[int, ...]
 
 
 class Term:
-    """A node of a derivation tree, with the subtree below it.
+    """A node of a derivation tree, with the subtree below it; equal where the whole trees are.
 
     `symbol` is a nonterminal, `head` the terminal or topology that replaces it; `children` fill the topology's edges in
-    order: terms, or strings for terminals that stand in the production itself.
-
-    Equality compares the whole tree; the hash is computed once, on construction. `height` counts the topologies nested
-    in one another: 0 for `(OPS zero)`. `memo` caches values computed once per term and does not affect equality.
+    order: terms, or strings for terminals that stand in the production itself. `height` counts the topologies nested in
+    one another: 0 for `(OPS zero)`. `memo` caches what was computed of the term.
     """
 
     __slots__ = ("_hash", "_memo", "children", "head", "height", "symbol")
@@ -47,7 +45,6 @@ class Term:
 
     @property
     def memo(self) -> dict[Any, Any]:
-        """Cache of values computed from this term, created on first access."""
         if self._memo is None:
             _set_memo(self, {})
         return self._memo  # type: ignore[return-value]
@@ -86,11 +83,7 @@ class Term:
 
     @staticmethod
     def parse(text: str) -> "Term":
-        """Parse the LISP-like form, without checking it against a grammar.
-
-        Raises:
-            UserError: what is malformed, with its column.
-        """
+        """Parse the LISP-like form, of any grammar. Raises `UserError` with the column of what is malformed."""
         return _lisp(_Tokens(text))
 
     def algebraic(self) -> str:
@@ -115,7 +108,6 @@ class Term:
         return found
 
     def replace(self, path: Path, new: "Term") -> "Term":
-        """Replace the subterm at `path`."""
         if not path:
             return new
         i = path[0]
@@ -149,13 +141,7 @@ Expression = tuple[str, tuple["Expression", ...]]
 
 
 def parse_algebraic(text: str) -> Expression:
-    """Parse the algebraic form to nested `(head, children)`.
-
-    A grammar restores the nonterminals (`Grammar.parse`).
-
-    Raises:
-        UserError: what is malformed, with its column.
-    """
+    """Parse the algebraic form to nested `(head, children)`, to which `Grammar.parse` restores the nonterminals."""
     tokens = _Tokens(text)
     expression = _algebraic(tokens)
     tokens.end()
@@ -195,10 +181,9 @@ def _algebraic(tokens: "_Tokens") -> Expression:
         tokens.fail(tokens.position - 1, f"{head!r} where a terminal or topology must stand")
     if tokens.peek() != "(":
         return head, ()
-    tokens.expect("(")
-    children = [_algebraic(tokens)]
-    while tokens.peek() == ",":
-        tokens.expect(",")
+    children = []
+    while not children or tokens.peek() == ",":
+        tokens.next("a child")
         children.append(_algebraic(tokens))
     tokens.expect(")")
     return head, tuple(children)

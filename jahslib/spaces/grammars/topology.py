@@ -6,6 +6,7 @@ terminals: `zero`, the edge is absent, and `id`, its two ends are identified.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from jahslib.spaces.grammars.terms import Term
 
@@ -18,10 +19,7 @@ Child = Term | str
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge of a topology.
-
-    `tail` is None where a child names it; `label` is a terminal fixed by the topology, which then takes no child.
-    """
+    """An edge; `tail` is None where a child names it, `label` a terminal that the topology fixes: it takes no child."""
 
     tail: str | None
     head: str
@@ -78,10 +76,7 @@ class Topology:
         return f"Topology({self.name})"
 
     def _ends(self) -> tuple[str, str]:
-        """Find the one source and the one sink.
-
-        Where tails are chosen, a node may be left without a successor; the sink is then the head of the last edge.
-        """
+        """Find the one source and the one sink, which where tails are chosen is the head of the last edge."""
         fixed = [(e.tail, e.head) for e in self.edges if e.tail is not None]
         heads, tails = {e.head for e in self.edges}, {tail for tail, _ in fixed}
         last = {self.edges[-1].head} if self.edges else set()
@@ -92,12 +87,12 @@ class Topology:
                 raise ValueError(f"topology {self.name} needs exactly one {what}, found {found}")
         if not self.slots:
             raise ValueError(f"topology {self.name} has no edge to fill")
-        waiting = tails | heads
-        while waiting:
-            free = {n for n in waiting if not any(h == n and t in waiting for t, h in fixed)}
-            if not free:
-                raise ValueError(f"topology {self.name} has a cycle through {', '.join(sorted(waiting))}")
-            waiting -= free
+        try:
+            TopologicalSorter({n: [t for t, h in fixed if h == n] for n in sorted(heads)}).prepare()
+        except CycleError as error:
+            raise ValueError(
+                f"topology {self.name} has a cycle through {', '.join(sorted({*error.args[1]}))}"
+            ) from None
         if self.chooses_tails:
             order = list(dict.fromkeys(e.head for e in self.edges))
             late = [(t, h) for t, h in fixed if t in order and order.index(t) > order.index(h)]
@@ -106,10 +101,9 @@ class Topology:
         return sources.pop(), sinks.pop()
 
     def may_begin(self, edge: int) -> set[str]:
-        """Return the nodes at which an edge with a chosen tail may begin.
+        """Return the nodes at which an edge with a chosen tail may begin: those mentioned before its head.
 
-        These are the nodes first mentioned as a head before the edge's own head, so that no choice of tails closes a
-        cycle.
+        No choice of tails then closes a cycle.
         """
         order = list(dict.fromkeys([self.source, *(e.head for e in self.edges)]))
         return set(order[: order.index(self.edges[edge].head)])
@@ -120,10 +114,8 @@ class Topology:
         """Tell whether a path leads from source to sink without the edges of bit mask `absent`."""
         known = self._connected.get(absent)
         if known is None:
-            reached = {self.source}
-            for _ in self.edges:
-                reached |= {e.head for i, e in enumerate(self.edges) if not absent >> i & 1 and e.tail in reached}
-            known = self._connected[absent] = self.sink in reached or self.chooses_tails
+            arcs = [(e.tail, e.head) for i, e in enumerate(self.edges) if not absent >> i & 1]
+            known = self._connected[absent] = self.chooses_tails or self.sink in _reachable({self.source}, arcs)
         return known
 
     def banned(self, slot: int, children: Sequence[Child | None]) -> frozenset[str]:
@@ -138,7 +130,6 @@ class Topology:
         return NO_BAN if self.connected(self._absent(children) | self._bits[slot]) else BAN_ZERO
 
     def _absent(self, children: Sequence[Child | None]) -> int:
-        """Build the bit mask of the edges that are `zero`."""
         absent = 0
         for bit, child in zip(self._bits, children, strict=True):
             if child is not None and (child if type(child) is str else child.head) == ZERO:
@@ -154,10 +145,7 @@ class Topology:
         )
 
     def admits(self, children: Sequence[Child]) -> bool:
-        """Tell whether these children leave a path from source to sink with no tail chosen twice.
-
-        That is, no node is entered twice from the same tail.
-        """
+        """Tell whether these children leave a path from source to sink and enter no node twice from the same tail."""
         if not self.chooses_tails:  # equivalent to `banned` for every `zero` child, in one test
             return self.connected(self._absent(children))
         return all(_terminal(c) not in self.banned(i, children) for i, c in enumerate(children) if is_leaf(c))
@@ -194,7 +182,7 @@ def _wire(arcs: list[tuple[str, str]], source: str, sink: str, absent: int, thro
     )
 
 
-def _reachable(start: set[str], arcs: list[tuple[str, str]]) -> set[str]:
+def _reachable(start: set[str], arcs: Sequence[tuple[str | None, str]]) -> set[str]:
     reached = set(start)
     for _ in arcs:
         reached |= {head for tail, head in arcs if tail in reached}
@@ -208,7 +196,7 @@ def is_leaf(child: Child) -> bool:
 
 def is_zero(child: Child) -> bool:
     """Tell whether a child leaves its edge out."""
-    return (child if isinstance(child, str) else child.head) == ZERO
+    return _terminal(child) == ZERO
 
 
 def _terminal(child: Child) -> str:

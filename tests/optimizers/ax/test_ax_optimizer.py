@@ -136,6 +136,9 @@ class TestOptions:
         with pytest.raises(UserError, match=r"early_stopping: .*percent"):
             AxBO(Curves(), 0, early_stopping={"every": 1, "percent": 3}).ask(History())
 
+    def test_trials_are_looked_at_after_every_epoch_unless_said_otherwise(self):
+        assert AxBO(Curves(), 0, early_stopping={"min_curves": 2}).ask(History()).fidelity == 1
+
 
 STOPPING = {"every": 2, "min_curves": 2}
 

@@ -75,7 +75,7 @@ def test_reads_topologies_continued_lines_comments_and_quotes():
         ("T: 1-2 2-3\nS -> a | T(b)", "line 2, column 10: T has 2 edges and takes 2 children, but 1 are given"),
         ("T: 1-2 2>3\nS -> a", "line 1, column 8: '2>3' is no edge"),
         ("T: 1-2 3-4\nS -> a", "line 1, column 1: topology T needs exactly one source, found 1, 3"),
-        ("T: 1-2 2-3 3-2 3-4\nS -> a", "line 1, column 1: topology T has a cycle through 2, 3, 4"),
+        ("T: 1-2 2-3 3-2 3-4\nS -> a", "line 1, column 1: topology T has a cycle through 2, 3$"),
         ("T: 1-2\nT: 1-2\nS -> a", "line 2, column 1: topology T is declared twice"),
         ("T: 1-2\nS -> T(S) | a", "line 2, column 8: S is left-recursive"),
         ("T: 1-2 2-3\nS -> T(A, S) | a\nA -> b", "line 2, column 11: S is recursive"),
