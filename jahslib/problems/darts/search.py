@@ -195,10 +195,10 @@ class Darts(Training):
         try:
             mean = super()._run_epoch()
         except Diverged as error:
-            raise Diverged(f"{error} of DARTS", error.epochs) from None
+            raise Diverged(f"non-finite loss in epoch {self.epoch + 1} of DARTS", error.epochs) from None
         train, val = ((loss / batches).item() for loss in (self._train_loss, self._val_loss))
         if not math.isfinite(val):
-            raise Diverged(f"non-finite validation loss in epoch {self.epoch} of DARTS", self.epoch)
+            raise Diverged(f"non-finite loss in epoch {self.epoch} of DARTS", self.epoch)
         alphas = self.alphas.detach().cpu()
         skip_share = alphas.softmax(1)[:, OPERATIONS.index("identity")].mean().item()
         seconds = time.perf_counter() - begin
@@ -273,7 +273,9 @@ class Darts(Training):
         state = checkpoints.read(path, self.device, again="search again")
         with checkpoints.applied(path, again="remove it and search again"):
             if differing := [k for k, v in asdict(self.settings).items() if state["settings"].get(k) != v]:
-                raise UserError(f"{path} is of a search with another {differing[0]}: search again in another place")
+                raise UserError(
+                    f"{path} belongs to a search with another {differing[0]}: search again in another place"
+                )
             try:
                 self.model.load_state_dict(state["supernet"])
             except RuntimeError as error:
