@@ -209,11 +209,11 @@ Written by `python -m benchmarks.grammar` in {minutes:.1f} minutes: torch {torch
 one thread on a {os.cpu_count()}-core {platform.machine()} CPU; CPU seconds of the process.
 
 A fit includes the graphs and label counts of its terms and the choice of h; that of counted terms is without the
-former, as in a search, whose observations were counted when they were candidates. EI is of {POOL} mutants of the observed
-terms, their graphs and label counts included. A proposal is a fit to 100 observations and {GENERATIONS} generations of
-{POOL} offspring with their EI; the original's, estimated from its parts, takes 15 to 75 minutes in the hierarchical
-space, of which the smaller is set against ours. The original's figures are CPU seconds on one thread of another
-machine.
+former, as in a search, whose observations were counted when they were candidates. EI is of {POOL} mutants of the
+observed terms, their graphs and label counts included. A proposal is a fit to 100 observations and {GENERATIONS}
+generations of {POOL} offspring with their EI; the original's, estimated from its parts, takes 15 to 75 minutes in the
+hierarchical space, of which the smaller is set against ours. The original's figures are CPU seconds on one thread of
+another machine.
 
 {chr(10).join(lines)}
 

@@ -92,6 +92,7 @@ class GrammarBO(Described):
 
     @property
     def space(self) -> GrammarSpace:
+        """The problem's grammar space."""
         return self.problem.space  # type: ignore[return-value]
 
     def ask(self, history: History) -> Suggestion | None:

@@ -43,6 +43,7 @@ class Parameter:
 
     @property
     def is_integer(self) -> bool:
+        """Whether it is a whole number."""
         return isinstance(self.hp, UniformIntegerHyperparameter)
 
     @property
@@ -122,6 +123,7 @@ class Box:
         self._defaults = {name: spaces.python(hp.default_value) for name, hp in space.items()}
 
     def configs(self) -> list:
+        """List what Ax's client is configured with, a parameter each."""
         return [parameter.config() for parameter in self.parameters.values()]
 
     def encode(self, configuration: Configuration) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class GrammarSpace:
         return self.configuration(child.term, dict(child.numeric))
 
     def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
+        """Build the configuration of a term and its hyperparameters."""
         return {ARCHITECTURE: str(term), **(numeric or {})}
 
     def term(self, configuration: Configuration) -> Term:

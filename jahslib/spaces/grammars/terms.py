@@ -45,6 +45,7 @@ class Term:
 
     @property
     def memo(self) -> dict[Any, Any]:
+        """Cache of values computed from this term, created on first access."""
         if self._memo is None:
             _set_memo(self, {})
         return self._memo  # type: ignore[return-value]
@@ -108,6 +109,7 @@ class Term:
         return found
 
     def replace(self, path: Path, new: "Term") -> "Term":
+        """Replace the subterm at a path of child indices."""
         if not path:
             return new
         i = path[0]
