@@ -1,5 +1,6 @@
 """A study: methods under equal budgets on several seeds, their logs, and final trainings."""
 
+import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,6 +157,28 @@ class Study:
                 runs[s.name] = self._trainings(s.tested, [c] * count, log, method=s.method, seed=s.seed + seed)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
+
+    def confirm(self, searches: Sequence[AnySearch], candidates: int, repeats: int) -> list[AnySearch]:
+        """Train each search's best configurations again; the best by their means becomes its incumbent.
+
+        They are trained on what was searched, from other initial weights, so that the luck of one training no longer
+        chooses, and the incumbent's metrics are means. Where each of them fails at least once, the search's own stays.
+
+        Args:
+            candidates: how many of the best of each search; 0 confirms none.
+            repeats: trainings of each.
+        """
+        runs, judges = {}, {}
+        for s in searches if candidates else ():
+            best = [t.configuration for t in sorted(s.full, key=s.problem.rank)[:candidates]]
+            log = f"confirm-{s.name}-{spaces.digest({str(i): c for i, c in enumerate(best)})}"
+            again = [c for c in best for _ in range(repeats)]
+            runs[s.name] = self._trainings(s.problem, again, log, method=s.method, seed=s.seed + AGAIN_SEED)
+            judges[s.name] = copy.copy(s.problem)
+            judges[s.name].repeats = repeats
+        found = self.histories(runs.values()) if runs else {}
+        confirmed = {name: judges[name].incumbent(found[run.log.stem]) for name, run in runs.items()}
+        return [replace(s, confirmed=confirmed.get(s.name)) for s in searches]
 
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
         """Train incumbents once more on the folds they were found on; returns searches with `tests`.

@@ -93,6 +93,7 @@ class AnySearch(Generic[AnyProblem]):
         problem: with the study's constraints, also where the search ignored one.
         name: of its trial log, without the suffix.
         tests: the incumbent's final trainings, on the test split.
+        confirmed: the incumbent by the means of further trainings, where there were some; see `Study.confirm`.
     """
 
     method: str
@@ -104,11 +105,12 @@ class AnySearch(Generic[AnyProblem]):
     name: str = ""
     tested: AnyProblem | None = None
     tests: Sequence[Trial] = ()
+    confirmed: Trial | None = None
 
     @property
     def incumbent(self) -> Trial:
-        """The best trial, which is feasible if any is."""
-        found = self.problem.incumbent(self.history)
+        """The best trial, which is feasible if any is; or the confirmed one."""
+        found = self.confirmed or self.problem.incumbent(self.history)
         assert found is not None, f"{self.method} with seed {self.seed} finished no trial"
         return found
 

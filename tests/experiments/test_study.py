@@ -158,3 +158,25 @@ class TestCheck:
         other.check()  # a fresh one replaces it
         with pytest.raises(UserError):
             Study("90_toy", SimpleNamespace(**plain), reads=[run]).check()
+
+
+class Lucky(Toy):
+    """With kernel 3 a training is good by luck, every other time; with a larger one it is always rather good."""
+
+    def evaluate(self, job):
+        outcome = super().evaluate(job)
+        lucky = job.configuration["kernel"] == 3
+        outcome.metrics["accuracy"] = (0.9 if job.seed % 2 else 0.0) if lucky else 0.8
+        return outcome
+
+
+def test_the_luck_of_one_training_does_not_choose_a_confirmed_incumbent(study):
+    (found,) = study.run(study.plan({"rs": METHODS["rs"]}, [0], Budget(trials=8), problem=Lucky(high=3)))
+    (confirmed,) = study.confirm([found], candidates=8, repeats=20)
+    assert found.incumbent.metrics["accuracy"] == 0.9 and found.incumbent.configuration["kernel"] == 3
+    assert confirmed.incumbent.metrics["accuracy"] == pytest.approx(0.8)
+    assert confirmed.incumbent.configuration["kernel"] > 3
+    (log,) = study.folder.glob("logs/confirm-*")
+    before = log.read_bytes()
+    assert study.confirm([found], 8, 20) == [confirmed] and log.read_bytes() == before
+    assert study.confirm([found], 0, 20) == [found]
