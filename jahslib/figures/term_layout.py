@@ -112,9 +112,9 @@ def _halvings(grammar: Grammar, lines: list[str]) -> int:
             return int(first.head == DOWN)
         contents: list[Child] = [edge.label or "" for edge in first.topology.edges]
         fixed = [True] * len(contents)
-        for slot, child, is_literal in zip(first.topology.slots, first.children, first.literal, strict=True):
+        for i, (slot, child) in enumerate(zip(first.topology.slots, first.children, strict=True)):
             if not slot.is_tail:
-                contents[slot.edge], fixed[slot.edge] = child, is_literal
+                contents[slot.edge], fixed[slot.edge] = child, (i, child) not in first.open
         reached = {first.topology.source: 0}
         for _ in contents:
             for edge, content, is_literal in zip(first.topology.edges, contents, fixed, strict=True):
