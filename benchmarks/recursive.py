@@ -111,8 +111,9 @@ class NepsTerms(NepsEvolution):
         def choice(p: Production) -> Any:
             if p.topology is None:
                 return f"({p.symbol} {p.head})"
-            parts = zip(p.children, p.literal, strict=True)
-            inside = tuple(name if literal else symbol(name) for name, literal in parts)
+            inside: list[Any] = list(p.children)
+            for i, name in p.open:
+                inside[i] = symbol(name)
             return neps.Operation(partial(_written, p.symbol, p.head), args=inside).resample()
 
         def symbol(name: str) -> Any:
