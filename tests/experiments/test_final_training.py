@@ -19,7 +19,9 @@ SETTING = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-5}
 
 @pytest.fixture(scope="module")
 def problem():
-    return TunedNetwork(data="digits", network="lenet300", per_class=8, batch_size=16, max_epochs=4, split="test")
+    return TunedNetwork(
+        data="digits", network="lenet300", per_class=8, batch_size=16, min_epochs=4, max_epochs=4, split="test"
+    )
 
 
 @pytest.fixture

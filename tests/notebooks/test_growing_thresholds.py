@@ -104,13 +104,13 @@ def test_what_grew_is_retrained_with_its_widths(tmp_path, monkeypatch):
 class TestClaims:
     """The notebook's asserting cells, on trials that are made up."""
 
-    def claim(self, trained, trained_on_all=None, growing=None, **given):
+    def claim(self, trained, on_all=None, growing=None, **given):
         found = of(**given)
         original = {name: {"accuracy": a} for name, a in (("baseline", 0.912), ("q = 0.8", 0.9), ("q = 1", 0.887))}
         namespace = vars(found) | {
             "In": [],
             "trained": {"baseline": [trial(params=29_066.0)]} | trained,
-            "trained_on_all": trained_on_all or {},
+            "on_all": on_all or {},
             "tested": {"BOHB growing": [growing or trial()]},
             "of_sweep": original,
         }
@@ -152,9 +152,8 @@ class TestClaims:
 
     def test_in_the_paper_profile_the_sweep_itself_has_all_of_the_data(self):
         with pytest.raises(UserError, match=r"q = 1: 0\.9000"):
-            self.claim(
-                {"baseline": [trial(0.915, params=29_066.0)], "q = 1": [trial()]}, profile="paper", thresholds=[1.0]
-            )
+            trained = {"baseline": [trial(0.915, params=29_066.0)], "q = 1": [trial()]}
+            self.claim(trained, trained, profile="paper", thresholds=[1.0])
 
     def test_a_part_of_the_data_is_not_held_to_them(self):
         self.claim({"q = 1": [trial(0.5)]}, profile="cpu", thresholds=[1.0], full_folds=0)
