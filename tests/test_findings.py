@@ -143,26 +143,21 @@ def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():
     assert (on_cells[["WL", "counts"]] > 10).all()
 
 
-def test_06_ax_is_second_on_validation_and_last_on_test_as_final_trainings_fail():
+def test_06_methods_are_alike_once_incumbents_are_confirmed():
     own = ["Ax", "random", "Sobol", "grid", "SMAC"]
     methods = numbers("06_ax_bo", "methods").set_index("method").loc[own]
-    assert methods.val_top1_mean.sort_values().index[-2] == "Ax" == methods.test_top1_mean.idxmin()
+    for column, most in (("test_top1_mean", 0.0044), ("test_top1_median", 0.0095)):
+        assert methods[column].max() - methods[column].min() < most
     assert (methods.configurations_mean == [25, 25, 25, 24, 25]).all() and (methods.configurations_sd == 0).all()
+    assert value("06_ax_bo", "replaced") == pytest.approx(3 / 4, abs=0.02)
+    claims = numbers("06_ax_bo", "claims")
+    assert claims.low.between(-0.017, -0.014).all() and claims.high.between(0.009, 0.0165).all()
     trials = numbers("06_ax_bo", "all_trials")
     random = trials[trials.method == "rs"].top1.fillna(0)
     assert (random <= 0.15).mean() == pytest.approx(0.5, abs=0.05)
     assert (random >= 0.7).mean() == pytest.approx(1 / 6, abs=0.02)
-    failing = {}
-    for log in logfiles.found(ROOT / "results/cpu/06_ax_bo/logs", "test-*"):
-        _, method, _, seed, _ = log.stem.split("-")
-        if method in ("ax", "rs", "sobol", "grid", "smac"):
-            scores = [t.metrics["top1"] for t in triallog.read(log).trials]
-            failing[method, seed] = sum(score < 0.6 for score in scores)
-    assert {key: n for key, n in failing.items() if n} == {
-        ("ax", "seed0"): 2,
-        ("grid", "seed3"): 1,
-        ("grid", "seed7"): 1,
-    }
+    finals = logfiles.found(ROOT / "results/cpu/06_ax_bo/logs", "test-*")
+    assert sum(t.metrics["top1"] < 0.65 for log in finals for t in triallog.read(log).trials) == 1
 
 
 def test_06_ax_is_not_told_apart():
