@@ -218,6 +218,14 @@ def table(logs: Path) -> list[str]:
     return lines
 
 
+def write(logs: Path) -> None:
+    head, _, about = (__doc__ or "").split("\n\n")
+    about = about.rpartition(" Writes ")[0].replace("\n", " ")
+    lines = [f"# {head.rstrip('.')}", "", f"Written by `python -m benchmarks.recursive`. {about}", "", *table(logs)]
+    print("\n".join(lines))
+    TABLE.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=30)
@@ -233,13 +241,7 @@ def main() -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([str(part) for part in command], env=env, cwd=ROOT, check=True)
     run(tuple(name for name in METHODS if name not in NEPS), options.seeds, options.logs)
-    head, _, about = (__doc__ or "").split("\n\n")
-    about = about.rpartition(" Writes ")[0].replace("\n", " ")
-    lines = table(options.logs)
-    print("\n".join(lines))
-    TABLE.write_text(
-        f"# {head.rstrip('.')}\n\nWritten by `python -m benchmarks.recursive`. {about}\n\n" + "\n".join(lines) + "\n"
-    )
+    write(options.logs)
 
 
 if __name__ == "__main__":
