@@ -24,7 +24,6 @@ import torch
 from scipy import special
 
 from benchmarks.peers import environments
-from benchmarks.peers.base import seed_everything
 from benchmarks.peers.tables import proposing
 from benchmarks.peers.with_neps import NepsEvolution
 from jahslib.core.optimizer import Optimizer, Replayed
@@ -97,10 +96,6 @@ class NepsTerms(NepsEvolution):
 
     def __post_init__(self):
         Replayed.__post_init__(self)
-
-    def begin(self) -> None:
-        super().begin()
-        seed_everything(self.seed)
 
     def pipeline(self) -> Any:
         import neps
