@@ -13,7 +13,6 @@ import argparse
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -128,9 +127,7 @@ class NepsTerms(NepsEvolution):
         return {ARCHITECTURE: super().values(config)[self.problem.space.grammar.start]}  # type: ignore[union-attr]
 
     def suggest(self) -> tuple[Configuration, float]:
-        with warnings.catch_warnings(action="ignore"):
-            self.trial = self.neps.ask()
-        return self.values(dict(self.trial.config)), self.problem.fidelity.high
+        return self.asked(), self.problem.fidelity.high
 
 
 class NepsRandom(NepsTerms):

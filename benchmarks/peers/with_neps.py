@@ -41,11 +41,15 @@ class NepsHyperband(Peer):
         return made
 
     def suggest(self) -> tuple[Configuration, float] | None:
-        with warnings.catch_warnings(action="ignore"):
-            self.trial = self.neps.ask()
-        told = self.values(dict(self.trial.config))
+        told = self.asked()
         fidelity = told.pop(FIDELITY, self.problem.fidelity.high)
         return decoded(self.problem.space, told), fidelity
+
+    def asked(self) -> dict[str, Any]:
+        """What NePS proposes, by the names of its space."""
+        with warnings.catch_warnings(action="ignore"):
+            self.trial = self.neps.ask()
+        return self.values(dict(self.trial.config))
 
     def values(self, config: dict[str, Any]) -> dict[str, Any]:
         return config

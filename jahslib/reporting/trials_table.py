@@ -47,13 +47,13 @@ def table(results: Path | None = None) -> pd.DataFrame:
     """
     results = paths.outputs() / "results" if results is None else Path(results)
     if not results.is_dir():
-        raise UserError(f"released: no folder {results}; give the one that holds {' and '.join(PROFILES)}")
+        raise UserError(f"trials table: no folder {results}; give the one that holds {' and '.join(PROFILES)}")
     logs = [log for profile in PROFILES for log in logfiles.found(results, f"{profile}/*/logs/*")]
     logs = [log for log in logs if triallog.read_header(log)["fingerprint"]["problem"]["name"] not in LOOK_UPS]
     rows = [row for log in logs for row in _rows(log, *log.relative_to(results).parts[:2])]
     if not rows:
         raise UserError(
-            f"released: no trials in {results}/{{{','.join(PROFILES)}}}/*/logs; run the notebooks in one of these "
+            f"trials table: no trials in {results}/{{{','.join(PROFILES)}}}/*/logs; run the notebooks in one of these "
             "profiles, or give the folder that holds them"
         )
     metrics = sorted({name for row in rows for name in row if name.startswith("metric_")})
@@ -80,12 +80,12 @@ def load(file: Path | str) -> pd.DataFrame:
         # a method may be called "none"
         found = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=empty)  # type: ignore[arg-type]
     except FileNotFoundError as error:
-        raise UserError(f"released: no file {file}; `python -m jahslib table` writes it") from error
+        raise UserError(f"trials table: no file {file}; `python -m jahslib table` writes it") from error
     except (OSError, lzma.LZMAError, ValueError) as error:
-        raise UserError(f"released: {file} is damaged ({error}); write it again") from error
+        raise UserError(f"trials table: {file} is damaged ({error}); write it again") from error
     missing = [name for name in COLUMNS if name not in found]
     if missing:
-        raise UserError(f"released: {file} has no column {missing[0]!r}; it is not a table of trials")
+        raise UserError(f"trials table: {file} has no column {missing[0]!r}; it is not a table of trials")
     return _typed(found)
 
 

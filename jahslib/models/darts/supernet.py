@@ -54,7 +54,7 @@ class MixedNode(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """A cell of six mixed nodes; see `darts_cell.Cell` for its graph."""
+    """A cell of six mixed nodes; see `jahslib.models.darts.cell.Cell` for its graph."""
 
     def __init__(self, c_in: int, c_out: int, pool: bool):
         super().__init__()
