@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.command == "list":
         for name, entry in ENTRIES.items():
-            print(f"{name:20}{', '.join(entry.splits):18}{entry.origin}")
+            print(f"{name:23}{', '.join(entry.splits):18}{entry.origin}")
         return
     for split in splits(options.name):
         got = load(options.name, split)

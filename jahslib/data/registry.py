@@ -213,9 +213,9 @@ _FLOWERS = (
     "put micro17flower.tar.gz of the AutoML 2021 course project in data/ (it has no official download; the original "
     "pictures are at www.robots.ox.ac.uk/~vgg/data/flowers/17)"
 )
-_CIFAR_JPEG = (
-    "put cifar10_jpeg.tar.gz in data/ (a private lossy copy); the official data set is cifar10: "
-    + fetch_command("cifar10")
+_REBUILT = (
+    "put cifar10_rebuilt.tar in data/ (a private copy of CIFAR-10, 103 of whose images are lossy); the official data "
+    f"set is cifar10: {fetch_command('cifar10')}"
 )
 
 
@@ -238,9 +238,11 @@ ENTRIES = {
     "cifar10": _filed("cifar10", "download", image_files.cifar, "cifar10"),
     "cifar100": _filed("cifar100", "download", image_files.cifar, "cifar100"),
     "retinamnist": _filed("retinamnist", "download", image_files.retinamnist, val=True),
-    "cifar10-jpeg": _filed("cifar10-jpeg", "by hand", image_files.folder, "cifar10-jpeg", "cifar10_jpeg", _CIFAR_JPEG),
+    "cifar10-rebuilt": _filed(
+        "cifar10-rebuilt", "by hand", image_files.strips, "cifar10-rebuilt", "cifar10_rebuilt.tar", _REBUILT
+    ),
     "cifartile-gen": _tiles("cifartile-gen", "cifar10"),
-    "cifartile-gen-jpeg": _tiles("cifartile-gen-jpeg", "cifar10-jpeg"),
+    "cifartile-gen-rebuilt": _tiles("cifartile-gen-rebuilt", "cifar10-rebuilt"),
     "micro17flower": _filed("micro17flower", "by hand", image_files.folder, "micro17flower", "micro17flower", _FLOWERS),
     "imagenet16-120": _filed("imagenet16-120", "by hand", image_files.imagenet),
 }

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,9 @@ EMBEDDED = ("digits", "mnist5k", "retinadigits", "addnist-gen")
 def at_hand(name, *splits):
     """The splits of the real data set, or a skip: these tests state facts about files that are never committed."""
     registry._load.cache_clear()
-    stem = "mnist/train-images-idx3-ubyte.gz" if name == "mnist" else f"{name.replace('-', '_')}.tar.gz"
-    if not places.find([stem]):
-        pytest.skip(f"needs {stem} in $JAHSLIB_DATA or data/")
+    stem = "mnist/train-images-idx3-ubyte.gz" if name == "mnist" else f"{name.replace('-', '_')}.tar"
+    if not places.find([stem, f"{stem}.gz"]):
+        pytest.skip(f"needs {stem} or {stem}.gz in $JAHSLIB_DATA or data/")
     return [registry.load(name, split) for split in splits]
 
 
@@ -151,11 +153,13 @@ def test_a_missing_set_says_where_and_how_in_one_line(offline, name, monkeypatch
     with pytest.raises(UserError) as caught:
         registry.load(name, "test")
     message = str(caught.value)
-    name = {"cifartile-gen": "cifar10", "cifartile-gen-jpeg": "cifar10-jpeg"}.get(name, name)  # what they are made of
+    name = {"cifartile-gen": "cifar10", "cifartile-gen-rebuilt": "cifar10-rebuilt"}.get(
+        name, name
+    )  # what they are made of
     assert message.startswith(f"{name}: found no ") and "\n" not in message
     assert "$JAHSLIB_DATA (no such folder), data/ or " in message
     mend = {
-        "cifar10-jpeg": "put cifar10_jpeg.tar.gz in data/",
+        "cifar10-rebuilt": "put cifar10_rebuilt.tar in data/",
         "micro17flower": "put micro17flower.tar.gz of the AutoML 2021 course project in data/",
         "imagenet16-120": "accept the terms at image-net.org",
     }
@@ -192,10 +196,20 @@ def test_micro17flower_comes_in_torchvisions_image_folder_order(tmp_path):
     )
 
 
-def test_cifar10_jpeg_keeps_its_own_name():
-    (test,) = at_hand("cifar10-jpeg", "test")
-    assert test.name == "cifar10-jpeg" and test.images.shape == (10_000, 3, 32, 32)
-    assert test.labels.bincount().tolist() == [1000] * 10
+def test_cifar10_rebuilt_keeps_its_own_name_and_the_official_order():
+    (train,) = at_hand("cifar10-rebuilt", "train")
+    assert train.name == "cifar10-rebuilt" and train.images.shape == (50_000, 3, 32, 32)
+    assert train.labels[:5].tolist() == [6, 9, 9, 4, 1] and train.labels.bincount().tolist() == [5000] * 10
+    assert (train.images[:, 0].float().mean() / 255).item() == pytest.approx(0.4914, abs=1e-4)
+
+
+def test_cifar100_from_strips_is_the_official_set():
+    (test,) = at_hand("cifar100", "test")
+    pixels = hashlib.sha256(test.images.permute(0, 2, 3, 1).contiguous().numpy()).hexdigest()
+    labels = hashlib.sha256(test.labels.to(torch.uint8).numpy()).hexdigest()
+    assert pixels == "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19"
+    assert labels == "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b"
+    assert test.classes == 100
 
 
 def test_real_mnist_feeds_addnist_when_it_is_at_hand():

@@ -136,6 +136,32 @@ def test_cifar_is_verified_before_torchvision_reads_it(offline, monkeypatch):
         registry.load("cifar10")
 
 
+@pytest.mark.parametrize(("name", "label"), [("cifar10-rebuilt", "y_{}"), ("cifar100", "{}_fine")])
+def test_strips_give_their_images_in_order_and_are_verified(offline, monkeypatch, name, label):
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    row, column = images[:3].swapaxes(0, 1).reshape(32, 96, 3), images[3:].reshape(96, 32, 3)
+    file = f"{name.replace('-', '_')}.tar"
+    path = offline / "data" / file
+    with tarfile.open(path, "w") as archive:
+
+        def add(name, write):
+            stream = io.BytesIO()
+            write(stream)
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = stream.tell()
+            archive.addfile(member, io.BytesIO(stream.getvalue()))
+
+        for member, strip in {"test_001.webp": column, "test_000.webp": row}.items():
+            add(member, lambda stream, strip=strip: Image.fromarray(strip).save(stream, "webp", lossless=True))
+        add("labels.npz", lambda stream: np.savez(stream, **{label.format("test"): np.arange(6, dtype=np.uint8)}))
+    with pytest.raises(UserError, match=f"{file} .* replace it in data/ with a whole copy"):
+        registry.load(name, "test")
+    monkeypatch.setitem(image_files.STRIPS_SHA256, file, archives.digest(path))
+    got = registry.load(name, "test")
+    assert np.array_equal(got.images.permute(0, 2, 3, 1), images)
+    assert got.labels.tolist() == list(range(6)) and got.classes == 6
+
+
 def npz(path, splits, n=5, size=28, classes=5):
     images = np.arange(n * size * size * 3).reshape(n, size, size, 3).astype(np.uint8)
     labels = np.arange(n).reshape(-1, 1) % classes
