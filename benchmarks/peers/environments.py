@@ -3,6 +3,7 @@
 One for each lock here, made as the library's is: pip fetches uv, which takes exactly what the lock's hashes name.
 """
 
+import argparse
 import hashlib
 import os
 import subprocess
@@ -39,5 +40,8 @@ def _run(*command: str | Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser("python -m benchmarks.peers.environments", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    folder = parser.parse_args().folder
     for name in LOCKS:
-        print(make(name, *map(Path, sys.argv[1:2])))
+        print(make(name, folder))
