@@ -24,8 +24,6 @@ from jahslib.search.runs import Run
 SEARCHED = ["01_growing_bohb", "02_growing_thresholds", "03_grammar_search", "05_darts_bohb", "06_ax_bo"]
 SEARCHED += ["07_constrained_EA", "08_head_to_head"]
 
-GIVEN = {"05_darts_bohb": {"dataset": "retinadigits"}}  # what its logs are of, also where RetinaMNIST is at hand
-
 
 def untrained(problem, metrics):
     """The same problem, but for an `evaluate` that trains nothing."""
@@ -63,8 +61,7 @@ def extend(run: Run, folder: Path, workers: int) -> tuple[int, int]:
 def runs(notebook: str) -> list[Run]:
     """The study's searches that are committed; skips where their data are not at hand."""
     try:
-        given = {"profile": "cpu", **GIVEN.get(notebook, {})}
-        found = sorted(experiment(notebook, given).study.planned, key=lambda run: run.log.name)
+        found = sorted(experiment(notebook, {"profile": "cpu"}).study.planned, key=lambda run: run.log.name)
         found = [run for run in found if logfiles.exists(run.log)]
         for run in found:
             run.check()

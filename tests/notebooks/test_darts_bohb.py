@@ -262,21 +262,16 @@ class TestOptions:
 
 
 class TestData:
-    def test_auto_takes_the_stand_in_and_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("JAHSLIB_DATA", str(tmp_path))
-        monkeypatch.setattr(places, "ROOT", tmp_path)
-        assert of(dataset="auto").DATA == "retinadigits"
-
     def test_images_are_flipped_and_turned_unless_they_are_digits(self):
         given = {"dataset": "retinadigits", "min_budget": 1}
         assert of(**given).example.augment is of(**given).searched.augment is False
         assert of(**QUICK).example.augment is of(**QUICK).searched.augment is True
         assert of(**given, augment=True).example.augment is of(**given, augment=True).searched.augment is True
 
-    def test_auto_takes_retinamnist_where_its_file_is(self, tmp_path, monkeypatch):
+    def test_retinamnist_is_read_and_turned(self, tmp_path, monkeypatch):
         monkeypatch.setenv("JAHSLIB_DATA", str(tmp_path))
         monkeypatch.setattr(image_files, "RETINAMNIST_MD5", fake_retinamnist(tmp_path / "retinamnist.npz"))
-        found = of(dataset="auto", per_class="none")
+        found = of(dataset="retinamnist", per_class="none")
         assert found.DATA == "retinamnist" and found.searched.augment
         found.study.check()
         assert found.example.shape == {"channels": 3, "classes": 5, "size": 28}
@@ -287,7 +282,7 @@ class TestData:
         monkeypatch.setenv("JAHSLIB_DATA", str(tmp_path))
         fake_retinamnist(tmp_path / "retinamnist.npz")
         with pytest.raises(UserError, match="bd4c0672f1bba3e3a89f0e4e876791e4") as raised:
-            of(dataset="auto")
+            of(dataset="retinamnist")
         assert "\n" not in str(raised.value)
 
 
