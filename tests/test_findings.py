@@ -129,6 +129,8 @@ def test_05_zero_takes_over_with_and_without_prevention_and_fixed_training_beats
     assert (optimism.drop_mean + optimism.drop_sd > 0.1).sum() >= 4
     assert (arms.test_acc_mean > tested.max()).sum() == len(arms) - 1 == 8
     assert (arms[arms.cells != "uniform, no search"].test_acc_mean > fixed).sum() >= 7
+    assert value(notebook, "linear_test_acc") > tested.max()
+    assert value(notebook, "stopped_untrained") == pytest.approx(1 / 5, abs=0.02)
 
 
 def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
