@@ -39,45 +39,30 @@ with extra("training"):
 SPACES = ("hierarchical", "cell-based", "shared")
 NUMERIC = {"lr": (1e-3, 1.0), "weight_decay": (1e-6, 1e-2)}  # searchable training hyperparameters, with default bounds
 
-_NB201 = {
+_NB201: dict[str, Any] = {
     "max_epochs": 200,
     "batch_size": 256,
     "lr": 0.1,
-    "momentum": 0.9,
     "weight_decay": 5e-4,
     "nesterov": True,
-    "shuffle": True,
     "flip": True,
     "bf16": True,
-}
-_UNSEEN = {
-    "max_epochs": 64,
-    "batch_size": 64,
-    "lr": 0.01,
-    "momentum": 0.9,
-    "weight_decay": 3e-4,
-    "nesterov": False,
-    "shuffle": False,
-    "flip": False,
-    "crop": 0,
-    "bf16": False,
-    "validation": "train",
-    "validation_share": 0.25,
+    "validation_share": 0.5,
 }
 CIFAR10 = {"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}
 _MNIST = {"mean": (255 * 0.1307,) * 3, "std": (255 * 0.3081,) * 3}
 
-# The source's training protocols.
+# The source's training protocols, as far as they differ from the defaults of `NB201`.
 PROTOCOLS: dict[str, dict[str, Any]] = {
-    "nb201_cifar10": _NB201 | CIFAR10 | {"data": "cifar10", "crop": 4, "validation": "train", "validation_share": 0.5},
+    "nb201_cifar10": _NB201 | CIFAR10 | {"data": "cifar10", "crop": 4},
     "nb201_cifar100": _NB201
-    | {"data": "cifar100", "crop": 4, "validation": "test", "validation_share": 0.5}
+    | {"data": "cifar100", "crop": 4, "validation": "test"}
     | {"mean": (129.3, 124.1, 112.4), "std": (68.2, 65.4, 70.4)},
     "nb201_ImageNet16-120": _NB201
-    | {"data": "imagenet16-120", "crop": 2, "validation": "test", "validation_share": 0.5}
+    | {"data": "imagenet16-120", "crop": 2, "validation": "test"}
     | {"mean": (122.68, 116.66, 104.01), "std": (63.22, 61.26, 65.09)},
-    "nb201_cifarTile": _UNSEEN | CIFAR10 | {"data": "cifartile-gen"},
-    "nb201_addNIST": _UNSEEN | _MNIST | {"data": "addnist-gen"},
+    "nb201_cifarTile": CIFAR10 | {"data": "cifartile-gen", "shuffle": False},
+    "nb201_addNIST": _MNIST | {"data": "addnist-gen", "shuffle": False},
 }
 
 
@@ -150,7 +135,7 @@ class NB201(CrossValidated):
         refuse_unknown("objective:", [objective], cls.protocols)
         chosen = {"name": objective} | cls.protocols[objective] | options
         refuse_unknown(f"{chosen['name']}: option", chosen, [f.name for f in fields(cls) if f.init])
-        return cls(**{"min_epochs": chosen["max_epochs"]} | chosen)
+        return cls(**{"min_epochs": chosen.get("max_epochs", cls.max_epochs)} | chosen)
 
     def __post_init__(self):
         super().__post_init__()
@@ -284,9 +269,6 @@ class NB201(CrossValidated):
         order = drawn[registry.rank_in_class(loaded.labels[drawn]).argsort(stable=True)]
         rows = order[round(begin * len(order)) : round(end * len(order))][:n]
         return _resized(loaded.images[rows], self.image_size), loaded.labels[rows]
-
-
-problem = NB201.of
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:
