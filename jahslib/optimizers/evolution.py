@@ -14,9 +14,9 @@ import numpy as np
 
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Count, Share
 from jahslib.optimizers import variation
-from jahslib.optimizers.hyperband import Brackets, Scheduled, checked_eta, plan_for
+from jahslib.optimizers.hyperband import Brackets, Eta, Scheduled, plan_for
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.spaces import configurations as spaces
 
@@ -44,25 +44,19 @@ class Evolution(Scheduled):
             children, an unknown selection, no probability, or no Hyperband plan.
     """
 
-    problem: Problem
-    seed: int
-    pop_size: int = 3
-    founders: int = 10
-    num_children: int = 1
+    pop_size: Count = 3
+    founders: Count = 10
+    num_children: Count = 1
     hyperband: bool = False
-    eta: int = 3
+    eta: Eta = 3
     min_fidelity: float | None = None
-    p_mutation: float = 0.5
+    p_mutation: Share = 0.5
     parent_selection: Literal["tournament", "neutral"] = "tournament"
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        self._refuse_no_count("evolution", "pop_size", "founders", "num_children")
-        if not 0 <= self.p_mutation <= 1:
-            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
-        self.eta = checked_eta(self.eta)
         self._plan = plan_for(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
 
     @staticmethod

@@ -23,7 +23,6 @@ from ConfigSpace.hyperparameters import (
 )
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.extras import extra
@@ -59,8 +58,6 @@ class OptunaSampler(Replayed):
         UserError: no such sampler, options that it does not take, as `refuse_unbounded`, or Optuna is not installed.
     """
 
-    problem: Problem
-    seed: int
     sampler: str = "TPESampler"
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -18,10 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
-from jahslib.errors import UserError
-from jahslib.optimizers.hyperband import placed, plan_for
+from jahslib.errors import Count, Share
+from jahslib.optimizers.hyperband import Eta, placed, plan_for
 from jahslib.spaces import configurations as spaces
 
 Steps = Generator[list[Suggestion], list[Trial], list[Trial]]  # yields batches, receives their trials in order
@@ -40,23 +39,18 @@ class PublishedEvolution(Replayed):
         UserError: as `Evolution`.
     """
 
-    problem: Problem
-    seed: int
-    pop_size: int = 50
-    num_children: int = 10
+    pop_size: Count = 50
+    num_children: Count = 10
     hyperband: bool = False
-    eta: int = 2
+    eta: Eta = 2
     min_fidelity: float | None = None
-    p_mutation: float = 0.5
+    p_mutation: Share = 0.5
     parent_selection: Literal["neutral", "tournament"] = "neutral"
     frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        self._refuse_no_count("evolution", "pop_size", "num_children")
-        if not 0 <= self.p_mutation <= 1:
-            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
         self._plan = plan_for(self.problem, self.eta, self.min_fidelity, rounding="published") if self.hyperband else []
 
     def describe(self) -> dict[str, Any]:

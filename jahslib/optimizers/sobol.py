@@ -5,13 +5,11 @@ Source: I. M. Sobol', USSR Computational Mathematics and Mathematical Physics 7(
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from scipy.stats import qmc
 
 from jahslib.core.optimizer import Described
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.spaces import configurations as spaces
 
@@ -19,7 +17,6 @@ BLOCK = 64  # a power of two, as the sequence's balance needs
 ATTEMPTS = 10_000
 
 
-@dataclass
 class Sobol(Described):
     """The points of a Sobol sequence in turn at the highest fidelity, without repetition.
 
@@ -29,9 +26,6 @@ class Sobol(Described):
     Raises:
         UserError: as `refuse_unbounded`.
     """
-
-    problem: Problem
-    seed: int
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,14 +45,6 @@ class Sobol(Described):
             if not history.has(self._points[self._turn]):
                 return Suggestion(self._points[self._turn], self.problem.fidelity.high, origin="initial")
             self._turn += 1
-
-    def __getstate__(self) -> dict:
-        """Return the settings: the sequence cannot be pickled and is restarted."""
-        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self.__post_init__()
 
     def _sequence(self) -> Iterator[Configuration]:
         engine = qmc.Sobol(len(self.problem.space), scramble=True, rng=self.seed)

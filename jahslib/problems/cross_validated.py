@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Count, UserError, refuse_illegal
 from jahslib.extras import extra
 from jahslib.training.trainer import Diverged, Recipe, Training
 
@@ -77,7 +77,7 @@ class CrossValidated(ImageProblem):
     max_epochs: int = 50
     folds: int = 3
     folds_used: int = 3
-    per_class: int | None = None
+    per_class: Count | None = None
     continuation: Literal["exact", "weights", "scratch"] = "exact"
     curves: bool = False
     device: str = "cpu"
@@ -86,7 +86,7 @@ class CrossValidated(ImageProblem):
     curve_metric = "top1"
 
     def __post_init__(self):
-        refuse_other_choices(self)
+        refuse_illegal(self)
         self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")

@@ -11,14 +11,14 @@ memory is not divided but fails.
 from collections import OrderedDict
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import nb201
 from jahslib.models.layers import Standardise
@@ -101,12 +101,12 @@ class NB201(CrossValidated):
     min_epochs: int = 64
     max_epochs: int = 64
     validation: Literal["train", "test"] = "train"
-    validation_share: float = 0.25
-    n_train: int | None = None
-    n_val: int | None = None
-    n_test: int | None = None
+    validation_share: Annotated[float, Bounds(0, 1, open=True)] = 0.25
+    n_train: Count | None = None
+    n_val: Count | None = None
+    n_test: Annotated[int, Bounds(0)] | None = None
     image_size: int | None = None
-    width: int = 16
+    width: Count = 16
     batch_size: int = 64
     lr: float = 0.01
     momentum: float = 0.9
@@ -114,7 +114,7 @@ class NB201(CrossValidated):
     nesterov: bool = False
     shuffle: bool = True
     flip: bool = False
-    crop: int = 0
+    crop: Annotated[int, Bounds(0)] = 0
     mean: tuple[float, ...] = (127.5,) * 3
     std: tuple[float, ...] = (63.75,) * 3
     bf16: bool = False
@@ -143,14 +143,8 @@ class NB201(CrossValidated):
         if self.grammar not in self.spaces and "->" not in self.grammar:
             known = ", ".join(self.spaces)
             raise UserError(f"grammar: {self.grammar!r} is unknown; choose one of {known}, or give a text")
-        for option in ("n_train", "n_val", "n_test"):
-            lowest = 0 if option == "n_test" and self.split == "validation" else 1
-            if (n := getattr(self, option)) is not None and n < lowest:
-                raise UserError(f"{option}: {n} images; give at least {lowest}")
-        if not 0 < self.validation_share < 1:
-            raise UserError(f"validation_share: {self.validation_share} is no share; give one between 0 and 1")
-        if self.crop < 0 or self.width < 1:
-            raise UserError(f"crop: {self.crop}, width: {self.width}; give crop >= 0 and width >= 1")
+        if self.n_test == 0 and self.split == "test":
+            raise UserError("n_test: 0 images to test on; give at least 1")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UserError(f"mean, std: {self.mean}, {self.std}; give one of each a channel, deviations above 0")
         self.recipe({})  # raises for invalid ones

@@ -4,12 +4,12 @@ Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 from jahslib.core.problem import Job, Outcome
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import activation_functions, darts_network
 from jahslib.models.layers import count_parameters
@@ -60,9 +60,10 @@ class DartsCells(NB201):
     """
 
     grammar: str = "darts-cells"
-    curves: bool = True
-    layers: int = 8
-    last: int = 5
+    curves: bool = field(default=True, init=False)
+    layers: Count = 8
+    last: Count = 5
+    width: Annotated[int, Bounds(2)] = 16
 
     spaces = ("darts-cells",)
     protocols: ClassVar = {
@@ -70,14 +71,6 @@ class DartsCells(NB201):
         | {"data": "cifar10", "validation_share": 0.5, "max_epochs": 50, "lr": 0.025, "flip": True, "crop": 4}
     }
     clip = 5.0  # norm of the gradient
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.layers < 1 or self.last < 1 or self.width < 2 or not self.curves:
-            raise UserError(
-                f"DARTS cells: layers {self.layers}, last {self.last}, width {self.width}, curves {self.curves}; "
-                "give at least 1 cell, 1 epoch and 2 channels, and leave the curves on"
-            )
 
     def evaluate(self, job: Job) -> Outcome:
         outcome = super().evaluate(job)

@@ -22,7 +22,7 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.core.trials import Configuration, Trial
-from jahslib.errors import EvaluationError, UserError, refuse_other_choices
+from jahslib.errors import EvaluationError, UserError, refuse_illegal
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
 
@@ -85,7 +85,7 @@ class Recorded(Problem):
     _records: dict[float, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
 
     def __post_init__(self):
-        refuse_other_choices(self, "recorded: ")
+        refuse_illegal(self, "recorded: ")
         if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
             raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
         self.logs = logs = [Path(log) for log in self.logs]

@@ -238,7 +238,7 @@ class TestOptions:
             ({"dataset": "retina"}, "'retina' is unknown"),
             ({"search": {"epoch": 3}}, "search: 'epoch' is unknown"),
             ({"search": {"order": 3}}, "search: order: 3"),
-            ({"search": {"grad_clip": 0}}, "grad_clip: 0 lets nothing be trained"),
+            ({"search": {"grad_clip": 0}}, "grad_clip: 0; give a number above 0"),
             ({"search": {"epochs": "many"}}, r"search: epochs: 'many' \(str\); give a valid integer"),
             ({"collapse": {"momentum": float("nan")}}, "collapse: .*; give finite numbers"),
             ({"collapse": {"dataset": "mnist5k", "per_class": 2}}, "per_class: 2 images a class leave none"),

@@ -118,8 +118,8 @@ class TestSearch:
         ("options", "said"),
         [
             ({"grammar": "cell-based"}, "grammar: 'cell-based' is unknown; choose one of darts-cells"),
-            ({"layers": 0}, "layers 0, .* give at least 1 cell"),
-            ({"curves": False}, "leave the curves on"),
+            ({"layers": 0}, "layers: 0; give a whole number of at least 1"),
+            ({"curves": False}, "option 'curves' is unknown"),
             ({"depth": 3}, r"darts_cifar10: option 'depth' is unknown"),
         ],
     )

@@ -161,15 +161,15 @@ class TestBadInput:
             ({"folds": 3}, "option 'folds' is unknown"),
             ({"grammar": "huge"}, "grammar: 'huge' is unknown; choose one of hierarchical, cell-based, shared"),
             ({"grammar": "S -> T"}, "grammar: line 1, column 6"),
-            ({"n_train": 0}, "n_train: 0 images; give at least 1"),
-            ({"validation_share": 1.0}, "validation_share: 1.0 is no share"),
+            ({"n_train": 0}, "n_train: 0; give a whole number of at least 1"),
+            ({"validation_share": 1.0}, "validation_share: 1.0; give a number between 0 and 1"),
             ({"validation": "dev"}, "validation: 'dev' is unknown"),
             ({"searched": ("depth",)}, "searched: 'depth' is unknown"),
             ({"searched": ("lr",), "bounds": {"lr": (0.1, 0.01)}}, "bounds: lr has"),
             ({"lr": 0.0}, "lr: 0.0 is out of range"),
             ({"momentum": 1.0}, "momentum: 1.0 never forgets"),
             ({"std": (0.0,)}, "mean, std"),
-            ({"batch_size": 0}, "batch_size is 0"),
+            ({"batch_size": 0}, "batch_size: 0"),
         ],
     )
     def test_of_options(self, options, said):

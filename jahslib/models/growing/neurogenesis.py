@@ -9,12 +9,12 @@ with its width, and gains neurons when the rank shows that its capacity is used.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Bounds, Count, Share, UserError, refuse_illegal
 from jahslib.models.growing import ranks
 from jahslib.models.growing.candidates import INITIALISATIONS
 from jahslib.models.growing.convnet import GrowingConvNet
@@ -45,26 +45,18 @@ class GrowthRule:
 
     trigger: Literal["threshold", "north", "weight"] = "threshold"
     measure: Literal["effective", "numerical", "gap"] = "effective"
-    conv_threshold: float = 0.8
-    fc_threshold: float = 0.4
+    conv_threshold: Share = 0.8
+    fc_threshold: Share = 0.4
     epsilon: float = 0.1
     initialisation: Literal["select", "random", "pre", "weight"] = "select"
-    every: int = 10
-    candidates: int = 100
-    max_conv: int = 128
-    max_fc: int = 1024
+    every: Count = 10
+    candidates: Annotated[int, Bounds(0)] = 100
+    max_conv: Count = 128
+    max_fc: Count = 1024
     max_params: int | None = None
 
     def __post_init__(self):
-        refuse_other_choices(self, "GrowthRule: ")
-        for name in ("conv_threshold", "fc_threshold"):
-            if not isinstance(getattr(self, name), int | float) or not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")
-        for name in ("every", "max_conv", "max_fc"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; give at least 1")
-        if not isinstance(self.candidates, int) or self.candidates < 0:
-            raise UserError(f"GrowthRule: candidates is {self.candidates}; give 0 or more")
+        refuse_illegal(self, "GrowthRule: ")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from torch import Tensor
 from jahslib import paths
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Trial
-from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
+from jahslib.errors import Count, UserError, refuse_illegal, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
@@ -64,7 +64,7 @@ class CellSearch(ImageProblem):
     arch_images: Literal["val", "half"] = "val"
     per_class: int | None = None
     augment: bool = True
-    checkpoint_freq: int = 1
+    checkpoint_freq: Count = 1
     save_arch_weights: bool = True
     place: Path | None = None
     device: str = "cpu"
@@ -74,9 +74,7 @@ class CellSearch(ImageProblem):
     objective = Objective("skip_share", best=0.0, worst=1.0)
 
     def __post_init__(self):
-        refuse_other_choices(self)
-        if self.checkpoint_freq < 1:
-            raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
+        refuse_illegal(self)
         self.fidelity = Fidelity(self.settings.epochs, self.settings.epochs)
 
     def check(self) -> None:

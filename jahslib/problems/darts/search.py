@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn, optim
 
-from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
+from jahslib.errors import Bounds, Count, NotNegative, Positive, Share, UserError, refuse_illegal, refuse_unknown
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
@@ -51,53 +51,31 @@ class Settings:
         UserError: a value outside its range.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
-    learning_rate: float = 0.005
-    learning_rate_min: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    grad_clip: float | None = 5.0
-    arch_learning_rate: float = 0.005
-    arch_weight_decay: float = 1e-3
+    epochs: Count = 20
+    batch_size: Annotated[int, Bounds(2)] = 64
+    learning_rate: Positive = 0.005
+    learning_rate_min: NotNegative = 0.001
+    momentum: Share = 0.9
+    weight_decay: NotNegative = 3e-4
+    grad_clip: Positive | None = 5.0
+    arch_learning_rate: Positive = 0.005
+    arch_weight_decay: NotNegative = 1e-3
     order: Literal[1, 2] = 1
     surrogate_schedule: str = "class_project"
-    surrogate_start: float = 0.5
+    surrogate_start: Share = 0.5
     apply_early_stopping: bool = True
-    stopping_after_n_skips: int = 2
-    early_stopping_threshold: float = 0.25
-    stable_epochs: int | None = None
-    focal_loss_gamma: float = 3.0
-    class_weight_smoothing: float = 0.8
+    stopping_after_n_skips: Count = 2
+    early_stopping_threshold: Share = 0.25
+    stable_epochs: Count | None = None
+    focal_loss_gamma: NotNegative = 3.0
+    class_weight_smoothing: Share = 0.8
     augment_validation: bool = False
 
     def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 2:
-            raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
-        refuse_other_choices(self, "DARTS: ")
+        refuse_illegal(self, "DARTS: ")
         refuse_unknown("surrogate_schedule:", [self.surrogate_schedule], SCHEDULES)
-        if not self.learning_rate >= self.learning_rate_min >= 0:
+        if self.learning_rate < self.learning_rate_min:
             raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
-        if self.grad_clip is not None and not self.grad_clip > 0:
-            raise UserError(f"grad_clip: {self.grad_clip} lets nothing be trained; give a norm above 0, or None")
-        for name in ("learning_rate", "arch_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name}: {getattr(self, name)} trains nothing; give a rate above 0")
-        for name, low, high in (
-            ("momentum", 0, 1),
-            ("weight_decay", 0, math.inf),
-            ("arch_weight_decay", 0, math.inf),
-            ("focal_loss_gamma", 0, math.inf),
-            ("class_weight_smoothing", 0, 1),
-            ("early_stopping_threshold", 0, 1),
-            ("surrogate_start", 0, 1),
-            ("stopping_after_n_skips", 1, math.inf),
-            ("stable_epochs", 1, math.inf),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
-                raise UserError(f"{name}: {value}; give {allowed}")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Positive, UserError, refuse_illegal
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
 from jahslib.problems.cross_validated import ImageProblem, Images
@@ -146,7 +146,7 @@ class StackedCells(ImageProblem):
     split: Literal["validation", "test"] = "validation"
     resplit: bool = False
     per_class: int | None = None
-    max_mflops: float | None = None
+    max_mflops: Positive | None = None
     widths: Range = (8, 256)
     fc_widths: Range = (8, 256)
     batch_sizes: Range = (16, 256)
@@ -159,7 +159,7 @@ class StackedCells(ImageProblem):
     unnamed = ("device", "keep")
 
     def __post_init__(self):
-        refuse_other_choices(self)
+        refuse_illegal(self)
         if not 1 <= len(self.cells) <= MOST_CELLS or not all(self.cells):
             raise UserError(f"cells: {len(self.cells)} levels; give 1..{MOST_CELLS}, each with at least one cell")
         for level in self.cells:
@@ -169,8 +169,6 @@ class StackedCells(ImageProblem):
             low, high = getattr(self, name)
             if not least <= low < high:
                 raise UserError(f"{name}: ({low}, {high}) is no range; give {least} <= lower < upper")
-        if self.max_mflops is not None and not self.max_mflops > 0:
-            raise UserError(f"max_mflops: {self.max_mflops} must be positive")
         self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         self.objective = Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
         self.constraints = () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
