@@ -1,6 +1,6 @@
 """Constrained evolution exactly as in study 07's original, for comparison and for its logs.
 
-A (mu + lambda) strategy in generations, built by `Evolution.published`. Differences from `Evolution`: its founders are
+A (mu + lambda) strategy in generations. Differences from `Evolution`: its founders are
 trained at the highest fidelity before anything evolves, the population is renewed only after all brackets of a
 Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are then
 no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer counts

@@ -44,7 +44,7 @@ class ActivationFunctions(NB201):
     annealing = "steps"
 
     def count_parameters(self, term: Term) -> int:
-        return count_parameters(activation_functions.build, term, width=self.width, **self.ends)
+        return count_parameters(self.network, term, torch.Generator())
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
         return activation_functions.build(term, width=self.width, **self.ends, generator=generator)
@@ -80,7 +80,7 @@ class DartsCells(NB201):
         return replace(outcome, metrics=outcome.metrics | {self.curve_metric: sum(errors) / len(errors)})
 
     def count_parameters(self, term: Term) -> int:
-        return count_parameters(darts_network.build, term, width=self.width, layers=self.layers, **self.ends)
+        return count_parameters(self.network, term, torch.Generator())
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
         return darts_network.build(term, width=self.width, layers=self.layers, **self.ends, generator=generator)

@@ -70,14 +70,12 @@ def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> Configura
     if searched == "north":
         made.add(Float("trigger_threshold", (0.7, 0.99), default=0.8))
     elif searched == "static":
-        for i in range(most_conv):
-            width = Integer(f"n_channels_conv_{i}", (8, 128), default=16, log=True)
-            made.add(width)
-            if i >= n_conv.lower:
-                made.add(GreaterThanCondition(width, n_conv, i))
-        for i in range(MOST_FC):
-            width = Integer(f"n_channels_fc_{i}", (8, 128), default=16, log=True)
-            made.add(width, GreaterThanCondition(width, n_fc, i))
+        for kind, count in (("conv", n_conv), ("fc", n_fc)):
+            for i in range(count.upper):
+                width = Integer(f"n_channels_{kind}_{i}", (8, 128), default=16, log=True)
+                made.add(width)
+                if i >= count.lower:
+                    made.add(GreaterThanCondition(width, count, i))
     else:
         made.add(Float("conv_trigger_threshold", (0.0, 1.0), default=0.8))
         fc = Float("fc_trigger_threshold", (0.0, 1.0), default=0.4)

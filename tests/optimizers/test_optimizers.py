@@ -17,6 +17,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.optuna import OptunaSampler
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
@@ -32,8 +33,8 @@ OPTIMIZERS = {
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
-    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
-    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: PublishedEvolution(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: PublishedEvolution(p, seed, pop_size=5, num_children=3, hyperband=True),
     "Hyperband": lambda p, seed: Hyperband(p, seed),
     "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),

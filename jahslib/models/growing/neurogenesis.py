@@ -19,6 +19,8 @@ from jahslib.models.growing import ranks
 from jahslib.models.growing.candidates import INITIALISATIONS
 from jahslib.models.growing.convnet import GrowingConvNet
 
+DIGITS = 6  # of a number of neurons, so that rounding errors near a whole number do not change it
+
 
 @dataclass(frozen=True)
 class GrowthRule:
@@ -78,7 +80,7 @@ class _Threshold:
             self.holds = False
         if self.holds:
             return 0
-        wanted = min(room, math.ceil(_exact((self.average - self.threshold) * n)))
+        wanted = min(room, math.ceil(round((self.average - self.threshold) * n, DIGITS)))
         self.holds = wanted > 0
         return max(0, wanted)
 
@@ -94,12 +96,7 @@ class _North:
     def __call__(self, r: float, n: int, room: int) -> int:
         before = r if math.isnan(self.largest) else self.largest
         self.average, self.largest = r, max(before, r)
-        return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
-
-
-def _exact(neurons: float) -> float:
-    """Round, so that floating-point error near a whole number changes no neuron count."""
-    return round(neurons, 6)
+        return max(0, min(room, math.floor(round(n * (r - self.threshold * before), DIGITS))))
 
 
 class Neurogenesis(nn.Module):
@@ -214,13 +211,9 @@ class Neurogenesis(nn.Module):
         counts = self.net.layer_parameters()
         spare, width = limit - sum(counts), self.net.blocks[i].width
         estimated = max(0, math.floor(spare * width / (counts[i] + counts[i + 1])))
-        return min(estimated, spare // self._price(i))
-
-    def _price(self, i: int) -> int:
-        """Count the parameters that one more neuron in layer i adds, outgoing weights included."""
         following, inputs = self.net.following(i)
-        outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
-        return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
+        outgoing = following.weight[:, 0].numel() * inputs
+        return min(estimated, spare // (self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}
