@@ -79,7 +79,7 @@ def refuse_illegal(made: Any, place: str = "") -> None:
     A `Literal` lists the legal values, `Bounds` are those of a number; None is legal where the type has it. `place`
     precedes the field's name in the message.
     """
-    for field in fields(made):
+    for field in (field for field in fields(made) if field.init):
         value, parts = getattr(made, field.name), (field.type, *get_args(field.type))
         for hint in () if value is None and type(None) in parts else parts:
             choices = get_args(hint) if get_origin(hint) is Literal else ()

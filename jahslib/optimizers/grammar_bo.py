@@ -104,6 +104,7 @@ class GrammarBO(Described):
         """Fit the model to a history with at least one finished trial; pending ones are fantasies."""
         told = [t for t in history if t.status != "rejected"]
         points = [self.space.point(t.configuration) for t in told]
+        costs = np.array([self.problem.penalised_cost(t) for t in told])
         pending = [self.space.point(s.configuration) for s in history.pending.values()]
         hierarchical = self.surrogate_model == "gp_hierarchical"
         table = shared_table(self.space.grammar, hierarchical)
@@ -111,15 +112,11 @@ class GrammarBO(Described):
         return gp.fit(
             table,
             [p.term for p in points],
-            self._targets(told),
+            np.log(costs + 1e-8) if self.log_objective else costs,
             numeric,
             kernel=joint_kernel(table, 0 if numeric is None else numeric.shape[1], hierarchical=hierarchical),
             maximum_noise=self.maximum_noise,
         ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
-
-    def _targets(self, told: list[Trial]) -> np.ndarray:
-        costs = np.array([self.problem.penalised_cost(t) for t in told])
-        return np.log(costs + 1e-8) if self.log_objective else costs
 
     def _maximise(
         self, told: list[Trial], surrogate: gp.Surrogate, seen: set[Point], rng: np.random.Generator

@@ -138,13 +138,10 @@ class PublishedEvolution(Replayed):
     def propose(self) -> Suggestion | None:
         return self._queue[0] if self._queue else None
 
-    def accept(self, trial_id: int) -> None:
-        self._queue.popleft()
-        self._ids.append(trial_id)
-
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         if self._queue:
-            self.accept(trial_id)
+            self._queue.popleft()
+            self._ids.append(trial_id)
 
     def observe(self, trial: Trial) -> None:
         self._done[trial.id] = trial

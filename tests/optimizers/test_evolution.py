@@ -8,6 +8,7 @@ from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband, variation
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.search import Budget, search
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
@@ -116,7 +117,7 @@ class TestHyperband:
     def test_only_trials_of_the_highest_fidelity_are_final(self, history):
         assert all(t.final == (t.fidelity == 8) for t in history)
 
-    @pytest.mark.parametrize("evolution", [Evolution, Evolution.published])
+    @pytest.mark.parametrize("evolution", [Evolution, PublishedEvolution])
     def test_a_rung_that_fails_whole_does_not_end_the_search(self, evolution, tmp_path):
         class Fragile(Toy):
             def evaluate(self, job):
