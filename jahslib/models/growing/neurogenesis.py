@@ -211,9 +211,12 @@ class Neurogenesis(nn.Module):
         counts = self.net.layer_parameters()
         spare, width = limit - sum(counts), self.net.blocks[i].width
         estimated = max(0, math.floor(spare * width / (counts[i] + counts[i + 1])))
+        return min(estimated, spare // self._price(i))
+
+    def _price(self, i: int) -> int:
+        """Count the parameters that one more neuron in layer i adds, outgoing weights included."""
         following, inputs = self.net.following(i)
-        outgoing = following.weight[:, 0].numel() * inputs
-        return min(estimated, spare // (self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing))
+        return self.net.blocks[i].layer.weight[0].numel() + 1 + following.weight[:, 0].numel() * inputs
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}
