@@ -27,6 +27,7 @@ from benchmarks.landscapes import Architectures, Drawn, Refits
 from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
@@ -46,10 +47,10 @@ METHODS: dict[str, tuple[str, Callable[[Problem, int], Optimizer] | None]] = {
     "re": ("regularized evolution", RegularizedEvolution),
     "hb": ("Hyperband", Hyperband),
     "asha": ("ASHA", ASHA),
-    "published_ea": ("EA as published, population 10", lambda p, seed: Evolution.published(p, seed, pop_size=10)),
+    "published_ea": ("EA as published, population 10", lambda p, seed: PublishedEvolution(p, seed, pop_size=10)),
     "published_ea_hb": (
         "EA-HB as published, population 10",
-        lambda p, seed: Evolution.published(p, seed, pop_size=10, hyperband=True),
+        lambda p, seed: PublishedEvolution(p, seed, pop_size=10, hyperband=True),
     ),
 }
 

@@ -1,9 +1,11 @@
 """The errors of this library, under one base."""
 
 import difflib
+import math
 from collections.abc import Iterable
-from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 class JahslibError(Exception):
@@ -38,12 +40,52 @@ def refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> Non
         raise UserError(f"{what} {name!r} is unknown; {hint}")
 
 
-def refuse_other_choices(made: Any, place: str = "") -> None:
-    """Raise `UserError` for the first field of a data class whose value its `Literal` does not list.
+@dataclass(frozen=True)
+class Bounds:
+    """The range of a number, as part of its type: `Annotated[float, Bounds(0, 1)]`. `open` excludes both ends."""
 
-    `place` precedes the field's name in the message.
+    low: float
+    high: float = math.inf
+    open: bool = False
+
+    def admit(self, number: Any) -> bool:
+        """Tell whether a number lies in the range."""
+        return self.low < number < self.high if self.open else self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.open else f"of at least {self.low:g}"
+        return f"between {self.low:g} and {self.high:g}" if self.open else f"from {self.low:g} to {self.high:g}"
+
+
+Count = Annotated[int, Bounds(1)]
+Share = Annotated[float, Bounds(0, 1)]
+NotNegative = Annotated[float, Bounds(0)]
+Positive = Annotated[float, Bounds(0, open=True)]
+
+
+def bounded(place: str, value: Any, hint: Any) -> Any:
+    """Convert a number to int where its type `hint` says so. Raises `UserError` for one outside the type's `Bounds`."""
+    kind, bounds = get_args(hint)
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not bounds.admit(value) or (kind is int and value != int(value)):
+        raise UserError(f"{place}: {value!r}; give a {'whole ' if kind is int else ''}number {bounds}")
+    return int(value) if kind is int else value
+
+
+def refuse_illegal(made: Any, place: str = "") -> None:
+    """Raise `UserError` for the first field of a data class whose value its type does not admit.
+
+    A `Literal` lists the legal values, `Bounds` are those of a number; None is legal where the type has it. `place`
+    precedes the field's name in the message.
     """
-    for field in fields(made):
-        choices = get_args(field.type) if get_origin(field.type) is Literal else ()
-        if choices and (value := getattr(made, field.name)) not in choices:
-            raise UserError(f"{place}{field.name}: {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
+    for field in (field for field in fields(made) if field.init):
+        value, parts = getattr(made, field.name), (field.type, *get_args(field.type))
+        for hint in () if value is None and type(None) in parts else parts:
+            choices = get_args(hint) if get_origin(hint) is Literal else ()
+            if choices and value not in choices:
+                raise UserError(
+                    f"{place}{field.name}: {value!r} is unknown; choose one of {', '.join(map(str, choices))}"
+                )
+            if get_origin(hint) is Annotated:
+                object.__setattr__(made, field.name, bounded(f"{place}{field.name}", value, hint))

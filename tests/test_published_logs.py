@@ -8,7 +8,7 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.problem import Constraint, Fidelity, Objective, Problem
 from jahslib.core.trials import History
 from jahslib.models import flower_cnn
-from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.paths import ROOT
 from jahslib.problems.cells.cell_edges import CellEdges
@@ -54,7 +54,7 @@ def test_a_committed_log_is_derived_again(name):
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items() if k not in ("name", "seed")}
     problem = Declared(log.fingerprint["problem"])
     if described["name"] == "Evolution":
-        optimizer = Evolution.published(problem, described["seed"], **settings)
+        optimizer = PublishedEvolution(problem, described["seed"], **settings)
     else:
         optimizer = RegularizedEvolution(problem, described["seed"], newly_active="default", **settings)
     assert json.loads(json.dumps(optimizer.describe())) == described

@@ -87,6 +87,9 @@ class Peer(Replayed):
             final=fidelity >= self.problem.fidelity.high,
         )
 
+    def accept(self, trial_id: int) -> None:
+        """Nothing to record: the tool knows what it suggested."""
+
     def adopt(self, id: int, suggestion: Suggestion) -> None:
         raise UserError(
             f"{type(self).__name__}: cannot go on from a log whose decisions it does not repeat; start over"

@@ -6,16 +6,16 @@ have proposed another one (floating-point differences), the optimizer adopts the
 """
 
 import logging
-import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import UserError, refuse_illegal
 
 log = logging.getLogger(__name__)
 
@@ -42,31 +42,34 @@ def checked_seed(seed: Any, place: str = "seed") -> int:
     return int(seed)
 
 
+@dataclass
 class Described:
-    """Base of optimizers that are dataclasses with `problem` and `seed`; refuses wrong seeds and choices."""
+    """Base of optimizers that are dataclasses; refuses wrong seeds, and what the type of a setting does not admit."""
 
     problem: Problem
     seed: int
 
-    def __post_init__(self):
-        refuse_other_choices(self, f"{type(self).__name__}: ")
-        self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
+    later: ClassVar[tuple[str, ...]] = ()  # settings younger than the first logs, described only where they are used
 
-    def _refuse_no_count(self, method: str, *names: str, least: int = 1) -> None:
-        """Convert the named settings to ints, None where it is the default; others below `least` raise `UserError`."""
-        for name in names:
-            value = getattr(self, name)
-            if getattr(type(self), name, 0) is None and value is None:
-                continue
-            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-            if not (number and least <= value < math.inf and value == int(value)):
-                raise UserError(f"{method}: {name}={value!r}; give a whole number, {least} or more")
-            setattr(self, name, int(value))
+    def __post_init__(self):
+        refuse_illegal(self, f"{type(self).__name__}: ")
+        self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def describe(self) -> dict[str, Any]:
         """Return the class name and all fields except the problem; see `Optimizer`."""
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}  # type: ignore[arg-type]
+        settings = {name: value for name, value in self._settings().items() if value or name not in self.later}
         return {"name": type(self).__name__, **settings}
+
+    def _settings(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name != "problem"}
+
+    def __reduce__(self) -> tuple:
+        """Pickle the settings alone: all else follows from the history."""
+        return _rebuilt, (type(self), self.problem, self._settings())
+
+
+def _rebuilt(kind: Callable[..., Described], problem: Problem, settings: dict[str, Any]) -> Described:
+    return kind(problem, **settings)
 
 
 class Replayed(Described, ABC):
@@ -81,7 +84,8 @@ class Replayed(Described, ABC):
         """Propose the next suggestion; None while it must wait, or when it is done."""
 
     def accept(self, trial_id: int) -> None:
-        """Record that the last proposal became trial `trial_id`."""
+        """Record that the last proposal became trial `trial_id`; by default as `adopt` does."""
+        self.adopt(trial_id, self._history.suggestions[trial_id])
 
     @abstractmethod
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
@@ -147,8 +151,6 @@ class Replayed(Described, ABC):
 class Listed(Described):
     """Proposes given configurations in turn at the highest fidelity: grids, defaults, the retraining of winners."""
 
-    problem: Problem
-    seed: int
     configurations: list[Configuration]
 
     def ask(self, history: History) -> Suggestion | None:

@@ -13,11 +13,11 @@ import numpy as np
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Trial
-from jahslib.errors import UserError
+from jahslib.errors import UserError, bounded
 from jahslib.experiments.study import Study
 from jahslib.extras import extra
 from jahslib.models.darts.stacking import most_probable_cell, sample_cells, to_text
-from jahslib.optimizers.hyperband import checked_eta
+from jahslib.optimizers.hyperband import Eta
 from jahslib.problems.darts import ablation
 from jahslib.problems.darts.ablation import ARMS, Arm
 from jahslib.problems.darts.cell_search import CellSearch, CellsFound
@@ -123,7 +123,7 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
     """Compute the trials of `low` to `high` epochs that Hyperband affords with `total` epochs, as SMAC counts them.
 
     Raises:
-        UserError: not 1 <= low <= high <= total; see `checked_eta`.
+        UserError: not 1 <= low <= high <= total; no `Eta`.
     """
     with extra("smac"):
         from smac.intensifier.hyperband_utils import get_n_trials_for_hyperband_multifidelity as count
@@ -133,7 +133,7 @@ def hyperband_trials(total: float, low: float, high: float, eta: int) -> int:
             f"budgets: min_budget {low:g}, max_budget {high:g}, total_budget {total:g}; "
             "give 1 <= min_budget <= max_budget <= total_budget epochs"
         )
-    return count(total, low, high, eta=checked_eta(eta), print_summary=False)
+    return count(total, low, high, eta=bounded("budgets: eta", eta, Eta), print_summary=False)
 
 
 def retrain_and_keep(study: Study, searches: Sequence[Stacks], count: int) -> list[Stacks]:

@@ -129,8 +129,7 @@ def build(
 ) -> ResNet:
     """Build the ResNet-20 with a term's activation; He's normal initialisation. Raises as `Activation`."""
     generator = generator or torch.Generator()
-    model = ResNet(term, channels, classes, width)
-    reset_parameters(model, generator)
+    model = reset_parameters(ResNet(term, channels, classes, width), generator)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, generator=generator)

@@ -135,6 +135,5 @@ def build(
     if width < 2 or layers < 1:
         raise UserError(f"DARTS network: width {width}, layers {layers}; give at least 2 channels and 1 cell")
     normal, reduction = (edges(cell) for cell in term.children if isinstance(cell, Term))
-    model = Network(normal, reduction, channels, classes, width, layers)
-    reset_parameters(model, generator or torch.Generator())
-    return model
+    made = Network(normal, reduction, channels, classes, width, layers)
+    return reset_parameters(made, generator or torch.Generator())

@@ -174,9 +174,7 @@ def build(
     for i in range(int(get("n_fc_layers", 3))):
         hidden.append(int(get(f"n_channels_fc_{i}", fallback.get(i, hidden[-1] // 2 if i else 256))))
     head = fully_connected(width, hidden[1:], classes, float(get("dropout_rate", 0.2)), generator)
-    model = nn.Sequential(*convolutions, nn.Flatten(), *head)
-    reset_parameters(model, generator)
-    return model
+    return reset_parameters(nn.Sequential(*convolutions, nn.Flatten(), *head), generator)
 
 
 count_parameters = partial(layers.count_parameters, build)

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Conv2d(nn.Conv2d):
@@ -75,8 +77,11 @@ def count_parameters(build: Callable[..., nn.Module], *args: Any, **options: Any
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
-    """Initialise every convolution, linear and batch normalisation layer by torch's defaults, in module order."""
+def reset_parameters(model: Model, generator: torch.Generator) -> Model:
+    """Initialise every convolution, linear and batch normalisation layer by torch's defaults, in module order.
+
+    Returns the model.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
@@ -85,3 +90,4 @@ def reset_parameters(model: nn.Module, generator: torch.Generator) -> None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         elif isinstance(module, _BatchNorm):
             module.reset_parameters()
+    return model

@@ -271,9 +271,7 @@ def build(
         UserError: a term of another grammar, an operation that is no primitive here, or images that are too small.
     """
     steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
-    model = Network(steps, width, channels, last, classes)
-    reset_parameters(model, generator or torch.Generator())
-    return model
+    return reset_parameters(Network(steps, width, channels, last, classes), generator or torch.Generator())
 
 
 def count_parameters(

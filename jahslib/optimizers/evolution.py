@@ -3,21 +3,19 @@
 Study 07, section A5. The population is the best results so far, ranked with feasible ones first. Each child has its
 parents in the current population, by recombination or mutation. With Hyperband, children compete in the brackets of its
 plan, the first of which are drawn at random: they are the founders, trained only as far as they are promoted.
-`Evolution.published` gives the original's method; see `jahslib.optimizers.published_evolution` for the differences.
+`jahslib.optimizers.published_evolution` has the original's method, and the differences.
 """
 
 from bisect import insort
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Count, Share
 from jahslib.optimizers import variation
-from jahslib.optimizers.hyperband import Brackets, Scheduled, checked_eta, plan_for
-from jahslib.optimizers.published_evolution import PublishedEvolution
+from jahslib.optimizers.hyperband import Brackets, Eta, Scheduled, plan_for
 from jahslib.spaces import configurations as spaces
 
 
@@ -44,31 +42,20 @@ class Evolution(Scheduled):
             children, an unknown selection, no probability, or no Hyperband plan.
     """
 
-    problem: Problem
-    seed: int
-    pop_size: int = 3
-    founders: int = 10
-    num_children: int = 1
+    pop_size: Count = 3
+    founders: Count = 10
+    num_children: Count = 1
     hyperband: bool = False
-    eta: int = 3
+    eta: Eta = 3
     min_fidelity: float | None = None
-    p_mutation: float = 0.5
+    p_mutation: Share = 0.5
     parent_selection: Literal["tournament", "neutral"] = "tournament"
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        self._refuse_no_count("evolution", "pop_size", "founders", "num_children")
-        if not 0 <= self.p_mutation <= 1:
-            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
-        self.eta = checked_eta(self.eta)
         self._plan = plan_for(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
-
-    @staticmethod
-    def published(problem: Problem, seed: int, **settings: Any) -> PublishedEvolution:
-        """Build the original's method, with its settings."""
-        return PublishedEvolution(problem, seed, **settings)
 
     # The method --------------------------------------------------------------------------------------------------
 
@@ -80,23 +67,15 @@ class Evolution(Scheduled):
         return variation.newcomer(self.problem, self._history, rng, child)
 
     def _child(self, rng: np.random.Generator) -> Configuration:
-        parent = self._parent(rng)
+        space, parent = self.problem.space, self._parent(rng)
         if rng.random() < self.p_mutation:
-            return self.mutate(parent, rng)
-        child = self.recombine(parent, self._parent(rng), rng)
-        return self.mutate(child, rng) if child == parent or rng.random() < 0.5 else child
+            return variation.mutate(space, parent, rng)
+        child = variation.recombine(space, parent, self._parent(rng), rng, self.frozen)
+        return variation.mutate(space, child, rng) if child == parent or rng.random() < 0.5 else child
 
     def _parent(self, rng: np.random.Generator) -> Configuration:
         draws = 2 if self.parent_selection == "tournament" else 1
         return self._population[rng.integers(len(self._population), size=draws).min()].configuration
-
-    def mutate(self, parent: Configuration, rng: np.random.Generator) -> Configuration:
-        """Mutate a configuration; see `variation.mutate`."""
-        return variation.mutate(self.problem.space, parent, rng)
-
-    def recombine(self, parent: Configuration, partner: Configuration, rng: np.random.Generator) -> Configuration:
-        """Recombine two configurations; see `variation.recombine`."""
-        return variation.recombine(self.problem.space, parent, partner, rng, self.frozen)
 
     # The population ----------------------------------------------------------------------------------------------
 

@@ -9,14 +9,13 @@ proposed twice. What the original's selection does by mistake is an option (`jah
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from jahslib.core.optimizer import Described
-from jahslib.core.problem import Problem
 from jahslib.core.trials import History, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Bounds, Count, Share, UserError
 from jahslib.optimizers import acquisition_pool
 from jahslib.spaces import configurations as spaces
 from jahslib.spaces.grammars.grammar import Grammar
@@ -56,18 +55,16 @@ class GrammarBO(Described):
         UserError: the space is not a grammar's, or a setting is out of its range.
     """
 
-    problem: Problem
-    seed: int
     surrogate_model: Literal["gp_hierarchical", "gp"] = "gp_hierarchical"
-    n_init: int = 10
+    n_init: Count = 10
     pool_strategy: Literal["evolution", "mutation", "random"] = "evolution"
-    pool_size: int = 200
+    pool_size: Annotated[int, Bounds(2)] = 200
     generations: tuple[int, int] = (10, 50)
-    p_self_crossover: float = 0.5
+    p_self_crossover: Share = 0.5
     mutate_size: int | None = None
     log_objective: bool = True
-    random_interleave_prob: float = 0.0
-    maximum_noise: float = 0.5
+    random_interleave_prob: Share = 0.0
+    maximum_noise: Annotated[float, Bounds(gp.NOISE[0], 10)] = 0.5
     no_isomorphism: bool = False
     original_selection: bool = False
 
@@ -78,15 +75,8 @@ class GrammarBO(Described):
                 "grammar BO: the problem's space is no GrammarSpace; use Ax or BOHB for a ConfigurationSpace"
             )
         low, high = self.generations
-        self._refuse_no_count("grammar BO", "n_init")
-        self._refuse_no_count("grammar BO", "pool_size", least=2)
         if not 0 <= low <= high:
             raise UserError(f"grammar BO: generations={low} to {high}; give 0 <= the least <= the most")
-        for name in ("p_self_crossover", "random_interleave_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"grammar BO: {name}={getattr(self, name)}; give a probability")
-        if not gp.NOISE[0] <= self.maximum_noise <= 10:
-            raise UserError(f"grammar BO: maximum_noise={self.maximum_noise}; give {gp.NOISE[0]:g} to 10")
         if self.mutate_size is not None and not 0 <= self.mutate_size <= self.pool_size:
             raise UserError(f"grammar BO: mutate_size={self.mutate_size}; give 0 to pool_size={self.pool_size}")
 
@@ -114,6 +104,7 @@ class GrammarBO(Described):
         """Fit the model to a history with at least one finished trial; pending ones are fantasies."""
         told = [t for t in history if t.status != "rejected"]
         points = [self.space.point(t.configuration) for t in told]
+        costs = np.array([self.problem.penalised_cost(t) for t in told])
         pending = [self.space.point(s.configuration) for s in history.pending.values()]
         hierarchical = self.surrogate_model == "gp_hierarchical"
         table = shared_table(self.space.grammar, hierarchical)
@@ -121,15 +112,11 @@ class GrammarBO(Described):
         return gp.fit(
             table,
             [p.term for p in points],
-            self._targets(told),
+            np.log(costs + 1e-8) if self.log_objective else costs,
             numeric,
             kernel=joint_kernel(table, 0 if numeric is None else numeric.shape[1], hierarchical=hierarchical),
             maximum_noise=self.maximum_noise,
         ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
-
-    def _targets(self, told: list[Trial]) -> np.ndarray:
-        costs = np.array([self.problem.penalised_cost(t) for t in told])
-        return np.log(costs + 1e-8) if self.log_objective else costs
 
     def _maximise(
         self, told: list[Trial], surrogate: gp.Surrogate, seen: set[Point], rng: np.random.Generator

@@ -9,14 +9,14 @@ from abc import abstractmethod
 from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-import numpy as np
+from typing import Annotated, Any, Literal
 
 from jahslib.core.optimizer import Replayed
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Bounds, UserError, bounded
+
+Eta = Annotated[int, Bounds(2)]  # the reduction factor
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,6 @@ class Rung:
 
     members: int
     fidelity: float
-
-
-def checked_eta(eta: Any) -> int:
-    """Convert the reduction factor to a Python int. Raises `UserError` unless it is a whole number of 2 or more."""
-    number = isinstance(eta, int | float | np.number) and not isinstance(eta, bool)
-    if not number or not 2 <= eta < math.inf or eta != int(eta):
-        raise UserError(f"hyperband: eta={eta!r}; the reduction factor must be a whole number, 2 or more")
-    return int(eta)
 
 
 def plan(
@@ -49,9 +41,9 @@ def plan(
     may end below `high` (16@3, 8@6, 4@12, 2@24, 1@48). It is for whole fidelities.
 
     Raises:
-        UserError: see `checked_eta`; or no range, or the published rounding of fractions.
+        UserError: no `Eta`, no range, or the published rounding of fractions.
     """
-    eta = checked_eta(eta)
+    eta = bounded("hyperband: eta", eta, Eta)
     if not 0 < low <= high < math.inf:
         raise UserError(f"hyperband: fidelities {low}..{high} are no range; give 0 < low <= high")
     whole = isinstance(low, int) and isinstance(high, int)
@@ -113,9 +105,6 @@ class Scheduled(Replayed):
 
     def rederives(self) -> bool:
         return False
-
-    def accept(self, trial_id: int) -> None:
-        self.adopt(trial_id, self._history.suggestions[trial_id])
 
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         self.schedule.suggested(suggestion)

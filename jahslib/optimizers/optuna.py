@@ -23,7 +23,6 @@ from ConfigSpace.hyperparameters import (
 )
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
 from jahslib.errors import UserError
 from jahslib.extras import extra
@@ -59,8 +58,6 @@ class OptunaSampler(Replayed):
         UserError: no such sampler, options that it does not take, as `refuse_unbounded`, or Optuna is not installed.
     """
 
-    problem: Problem
-    seed: int
     sampler: str = "TPESampler"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -84,6 +81,7 @@ class OptunaSampler(Replayed):
         # A running Optuna trial remembers values even of inactive parameters; one that is told does not.
         self._retells = self.sampler in MEMORYLESS and bool(self.problem.space.conditions)
         self._constrained = self.sampler in CONSTRAINED or not self.problem.constraints
+        self._trial: Any = None  # Optuna's, of a proposal that is no trial of ours yet
         self._running: dict[int, Any] = {}
         self._seen: set[str] = set()
         self._suggested = self._finished = 0
@@ -106,16 +104,14 @@ class OptunaSampler(Replayed):
                     self._drop(self._trial)
                     self._trial = None
             if taken:
-                return self._suggestion(configuration, self._origin())
+                return Suggestion(configuration, self.problem.fidelity.high, origin=self._origin())
         rng = np.random.default_rng([self.seed, self._suggested])
         drawn = spaces.sample_where(self.problem.space, rng, self._is_new)
         self._exhausted = drawn is None
-        return None if drawn is None else self._suggestion(drawn, "random")
+        return None if drawn is None else Suggestion(drawn, self.problem.fidelity.high, origin="random")
 
-    def accept(self, trial_id: int) -> None:
-        self.adopt(trial_id, self._proposed, self._trial)
-
-    def adopt(self, trial_id: int, suggestion: Suggestion, trial=None) -> None:
+    def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
+        trial, self._trial = self._trial, None
         if trial is None:
             with _quiet():
                 self._study.enqueue_trial(self._encoded(suggestion.configuration))
@@ -157,10 +153,6 @@ class OptunaSampler(Replayed):
     def _drop(self, trial) -> None:
         with _quiet():
             self._study.tell(trial, state=_optuna().trial.TrialState.FAIL)  # failed trials are ignored by every sampler
-
-    def _suggestion(self, configuration: Configuration, origin: Origin) -> Suggestion:
-        self._proposed = Suggestion(configuration, self.problem.fidelity.high, origin=origin)
-        return self._proposed
 
     def _is_new(self, configuration: Configuration) -> bool:
         return spaces.key(configuration) not in self._seen and self.problem.admits(configuration)

@@ -1,6 +1,6 @@
 """Constrained evolution exactly as in study 07's original, for comparison and for its logs.
 
-A (mu + lambda) strategy in generations, built by `Evolution.published`. Differences from `Evolution`: its founders are
+A (mu + lambda) strategy in generations. Differences from `Evolution`: its founders are
 trained at the highest fidelity before anything evolves, the population is renewed only after all brackets of a
 Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are then
 no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer counts
@@ -18,10 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Suggestion, Trial
-from jahslib.errors import UserError
-from jahslib.optimizers.hyperband import placed, plan_for
+from jahslib.errors import Count, Share
+from jahslib.optimizers.hyperband import Eta, placed, plan_for
 from jahslib.spaces import configurations as spaces
 
 Steps = Generator[list[Suggestion], list[Trial], list[Trial]]  # yields batches, receives their trials in order
@@ -40,23 +39,18 @@ class PublishedEvolution(Replayed):
         UserError: as `Evolution`.
     """
 
-    problem: Problem
-    seed: int
-    pop_size: int = 50
-    num_children: int = 10
+    pop_size: Count = 50
+    num_children: Count = 10
     hyperband: bool = False
-    eta: int = 2
+    eta: Eta = 2
     min_fidelity: float | None = None
-    p_mutation: float = 0.5
+    p_mutation: Share = 0.5
     parent_selection: Literal["neutral", "tournament"] = "neutral"
     frozen: tuple[str, ...] = ("n_conv_layers", "n_fc_layers")
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        self._refuse_no_count("evolution", "pop_size", "num_children")
-        if not 0 <= self.p_mutation <= 1:
-            raise UserError(f"evolution: p_mutation={self.p_mutation}; give a probability")
         self._plan = plan_for(self.problem, self.eta, self.min_fidelity, rounding="published") if self.hyperband else []
 
     def describe(self) -> dict[str, Any]:
@@ -144,13 +138,10 @@ class PublishedEvolution(Replayed):
     def propose(self) -> Suggestion | None:
         return self._queue[0] if self._queue else None
 
-    def accept(self, trial_id: int) -> None:
-        self._queue.popleft()
-        self._ids.append(trial_id)
-
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         if self._queue:
-            self.accept(trial_id)
+            self._queue.popleft()
+            self._ids.append(trial_id)
 
     def observe(self, trial: Trial) -> None:
         self._done[trial.id] = trial

@@ -12,8 +12,8 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.optimizer import Described
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
+from jahslib.errors import Count
 from jahslib.optimizers.variation import newcomer
 from jahslib.spaces import configurations as spaces
 
@@ -36,16 +36,13 @@ class RegularizedEvolution(Described):
         UserError: a population or tournament below 1, or a space with forbidden clauses.
     """
 
-    problem: Problem
-    seed: int
-    pop_size: int = 30
-    tournament_size: int = 10
+    pop_size: Count = 30
+    tournament_size: Count = 10
     newly_active: Literal["drawn", "default"] = "drawn"
 
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_forbidden_clauses(self.problem.space, "regularized evolution")
-        self._refuse_no_count("regularized evolution", "pop_size", "tournament_size")
 
     def describe(self) -> dict[str, Any]:
         description = super().describe()

@@ -10,9 +10,8 @@ import copy
 import math
 import tempfile
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ConfigSpace import Configuration as CSConfiguration
@@ -20,11 +19,11 @@ from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import NumericalHyperparameter
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Fidelity, Problem
+from jahslib.core.problem import Fidelity
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Count, UserError
 from jahslib.extras import require
-from jahslib.optimizers.hyperband import checked_eta
+from jahslib.optimizers.hyperband import Eta
 from jahslib.spaces import configurations as spaces
 
 
@@ -50,19 +49,14 @@ class SmacBohb(Replayed):
             no Hyperband plan; a count below 1.
     """
 
-    problem: Problem
-    seed: int
-    eta: int = 3
+    eta: Eta = 3
     min_fidelity: float | None = None
-    n_init: int | None = None
-    retrain_after: int = 8
-    min_trials: int | None = None
+    n_init: Count | None = None
+    retrain_after: Count = 8
+    min_trials: Count | None = None
     use_default_config: bool = False
 
-    def describe(self) -> dict[str, Any]:
-        """Describe the settings, the last two only where they are used: logs made before them stay valid."""
-        unused = {"min_trials": None, "use_default_config": False}
-        return {k: v for k, v in super().describe().items() if k not in unused or v != unused[k]}
+    later = ("min_trials", "use_default_config")
 
     def __post_init__(self):
         super().__post_init__()
@@ -71,8 +65,6 @@ class SmacBohb(Replayed):
         spaces.refuse_others(space, "BOHB", forbidden=True)
         assert isinstance(space, ConfigurationSpace)
         self._fidelity()
-        self.eta = checked_eta(self.eta)
-        self._refuse_no_count("BOHB", "n_init", "retrain_after", "min_trials")
         for hp in space.conditional_hyperparameters:
             if (kind := type(space[hp]).__name__).startswith(("Normal", "Beta")):
                 raise UserError(f"BOHB: SMAC takes no condition on {hp}, a {kind}; make it uniform")
@@ -82,10 +74,6 @@ class SmacBohb(Replayed):
 
     def _rounded(self, budget: float) -> float:
         return math.ceil(budget - 1e-9) if self._fidelity().whole else budget
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the settings: SMAC cannot be pickled and is told the history again."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def start(self) -> None:
         self._smac = self._facade()

@@ -5,13 +5,10 @@ Source: I. M. Sobol', USSR Computational Mathematics and Mathematical Physics 7(
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
 
 from scipy.stats import qmc
 
 from jahslib.core.optimizer import Described
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Suggestion
 from jahslib.spaces import configurations as spaces
 
@@ -19,7 +16,6 @@ BLOCK = 64  # a power of two, as the sequence's balance needs
 ATTEMPTS = 10_000
 
 
-@dataclass
 class Sobol(Described):
     """The points of a Sobol sequence in turn at the highest fidelity, without repetition.
 
@@ -30,35 +26,19 @@ class Sobol(Described):
         UserError: as `refuse_unbounded`.
     """
 
-    problem: Problem
-    seed: int
-
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_unbounded(self.problem.space, "Sobol")
-        self._points: list[Configuration] = []  # the sequence as far as it was generated
-        self._further = self._sequence()
-        self._history, self._turn = None, 0
+        self._history, self._next = None, None
 
     def ask(self, history: History) -> Suggestion | None:
         """Propose the first point that the history does not hold yet; see `Optimizer.ask`."""
         if history is not self._history:
-            self._history, self._turn = history, 0
-        while True:
-            self._points.extend(islice(self._further, max(0, self._turn + 1 - len(self._points))))
-            if self._turn == len(self._points):
-                return None
-            if not history.has(self._points[self._turn]):
-                return Suggestion(self._points[self._turn], self.problem.fidelity.high, origin="initial")
-            self._turn += 1
-
-    def __getstate__(self) -> dict:
-        """Return the settings: the sequence cannot be pickled and is restarted."""
-        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self.__post_init__()
+            self._history, self._further = history, self._sequence()
+            self._next = next(self._further, None)
+        while self._next is not None and history.has(self._next):
+            self._next = next(self._further, None)
+        return None if self._next is None else Suggestion(self._next, self.problem.fidelity.high, origin="initial")
 
     def _sequence(self) -> Iterator[Configuration]:
         engine = qmc.Sobol(len(self.problem.space), scramble=True, rng=self.seed)

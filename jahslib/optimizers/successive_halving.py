@@ -16,7 +16,7 @@ import numpy as np
 
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Suggestion, Trial
-from jahslib.optimizers.hyperband import Brackets, Rung, Scheduled, checked_eta, placed, plan_for
+from jahslib.optimizers.hyperband import Brackets, Eta, Rung, Scheduled, placed, plan_for
 from jahslib.optimizers.variation import newcomer
 
 
@@ -24,14 +24,11 @@ from jahslib.optimizers.variation import newcomer
 class _Halving(Scheduled):
     """Random newcomers under a schedule."""
 
-    problem: Problem
-    seed: int
-    eta: int = 3
+    eta: Eta = 3
     min_fidelity: float | None = None
 
     def __post_init__(self):
         super().__post_init__()
-        self.eta = checked_eta(self.eta)
         self._plan = plan_for(self.problem, self.eta, self.min_fidelity)
 
     def newcomer(self) -> Suggestion | None:

@@ -112,7 +112,7 @@ class ConstrainedCNN(CrossValidated):
         return notes[-1]
 
     def _scores(self, logits: torch.Tensor, labels: torch.Tensor, batch_size: int) -> dict[str, float]:
-        precision = batchwise_precision(logits, labels, self.classes, batch_size)
+        precision = batchwise_precision(logits.argmax(1), labels, self.classes, batch_size)
         return scores(logits, labels, self.classes) | {"batchwise_precision": precision}
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from jahslib.core.problem import Fidelity, Job, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Count, UserError, refuse_illegal
 from jahslib.extras import extra
 from jahslib.training.trainer import Diverged, Recipe, Training
 
@@ -26,6 +26,31 @@ def first_images(loaded: registry.Dataset, per_class: int | None) -> Images:
         return loaded.images, loaded.labels
     chosen = registry.rank_in_class(loaded.labels) < per_class
     return loaded.images[chosen], loaded.labels[chosen]
+
+
+def train_and_val(name: str, per_class: int | None = None) -> tuple[Images, Images]:
+    """Load a data set's training and validation images, of each class the first `per_class` or all.
+
+    Without a validation split, every third image of each class of the training split is for validation. Raises
+    `UserError` where none are left for that.
+    """
+    split = "val" in registry.splits(name)
+    least = 1 if split else 3
+    if per_class is not None and per_class < least:
+        raise UserError(f"per_class: {per_class} images a class leave none for validation; give at least {least}")
+    images, labels = first_images(registry.load(name), per_class)
+    if split:
+        return (images, labels), first_images(registry.load(name, "val"), per_class)
+    held_out = registry.rank_in_class(labels) % 3 == 2
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+
+
+def resplit(train: Images, val: Images, seed: int) -> tuple[Images, Images]:
+    """Merge both parts and divide them at random in the same sizes, as the class project does."""
+    images, labels = torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed % 2**63))
+    first, second = order[: len(train[1])], order[len(train[1]) :]
+    return (images[first], labels[first]), (images[second], labels[second])
 
 
 class ImageProblem(Problem):
@@ -77,7 +102,7 @@ class CrossValidated(ImageProblem):
     max_epochs: int = 50
     folds: int = 3
     folds_used: int = 3
-    per_class: int | None = None
+    per_class: Count | None = None
     continuation: Literal["exact", "weights", "scratch"] = "exact"
     curves: bool = False
     device: str = "cpu"
@@ -86,7 +111,7 @@ class CrossValidated(ImageProblem):
     curve_metric = "top1"
 
     def __post_init__(self):
-        refuse_other_choices(self)
+        refuse_illegal(self)
         self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         if not 1 <= self.folds_used <= self.folds or self.folds < 2:
             raise UserError(f"folds_used: {self.folds_used} of {self.folds} folds; give 1..folds, and at least 2 folds")

@@ -4,17 +4,87 @@ Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
 
+from jahslib.core.problem import Job, Outcome
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
-from jahslib.problems.activation_functions import ActivationFunctions
-from jahslib.problems.cells.darts_cells import DartsCells
-from jahslib.problems.grammar_networks import NB201
+from jahslib.models import activation_functions, darts_network
+from jahslib.models.layers import count_parameters
+from jahslib.problems.grammar_networks import CIFAR10, NB201
+from jahslib.spaces.grammars.terms import Term
+
+with extra("training"):
+    import torch
+    from torch import nn
 
 with extra("notebooks"):
     from pydantic import AfterValidator
+
+
+@dataclass
+class ActivationFunctions(NB201):
+    """Search for activation functions in a ResNet-20, with the options of `NB201`.
+
+    `width` is that of the ResNet's first stage. The source trains 64,000 steps on nine tenths of CIFAR-10's training
+    images, the other tenth being held back. Departures: the same number of whole epochs; no training is stopped at step
+    10,000 for an error above .4; the held-back images are drawn at random.
+    """
+
+    grammar: str = "activation"
+
+    spaces = ("activation",)
+    protocols: ClassVar = {
+        "act_cifar10": CIFAR10
+        | {"data": "cifar10", "validation_share": 0.1, "max_epochs": 182, "batch_size": 128, "lr": 0.1}
+        | {"weight_decay": 1e-4, "flip": True, "crop": 4, "bf16": True}
+    }
+    annealing = "steps"
+
+    def count_parameters(self, term: Term) -> int:
+        return count_parameters(self.network, term, torch.Generator())
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        return activation_functions.build(term, width=self.width, **self.ends, generator=generator)
+
+
+@dataclass
+class DartsCells(NB201):
+    """Search for DARTS's normal and reduction cells, in a network of `layers` cells, with the options of `NB201`.
+
+    The error is the mean over the `last` epochs, of those that a trial itself trains; in the source, of 50 on one half
+    of CIFAR-10's training images. Departures: validation images are not augmented; the two cells are one term, so that
+    one kernel compares them, where theirs has a kernel for each.
+    """
+
+    grammar: str = "darts-cells"
+    curves: bool = field(default=True, init=False)
+    layers: Count = 8
+    last: Count = 5
+    width: Annotated[int, Bounds(2)] = 16
+
+    spaces = ("darts-cells",)
+    protocols: ClassVar = {
+        "darts_cifar10": CIFAR10
+        | {"data": "cifar10", "validation_share": 0.5, "max_epochs": 50, "lr": 0.025, "flip": True, "crop": 4}
+    }
+    clip = 5.0  # norm of the gradient
+
+    def evaluate(self, job: Job) -> Outcome:
+        outcome = super().evaluate(job)
+        errors = outcome.curve.get(self.curve_metric, [])[-self.last :]
+        if self.split == "test" or not errors:
+            return outcome
+        return replace(outcome, metrics=outcome.metrics | {self.curve_metric: sum(errors) / len(errors)})
+
+    def count_parameters(self, term: Term) -> int:
+        return count_parameters(self.network, term, torch.Generator())
+
+    def network(self, term: Term, generator: torch.Generator) -> nn.Module:
+        return darts_network.build(term, width=self.width, layers=self.layers, **self.ends, generator=generator)
+
 
 _CLASSES = {objective: kind for kind in (NB201, ActivationFunctions, DartsCells) for objective in kind.protocols}
 

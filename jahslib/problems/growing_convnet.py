@@ -9,13 +9,13 @@ of 3 pixels, Adam and cross-entropy.
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ConfigSpace import ConfigurationSpace, Float, GreaterThanCondition, Integer
 
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models.growing.convnet import BatchNormKind, GrowingConvNet
 from jahslib.models.growing.neurogenesis import GrowthRule, Neurogenesis
@@ -70,14 +70,12 @@ def space(searched: Searched = "joint", most_conv: int = MOST_CONV) -> Configura
     if searched == "north":
         made.add(Float("trigger_threshold", (0.7, 0.99), default=0.8))
     elif searched == "static":
-        for i in range(most_conv):
-            width = Integer(f"n_channels_conv_{i}", (8, 128), default=16, log=True)
-            made.add(width)
-            if i >= n_conv.lower:
-                made.add(GreaterThanCondition(width, n_conv, i))
-        for i in range(MOST_FC):
-            width = Integer(f"n_channels_fc_{i}", (8, 128), default=16, log=True)
-            made.add(width, GreaterThanCondition(width, n_fc, i))
+        for kind, count in (("conv", n_conv), ("fc", n_fc)):
+            for i in range(count.upper):
+                width = Integer(f"n_channels_{kind}_{i}", (8, 128), default=16, log=True)
+                made.add(width)
+                if i >= count.lower:
+                    made.add(GreaterThanCondition(width, count, i))
     else:
         made.add(Float("conv_trigger_threshold", (0.0, 1.0), default=0.8))
         fc = Float("fc_trigger_threshold", (0.0, 1.0), default=0.4)
@@ -133,23 +131,18 @@ class GrowingConvNets(CrossValidated):
     min_epochs: int = 3
     max_epochs: int = 10
     searched: Searched = "joint"
-    max_params: int | None = 30_000
-    initial_width: int = 8
+    max_params: Count | None = 30_000
+    initial_width: Count = 8
     rule: dict[str, Any] = field(default_factory=dict)
     batch_norm: BatchNormKind = "batch"
-    trace_every: int = 0
+    trace_every: Annotated[int, Bounds(0)] = 0
 
     name = "growing_convnet"
     objective = Objective("top1", best=1.0, worst=0.0)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.max_params is not None and self.max_params < 1:
-            raise UserError(f"max_params: {self.max_params} must be positive")
         self.constraints = () if self.max_params is None else (Constraint("params", "<=", self.max_params),)
-        for name, least in (("initial_width", 1), ("trace_every", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: {getattr(self, name)}; give at least {least}")
         rule = self.growth_rule({"trigger_threshold": 0.8})  # raises for unknown options
         for name in ("max_conv", "max_fc"):
             if (most := getattr(rule, name)) < self.initial_width:

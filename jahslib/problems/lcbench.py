@@ -22,7 +22,7 @@ from ConfigSpace import ConfigurationSpace, Float, Integer
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
 from jahslib.core.trials import Configuration
 from jahslib.data import archives, places
-from jahslib.errors import refuse_other_choices, refuse_unknown
+from jahslib.errors import refuse_illegal, refuse_unknown
 from jahslib.extras import require
 
 FILE = "lcbench/model.onnx"
@@ -72,7 +72,7 @@ class LCBench(Problem):
     def __post_init__(self):
         self.task, self.constraints = str(self.task), tuple(self.constraints)
         refuse_unknown("lcbench: task", [self.task], TASKS)
-        refuse_other_choices(self, "lcbench: ")
+        refuse_illegal(self, "lcbench: ")
         refuse_unknown("lcbench: constrained metric", [c.metric for c in self.constraints], METRICS)
         self.objective = _OBJECTIVES[self.metric]
 

@@ -22,7 +22,7 @@ from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.core.trials import Configuration, Trial
-from jahslib.errors import EvaluationError, UserError, refuse_other_choices
+from jahslib.errors import EvaluationError, UserError, refuse_illegal
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
 
@@ -85,7 +85,7 @@ class Recorded(Problem):
     _records: dict[float, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
 
     def __post_init__(self):
-        refuse_other_choices(self, "recorded: ")
+        refuse_illegal(self, "recorded: ")
         if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
             raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
         self.logs = logs = [Path(log) for log in self.logs]
@@ -93,10 +93,11 @@ class Recorded(Problem):
         self.space, self.fidelity = self.problem.space, self.problem.fidelity
         self.objective, self.constraints = self.problem.objective, tuple(self.problem.constraints)
         self._records = self._pooled(logs)
-        self._points: dict[int, np.ndarray] = {}
-        if self.unknown == "nearest":
-            for fidelity, records in self._records.items():
-                self._points[fidelity] = np.array([self._point(r.configuration) for r in records.values()])
+        self._points = {
+            fidelity: np.array([self._point(record.configuration) for record in records.values()])
+            for fidelity, records in self._records.items()
+            if self.unknown == "nearest"
+        }
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return self.problem.known(configuration)
@@ -174,25 +175,18 @@ class Recorded(Problem):
                     f"{' and more' if len(differing) > 4 else ''}; give logs of {wanted['name']} as it is set up here, "
                     "or name in `ignoring` what may differ"
                 )
-            for trial, epochs in _whole_trainings(recorded.trials):
-                key = spaces.key(trial.configuration)
-                found.setdefault(trial.fidelity, {}).setdefault(key, []).append((trial, epochs))
+            whole: dict[int | None, float] = {None: 0.0}  # trial -> epochs, with those of all that it continued
+            for trial in recorded.trials:
+                whole[trial.id] = trial.epochs + whole[trial.parent]
+                if trial.status in ("ok", "failed"):
+                    of_fidelity = found.setdefault(trial.fidelity, {})
+                    of_fidelity.setdefault(spaces.key(trial.configuration), []).append((trial, whole[trial.id]))
         if not found:
             raise UserError(f"recorded: no finished trial in {logs[0]}{' and the other logs' if len(logs) > 1 else ''}")
         return {
             fidelity: {key: _record(trials) for key, trials in sorted(by_key.items())}
             for fidelity, by_key in sorted(found.items())
         }
-
-
-def _whole_trainings(trials: list[Trial]) -> list[tuple[Trial, float]]:
-    """Select the trials that completed or failed, with the epochs of their whole lineage."""
-    by_id = {trial.id: trial for trial in trials}
-
-    def epochs(trial: Trial) -> float:
-        return trial.epochs + (0.0 if trial.parent is None else epochs(by_id[trial.parent]))
-
-    return [(trial, epochs(trial)) for trial in trials if trial.status in ("ok", "failed")]
 
 
 def _record(trials: list[tuple[Trial, float]]) -> Record:

@@ -4,20 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from jahslib.errors import UserError
-
 
 def class_weights(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     """Compute smoothed inverse class frequencies: `classes` weights that sum to 1.
 
     w_c = (1 / freq_c) / mean(1 / freq), then w_c^smoothing / sum(w^smoothing): 0 weighs all classes alike, 1 in full
     inverse proportion to their frequency among `labels`. A class that no label has gets weight 0.
-
-    Raises:
-        UserError: a smoothing outside 0..1.
     """
-    if not 0 <= smoothing <= 1:
-        raise UserError(f"loss_class_weight_smoothing: {smoothing} is outside 0..1")
     counts = torch.bincount(labels, minlength=classes).double()
     present = counts > 0
     inverse = counts.clamp(min=1).reciprocal()

@@ -12,7 +12,7 @@ def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> float:
 
 def confusion_matrix(pred: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Count samples by true class (row) and predicted class (column): `classes x classes`; see `macro_f1`."""
-    cells = labels * classes + _predicted(pred)
+    cells = labels * classes + pred
     return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -23,7 +23,7 @@ def macro_precision(pred: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def macro_f1(pred: Tensor, labels: Tensor, classes: int) -> float:
-    """Average the F1 score over classes, 0 without samples. `pred`: classes (n) or logits (n x classes)."""
+    """Average the F1 score over classes, 0 without samples. `pred`, `labels`: classes (`n`)."""
     matrix = confusion_matrix(pred, labels, classes).double()
     return (2 * matrix.diagonal() / (matrix.sum(dim=0) + matrix.sum(dim=1)).clamp(min=1)).mean().item()
 
@@ -35,7 +35,6 @@ def batchwise_precision(pred: Tensor, labels: Tensor, classes: int, batch_size: 
     caps the value even for a perfect classifier: with 17 classes of 20 samples .383 at batch size 128, .779 at 290,
     1 only from 340. `macro_precision` is the true metric. `pred`: as of `macro_f1`.
     """
-    pred = _predicted(pred)
     n = len(labels)
     batches = -(-n // batch_size)
     cell = torch.arange(n, device=pred.device) // batch_size * classes + pred
@@ -45,11 +44,7 @@ def batchwise_precision(pred: Tensor, labels: Tensor, classes: int, batch_size: 
     return (weight @ (correct.double() / predicted.clamp(min=1))).mean().item()
 
 
-def _predicted(pred: Tensor) -> Tensor:
-    return pred.argmax(dim=1) if pred.ndim == 2 else pred
-
-
-def scores(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, float]:
+def scores(logits: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
     """Compute the metrics that every classification study reports."""
     predicted = logits.argmax(1)
     return {

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
-from jahslib.errors import EvaluationError, UserError, refuse_unknown
+from jahslib.errors import Count, EvaluationError, UserError, refuse_illegal, refuse_unknown
 from jahslib.training import checkpoints
 from jahslib.training.schedules import ANNEALINGS, SCHEDULES
 
@@ -48,7 +48,7 @@ class Recipe:
         UserError: an unknown name, a number below its least value, or momentum with an optimizer that has none.
     """
 
-    batch_size: int
+    batch_size: Count
     learning_rate: float
     optimizer: str = "adam"
     loss: str = "cross_entropy"
@@ -57,17 +57,14 @@ class Recipe:
     nesterov: bool = False
     schedule: str = "constant"
     annealing: str = "cosine"
-    annealing_epochs: int | None = None
+    annealing_epochs: Count | None = None
     shuffle: bool = True
     clip: float | None = None
     betas: tuple[float, float] | None = None
     amsgrad: bool = False
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise UserError(f"Recipe: batch_size is {self.batch_size}; give at least 1")
-        if self.annealing_epochs is not None and self.annealing_epochs < 1:
-            raise UserError(f"Recipe: annealing_epochs is {self.annealing_epochs}; give at least 1, or None for none")
+        refuse_illegal(self, "Recipe: ")
         of_tables = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
         for name, known in of_tables.items():
             refuse_unknown(f"Recipe: {name}", [getattr(self, name)], known)

@@ -102,7 +102,7 @@ class TestRefuses:
             ({"constraint_min_precision": 1.5}, "constraint_min_precision: 1.5"),
             ({"constraint_max_model_size": 10}, "none of 10,000 random configurations has at most 10 parameters"),
             ({"other_constraints": [[0.2, 10]]}, "none of 10,000 random configurations has at most 10 parameters"),
-            ({"pop_size": 0}, "pop_size=0"),
+            ({"pop_size": 0}, "pop_size: 0"),
             ({"precision": "recall"}, "precision: 'recall'"),
             ({"final_optimizer": "adan"}, "adan"),
             ({"data": "flowers"}, "'flowers' is unknown"),

@@ -69,10 +69,10 @@ class TestOptions:
             ({"tables": ()}, "tables: none given"),
             ({"table_seeds": ()}, "table_seeds: .*give at least one"),
             ({"pool_sizes": 3}, "did you mean 'pool_size'"),
-            ({"pool_size": 1}, "pool_size=1"),
+            ({"pool_size": 1}, "pool_size: 1"),
             ({"pool_strategy": "greedy"}, "pool_strategy: 'greedy'"),
             ({"max_evaluations_total": 0}, "max_evaluations_total: 0"),
-            ({"training": {"n_train": 0}}, "n_train: 0 images"),
+            ({"training": {"n_train": 0}}, "n_train: 0; give"),
             ({"training": {"epochs": 3}}, "nb201_addNIST: option 'epochs' is unknown"),
         ],
     )

@@ -6,8 +6,9 @@ import pytest
 from jahslib.core.problem import Constraint, Job
 from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.optimizers import hyperband
+from jahslib.optimizers import hyperband, variation
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.search import Budget, search
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
@@ -49,13 +50,14 @@ def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
 
 
 class TestPopulation:
-    def test_it_is_renewed_by_every_result(self):
+    def test_it_is_renewed_by_every_result(self, monkeypatch):
         """With one member and no other founders, each parent is the best trial so far."""
         problem = Toy()
         evolution = Evolution(problem, 0, pop_size=1, founders=1, p_mutation=1.0)
-        parents = []
-        mutate = evolution.mutate
-        evolution.mutate = lambda parent, rng: parents.append(parent) or mutate(parent, rng)  # type: ignore[method-assign]
+        parents, mutate = [], variation.mutate
+        monkeypatch.setattr(
+            variation, "mutate", lambda space, parent, rng: parents.append(parent) or mutate(space, parent, rng)
+        )
         history = follow(problem, evolution, 30)
         best = [problem.incumbent(history.trials[:n]).configuration for n in range(1, 30)]
         assert all(parent in best for parent in parents)
@@ -115,7 +117,7 @@ class TestHyperband:
     def test_only_trials_of_the_highest_fidelity_are_final(self, history):
         assert all(t.final == (t.fidelity == 8) for t in history)
 
-    @pytest.mark.parametrize("evolution", [Evolution, Evolution.published])
+    @pytest.mark.parametrize("evolution", [Evolution, PublishedEvolution])
     def test_a_rung_that_fails_whole_does_not_end_the_search(self, evolution, tmp_path):
         class Fragile(Toy):
             def evaluate(self, job):
@@ -144,17 +146,15 @@ class TestHyperband:
 
 
 def test_newly_active_hyperparameters_are_drawn_or_inherited():
-    problem = Toy()
-    evolution, rng = Evolution(problem, 0), np.random.default_rng(0)
+    space, rng = Toy().space, np.random.default_rng(0)
     shallow = {"kernel": 3, "layers": 1, "norm": True, "rate": 0.01}
     deep = {**shallow, "layers": 3, "width": 7}
-    grown = [c["width"] for c in (evolution.mutate(shallow, rng) for _ in range(500)) if "width" in c]
+    grown = [c["width"] for c in (variation.mutate(space, shallow, rng) for _ in range(500)) if "width" in c]
     assert len(set(grown)) > 20
-    children = [evolution.recombine(shallow, deep, rng) for _ in range(50)]
+    children = [variation.recombine(space, shallow, deep, rng) for _ in range(50)]
     assert {c.get("width") for c in children} == {None, 7}
     assert {c["layers"] for c in children} == {1, 3}
-    held = Evolution(problem, 0, frozen=("layers",))
-    assert all(held.recombine(shallow, deep, rng) == shallow for _ in range(20))
+    assert all(variation.recombine(space, shallow, deep, rng, ("layers",)) == shallow for _ in range(20))
 
 
 @pytest.mark.parametrize(

@@ -281,11 +281,11 @@ def test_evolution_ends_when_nothing_better_is_found():
     [
         ({"surrogate_model": "rf"}, "surrogate_model: 'rf' is unknown"),
         ({"pool_strategy": "grid"}, "pool_strategy: 'grid' is unknown"),
-        ({"pool_size": 1}, "pool_size=1"),
+        ({"pool_size": 1}, "pool_size: 1; give a whole number of at least 2"),
         ({"generations": (5, 2)}, "generations=5 to 2"),
-        ({"p_self_crossover": 1.5}, "p_self_crossover=1.5; give a probability"),
+        ({"p_self_crossover": 1.5}, "p_self_crossover: 1.5; give a number from 0 to 1"),
         ({"mutate_size": 500}, "mutate_size=500; give 0 to pool_size=200"),
-        ({"maximum_noise": 0}, "maximum_noise=0"),
+        ({"maximum_noise": 0}, "maximum_noise: 0; give a number from"),
     ],
 )
 def test_refuses_bad_settings(bad, said):
@@ -296,7 +296,7 @@ def test_refuses_bad_settings(bad, said):
 def test_refuses_a_space_without_a_grammar_and_bad_populations():
     with pytest.raises(UserError, match="the problem's space is no GrammarSpace"):
         GrammarBO(conftest.Toy(), 0)
-    with pytest.raises(UserError, match="tournament_size=0; give a whole number, 1 or more"):
+    with pytest.raises(UserError, match="tournament_size: 0; give a whole number of at least 1"):
         RegularizedEvolution(Matching(), 0, tournament_size=0)
 
 

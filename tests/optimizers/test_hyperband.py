@@ -72,7 +72,7 @@ def test_every_published_plan_stays_in_range_and_shrinks(low, extra, eta):
 def test_eta_is_a_whole_number():
     assert plan(1, 9, 3.0) == plan(1, 9, 3)
     for bad in (2.5, math.nan, "3", True, None, 1):
-        with pytest.raises(UserError, match=r"eta=.*; the reduction factor must be a whole number, 2 or more"):
+        with pytest.raises(UserError, match=r"hyperband: eta: .*; give a whole number of at least 2"):
             plan(1, 9, bad)
 
 

@@ -17,6 +17,7 @@ from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import AxBO
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.optuna import OptunaSampler
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.smac_bohb import SmacBohb
@@ -32,8 +33,8 @@ OPTIMIZERS = {
     "EA": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3),
     "EA tournament": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, parent_selection="tournament"),
     "EA-HB": lambda p, seed: Evolution(p, seed, pop_size=5, num_children=3, hyperband=True),
-    "published EA": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3),
-    "published EA-HB": lambda p, seed: Evolution.published(p, seed, pop_size=5, num_children=3, hyperband=True),
+    "published EA": lambda p, seed: PublishedEvolution(p, seed, pop_size=5, num_children=3),
+    "published EA-HB": lambda p, seed: PublishedEvolution(p, seed, pop_size=5, num_children=3, hyperband=True),
     "Hyperband": lambda p, seed: Hyperband(p, seed),
     "ASHA": lambda p, seed: ASHA(p, seed),
     "regularized evolution": lambda p, seed: RegularizedEvolution(p, seed, pop_size=5, tournament_size=3),
@@ -270,7 +271,7 @@ class TestSpacesThatAMethodCannotSearch:
     @pytest.mark.parametrize("bad", [{"eta": 1}, {"min_fidelity": 0}, {"min_fidelity": 20}])
     def test_no_hyperband_plan_is_refused_at_the_door(self, bad):
         for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True)):
-            with pytest.raises(UserError, match=r"hyperband: eta=1\b|epochs (0|20)\.\.9 are no range"):
+            with pytest.raises(UserError, match=r"eta: 1; give a whole number|epochs (0|20)\.\.9 are no range"):
                 optimizer(Toy(high=9), 0, **bad)
 
     def test_the_lowest_rung_is_the_problems_least_fidelity_unless_another_is_asked_for(self, tmp_path):
@@ -282,7 +283,7 @@ class TestSpacesThatAMethodCannotSearch:
                 assert min(t.fidelity for t in history) == lowest
 
     def test_no_probability_is_refused(self):
-        with pytest.raises(UserError, match="p_mutation=7"):
+        with pytest.raises(UserError, match="p_mutation: 7; give a number from 0 to 1"):
             Evolution(Toy(), 0, p_mutation=7)
 
 

@@ -4,7 +4,7 @@ import pytest
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.optimizers import hyperband
-from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.search import Budget, search
 from jahslib.spaces import configurations as spaces
 from tests.conftest import PRECISION, SIZE, Toy
@@ -36,7 +36,7 @@ def test_a_failed_member_comes_last():
 class TestVariation:
     def setup_method(self):
         self.problem = Toy([SIZE, PRECISION])
-        self.evolution = Evolution.published(self.problem, 0, frozen=("layers",))
+        self.evolution = PublishedEvolution(self.problem, 0, frozen=("layers",))
         self.rng = np.random.default_rng(0)
         self.parents = [spaces.sample_where(self.problem.space, self.rng, self.problem.admits) for _ in range(200)]
 
@@ -51,7 +51,7 @@ class TestVariation:
     def test_a_mutation_that_is_too_large_is_kept_and_mended_by_another(self):
         """With all but the smallest sizes forbidden, many single mutations must be followed by a second."""
         tight = Toy([type(SIZE)("size", "<=", 30)])
-        evolution = Evolution.published(tight, 0)
+        evolution = PublishedEvolution(tight, 0)
         parents = [spaces.sample_where(tight.space, self.rng, tight.admits) for _ in range(200)]
         children = [evolution.mutate(p, self.rng) for p in parents]
         assert all(tight.admits(c) for c in children)
@@ -73,7 +73,7 @@ class TestVariation:
         assert sorted(t.id for t in drawn) == list(range(6))
 
     def test_tournament_prefers_the_better_half(self):
-        evolution = Evolution.published(self.problem, 0, parent_selection="tournament")
+        evolution = PublishedEvolution(self.problem, 0, parent_selection="tournament")
         population = [member(0.5, 0.5, id=i) for i in range(10)]
         ids = [t.id for t in evolution._parents(population, 2000, self.rng)]
         assert np.mean(ids) == pytest.approx(2.85, abs=0.2)  # E[min of two uniform draws from 0..9]
@@ -83,7 +83,7 @@ class TestHyperbandStep:
     @pytest.fixture
     def history(self, tmp_path):
         problem = Toy([SIZE, PRECISION], high=8)
-        optimizer = Evolution.published(problem, 1, pop_size=5, num_children=3, hyperband=True)
+        optimizer = PublishedEvolution(problem, 1, pop_size=5, num_children=3, hyperband=True)
         return search(problem, optimizer, Budget(trials=5 + 2 * 29), tmp_path / "log.jsonl", seed=1)
 
     def test_follows_the_plan(self, history):
@@ -120,7 +120,7 @@ def test_the_same_seed_starts_ea_and_ea_hb_from_the_same_population(tmp_path):
             t.configuration
             for t in search(
                 problem,
-                Evolution.published(problem, 4, pop_size=6, hyperband=hb),
+                PublishedEvolution(problem, 4, pop_size=6, hyperband=hb),
                 Budget(trials=6),
                 tmp_path / f"{hb}.jsonl",
                 seed=4,
@@ -134,4 +134,4 @@ def test_the_same_seed_starts_ea_and_ea_hb_from_the_same_population(tmp_path):
 @pytest.mark.parametrize("bad", [{"pop_size": 0}, {"num_children": -1}, {"parent_selection": "roulette"}])
 def test_refuses_bad_settings(bad):
     with pytest.raises(UserError, match=r"(?i)evolution"):
-        Evolution.published(Toy(), 0, **bad)
+        PublishedEvolution(Toy(), 0, **bad)

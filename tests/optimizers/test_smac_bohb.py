@@ -423,10 +423,10 @@ def test_committed_logs_can_be_extended(log, workers, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_init": 0}, "BOHB: n_init=0; give a whole number, 1 or more"),
-        ({"n_init": 2.5}, "BOHB: n_init=2.5"),
-        ({"retrain_after": 0}, "BOHB: retrain_after=0"),
-        ({"min_trials": -1}, "BOHB: min_trials=-1"),
+        ({"n_init": 0}, "SmacBohb: n_init: 0; give a whole number of at least 1"),
+        ({"n_init": 2.5}, "SmacBohb: n_init: 2.5"),
+        ({"retrain_after": 0}, "SmacBohb: retrain_after: 0"),
+        ({"min_trials": -1}, "SmacBohb: min_trials: -1"),
     ],
 )
 def test_counts_below_one_are_refused_at_the_door(settings, message):

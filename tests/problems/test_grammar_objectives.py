@@ -3,9 +3,7 @@
 import pytest
 
 from jahslib.errors import UserError
-from jahslib.problems.activation_functions import ActivationFunctions
-from jahslib.problems.cells.darts_cells import DartsCells
-from jahslib.problems.grammar_objectives import OBJECTIVES, problem, tasks
+from jahslib.problems.grammar_objectives import OBJECTIVES, ActivationFunctions, DartsCells, problem, tasks
 
 
 def test_every_objective_has_a_problem_over_each_of_its_spaces():

@@ -262,12 +262,12 @@ def test_sigkill_in_mid_growth(tmp_path):
         ({"rule": {"evry": 10}}, "rule: 'evry' is unknown; did you mean 'every'"),
         ({"rule": {"conv_threshold": 0.5}}, "rule: .*conv_threshold"),
         ({"rule": {"trigger": "never"}}, "trigger: 'never' is unknown"),
-        ({"rule": {"epsilon": 0.1, "every": 0}}, "every is 0"),
+        ({"rule": {"epsilon": 0.1, "every": 0}}, "every: 0"),
         ({"rule": {"max_conv": 7}, "initial_width": 8}, "max_conv: 7 is below the initial width 8"),
         ({"rule": {"max_fc": 3}}, "max_fc: 3 is below the initial width 4"),
         ({"searched": "widths"}, "searched: 'widths' is unknown; choose one of joint"),
         ({"batch_norm": "layer"}, "batch_norm: 'layer'"),
-        ({"max_params": 0}, "max_params: 0 must be positive"),
+        ({"max_params": 0}, "max_params: 0; give a whole number"),
         ({"folds_used": 6}, "folds_used: 6 of 3"),
     ],
 )
@@ -278,7 +278,7 @@ def test_refuses_bad_options_by_name(bad, said):
 
 @pytest.mark.parametrize("q", [-0.1, 1.5])
 def test_a_threshold_outside_its_range_is_refused(q):
-    with pytest.raises(UserError, match=r"conv_threshold is .*; a threshold lies in \[0, 1\]"):
+    with pytest.raises(UserError, match=r"conv_threshold: .*; give a number from 0 to 1"):
         problem().evaluate(Job(GROWING | {"conv_trigger_threshold": q}, (3,), 0))
 
 

@@ -12,7 +12,7 @@ from jahslib.core.problem import Job
 from jahslib.data import places, registry
 from jahslib.errors import UserError
 from jahslib.problems import grammar_networks
-from jahslib.problems.grammar_networks import NB201, PROTOCOLS, problem
+from jahslib.problems.grammar_networks import NB201, PROTOCOLS
 from jahslib.spaces.grammars import examples
 
 CELL = "(CELL Cell (OPS conv1x1) (OPS zero) (OPS avg_pool) (OPS id) (OPS zero) (OPS id))"
@@ -23,7 +23,7 @@ def tiny(objective="nb201_addNIST", **options):
     """On 8 x 8 digits, four channels wide."""
     small = {"data": "digits", "mean": (80.0,), "std": (90.0,), "grammar": "cell-based", "max_epochs": 2, "width": 4}
     small |= {"n_train": 40, "n_val": 20, "n_test": 20, "batch_size": 16}
-    return problem(objective, **small | options)
+    return NB201.of(objective, **small | options)
 
 
 def job(epochs=(2,), seed=0, **more):
@@ -34,7 +34,7 @@ def job(epochs=(2,), seed=0, **more):
 class TestProtocols:
     def test_are_the_sources(self):
         shared = {name: (p.max_epochs, p.batch_size, p.lr, p.momentum, p.weight_decay, p.nesterov, p.crop, p.flip)
-                  for name, p in ((name, problem(name)) for name in PROTOCOLS)}  # fmt: skip
+                  for name, p in ((name, NB201.of(name)) for name in PROTOCOLS)}  # fmt: skip
         assert shared == {
             "nb201_cifar10": (200, 256, 0.1, 0.9, 5e-4, True, 4, True),
             "nb201_cifar100": (200, 256, 0.1, 0.9, 5e-4, True, 4, True),
@@ -44,7 +44,7 @@ class TestProtocols:
         }
 
     def test_one_fidelity_and_an_error_to_minimise(self):
-        p = problem("nb201_cifar10")
+        p = NB201.of("nb201_cifar10")
         assert (p.fidelity.low, p.fidelity.high) == (200, 200)
         assert p.objective.cost({"val_error": 0.25}) == 0.25 and p.objective.worst_cost == 1
         assert replace(p, split="test").objective.metric == "test_error"
@@ -161,15 +161,15 @@ class TestBadInput:
             ({"folds": 3}, "option 'folds' is unknown"),
             ({"grammar": "huge"}, "grammar: 'huge' is unknown; choose one of hierarchical, cell-based, shared"),
             ({"grammar": "S -> T"}, "grammar: line 1, column 6"),
-            ({"n_train": 0}, "n_train: 0 images; give at least 1"),
-            ({"validation_share": 1.0}, "validation_share: 1.0 is no share"),
+            ({"n_train": 0}, "n_train: 0; give a whole number of at least 1"),
+            ({"validation_share": 1.0}, "validation_share: 1.0; give a number between 0 and 1"),
             ({"validation": "dev"}, "validation: 'dev' is unknown"),
             ({"searched": ("depth",)}, "searched: 'depth' is unknown"),
             ({"searched": ("lr",), "bounds": {"lr": (0.1, 0.01)}}, "bounds: lr has"),
             ({"lr": 0.0}, "lr: 0.0 is out of range"),
             ({"momentum": 1.0}, "momentum: 1.0 never forgets"),
             ({"std": (0.0,)}, "mean, std"),
-            ({"batch_size": 0}, "batch_size is 0"),
+            ({"batch_size": 0}, "batch_size: 0"),
         ],
     )
     def test_of_options(self, options, said):
@@ -178,7 +178,7 @@ class TestBadInput:
 
     def test_of_the_objective(self):
         with pytest.raises(UserError, match="objective: 'nb201_svhn' is unknown"):
-            problem("nb201_svhn")
+            NB201.of("nb201_svhn")
 
     @pytest.mark.parametrize(
         ("options", "said"),
@@ -198,7 +198,7 @@ class TestBadInput:
         monkeypatch.setattr(places, "SYSTEM", tmp_path)
         monkeypatch.delenv("JAHSLIB_DATA", raising=False)
         with pytest.raises(UserError, match=r"imagenet16-120: found no imagenet16-120.npz in .* to get it"):
-            problem("nb201_ImageNet16-120").check()
+            NB201.of("nb201_ImageNet16-120").check()
 
     @pytest.mark.parametrize(
         ("configuration", "said"),

@@ -146,7 +146,7 @@ class TestProblem:
             ({"network": "vgg"}, "network: 'vgg' is unknown"),
             ({"networks": ("lenet", "vit")}, "network: 'vit' is unknown"),
             ({"schedule": "cosine"}, "schedule 'cosine' is unknown"),
-            ({"batch_size": 0}, "batch_size is 0"),
+            ({"batch_size": 0}, "batch_size: 0"),
             ({"split": "train"}, "split: 'train' is unknown"),
             ({"bounds": {"momentum": (0, 1)}}, "momentum: upper bound 1"),
         ],

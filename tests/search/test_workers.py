@@ -17,6 +17,7 @@ from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.successive_halving import Hyperband
 from jahslib.paths import ROOT
@@ -31,7 +32,7 @@ from tests.toys import blas_threads
 
 def evolve(path, **options):
     problem = Toy([SIZE, PRECISION])
-    optimizer = Evolution.published(problem, 0, pop_size=4, num_children=2, hyperband=True)  # its rungs wait
+    optimizer = PublishedEvolution(problem, 0, pop_size=4, num_children=2, hyperband=True)  # its rungs wait
     return search(problem, optimizer, Budget(trials=12), path, seed=0, **options)
 
 

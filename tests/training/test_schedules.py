@@ -116,5 +116,5 @@ def test_a_training_follows_its_cosine_and_keeps_the_order_of_the_images():
     )[2]
     training.run(2)
     assert seen == [*range(8), *range(8)] and rates == pytest.approx([0.2, 0.2, 0.1, 0.1])
-    with pytest.raises(UserError, match="annealing_epochs is 0"):
+    with pytest.raises(UserError, match="annealing_epochs: 0"):
         Recipe(4, 0.2, annealing_epochs=0)

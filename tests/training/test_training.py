@@ -177,7 +177,7 @@ def test_the_squared_error_is_that_of_one_hot_labels():
     assert t.run(1) == pytest.approx([expected], rel=1e-5)
 
 
-REFUSED = {"optimizer": ("lion", "'lion'"), "loss": ("hinge", "'hinge'"), "batch_size": (0, "batch_size is 0")}
+REFUSED = {"optimizer": ("lion", "'lion'"), "loss": ("hinge", "'hinge'"), "batch_size": (0, "batch_size: 0")}
 REFUSED |= {"momentum": (0.9, "momentum 0.9 is for sgd")}
 
 

@@ -236,6 +236,4 @@ def build(
     """
     check_size(size, architecture.pooling)
     generator = generator or torch.Generator()
-    model = Network(architecture, channels, classes, generator)
-    reset_parameters(model, generator)
-    return model
+    return reset_parameters(Network(architecture, channels, classes, generator), generator)

@@ -9,15 +9,17 @@ with its width, and gains neurons when the rank shows that its capacity is used.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Bounds, Count, Share, UserError, refuse_illegal
 from jahslib.models.growing import ranks
 from jahslib.models.growing.candidates import INITIALISATIONS
 from jahslib.models.growing.convnet import GrowingConvNet
+
+DIGITS = 6  # of a number of neurons, so that rounding errors near a whole number do not change it
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,18 @@ class GrowthRule:
 
     trigger: Literal["threshold", "north", "weight"] = "threshold"
     measure: Literal["effective", "numerical", "gap"] = "effective"
-    conv_threshold: float = 0.8
-    fc_threshold: float = 0.4
+    conv_threshold: Share = 0.8
+    fc_threshold: Share = 0.4
     epsilon: float = 0.1
     initialisation: Literal["select", "random", "pre", "weight"] = "select"
-    every: int = 10
-    candidates: int = 100
-    max_conv: int = 128
-    max_fc: int = 1024
+    every: Count = 10
+    candidates: Annotated[int, Bounds(0)] = 100
+    max_conv: Count = 128
+    max_fc: Count = 1024
     max_params: int | None = None
 
     def __post_init__(self):
-        refuse_other_choices(self, "GrowthRule: ")
-        for name in ("conv_threshold", "fc_threshold"):
-            if not isinstance(getattr(self, name), int | float) or not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; a threshold lies in [0, 1]")
-        for name in ("every", "max_conv", "max_fc"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"GrowthRule: {name} is {getattr(self, name)}; give at least 1")
-        if not isinstance(self.candidates, int) or self.candidates < 0:
-            raise UserError(f"GrowthRule: candidates is {self.candidates}; give 0 or more")
+        refuse_illegal(self, "GrowthRule: ")
 
 
 @dataclass
@@ -86,7 +80,7 @@ class _Threshold:
             self.holds = False
         if self.holds:
             return 0
-        wanted = min(room, math.ceil(_exact((self.average - self.threshold) * n)))
+        wanted = min(room, math.ceil(round((self.average - self.threshold) * n, DIGITS)))
         self.holds = wanted > 0
         return max(0, wanted)
 
@@ -102,12 +96,7 @@ class _North:
     def __call__(self, r: float, n: int, room: int) -> int:
         before = r if math.isnan(self.largest) else self.largest
         self.average, self.largest = r, max(before, r)
-        return max(0, min(room, math.floor(_exact(n * (r - self.threshold * before)))))
-
-
-def _exact(neurons: float) -> float:
-    """Round, so that floating-point error near a whole number changes no neuron count."""
-    return round(neurons, 6)
+        return max(0, min(room, math.floor(round(n * (r - self.threshold * before), DIGITS))))
 
 
 class Neurogenesis(nn.Module):
@@ -227,8 +216,7 @@ class Neurogenesis(nn.Module):
     def _price(self, i: int) -> int:
         """Count the parameters that one more neuron in layer i adds, outgoing weights included."""
         following, inputs = self.net.following(i)
-        outgoing = following.weight[0].numel() // following.weight.shape[1] * len(following.weight)
-        return self.net.blocks[i].layer.weight[0].numel() + 1 + outgoing * inputs
+        return self.net.blocks[i].layer.weight[0].numel() + 1 + following.weight[:, 0].numel() * inputs
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "triggers": [dict(vars(t)) for t in self.triggers], "trace": list(self.trace)}

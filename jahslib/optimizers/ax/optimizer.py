@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from jahslib.core.optimizer import Replayed
-from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, Origin, Suggestion, Trial, key
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Count, UserError, refuse_unknown
 from jahslib.optimizers.ax.parameters import Box, configure, outcomes
 from jahslib.spaces import configurations as spaces
 
@@ -66,14 +65,14 @@ class AxBO(Replayed):
             trial before the model, or no such interval.
     """
 
-    problem: Problem
-    seed: int
     method: Literal["fast", "random_search"] = "fast"
-    n_init: int = 5
+    n_init: Count = 5
     initialisation: dict[str, Any] = field(default_factory=dict)
     acquisition: dict[str, Any] = field(default_factory=dict)
     early_stopping: dict[str, Any] = field(default_factory=dict)
     unbounded: bool = False
+
+    later = ("initialisation", "acquisition", "early_stopping", "unbounded")
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,14 +80,8 @@ class AxBO(Replayed):
         self._box = Box(self.problem.space)  # type: ignore[arg-type]
         refuse_unknown("initialisation:", self.initialisation, INITIALISATION)
         refuse_unknown("acquisition:", self.acquisition, FAST)
-        self._refuse_no_count("Ax", "n_init")
         if self.early_stopping:
             self._percentile_rule()
-
-    def describe(self) -> dict[str, Any]:
-        """Describe as `Described`; options added since the first logs appear only where used."""
-        always = ("name", "seed", "method", "n_init")
-        return {name: value for name, value in super().describe().items() if value or name in always}
 
     def start(self) -> None:
         with quiet_and_seeded(self.seed):
@@ -107,9 +100,6 @@ class AxBO(Replayed):
 
     def propose(self) -> Suggestion | None:
         return self._unfinished[0] if self._unfinished else self._new()
-
-    def accept(self, trial_id: int) -> None:
-        self.adopt(trial_id, self._history.suggestions[trial_id])
 
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
         with quiet_and_seeded(self.seed):

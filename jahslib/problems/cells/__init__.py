@@ -1,1 +1,1 @@
-"""Cells of NAS-Bench-201 and of DARTS: tables, synthetic errors, and training."""
+"""Cells of NAS-Bench-201: tables, and synthetic errors."""

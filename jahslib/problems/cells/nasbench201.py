@@ -101,7 +101,7 @@ def errors(name: str) -> pd.DataFrame:
     Raises:
         UserError: the table is missing or incomplete.
     """
-    return _columns(_locate(), DATA[name])
+    return _read(_locate())[0][name]
 
 
 def digest() -> str:
@@ -109,21 +109,8 @@ def digest() -> str:
     return _read(_locate())[1]
 
 
-@lru_cache(maxsize=4)
-def _columns(path: Path, prefix: str) -> pd.DataFrame:
-    table = _read(path)[0]
-    return pd.DataFrame(
-        {
-            "val_error": 1 - table[f"{prefix}_val12"] / 100,
-            "test_error": 1 - table[f"{prefix}_test200_mean"] / 100,
-            "params": np.rint(table["params_M_cifar10"] * 1e6),
-        },
-        index=table.index,
-    )
-
-
 @lru_cache(maxsize=2)
-def _read(path: Path) -> tuple[pd.DataFrame, str]:
+def _read(path: Path) -> tuple[dict[str, pd.DataFrame], str]:
     try:
         text = gzip.decompress(path.read_bytes())
         table = pd.read_csv(io.BytesIO(text))
@@ -133,9 +120,19 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
     if len(set(terms)) != 5**6:
         raise UserError(f"nasbench201: {FILE} has {len(set(terms)):,} cells instead of {5**6:,}; replace it")
     topology = examples.grammar("cell-based").topologies["Cell"]
-    table.index = pd.Index([str(t) for t in terms])
     connected = [topology.admits(t.children) for t in terms]
-    return table.loc[connected], hashlib.sha256(text).hexdigest()[:16]
+    table = table.set_axis([str(t) for t in terms]).loc[connected]
+    errors = {
+        name: pd.DataFrame(
+            {
+                "val_error": 1 - table[f"{prefix}_val12"] / 100,
+                "test_error": 1 - table[f"{prefix}_test200_mean"] / 100,
+                "params": np.rint(table["params_M_cifar10"] * 1e6),
+            }
+        )
+        for name, prefix in DATA.items()
+    }
+    return errors, hashlib.sha256(text).hexdigest()[:16]
 
 
 def cell(arch: str) -> Term:

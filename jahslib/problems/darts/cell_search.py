@@ -23,14 +23,13 @@ from torch import Tensor
 from jahslib import paths
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Trial
-from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
+from jahslib.errors import Count, UserError, refuse_illegal, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
-from jahslib.problems.cross_validated import ImageProblem, Images
+from jahslib.problems.cross_validated import ImageProblem, Images, train_and_val
 from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
-from jahslib.problems.darts.splits import train_and_val
 from jahslib.training.augment import flips_and_rotations
 
 
@@ -47,7 +46,7 @@ class CellSearch(ImageProblem):
         arch_images: what the architecture parameters learn from: "val" (the validation images, as the original seems
             to), or "half" (every second image of each class of the training images, which the weights then go
             without, as in DARTS; so that the second phase alone chooses by the validation images).
-        per_class: see `splits.train_and_val`.
+        per_class: see `cross_validated.train_and_val`.
         augment: flip and rotate the training images.
         checkpoint_freq: epochs between checkpoints.
         save_arch_weights: keep the table of architecture weights beside the checkpoint.
@@ -64,7 +63,7 @@ class CellSearch(ImageProblem):
     arch_images: Literal["val", "half"] = "val"
     per_class: int | None = None
     augment: bool = True
-    checkpoint_freq: int = 1
+    checkpoint_freq: Count = 1
     save_arch_weights: bool = True
     place: Path | None = None
     device: str = "cpu"
@@ -74,9 +73,7 @@ class CellSearch(ImageProblem):
     objective = Objective("skip_share", best=0.0, worst=1.0)
 
     def __post_init__(self):
-        refuse_other_choices(self)
-        if self.checkpoint_freq < 1:
-            raise UserError(f"checkpoint_freq: {self.checkpoint_freq}; give at least 1 epoch")
+        refuse_illegal(self)
         self.fidelity = Fidelity(self.settings.epochs, self.settings.epochs)
 
     def check(self) -> None:

@@ -10,25 +10,23 @@ NASLib's order, optimizers and clipping). Every random number comes from a gener
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn, optim
 
-from jahslib.errors import UserError, refuse_other_choices, refuse_unknown
+from jahslib.errors import Bounds, Count, NotNegative, Positive, Share, UserError, refuse_illegal, refuse_unknown
 from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
-from jahslib.problems.darts.bilevel import architecture_gradient
+from jahslib.problems.cross_validated import Images
 from jahslib.problems.darts.skip_prevention import SCHEDULES, count_skips, ranking_is_stable, surrogate_fraction
 from jahslib.training import checkpoints
 from jahslib.training.losses import class_weights, focal_loss
 from jahslib.training.schedules import cosine
 from jahslib.training.trainer import Diverged, Recipe, Training, placed
-
-Images = tuple[Tensor, Tensor]  # n x c x h x w uint8, n
 
 
 @dataclass(frozen=True)
@@ -51,53 +49,31 @@ class Settings:
         UserError: a value outside its range.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
-    learning_rate: float = 0.005
-    learning_rate_min: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    grad_clip: float | None = 5.0
-    arch_learning_rate: float = 0.005
-    arch_weight_decay: float = 1e-3
+    epochs: Count = 20
+    batch_size: Annotated[int, Bounds(2)] = 64
+    learning_rate: Positive = 0.005
+    learning_rate_min: NotNegative = 0.001
+    momentum: Share = 0.9
+    weight_decay: NotNegative = 3e-4
+    grad_clip: Positive | None = 5.0
+    arch_learning_rate: Positive = 0.005
+    arch_weight_decay: NotNegative = 1e-3
     order: Literal[1, 2] = 1
     surrogate_schedule: str = "class_project"
-    surrogate_start: float = 0.5
+    surrogate_start: Share = 0.5
     apply_early_stopping: bool = True
-    stopping_after_n_skips: int = 2
-    early_stopping_threshold: float = 0.25
-    stable_epochs: int | None = None
-    focal_loss_gamma: float = 3.0
-    class_weight_smoothing: float = 0.8
+    stopping_after_n_skips: Count = 2
+    early_stopping_threshold: Share = 0.25
+    stable_epochs: Count | None = None
+    focal_loss_gamma: NotNegative = 3.0
+    class_weight_smoothing: Share = 0.8
     augment_validation: bool = False
 
     def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 2:
-            raise UserError(f"DARTS: {self.epochs} epochs, batches of {self.batch_size}; give at least 1 and 2")
-        refuse_other_choices(self, "DARTS: ")
+        refuse_illegal(self, "DARTS: ")
         refuse_unknown("surrogate_schedule:", [self.surrogate_schedule], SCHEDULES)
-        if not self.learning_rate >= self.learning_rate_min >= 0:
+        if self.learning_rate < self.learning_rate_min:
             raise UserError(f"learning_rate: {self.learning_rate} is below learning_rate_min {self.learning_rate_min}")
-        if self.grad_clip is not None and not self.grad_clip > 0:
-            raise UserError(f"grad_clip: {self.grad_clip} lets nothing be trained; give a norm above 0, or None")
-        for name in ("learning_rate", "arch_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name}: {getattr(self, name)} trains nothing; give a rate above 0")
-        for name, low, high in (
-            ("momentum", 0, 1),
-            ("weight_decay", 0, math.inf),
-            ("arch_weight_decay", 0, math.inf),
-            ("focal_loss_gamma", 0, math.inf),
-            ("class_weight_smoothing", 0, 1),
-            ("early_stopping_threshold", 0, 1),
-            ("surrogate_start", 0, 1),
-            ("stopping_after_n_skips", 1, math.inf),
-            ("stable_epochs", 1, math.inf),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
-                raise UserError(f"{name}: {value}; give {allowed}")
 
 
 @dataclass(frozen=True)
@@ -289,3 +265,42 @@ class Darts(Training):
             self.records = [EpochRecord(**record) for record in state["records"]]
             self.epoch = len(self.records)
             self.stopped = state["stopped"]
+
+
+def architecture_gradient(
+    alphas: Tensor,
+    weights: Sequence[Tensor],
+    train_loss: Callable[[], Tensor],
+    val_loss: Callable[[], Tensor],
+    xi: float,
+    radius: float = 0.01,
+) -> Tensor:
+    """Compute grad_alpha L_val(w - xi grad_w L_train(w, alpha), alpha).
+
+    DARTS, equations 6 to 8. The losses are computed from the present values of `alphas` and `weights`; the latter are
+    moved in between and restored bit for bit. With xi = 0 it is first order, dL_val/dalpha. Otherwise the product with
+    the mixed second derivative is a central difference over `radius` / ||grad_w' L_val||; a radius as large as the
+    paper's averages over the kinks of ReLU, which second derivatives at a point do not see. The unrolled step is
+    equation 6's plain gradient step, whereas the authors' code includes momentum and weight decay.
+    """
+    if xi == 0:
+        return torch.autograd.grad(val_loss(), alphas)[0]
+    kept = [w.detach().clone() for w in weights]
+
+    def at(direction: Sequence[Tensor], step: float | Tensor) -> None:
+        with torch.no_grad():
+            for w, w0, d in zip(weights, kept, direction, strict=True):
+                w.copy_(w0 + step * d)
+
+    try:
+        at(torch.autograd.grad(train_loss(), weights, materialize_grads=True), -xi)
+        gradient, *direction = torch.autograd.grad(val_loss(), [alphas, *weights], materialize_grads=True)
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in direction]))
+        epsilon = radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+        at(direction, epsilon)
+        above = torch.autograd.grad(train_loss(), alphas)[0]
+        at(direction, -epsilon)
+        below = torch.autograd.grad(train_loss(), alphas)[0]
+    finally:
+        at(kept, 0)
+    return gradient - xi * (above - below) / (2 * epsilon)

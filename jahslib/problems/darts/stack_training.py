@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from jahslib import paths
@@ -49,14 +49,10 @@ class StackTraining(Training):
     def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
         c = job.configuration
         stack = architecture(c)
-
-        def build(generator: torch.Generator) -> nn.Module:
-            return darts_cell.build(stack, **shape, generator=generator)
-
         cycle = c["lr_scheduler"] == "OneCycleLR"
         rate = c["lr_w_schedule"] if cycle else c["lr_wo_schedule"]
         super().__init__(
-            build,
+            lambda generator: darts_cell.build(stack, **shape, generator=generator),
             *train,
             _recipe(c, rate),
             seed=job.seed,

@@ -28,11 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError, refuse_other_choices
+from jahslib.errors import Positive, UserError, refuse_illegal
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
-from jahslib.problems.cross_validated import ImageProblem, Images
-from jahslib.problems.darts.splits import resplit, train_and_val
+from jahslib.problems.cross_validated import ImageProblem, Images, resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
@@ -128,7 +127,7 @@ class StackedCells(ImageProblem):
         split: "validation" measures on the validation images; "test" trains on the same images, measures on the test
             split, and on the validation images once more, under names that begin with `val_`.
         resplit: divide training and validation images anew for every trial, by its seed, as the original does.
-        per_class: see `splits.train_and_val`.
+        per_class: see `cross_validated.train_and_val`.
         max_mflops: reject networks that need more to classify an image; None rejects none.
         widths, fc_widths, batch_sizes, batch_size: see `space`.
         augment: flip and rotate the training images.
@@ -146,7 +145,7 @@ class StackedCells(ImageProblem):
     split: Literal["validation", "test"] = "validation"
     resplit: bool = False
     per_class: int | None = None
-    max_mflops: float | None = None
+    max_mflops: Positive | None = None
     widths: Range = (8, 256)
     fc_widths: Range = (8, 256)
     batch_sizes: Range = (16, 256)
@@ -159,7 +158,7 @@ class StackedCells(ImageProblem):
     unnamed = ("device", "keep")
 
     def __post_init__(self):
-        refuse_other_choices(self)
+        refuse_illegal(self)
         if not 1 <= len(self.cells) <= MOST_CELLS or not all(self.cells):
             raise UserError(f"cells: {len(self.cells)} levels; give 1..{MOST_CELLS}, each with at least one cell")
         for level in self.cells:
@@ -169,8 +168,6 @@ class StackedCells(ImageProblem):
             low, high = getattr(self, name)
             if not least <= low < high:
                 raise UserError(f"{name}: ({low}, {high}) is no range; give {least} <= lower < upper")
-        if self.max_mflops is not None and not self.max_mflops > 0:
-            raise UserError(f"max_mflops: {self.max_mflops} must be positive")
         self.fidelity = Fidelity(self.min_epochs, self.max_epochs)
         self.objective = Objective(MEASURES[self.performance_measure], best=1.0, worst=0.0)
         self.constraints = () if self.max_mflops is None else (Constraint("mflops", "<=", self.max_mflops),)
@@ -224,7 +221,7 @@ class StackedCells(ImageProblem):
 
     def _measure(self, training: Training, held_out: Images) -> tuple[dict[str, float], dict[str, Any]]:
         logits, labels = training.predict(held_out[0]).cpu(), held_out[1]
-        matrix = metrics.confusion_matrix(logits, labels, self.classes)
+        matrix = metrics.confusion_matrix(logits.argmax(1), labels, self.classes)
         of_class = (matrix.diagonal() / matrix.sum(1).clamp(min=1)).tolist()
         measured = scores(logits, labels, self.classes) | {"cross_entropy": F.cross_entropy(logits, labels).item()}
         return measured, {"class_accuracy": [round(value, 4) for value in of_class]}

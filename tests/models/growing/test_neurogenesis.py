@@ -401,15 +401,15 @@ class TestRule:
     @pytest.mark.parametrize(
         ("bad", "said"),
         [
-            ({"conv_threshold": 1.2}, r"conv_threshold is 1.2; a threshold lies in \[0, 1\]"),
-            ({"fc_threshold": -0.1}, "fc_threshold is -0.1"),
-            ({"conv_threshold": math.nan}, "conv_threshold is nan"),
+            ({"conv_threshold": 1.2}, "conv_threshold: 1.2; give a number from 0 to 1"),
+            ({"fc_threshold": -0.1}, "fc_threshold: -0.1"),
+            ({"conv_threshold": math.nan}, "conv_threshold: nan"),
             ({"trigger": "gradient"}, "trigger: 'gradient' is unknown"),
             ({"measure": "rank"}, "measure: 'rank' is unknown"),
             ({"initialisation": "zero"}, "initialisation: 'zero' is unknown"),
-            ({"every": 0}, "every is 0; give at least 1"),
-            ({"max_conv": 0}, "max_conv is 0"),
-            ({"candidates": -1}, "candidates is -1; give 0 or more"),
+            ({"every": 0}, "every: 0; give a whole number of at least 1"),
+            ({"max_conv": 0}, "max_conv: 0"),
+            ({"candidates": -1}, "candidates: -1; give a whole number of at least 0"),
         ],
     )
     def test_refuses_what_makes_no_sense(self, bad, said):

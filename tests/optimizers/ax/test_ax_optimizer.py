@@ -109,8 +109,8 @@ class TestOptions:
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0; give a whole number of epochs"),
             ({"acquisition": {"restarts": 4}}, "acquisition: 'restarts' is unknown"),
             ({"method": "quality"}, "method: 'quality' is unknown"),
-            ({"n_init": 0}, "Ax: n_init=0; give a whole number"),
-            ({"n_init": "3"}, "Ax: n_init='3'; give a whole number"),
+            ({"n_init": 0}, "AxBO: n_init: 0; give a whole number"),
+            ({"n_init": "3"}, "AxBO: n_init: '3'; give a whole number"),
         ],
     )
     def test_refuses_bad_ones(self, bad, said):

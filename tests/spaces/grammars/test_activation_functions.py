@@ -11,7 +11,7 @@ from jahslib.core.problem import Job
 from jahslib.errors import UserError
 from jahslib.models.activation_functions import OPERATIONS, Activation, build
 from jahslib.models.layers import count_parameters
-from jahslib.problems.activation_functions import problem
+from jahslib.problems.grammar_objectives import ActivationFunctions
 from jahslib.spaces.grammars import examples
 from jahslib.training.trainer import Diverged
 
@@ -99,7 +99,7 @@ class TestNetwork:
 def digits(**options):
     small = {"data": "digits", "mean": (80.0,), "std": (90.0,), "width": 4, "flip": False, "crop": 0}
     small |= {"n_train": 300, "n_val": 100, "n_test": 20, "batch_size": 32, "max_epochs": 8}
-    return problem(**small | options)
+    return ActivationFunctions.of("act_cifar10", **small | options)
 
 
 def job(text, epochs=8):
@@ -108,7 +108,7 @@ def job(text, epochs=8):
 
 class TestSearch:
     def test_the_protocol_is_the_sources(self):
-        p = problem()
+        p = ActivationFunctions.of("act_cifar10")
         assert (p.name, p.data, p.batch_size, p.lr, p.momentum, p.weight_decay) == (
             "act_cifar10", "cifar10", 128, 0.1, 0.9, 1e-4,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from jahslib.core.problem import Job
 from jahslib.errors import UserError
 from jahslib.models.darts_network import FactorizedReduce, build, edges, operation
 from jahslib.models.layers import count_parameters
-from jahslib.problems.cells.darts_cells import CLIP, problem
+from jahslib.problems.grammar_objectives import DartsCells
 from jahslib.spaces.grammars import examples
 
 GRAMMAR = examples.grammar("darts-cells")
@@ -79,7 +79,7 @@ class TestNetwork:
 def digits(**options):
     small = {"data": "digits", "mean": (80.0,), "std": (90.0,), "width": 4, "layers": 3, "flip": False, "crop": 0}
     small |= {"n_train": 200, "n_val": 100, "n_test": 20, "batch_size": 20, "max_epochs": 7}
-    return problem(**small | options)
+    return DartsCells.of("darts_cifar10", **small | options)
 
 
 def job(epochs=7):
@@ -88,10 +88,10 @@ def job(epochs=7):
 
 class TestSearch:
     def test_the_protocol_is_the_sources(self):
-        p = problem()
+        p = DartsCells.of("darts_cifar10")
         assert (p.name, p.data, p.validation, p.validation_share) == ("darts_cifar10", "cifar10", "train", 0.5)
         assert (p.max_epochs, p.batch_size, p.lr, p.momentum, p.weight_decay) == (50, 64, 0.025, 0.9, 3e-4)
-        assert (p.width, p.layers, p.recipe({}).annealing_epochs, CLIP) == (16, 8, 50, 5)
+        assert (p.width, p.layers, p.recipe({}).annealing_epochs, p.clip) == (16, 8, 50, 5)
 
     def test_it_learns_and_its_error_is_the_mean_of_the_last_epochs(self):
         outcome = digits().evaluate(job())
@@ -107,7 +107,7 @@ class TestSearch:
         training.model.train()
         training.step(images * 1e6, labels)
         training.step(images, labels)
-        assert sum(x.grad.square().sum() for x in training.model.parameters()) <= CLIP**2 * 1.001
+        assert sum(x.grad.square().sum() for x in training.model.parameters()) <= 5**2 * 1.001
 
     def test_parameters_are_known_before_training(self):
         p = digits()
@@ -118,8 +118,8 @@ class TestSearch:
         ("options", "said"),
         [
             ({"grammar": "cell-based"}, "grammar: 'cell-based' is unknown; choose one of darts-cells"),
-            ({"layers": 0}, "layers 0, .* give at least 1 cell"),
-            ({"curves": False}, "leave the curves on"),
+            ({"layers": 0}, "layers: 0; give a whole number of at least 1"),
+            ({"curves": False}, "option 'curves' is unknown"),
             ({"depth": 3}, r"darts_cifar10: option 'depth' is unknown"),
         ],
     )
