@@ -22,7 +22,6 @@ from jahslib.spaces import configurations as spaces
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace, Point
 from jahslib.surrogates import gp
-from jahslib.surrogates.kernels import joint_kernel
 from jahslib.surrogates.wl import TermTable, folding_levels
 
 N_BEST = 10
@@ -115,15 +114,11 @@ class GrammarBO(Described):
         told = [t for t in history if t.status != "rejected"]
         points = [self.space.point(t.configuration) for t in told]
         pending = [self.space.point(s.configuration) for s in history.pending.values()]
-        hierarchical = self.surrogate_model == "gp_hierarchical"
-        table = shared_table(self.space.grammar, hierarchical)
-        numeric = self.space.columns(points)
         return gp.fit(
-            table,
+            shared_table(self.space.grammar, self.surrogate_model == "gp_hierarchical"),
             [p.term for p in points],
             self._targets(told),
-            numeric,
-            kernel=joint_kernel(table, 0 if numeric is None else numeric.shape[1], hierarchical=hierarchical),
+            self.space.columns(points),
             maximum_noise=self.maximum_noise,
         ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
 

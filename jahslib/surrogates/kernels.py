@@ -1,9 +1,9 @@
-"""The WL kernel and the hierarchical WL kernel (hWL) as GPyTorch kernels.
+"""The WL kernel, which is hierarchical (hWL) where its table has folding levels, as a GPyTorch kernel.
 
 Inputs are ids of a `TermTable`, as floats in the first of the columns a kernel sees; give `active_dims` to combine them
 with kernels over ordinary hyperparameters in other columns:
 
-    HierarchicalWLKernel(table, active_dims=(0,)) * MaternKernel(nu=2.5, active_dims=(1, 2))
+    WLKernel(table, active_dims=(0,)) * MaternKernel(nu=2.5, active_dims=(1, 2))
 
 No gradient flows to the ids. Source: Schrodi et al., NeurIPS 2023 (arXiv 2211.01842), section 4; Ru et al., ICLR 2021
 (arXiv 2006.07556) for WL in architecture search.
@@ -25,35 +25,19 @@ with extra("grammars"):
 
 
 class WLKernel(Kernel):
-    """The cosine-normalised WL kernel of the full graphs; `h`, the number of iterations, is chosen by the fit."""
+    """A convex combination of cosine-normalised WL kernels, of full graphs and of the table's folding levels.
 
-    def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.table = table
-        self.h = h
-
-    def forward(
-        self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
-    ) -> Tensor:
-        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
-
-        Returns `batch x n x m`, or `batch x n` for `diag`.
-        """
-        return _similarities(self.table, [0], [self.h], x1, x2, diag)[0]
-
-
-class HierarchicalWLKernel(WLKernel):
-    """A convex combination of normalised WL kernels, of full graphs and of the table's folding levels.
-
-    The weights are the softmax of `raw_weights`, equal at first. `h` is that of the full graphs; at the folding levels
-    it is the table's.
+    With the levels of a grammar it is the hierarchical WL kernel, with none the WL kernel. The weights are the softmax
+    of `raw_weights`, equal at first. `h`, the number of iterations on full graphs, is chosen by the fit; at the folding
+    levels it is the table's.
     """
 
     raw_weights: torch.nn.Parameter
 
     def __init__(self, table: TermTable, h: int = 2, **kwargs: Any):
-        super().__init__(table, h, **kwargs)
-        self.register_parameter("raw_weights", torch.nn.Parameter(torch.zeros(len(table.levels))))
+        super().__init__(**kwargs)
+        self.table, self.h, levels = table, h, len(table.levels)
+        self.register_parameter("raw_weights", torch.nn.Parameter(torch.zeros(levels), requires_grad=levels > 1))
         self._kept: tuple[object, Tensor] = (None, torch.empty(0))
 
     @property
@@ -64,6 +48,10 @@ class HierarchicalWLKernel(WLKernel):
     def forward(
         self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **params: Any
     ) -> Tensor:
+        """Compute similarities of x1 (`batch x n x 1`) and x2 (`batch x m x 1`).
+
+        Returns `batch x n x m`, or `batch x n` for `diag`.
+        """
         stack = self._similarities(x1, x2, diag)
         return torch.tensordot(self.weights.to(stack), stack, dims=1)
 
@@ -71,33 +59,31 @@ class HierarchicalWLKernel(WLKernel):
         """Cache those of the observations: each step of a fit asks for them and changes only the weights."""
         h = (self.h, *self.table.h[1:])
         if diag or x1.dim() != 2 or not torch.equal(x1, x2):
-            return _similarities(self.table, range(len(h)), h, x1, x2, diag)
+            return _similarities(self.table, h, x1, x2, diag)
         key = (h, x1.dtype, x1.device, x1.detach().cpu().numpy().tobytes())
         if key != self._kept[0]:
-            self._kept = key, _similarities(self.table, range(len(h)), h, x1, x2, diag)
+            self._kept = key, _similarities(self.table, h, x1, x2, diag)
         return self._kept[1]
 
 
-def joint_kernel(table: TermTable, columns: int = 0, *, hierarchical: bool = True) -> Kernel:
-    """Build the kernel over `[id, hyperparameters ...]`: hWL (or WL), times a Matérn 5/2 kernel over the `columns`."""
-    kernel: Kernel = (HierarchicalWLKernel if hierarchical else WLKernel)(table, active_dims=(0,))
+def joint_kernel(table: TermTable, columns: int = 0) -> Kernel:
+    """Build the kernel over `[id, hyperparameters ...]`: the WL kernel, times a Matérn 5/2 over the `columns`."""
+    kernel: Kernel = WLKernel(table, active_dims=(0,))
     if columns:
         kernel = kernel * MaternKernel(nu=2.5, ard_num_dims=columns, active_dims=tuple(range(1, columns + 1)))
     return kernel
 
 
-def _similarities(
-    table: TermTable, numbers: Sequence[int], h: Sequence[int], x1: Tensor, x2: Tensor, diag: bool
-) -> Tensor:
-    """Stack the similarities at each level number: `levels x batch x n x m`, without m for `diag`."""
+def _similarities(table: TermTable, h: Sequence[int], x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
+    """Stack the similarities at each level, of `h` iterations: `levels x batch x n x m`, without m for `diag`."""
     single = diag or x1.shape[-2] == x2.shape[-2] == 1
     if single and torch.equal(x1, x2):
         shape = x1.shape[:-1] if diag else (*x1.shape[:-1], 1)
-        return x1.new_ones(len(numbers), *shape)
+        return x1.new_ones(len(h), *shape)
     (a, in_a), (b, in_b) = _distinct(x1), _distinct(x2)
     if not diag:
         in_a, in_b = in_a.unsqueeze(-1), in_b.unsqueeze(-2)
-    matrices = [table.similarity(number, k, a, b) for number, k in zip(numbers, h, strict=True)]
+    matrices = [table.similarity(number, k, a, b) for number, k in enumerate(h)]
     return torch.stack([torch.as_tensor(m, dtype=x1.dtype, device=x1.device)[in_a, in_b] for m in matrices])
 
 
