@@ -57,65 +57,40 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 @dataclass(eq=False)
 class Counts:
-    """Label counts at one level and iteration.
+    """Label counts at one level and iteration: `matrix` is terms x labels, the columns in the order of `known`.
 
-    `matrix` is terms x labels; its column for the label `known[i]` is `columns[i]`; `known` ascends. Squared norms are
-    those of the rows.
+    `known` are the labels, ascending; `squared_norms` those of the rows.
     """
 
     known: np.ndarray
-    columns: np.ndarray
     matrix: csr_matrix
-    squared_norms: np.ndarray
     kept: tuple[np.ndarray, csr_matrix] | None = None
+
+    def __post_init__(self):
+        row = np.repeat(np.arange(self.matrix.shape[0]), np.diff(self.matrix.indptr))
+        self.squared_norms = np.bincount(row, self.matrix.data**2, minlength=self.matrix.shape[0])
 
     @staticmethod
     def empty() -> Counts:
         """Return the counts of no term."""
-        return Counts(np.empty(0, np.uint64), np.empty(0, np.int64), csr_matrix((0, 0)), np.empty(0))
+        return Counts(np.empty(0, np.uint64), csr_matrix((0, 0)))
 
-    def extended(self, distinct: np.ndarray, found: csr_matrix, n: int) -> Counts:
-        """Append `n` rows: `found` counts the labels `distinct` (some may be equal) in them."""
-        labels, inverse = np.unique(distinct, return_inverse=True)
-        columns = np.full(len(labels), -1)
-        if len(self.known):
-            position = np.minimum(np.searchsorted(self.known, labels), len(self.known) - 1)
-            columns = np.where(self.known[position] == labels, self.columns[position], -1)
-        new = columns < 0
-        columns[new] = len(self.known) + np.arange(new.sum())
-        known, all_columns = np.append(self.known, labels[new]), np.append(self.columns, columns[new])
-        order = np.argsort(known, kind="stable")
-        width = len(known)
-        added = csr_matrix((found.data, columns[inverse][found.indices], found.indptr), shape=(n, width), copy=True)
+    def extended(self, labels: np.ndarray, found: csr_matrix) -> Counts:
+        """Append rows: `found` counts the `labels` (some may be equal) in them."""
+        known, column = np.unique(np.append(self.known, labels), return_inverse=True)
+        n = len(self.known)
+        added = _renumbered(found.copy(), column[n:], len(known))
         added.sum_duplicates()
-        norms = np.bincount(np.repeat(np.arange(n), np.diff(added.indptr)), added.data**2, minlength=n)
-        n_old = len(self.squared_norms)
-        old = csr_matrix((self.matrix.data, self.matrix.indices, self.matrix.indptr), (n_old, width))
-        return Counts(
-            known[order],
-            all_columns[order],
-            vstack([old, added], format="csr") if n_old else added,
-            np.append(self.squared_norms, norms),
-        )
+        old = _renumbered(self.matrix, column[:n], len(known))
+        return Counts(known, vstack([old, added], format="csr") if n else added)
 
     def products(self, rows: np.ndarray, other: Counts, others: np.ndarray) -> np.ndarray:
         """Compute dense inner products of these rows with the `others` of another (or this) matrix."""
-        chosen = self.matrix if np.array_equal(rows, np.arange(len(self.squared_norms))) else self.matrix[rows]
-        column = self._columns_in(other)
-        width = len(other.known) + 1  # the last stands for all labels that the other does not have
-        renumbered = csr_matrix((chosen.data, column[chosen.indices], chosen.indptr), shape=(len(rows), width))
-        return (renumbered @ other._transposed(others)).toarray()
-
-    def _columns_in(self, other: Counts) -> np.ndarray:
-        """Map each column to that of the same label in another matrix."""
-        absent = len(other.known)
-        column = np.full(len(self.known), absent)
-        if other is self:
-            return np.arange(absent)
-        if absent:
-            at = np.minimum(np.searchsorted(other.known, self.known), absent - 1)
-            column[self.columns] = np.where(other.known[at] == self.known, other.columns[at], absent)
-        return column
+        chosen = self.matrix if np.array_equal(rows, np.arange(self.matrix.shape[0])) else self.matrix[rows]
+        column = np.searchsorted(other.known, self.known, side="right") - 1
+        absent = len(other.known)  # an empty column for all labels that the other does not have
+        column = np.where(other.known[column] == self.known, column, absent)
+        return (_renumbered(chosen, column, absent + 1) @ other._transposed(others)).toarray()
 
     def _transposed(self, rows: np.ndarray) -> csr_matrix:
         """Return labels x rows, with an empty last row, caching the latest.
@@ -127,3 +102,8 @@ class Counts:
             turned.resize(len(self.known) + 1, len(rows))
             self.kept = rows, turned
         return self.kept[1]
+
+
+def _renumbered(matrix: csr_matrix, column: np.ndarray, width: int) -> csr_matrix:
+    """Move each column to another of a matrix of `width` columns; several may share one."""
+    return csr_matrix((matrix.data, column[matrix.indices], matrix.indptr), shape=(matrix.shape[0], width))
