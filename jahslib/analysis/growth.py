@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
 from jahslib.problems.growing_convnet import GrowingConvNets, grows
 from jahslib.search.runs import AnySearch
@@ -28,15 +27,23 @@ def shape(trials: Sequence[Trial]) -> str:
     return f"{conv}/{fc}" if fc else conv
 
 
+def layer_traces(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Trace each layer over training: one row a layer (conv 0, ..., fc 0, ...), training and step.
+
+    A training's trace maps `step`, `params` and `NAME_i` (of hidden layer i) to equally long lists.
+    """
+    parts = []
+    for training, fold in enumerate(folds(trials)):
+        trace, n_conv = fold["trace"], fold["n_conv"]
+        for i in range(len(fold["widths"])):
+            own = {name.removesuffix(f"_{i}"): values for name, values in trace.items() if name.endswith(f"_{i}")}
+            of_layer = pd.DataFrame({"step": trace["step"], **own})
+            label = f"conv {i}" if i < n_conv else f"fc {i - n_conv}"
+            parts.append(of_layer.assign(layer=label, training=training, params=trace.get("params")))
+    return pd.concat(parts, ignore_index=True)
+
+
 def growth_table(searches: Searches) -> pd.DataFrame:
     """Trace widths, ranks and parameters of the first incumbent that grows: a row a layer, training and step."""
     first = next((s for s in searches if grows(s.incumbent.configuration)), None)
-    if first is None:
-        return pd.DataFrame()
-    noted = folds(first.tests)
-    table = layer_traces([f["trace"] for f in noted], noted[0]["n_conv"])
-    params = pd.concat(
-        pd.DataFrame({"step": f["trace"]["step"], "params": f["trace"]["params"], "training": i})
-        for i, f in enumerate(noted)
-    )
-    return table.merge(params, on=["step", "training"])
+    return pd.DataFrame() if first is None else layer_traces(first.tests)

@@ -90,20 +90,3 @@ def choosing(history: History) -> list[float]:
         for (before, trial), pause in zip(pairs, stood_still, strict=True)
         if pause < SAME_SESSION
     ]
-
-
-def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
-    """Tidy the traces of several trainings: one row a layer (conv 0, ..., fc 0, ...), training and step.
-
-    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists.
-    """
-    parts = []
-    for training, trace in enumerate(traces):
-        n_layers = sum(name.startswith("width_") for name in trace)
-        for i in range(n_layers):
-            own: dict[str, Any] = {
-                name.removesuffix(f"_{i}"): values for name, values in trace.items() if name.endswith(f"_{i}")
-            }
-            label = f"conv {i}" if i < n_conv else f"fc {i - n_conv}"
-            parts.append(pd.DataFrame({"step": trace["step"], **own}).assign(layer=label, training=training))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -5,10 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from jahslib.analysis.growth import folds, shape
+from jahslib.analysis.growth import folds, layer_traces, shape
 from jahslib.analysis.methods import summary
 from jahslib.analysis.statistics import one_sided
-from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
 
 Trained = Mapping[str, Sequence[Trial]]  # by the network's name
@@ -76,5 +75,5 @@ def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[
 
 def traces_table(trials: Sequence[Trial]) -> pd.DataFrame:
     """Trace each layer over training: numerical and effective rank, their relative moving average, and width."""
-    table = layer_traces([f["trace"] for f in folds(trials)], folds(trials)[0]["n_conv"])
+    table = layer_traces(trials).drop(columns="params")
     return table.assign(relative=table.effective / table.width)

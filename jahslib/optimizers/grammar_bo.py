@@ -101,9 +101,8 @@ class GrammarBO(Described):
         point = None
         if told and len(told) + len(history.pending) >= self.n_init and rng.random() >= self.random_interleave_prob:
             point = self._maximise(told, self.surrogate(history), seen, rng)
-        if point is not None:
-            configuration = self.space.configuration(point.term, dict(point.numeric))
-        else:
+        configuration = None if point is None else point.configuration
+        if configuration is None:
             configuration = spaces.sample_where(
                 self.space, rng, lambda c: self.space.point(c) not in seen and self.problem.admits(c)
             )
@@ -161,8 +160,7 @@ class GrammarBO(Described):
         """Mark points that violate a constraint known before training, or repeat a graph that may not be repeated."""
         refused = np.zeros(len(points), dtype=bool)
         if self.problem.constraints:
-            configurations = [self.space.configuration(p.term, dict(p.numeric)) for p in points]
-            refused |= [not self.problem.admits(c) for c in configurations]
+            refused |= [not self.problem.admits(p.configuration) for p in points]
         if self.no_isomorphism:
             with table.borrowed([*known, *(p.term for p in points)]) as ids:
                 alike = table.similarity(0, table.h[0], ids[len(known) :], ids[: len(known)])

@@ -243,7 +243,7 @@ def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any
         except UserError as error:
             place = f"exports: {log}, trial {trial.id}"
             raise UserError(f"{place} is outside its space ({error}); leave this log out") from error
-    return space, Objective.parse(problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
+    return space, Objective(*problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
 
 
 def _times(trial: Trial) -> tuple[float, float]:

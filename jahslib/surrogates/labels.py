@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -28,13 +29,13 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
 
     Also returns each node's graph number.
     """
-    sizes = np.array([g.n_nodes for g in batch])
+    sizes = np.array([len(g.names) for g in batch])
     of_graph = np.repeat(np.arange(len(batch)), sizes)
-    offset = np.repeat(np.cumsum(sizes) - sizes, [g.n_edges for g in batch])
+    offset = np.repeat(np.cumsum(sizes) - sizes, [g.arcs.shape[1] for g in batch])
     tails, heads = np.concatenate([g.arcs for g in batch], axis=1) + offset
     n = len(of_graph)
     successors = csr_matrix((np.ones(len(tails), np.uint64), (tails, heads)), shape=(n, n))
-    labels = [_codes(len(NAMES.known))[np.concatenate([g.names for g in batch])]]
+    labels = [_codes(len(NAMES))[np.concatenate([g.names for g in batch])]]
     for _ in range(iterations):
         below = successors @ _mix(labels[-1] + _EVEN)
         labels.append(_mix(_mix(labels[-1]) * _ODD + below))
@@ -44,7 +45,7 @@ def relabel(batch: Sequence[Graph], iterations: int) -> tuple[list[np.ndarray], 
 @lru_cache(maxsize=1)
 def _codes(n: int) -> np.ndarray:
     """Hashes of the first `n` names."""
-    digests = (blake2b(name.encode(), digest_size=8).digest() for name in NAMES.known[:n])
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in islice(NAMES, n))
     return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
@@ -67,8 +68,9 @@ class Counts:
     kept: tuple[np.ndarray, csr_matrix] | None = None
 
     def __post_init__(self):
-        row = np.repeat(np.arange(self.matrix.shape[0]), np.diff(self.matrix.indptr))
-        self.squared_norms = np.bincount(row, self.matrix.data**2, minlength=self.matrix.shape[0])
+        n = len(self.matrix.indptr) - 1
+        row = np.repeat(np.arange(n), np.diff(self.matrix.indptr))
+        self.squared_norms = np.bincount(row, self.matrix.data**2, minlength=n)
 
     @staticmethod
     def empty() -> Counts:
@@ -86,7 +88,7 @@ class Counts:
 
     def products(self, rows: np.ndarray, other: Counts, others: np.ndarray) -> np.ndarray:
         """Compute dense inner products of these rows with the `others` of another (or this) matrix."""
-        chosen = self.matrix if np.array_equal(rows, np.arange(self.matrix.shape[0])) else self.matrix[rows]
+        chosen = self.matrix if np.array_equal(rows, np.arange(len(self.squared_norms))) else self.matrix[rows]
         column = np.searchsorted(other.known, self.known, side="right") - 1
         absent = len(other.known)  # an empty column for all labels that the other does not have
         column = np.where(other.known[column] == self.known, column, absent)
@@ -106,4 +108,4 @@ class Counts:
 
 def _renumbered(matrix: csr_matrix, column: np.ndarray, width: int) -> csr_matrix:
     """Move each column to another of a matrix of `width` columns; several may share one."""
-    return csr_matrix((matrix.data, column[matrix.indices], matrix.indptr), shape=(matrix.shape[0], width))
+    return csr_matrix((matrix.data, column[matrix.indices], matrix.indptr), shape=(len(matrix.indptr) - 1, width))

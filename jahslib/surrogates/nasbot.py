@@ -61,13 +61,13 @@ class NasbotKernel(Kernel):
 
 def features(graphs: Sequence[Graph]) -> np.ndarray:
     """Count operations and sort in-degrees and out-degrees, largest first; one row per graph."""
-    size = max(g.n_nodes for g in graphs)
+    size = max(len(g.names) for g in graphs)
     names = {name: i for i, name in enumerate(sorted({label for g in graphs for label in g.labels}))}
     rows = np.zeros((len(graphs), len(names) + 2 * size))
     for row, g in zip(rows, graphs, strict=True):
         for label, count in Counter(g.labels).items():
             row[names[label]] = count
-        for offset, ends in ((len(names), g.heads), (len(names) + size, g.tails)):
-            degrees = np.bincount(np.array(ends, dtype=np.int64), minlength=g.n_nodes)
-            row[offset : offset + g.n_nodes] = np.sort(degrees)[::-1]
+        for offset, ends in ((len(names), g.arcs[1]), (len(names) + size, g.arcs[0])):
+            degrees = np.bincount(ends, minlength=len(g.names))
+            row[offset : offset + len(degrees)] = np.sort(degrees)[::-1]
     return rows

@@ -76,8 +76,8 @@ def test_a_diamond_against_a_line():
 
 def label_counts(g: Graph, h: int) -> Counter:
     """WL with labels written out in full."""
-    after = {i: [] for i in range(g.n_nodes)}
-    for tail, head in zip(g.tails, g.heads, strict=True):
+    after = {i: [] for i in range(len(g.names))}
+    for tail, head in zip(*g.arcs.tolist(), strict=True):
         after[tail].append(head)
     labels: dict[int, object] = dict(enumerate(g.labels))
     counts = Counter(labels.values())
