@@ -25,7 +25,7 @@ from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates import gp
-from jahslib.surrogates.nasbot import NasbotKernel
+from jahslib.surrogates.kernels import NasbotKernel
 from jahslib.surrogates.wl import TermTable, folding_levels
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
