@@ -82,11 +82,7 @@ def choosing(history: History) -> list[float]:
     The first also waits for the optimizer's package to be imported and, where a search was resumed, for all that it
     had proposed before. Only a search that trains one trial at a time keeps choosing and training apart.
     """
-    pairs = list(zip(history.trials, history.trials[1:], strict=False))
+    elapsed, finished = (np.diff([getattr(t, clock) for t in history]) for clock in ("elapsed", "finished"))
+    waited = elapsed - [t.seconds for t in history.trials[1:]]
     # `elapsed` stands still between two sessions, `finished` does not.
-    stood_still = [(trial.finished - before.finished) - (trial.elapsed - before.elapsed) for before, trial in pairs]
-    return [
-        max(0.0, trial.elapsed - before.elapsed - trial.seconds)
-        for (before, trial), pause in zip(pairs, stood_still, strict=True)
-        if pause < SAME_SESSION
-    ]
+    return waited[finished - elapsed < SAME_SESSION].clip(min=0.0).tolist()
