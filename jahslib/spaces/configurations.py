@@ -261,8 +261,6 @@ def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuratio
     for hp, u in zip(space.values(), point, strict=True):
         if isinstance(hp, UNIFORM):
             values[hp.name] = python(hp.to_value(min(max(u, 0.0), 1.0)))
-        elif isinstance(hp, Constant):
-            values[hp.name] = hp.value
         else:
             values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # vectors of choices are indices
     return activated(space, values)

@@ -48,10 +48,6 @@ class _Counter:
         self.grammar, self.distinct, self.cap = grammar, distinct, cap
         self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
 
-    def of(self, symbol: str, depth: int, banned: frozenset[str]) -> Skeletons:
-        """Count the skeletons of a subterm; a shared nonterminal is left open."""
-        return {frozenset({symbol}): 1} if symbol in self.grammar.shared else self.inside(symbol, depth, banned)
-
     def inside(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> Skeletons:
         key = (symbol, depth, banned)
         if key not in self.known:
@@ -85,7 +81,8 @@ class _Counter:
             for option in options:
                 total.update(rest(option.head))
             return total
-        if others := self.of(name, depth - 1, BAN_ZERO):
+        shared = name in self.grammar.shared  # which is left open
+        if others := {frozenset({name}): 1} if shared else self.inside(name, depth - 1, BAN_ZERO):
             total.update(_product(others, rest(None)))
         if zeros := sum(p.head == ZERO for p in options):
             total.update({symbols: zeros * number for symbols, number in rest(ZERO).items()})
