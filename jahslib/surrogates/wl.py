@@ -27,10 +27,7 @@ MAX_H = 4
 
 
 def folding_levels(grammar: Grammar) -> tuple[int, ...]:
-    """List the hierarchical kernel's folding levels.
-
-    The published 0 to 4, as far as they differ from the full graph.
-    """
+    """List the hierarchical kernel's folding levels: the published 0 to 4, as far as they differ from the whole."""
     return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
 
 
