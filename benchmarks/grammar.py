@@ -30,7 +30,6 @@ from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace, Point
 from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates import gp
-from jahslib.surrogates.kernels import WLKernel
 from jahslib.surrogates.wl import TermTable
 
 TABLE, FIGURE = Path(__file__).with_suffix(".md"), Path(__file__).with_suffix(".png")
@@ -78,7 +77,7 @@ def fitted(
     grammar: Grammar, terms: list[Term], y: np.ndarray, *, hierarchical: bool, table: TermTable | None = None
 ) -> gp.Surrogate:
     table = (table or TermTable(grammar)) if hierarchical else TermTable(grammar, ())
-    return gp.fit(table, terms, y, kernel=None if hierarchical else WLKernel(table))
+    return gp.fit(table, terms, y)
 
 
 def proposal(grammar: Grammar, terms: list[Term], y: np.ndarray, rng: np.random.Generator, *, hierarchical: bool):

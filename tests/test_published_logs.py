@@ -33,7 +33,7 @@ class Declared(Problem):
         self.name = described["name"]
         self.space = ConfigurationSpace.from_serialized_dict(described["space"])
         self.fidelity = Fidelity(*described["fidelity"])
-        self.objective = Objective.parse(described["objective"])
+        self.objective = Objective(*described["objective"])
         self.constraints = tuple(map(Constraint.parse, described["constraints"]))
 
     def evaluate(self, job):

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import recursive
 from jahslib.search import Budget, search
+from jahslib.spaces.grammars.space import Point
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_a_term_is_its_function(text, function):
 )  # fmt: skip
 def test_the_target_has_no_error_and_a_constant_all(text, error):
     posed = recursive.problem("chirp")
-    assert posed.function(posed.space.configuration(posed.space.grammar.parse(text))) == pytest.approx(error, abs=1e-12)
+    assert posed.function(Point(posed.space.grammar.parse(text)).configuration) == pytest.approx(error, abs=1e-12)
 
 
 def test_what_is_written_is_a_term_of_the_grammar():

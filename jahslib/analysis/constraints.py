@@ -103,11 +103,11 @@ def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.Data
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
     size = len(trained) if evolution is None else evolution.pop_size
-    rows = []
-    for i, step in enumerate(steps, start=1):
-        if i == len(trained) or steps[i] != step:
-            seen = trained[:i]
-            rows.append(population(search.problem, seen, size) | {"step": step, "time": max(t.elapsed for t in seen)})
+    ends = {step: trained[:i] for i, step in enumerate(steps, start=1)}
+    rows = [
+        population(search.problem, seen, size) | {"step": step, "time": max(t.elapsed for t in seen)}
+        for step, seen in ends.items()
+    ]
     table = pd.DataFrame(rows, columns=["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time"])
     return table if evolution is not None else table.drop(columns=["avg_acc", "avg_prec"])
 

@@ -82,28 +82,7 @@ def choosing(history: History) -> list[float]:
     The first also waits for the optimizer's package to be imported and, where a search was resumed, for all that it
     had proposed before. Only a search that trains one trial at a time keeps choosing and training apart.
     """
-    pairs = list(zip(history.trials, history.trials[1:], strict=False))
+    elapsed, finished = (np.diff([getattr(t, clock) for t in history]) for clock in ("elapsed", "finished"))
+    waited = elapsed - [t.seconds for t in history.trials[1:]]
     # `elapsed` stands still between two sessions, `finished` does not.
-    stood_still = [(trial.finished - before.finished) - (trial.elapsed - before.elapsed) for before, trial in pairs]
-    return [
-        max(0.0, trial.elapsed - before.elapsed - trial.seconds)
-        for (before, trial), pause in zip(pairs, stood_still, strict=True)
-        if pause < SAME_SESSION
-    ]
-
-
-def layer_traces(traces: Sequence[Mapping[str, Sequence[float]]], n_conv: int) -> pd.DataFrame:
-    """Tidy the traces of several trainings: one row a layer (conv 0, ..., fc 0, ...), training and step.
-
-    A trace maps `step` and `NAME_i` (of hidden layer i) to equally long lists.
-    """
-    parts = []
-    for training, trace in enumerate(traces):
-        n_layers = sum(name.startswith("width_") for name in trace)
-        for i in range(n_layers):
-            own: dict[str, Any] = {
-                name.removesuffix(f"_{i}"): values for name, values in trace.items() if name.endswith(f"_{i}")
-            }
-            label = f"conv {i}" if i < n_conv else f"fc {i - n_conv}"
-            parts.append(pd.DataFrame({"step": trace["step"], **own}).assign(layer=label, training=training))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return waited[finished - elapsed < SAME_SESSION].clip(min=0.0).tolist()

@@ -1,15 +1,16 @@
-"""Tables of trainings of given networks that grow or do not: one row a network, beside what was reported of it."""
+"""Tables of trainings of networks that grow or do not: how their layers grew, and their size and accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from jahslib.analysis.growth import folds, shape
 from jahslib.analysis.methods import summary
 from jahslib.analysis.statistics import one_sided
-from jahslib.analysis.tables import layer_traces
 from jahslib.core.trials import Trial
+from jahslib.problems.growing_convnet import GrowingConvNets, grows
+from jahslib.search.runs import AnySearch
 
 Trained = Mapping[str, Sequence[Trial]]  # by the network's name
 Reported = Mapping[str, Mapping[str, Any]]  # the same, of the original
@@ -21,6 +22,42 @@ REPORTED = (
     ("accuracy_mean", "accuracy", 1),
     ("accuracy_sd", "accuracy_sd", 1),
 )
+
+
+def folds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Collect what every training recorded, over the folds of all trials."""
+    return [fold for t in trials for fold in t.outputs["folds"]]
+
+
+def shape(trials: Sequence[Trial]) -> str:
+    """Write the mean widths of the trained networks, such as 30-34-36, or 30-34-36/20 with fully connected layers."""
+    noted = folds(trials)
+    mean = np.rint(np.mean([f["widths"] for f in noted], axis=0)).astype(int)
+    n_conv = noted[0]["n_conv"]
+    conv, fc = "-".join(map(str, mean[:n_conv])), "-".join(map(str, mean[n_conv:]))
+    return f"{conv}/{fc}" if fc else conv
+
+
+def layer_traces(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Trace each layer over training: one row a layer (conv 0, ..., fc 0, ...), training and step.
+
+    A training's trace maps `step`, `params` and `NAME_i` (of hidden layer i) to equally long lists.
+    """
+    parts = []
+    for training, fold in enumerate(folds(trials)):
+        trace, n_conv = fold["trace"], fold["n_conv"]
+        for i in range(len(fold["widths"])):
+            own = {name.removesuffix(f"_{i}"): values for name, values in trace.items() if name.endswith(f"_{i}")}
+            of_layer = pd.DataFrame({"step": trace["step"], **own})
+            label = f"conv {i}" if i < n_conv else f"fc {i - n_conv}"
+            parts.append(of_layer.assign(layer=label, training=training, params=trace.get("params")))
+    return pd.concat(parts, ignore_index=True)
+
+
+def growth_table(searches: Sequence[AnySearch[GrowingConvNets]]) -> pd.DataFrame:
+    """Trace widths, ranks and parameters of the first incumbent that grows: a row a layer, training and step."""
+    first = next((s for s in searches if grows(s.incumbent.configuration)), None)
+    return pd.DataFrame() if first is None else layer_traces(first.tests)
 
 
 def by_name(trained: Mapping[tuple[str, int], Sequence[Trial]]) -> dict[str, list[Trial]]:
@@ -76,5 +113,5 @@ def points_table(trained: Trained, reported: Mapping[str, Mapping[str, Sequence[
 
 def traces_table(trials: Sequence[Trial]) -> pd.DataFrame:
     """Trace each layer over training: numerical and effective rank, their relative moving average, and width."""
-    table = layer_traces([f["trace"] for f in folds(trials)], folds(trials)[0]["n_conv"])
+    table = layer_traces(trials).drop(columns="params")
     return table.assign(relative=table.effective / table.width)

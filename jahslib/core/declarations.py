@@ -65,11 +65,6 @@ class Objective:
         """Cost charged to a failed trial."""
         return abs(self.best - self.worst)
 
-    @classmethod
-    def parse(cls, described: list) -> "Objective":
-        """Build the objective from its entry in a trial log's header."""
-        return cls(*described)
-
 
 @dataclass(frozen=True)
 class Constraint:

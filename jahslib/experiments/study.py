@@ -75,7 +75,7 @@ class Study:
             tested: the problem of an incumbent's final trainings, from the problem that is searched.
             task: what the searches are on, where a study has several plans.
             log: names of the trial logs, a format of `task`, `method`, `seed` and `problem`.
-            simulated: workers on a simulated clock, 0 for none; see `jahslib.search.simulated`.
+            simulated: workers on a simulated clock, 0 for none; see `jahslib.search.workers.SimulatedWorkers`.
         """
         runs = []
         for seed in seeds:

@@ -37,15 +37,6 @@ def grid(n: int, across: int, height: float, extra: float = 0.0, *, width: float
     return figure, axes
 
 
-def steps(curves: Sequence[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
-    """Sample curves, step functions of (x, y), on a common grid, `curves x grid`; NaN before a curve's first point."""
-    values = np.full((len(curves), len(grid)), np.nan)
-    for row, (x, y) in zip(values, curves, strict=True):
-        index = np.searchsorted(x, grid, side="right") - 1
-        row[index >= 0] = np.asarray(y)[index[index >= 0]]
-    return values
-
-
 def mean_and_band(
     axis: Axes, x: np.ndarray, values: np.ndarray, *, step: Literal["post"] | None = None, **look: Any
 ) -> None:
@@ -65,13 +56,11 @@ def traces(axis: Axes, table: pd.DataFrame, x: str, y: str, labels: Mapping[str,
     """
     for i, (method, label) in enumerate(labels.items()):
         colour, dashes = COLOURS[i % len(COLOURS)], DASHES[(i + i // len(COLOURS)) % len(DASHES)]
-        own = table[table.method == method]
-        if own.empty:
-            continue
-        curves = [(seed[x].to_numpy(), seed[y].to_numpy()) for _, seed in own.groupby("seed")]
-        grid = np.unique(np.concatenate([c[0] for c in curves]))
-        grid = grid[grid >= max(c[0][0] for c in curves)]
-        mean_and_band(axis, grid, steps(curves, grid), step="post", color=colour, linestyle=dashes, label=label)
+        own = table.loc[table.method == method].drop_duplicates(["seed", x], keep="last")
+        curves = own.pivot(index=x, columns="seed", values=y).ffill().dropna()
+        if not curves.empty:
+            look = {"color": colour, "linestyle": dashes, "label": label}
+            mean_and_band(axis, curves.index.to_numpy(), curves.to_numpy().T, step="post", **look)
 
 
 def anytime(

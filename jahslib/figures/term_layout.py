@@ -50,9 +50,9 @@ class Layout:
 
 def _merged(graph: Graph) -> Layout:
     """Merge activation, convolution and normalisation into one box where nothing else meets them."""
-    arcs = list(dict.fromkeys(zip(graph.tails, graph.heads, strict=True)))
-    after: dict[int, list[int]] = {i: [] for i in range(graph.n_nodes)}
-    before: dict[int, list[int]] = {i: [] for i in range(graph.n_nodes)}
+    arcs = list(dict.fromkeys(zip(*graph.arcs.tolist(), strict=True)))
+    after: dict[int, list[int]] = {i: [] for i in range(len(graph.names))}
+    before: dict[int, list[int]] = {i: [] for i in range(len(graph.names))}
     for tail, head in arcs:
         after[tail].append(head)
         before[head].append(tail)

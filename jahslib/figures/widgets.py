@@ -14,7 +14,7 @@ def explorable(plot: Callable[..., Any], first: Mapping[str, Any], controls: Cal
 
     Args:
         plot: returns a figure of matplotlib or Plotly, or None to draw nothing.
-        controls: makes the widgets (ipywidgets) for `plot`'s arguments; called where they are wanted only.
+        controls: makes the widgets (ipywidgets), or what they are made of, for `plot`'s arguments; called where wanted.
     """
     if not interactive():
         figure = plot(**first)
@@ -34,13 +34,8 @@ def explorable(plot: Callable[..., Any], first: Mapping[str, Any], controls: Cal
 
 def chosen(plot: Callable[..., Any], /, **choices: Mapping[str, Any]) -> Any:
     """Make a plot `explorable` with a list for each argument, of what it may be by the label that is shown."""
-
-    def lists() -> dict[str, Any]:
-        import ipywidgets
-
-        return {name: ipywidgets.Dropdown(options=list(values.items())) for name, values in choices.items()}
-
-    return explorable(plot, {name: next(iter(values.values())) for name, values in choices.items()}, lists)
+    first = {name: next(iter(values.values())) for name, values in choices.items()}
+    return explorable(plot, first, lambda: {name: list(values.items()) for name, values in choices.items()})
 
 
 def interactive() -> bool:

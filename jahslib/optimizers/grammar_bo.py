@@ -21,7 +21,6 @@ from jahslib.spaces import configurations as spaces
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.space import GrammarSpace, Point
 from jahslib.surrogates import gp
-from jahslib.surrogates.kernels import joint_kernel
 from jahslib.surrogates.wl import TermTable, folding_levels
 
 N_BEST = 10
@@ -92,9 +91,8 @@ class GrammarBO(Described):
         point = None
         if told and len(told) + len(history.pending) >= self.n_init and rng.random() >= self.random_interleave_prob:
             point = self._maximise(told, self.surrogate(history), seen, rng)
-        if point is not None:
-            configuration = self.space.configuration(point.term, dict(point.numeric))
-        else:
+        configuration = None if point is None else point.configuration
+        if configuration is None:
             configuration = spaces.sample_where(
                 self.space, rng, lambda c: self.space.point(c) not in seen and self.problem.admits(c)
             )
@@ -106,15 +104,11 @@ class GrammarBO(Described):
         points = [self.space.point(t.configuration) for t in told]
         costs = np.array([self.problem.penalised_cost(t) for t in told])
         pending = [self.space.point(s.configuration) for s in history.pending.values()]
-        hierarchical = self.surrogate_model == "gp_hierarchical"
-        table = shared_table(self.space.grammar, hierarchical)
-        numeric = self.space.columns(points)
         return gp.fit(
-            table,
+            shared_table(self.space.grammar, self.surrogate_model == "gp_hierarchical"),
             [p.term for p in points],
             np.log(costs + 1e-8) if self.log_objective else costs,
-            numeric,
-            kernel=joint_kernel(table, 0 if numeric is None else numeric.shape[1], hierarchical=hierarchical),
+            self.space.columns(points),
             maximum_noise=self.maximum_noise,
         ).fantasised([p.term for p in pending], self.space.columns(pending) if pending else None)
 
@@ -153,8 +147,7 @@ class GrammarBO(Described):
         """Mark points that violate a constraint known before training, or repeat a graph that may not be repeated."""
         refused = np.zeros(len(points), dtype=bool)
         if self.problem.constraints:
-            configurations = [self.space.configuration(p.term, dict(p.numeric)) for p in points]
-            refused |= [not self.problem.admits(c) for c in configurations]
+            refused |= [not self.problem.admits(p.configuration) for p in points]
         if self.no_isomorphism:
             with table.borrowed([*known, *(p.term for p in points)]) as ids:
                 alike = table.similarity(0, table.h[0], ids[len(known) :], ids[: len(known)])

@@ -25,8 +25,7 @@ from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 from jahslib.surrogates import gp
-from jahslib.surrogates.kernels import joint_kernel
-from jahslib.surrogates.nasbot import NasbotKernel
+from jahslib.surrogates.kernels import NasbotKernel
 from jahslib.surrogates.wl import TermTable, folding_levels
 
 MODELS = {"gp_hierarchical": "hWL", "gp": "WL", "gp_nasbot": "counts"}
@@ -148,13 +147,10 @@ def fit(
     grammar: Grammar, model: str, terms: Sequence[Term], train: np.ndarray, test: np.ndarray, y: np.ndarray
 ) -> gp.Surrogate:
     """Fit one of `MODELS` to the terms `train`; "gp_nasbot" must know those of `test`, though not their values."""
-    hierarchical = model == "gp_hierarchical"
-    table = TermTable(grammar, folding_levels(grammar) if hierarchical else ())
-    learnt = [terms[i] for i in train]
+    table = TermTable(grammar, folding_levels(grammar) if model == "gp_hierarchical" else ())
+    learnt, kernel = [terms[i] for i in train], None
     if model == "gp_nasbot":
         kernel = NasbotKernel(table, [*learnt, *(terms[i] for i in test)], active_dims=(0,))
-    else:
-        kernel = joint_kernel(table, hierarchical=hierarchical)
     return gp.fit(table, learnt, y[train], kernel=kernel)
 
 

@@ -66,14 +66,13 @@ def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
 def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str]:
     """Make file names and contents; history.jsonl comes last, since DeepCAVE watches it."""
     space, objective, constraints = _declared(recorded, log)
-    ids: dict[str, int] = {}
+    configurations = {spaces.key(t.configuration): t.configuration for t in recorded.trials}
+    numbers = {key: number for number, key in enumerate(configurations)}
     repeats: Counter[tuple[int, float]] = Counter()
-    configurations, origins, history = {}, {}, []
+    history = []
     begin = min((t.started for t in recorded.trials if t.started), default=0.0)
     for trial in recorded.trials:
-        number = ids.setdefault(spaces.key(trial.configuration), len(ids))
-        configurations.setdefault(number, trial.configuration)
-        origins.setdefault(number, recorded.header["method"])
+        number = numbers[spaces.key(trial.configuration)]
         seed = recorded.header["seed"] + repeats[number, trial.fidelity]
         repeats[number, trial.fidelity] += 1
         costs = [*(trial.metrics.get(m) for m in (objective.metric, *(c.metric for c in constraints))), trial.seconds]
@@ -90,8 +89,8 @@ def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str
     return {
         "configspace.json": json.dumps(space),
         "meta.json": json.dumps(meta, indent=4),
-        "configs.json": json.dumps(configurations, indent=4),
-        "origins.json": json.dumps(origins, indent=4),
+        "configs.json": json.dumps(dict(enumerate(configurations.values())), indent=4),
+        "origins.json": json.dumps(dict.fromkeys(numbers.values(), recorded.header["method"]), indent=4),
         "history.jsonl": "".join(json.dumps(line) + "\n" for line in history),
     }
 
@@ -243,7 +242,7 @@ def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any
         except UserError as error:
             place = f"exports: {log}, trial {trial.id}"
             raise UserError(f"{place} is outside its space ({error}); leave this log out") from error
-    return space, Objective.parse(problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
+    return space, Objective(*problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
 
 
 def _times(trial: Trial) -> tuple[float, float]:

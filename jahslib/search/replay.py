@@ -4,7 +4,6 @@ A model of many trials may turn a last digit, which differs between machines and
 proposal. A search resumes from its log all the same; this reports where the log's decisions differ from those here.
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,15 +42,13 @@ class Replay:
 
 def _where_apart(*texts: str) -> list[str]:
     """Long texts, such as an architecture's term, from shortly before they differ."""
-    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
-    begin = max(0, alike - SHOWN // 3)
     if max(map(len, texts)) <= SHOWN:
         return list(texts)
-    cut = [text[begin : begin + SHOWN] for text in texts]
-    return [
-        ("..." if begin else "") + shown + ("..." if len(text) > begin + SHOWN else "")
-        for text, shown in zip(texts, cut, strict=True)
-    ]
+    pairs = enumerate(zip(*texts, strict=False))
+    alike = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+    begin = max(0, alike - SHOWN // 3)
+    end = begin + SHOWN
+    return [("..." if begin else "") + text[begin:end] + ("..." if len(text) > end else "") for text in texts]
 
 
 def replay(optimizer: Any, log: Path | str) -> Replay:

@@ -23,9 +23,8 @@ from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
 from jahslib.search.shared import WhereSeen, is_elsewhere
-from jahslib.search.simulated import SimulatedWorkers
 from jahslib.search.watch import Watch, best, duration
-from jahslib.search.workers import pool
+from jahslib.search.workers import SimulatedWorkers, pool
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class Run:
         label, task: the method's name in tables and figures, and which of a study's tasks it is on.
         judged: the problem by whose constraints its trials are compared, where the search itself ignores one.
         tested: the problem of its incumbent's final trainings.
-        simulated: workers on a simulated clock (`jahslib.search.simulated`), 0 for none.
+        simulated: workers on a simulated clock (`SimulatedWorkers`), 0 for none.
     """
 
     problem: Problem

@@ -74,7 +74,11 @@ def search(
         raise UserError(f"search: workers={workers}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
-        optimizer = _made(optimizer, problem, seed)
+        made = optimizer(problem, seed) if callable(optimizer) else optimizer
+        if not hasattr(made, "ask"):
+            mend = "give one, or its class: search(problem, RandomSearch, ...)"
+            raise UserError(f"search: optimizer={optimizer!r} is none; {mend}")
+        optimizer = made
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
     executor = executor or InProcess()
@@ -101,14 +105,6 @@ def search(
     finally:
         trial_log.close()
     return run.history
-
-
-def _made(make: Any, problem: Problem, seed: int) -> Any:
-    made = make(problem, seed) if callable(make) else make
-    if not hasattr(made, "ask"):
-        mend = "give one, or its class: search(problem, RandomSearch, ...)"
-        raise UserError(f"search: optimizer={make!r} is none; {mend}")
-    return made
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

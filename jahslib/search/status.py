@@ -5,12 +5,9 @@ Nothing is locked or written, so that searches may be running.
 
 import contextlib
 import logging
-import math
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from jahslib.core.trials import Status
 from jahslib.errors import UserError
@@ -51,20 +48,33 @@ def status(folder: Path | str | None = None, *, logs: bool = False) -> pd.DataFr
     watches = [w for w in watches if w.header or not w.trouble]
     if not watches:
         raise UserError(f"{folder}: no trial log in it; run ./run_all.sh, or name a folder that has some")
-    rows = []
+    table = pd.DataFrame(
+        {
+            **dict(zip(("profile", "notebook"), _place(w), strict=True)),
+            "run": w.path.parent.parent.parent / ".lock" in held,
+            "log": w.path.stem,
+            "state": _state(w, held),
+            "trials": w.trials,
+            **{name: w.statuses[name] for name in get_args(Status)},
+            "metric": w.objective.metric if w.objective else "",
+            "best": w.best,
+            "epochs": w.epochs,
+            "age": now - w.last,
+        }
+        for w in watches
+    )
     if logs:
-        for w in watches:
-            found = {"metric": w.objective.metric if w.objective else "", "best": w.best}
-            rows.append(_row(_place(w), {"log": w.path.stem, "state": _state(w, held)}, [w], found, now))
-        return pd.DataFrame(rows)
-    groups: dict[tuple[tuple[str, str], bool], list[Watch]] = {}
-    for w in watches:
-        groups.setdefault((_place(w), w.path.parent.parent.parent / ".lock" in held), []).append(w)
-    for (place, run), group in sorted(groups.items()):
-        states = Counter(_state(w, held) for w in group)
-        counts = {"searches": len(group), "finished": states["finished"], "under_way": states["under way"]}
-        rows.append(_row(place, {"run": run, **counts}, group, {"best": best(group)}, now))
-    return pd.DataFrame(rows)
+        return table.drop(columns="run")
+    of_all = {
+        "searches": ("log", "size"),
+        "finished": ("state", lambda states: (states == "finished").sum()),
+        "under_way": ("state", lambda states: (states == "under way").sum()),
+        **{name: (name, "sum") for name in ("trials", *get_args(Status))},
+        "best": ("best", lambda own: best(watches[i] for i in own.index)),
+        "epochs": ("epochs", "sum"),
+        "age": ("age", "min"),
+    }
+    return table.groupby(["profile", "notebook", "run"]).agg(**of_all).reset_index()
 
 
 def _place(watch: Watch) -> tuple[str, str]:
@@ -73,22 +83,6 @@ def _place(watch: Watch) -> tuple[str, str]:
     if logs == "logs":
         return profile, notebook
     return watch.header.get("profile", ""), watch.header.get("study", "")
-
-
-def _row(
-    place: tuple[str, str], first: dict[str, Any], watches: Sequence[Watch], best: dict[str, Any], now: float
-) -> dict[str, Any]:
-    profile, notebook = place
-    return {
-        "profile": profile,
-        "notebook": notebook,
-        **first,
-        "trials": sum(w.trials for w in watches),
-        **{name: sum(w.statuses[name] for w in watches) for name in get_args(Status)},
-        **best,
-        "epochs": sum(w.epochs for w in watches),
-        "age": min((now - w.last for w in watches if not math.isnan(w.last)), default=math.nan),
-    }
 
 
 def _state(watch: Watch, held: set[Path]) -> str:

@@ -99,7 +99,7 @@ class Watch:
         match record["kind"]:
             case "header":
                 self.header, self.trouble = record, other_format(record)
-                self.objective = self.objective or Objective.parse(self.problem["objective"])
+                self.objective = self.objective or Objective(*self.problem["objective"])
                 if self.constraints is None:
                     self.constraints = tuple(map(Constraint.parse, self.problem["constraints"]))
             case "trial":

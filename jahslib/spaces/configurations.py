@@ -134,12 +134,6 @@ def sample_where(
     return first_of(lambda: sample(space, rng), accept, attempts)
 
 
-def resample(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
-    """Draw a value of one hyperparameter from its prior."""
-    state = np.random.RandomState(int(rng.integers(2**31)))
-    return python(space[name].sample_value(seed=state))
-
-
 def mutate(
     space: ConfigurationSpace | Space,
     configuration: Configuration,
@@ -152,11 +146,12 @@ def mutate(
     name = sorted(configuration)[rng.integers(len(configuration))]
     if newly_active == "drawn":
         return activated(space, {**configuration, name: drawn(space, name, rng)}, rng)
-    return complete(space, {**configuration, name: resample(space, name, rng)})
+    state = np.random.RandomState(int(rng.integers(2**31)))
+    return complete(space, {**configuration, name: python(space[name].sample_value(seed=state))})
 
 
 def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any:
-    """Draw a value of one hyperparameter from its prior; faster than `resample`, with another random stream."""
+    """Draw a value of one hyperparameter from its prior."""
     return python(space[name].sample_value(seed=np.random.RandomState(rng.bit_generator)))
 
 
@@ -266,8 +261,6 @@ def from_unit(space: ConfigurationSpace, point: Sequence[float]) -> Configuratio
     for hp, u in zip(space.values(), point, strict=True):
         if isinstance(hp, UNIFORM):
             values[hp.name] = python(hp.to_value(min(max(u, 0.0), 1.0)))
-        elif isinstance(hp, Constant):
-            values[hp.name] = hp.value
         else:
             values[hp.name] = python(hp.to_value(min(int(u * hp.size), hp.size - 1)))  # vectors of choices are indices
     return activated(space, values)

@@ -15,7 +15,7 @@ import numpy as np
 from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.spaces.grammars.terms import Term
-from jahslib.surrogates.kernels import HierarchicalWLKernel, WLKernel, joint_kernel
+from jahslib.surrogates.kernels import WLKernel, joint_kernel
 from jahslib.surrogates.wl import TermTable
 
 with extra("grammars"):
@@ -54,11 +54,9 @@ class Surrogate:
 
     @property
     def weights(self) -> dict[int | None, float]:
-        """Weight of each folding level in an hWL kernel (None is the full graph)."""
-        for kernel in _wl_kernels(self.model.covar_module):
-            if isinstance(kernel, HierarchicalWLKernel):
-                return dict(zip(self.table.levels, kernel.weights.tolist(), strict=True))
-        return {None: 1.0}
+        """Weight of each folding level in the WL kernel (None is the full graph); empty without such a kernel."""
+        kernels = _wl_kernels(self.model.covar_module)
+        return dict(zip(self.table.levels, kernels[0].weights.tolist(), strict=True)) if kernels else {}
 
     def predict(
         self, terms: Sequence[Term], numeric: np.ndarray | None = None, *, observation_noise: bool = False

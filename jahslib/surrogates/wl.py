@@ -27,10 +27,7 @@ MAX_H = 4
 
 
 def folding_levels(grammar: Grammar) -> tuple[int, ...]:
-    """List the hierarchical kernel's folding levels.
-
-    The published 0 to 4, as far as they differ from the full graph.
-    """
+    """List the hierarchical kernel's folding levels: the published 0 to 4, as far as they differ from the whole."""
     return HIERARCHICAL_LEVELS[: max(0, grammar.max_depth - 1)]
 
 
@@ -124,7 +121,7 @@ class TermTable:
             if len(batch) < len(drawn):
                 number = {g: i for i, g in enumerate(batch)}
                 found = found[[number[g] for g in drawn]]
-            counts.append(tuple(c.extended(x[first], found, len(terms)) for c, x in zip(known, labels, strict=True)))
+            counts.append(tuple(c.extended(x[first], found) for c, x in zip(known, labels, strict=True)))
         ids = np.append(state.ids, self._next_id + np.arange(len(terms)))
         self._next_id += len(terms)
         rows = {**state.rows, **{t: len(state.ids) + i for i, t in enumerate(terms)}}

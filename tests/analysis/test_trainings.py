@@ -5,6 +5,7 @@ import pytest
 
 from jahslib.analysis import trainings
 from jahslib.core.trials import Trial
+from tests.analysis.conftest import final, search
 
 REPORTED = {"channels": "10-16-21", "params_thousands": 6.4, "params_sd": 0.4, "accuracy": 0.9, "accuracy_sd": 0.003}
 
@@ -62,3 +63,18 @@ def test_all_but_the_baseline_are_compared_with_it():
     assert growing.z_p < growing.t_p < 0.05
     once = {name: trials[:1] for name, trials in comparison().items()}
     assert trainings.tested_against_first(once).z_p.isna().all()
+
+
+def test_growth_is_tidy():
+    table = trainings.growth_table([search([(3, 0.5, 10)], tests=[final(0.8), final(0.7)])])
+    assert len(table) == 2 * 3 * 2 and set(table.layer) == {"conv 0", "conv 1", "conv 2"}
+    last = table[(table.step == 2) & (table.layer == "conv 1")]
+    assert last.width.tolist() == [12, 12] and last.params.tolist() == [5000, 5000]
+    assert trainings.growth_table([]).empty
+
+
+@pytest.mark.parametrize(("n_conv", "shown"), [(2, "9-12/20"), (3, "9-12-20")])
+def test_widths_with_fully_connected_layers(n_conv, shown):
+    trial = final(0.5, (9, 12, 20))
+    trial.outputs["folds"][0]["n_conv"] = n_conv
+    assert trainings.shape([trial]) == shown

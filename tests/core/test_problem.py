@@ -22,7 +22,7 @@ def test_cost_is_the_distance_to_the_best_in_either_direction():
 
 def test_an_objective_is_read_back_from_a_header():
     described = json.loads(json.dumps(Toy().describe()["objective"]))
-    assert Objective.parse(described) == Toy.objective
+    assert Objective(*described) == Toy.objective
 
 
 @pytest.mark.parametrize("bounds", [(0.0, math.inf), (-math.inf, 1.0), (math.nan, 1.0), (1.0, 1.0)])

@@ -21,12 +21,6 @@ def curves():
     return pd.DataFrame(rows, columns=["method", "seed", "epochs", "accuracy"])
 
 
-def test_steps_hold_the_last_value_and_know_nothing_before_the_first():
-    grid = np.array([0, 1, 2, 3, 9])
-    (found,) = panels.steps([(np.array([1, 3]), np.array([0.5, 0.7]))], grid)
-    assert np.isnan(found[0]) and found[1:].tolist() == [0.5, 0.5, 0.7, 0.7]
-
-
 class TestTraces:
     def test_a_curve_begins_with_its_last_seed_and_keeps_the_value_of_one_that_ended(self):
         axis = plt.figure().subplots()

@@ -140,7 +140,7 @@ def cells(n, seed=0):
 def test_the_population_is_the_last_and_the_best_drawn_is_the_parent():
     """Thirty trials of the optimum are too old; of the last five, a tournament of many draws takes the best."""
     problem = Matching()
-    best, rest = CELLS.configuration(BEST), cells(5)
+    best, rest = Point(BEST).configuration, cells(5)
     history = history_of([best] * 30 + rest, problem)
     optimizer = RegularizedEvolution(problem, 0, pop_size=5, tournament_size=60)
     child = CELLS.term(optimizer.ask(history).configuration)

@@ -378,7 +378,7 @@ class Logged(Problem):
         self.name = described["name"]
         self.space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(described["space"]))  # which empties it
         self.fidelity = Fidelity(*described["fidelity"])
-        self.objective = Objective.parse(described["objective"])
+        self.objective = Objective(*described["objective"])
         self.constraints = tuple(Constraint.parse(text) for text in described["constraints"])
 
     def describe(self):

@@ -11,7 +11,7 @@ from jahslib.problems.cells import synthetic_cells
 from jahslib.problems.surrogate_regression import Regression, Source, of_trials, scores, unique
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.graphs import Graph
-from jahslib.surrogates.nasbot import NasbotKernel, features
+from jahslib.surrogates.kernels import NasbotKernel, features
 from jahslib.surrogates.wl import TermTable
 
 CELLS = examples.grammar("cell-based")

@@ -2,7 +2,7 @@
 
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
-from jahslib.search.simulated import SimulatedWorkers
+from jahslib.search.workers import SimulatedWorkers
 from tests.conftest import Toy, rich_space
 
 

@@ -33,7 +33,7 @@ def test_samples_are_plain_valid_and_reproducible(seed):
 
 @given(seeds, st.sampled_from(["layers", "rate", "kernel", "norm", "width"]))
 def test_resampled_values_are_legal(seed, name):
-    assert SPACE[name].legal_value(spaces.resample(SPACE, name, np.random.default_rng(seed)))
+    assert SPACE[name].legal_value(spaces.drawn(SPACE, name, np.random.default_rng(seed)))
 
 
 def test_completing_drops_inactive_and_activates_with_the_default():
@@ -131,7 +131,7 @@ def test_what_is_completed_without_configspace_is_what_it_would_make(seed):
     rng = np.random.default_rng(seed)
     values = spaces.sample(SPACE, rng)
     assert spaces.completed(SPACE, values) == values
-    other = {**values, "layers": spaces.resample(SPACE, "layers", rng)}
+    other = {**values, "layers": spaces.drawn(SPACE, "layers", rng)}
     assert spaces.completed(SPACE, other) == spaces.complete(SPACE, other)
 
 

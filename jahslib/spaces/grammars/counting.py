@@ -48,10 +48,6 @@ class _Counter:
         self.grammar, self.distinct, self.cap = grammar, distinct, cap
         self.known: dict[tuple[str, int, frozenset[str]], Skeletons] = {}
 
-    def of(self, symbol: str, depth: int, banned: frozenset[str]) -> Skeletons:
-        """Count the skeletons of a subterm; a shared nonterminal is left open."""
-        return {frozenset({symbol}): 1} if symbol in self.grammar.shared else self.inside(symbol, depth, banned)
-
     def inside(self, symbol: str, depth: int, banned: frozenset[str] = NO_BAN) -> Skeletons:
         key = (symbol, depth, banned)
         if key not in self.known:
@@ -85,7 +81,8 @@ class _Counter:
             for option in options:
                 total.update(rest(option.head))
             return total
-        if others := self.of(name, depth - 1, BAN_ZERO):
+        shared = name in self.grammar.shared  # which is left open
+        if others := {frozenset({name}): 1} if shared else self.inside(name, depth - 1, BAN_ZERO):
             total.update(_product(others, rest(None)))
         if zeros := sum(p.head == ZERO for p in options):
             total.update({symbols: zeros * number for symbols, number in rest(ZERO).items()})
@@ -118,34 +115,29 @@ def enumerate_terms(grammar: Rules, limit: int) -> Iterator[Term]:
     return (term for term, _ in _terms(grammar, grammar.start, grammar.max_depth, NO_BAN, {}))
 
 
-Bound = tuple[Term, dict[str, Term]]
+Bindings = dict[str, Term]  # the terms of shared nonterminals
 
 
 def _terms(
-    grammar: Rules, symbol: str, depth: int, banned: frozenset[str], bindings: dict[str, Term]
-) -> Iterator[Bound]:
-    """Yield subterms, each with the bindings of shared nonterminals after it."""
+    grammar: Rules, symbol: str, depth: int, banned: frozenset[str], bindings: Bindings
+) -> Iterator[tuple[Term, Bindings]]:
+    """Yield subterms, each with the bindings after it."""
+
+    def filled(
+        production: Production, k: int, children: list[Child | None], bindings: Bindings
+    ) -> Iterator[tuple[list[Child | None], Bindings]]:
+        if k == len(production.open):
+            yield children, bindings
+            return
+        assert production.topology is not None
+        i, name = production.open[k]
+        for child, after in _terms(grammar, name, depth - 1, production.topology.banned(i, children), bindings):
+            yield from filled(production, k + 1, _put(children, i, child), after)
+
     if symbol in bindings:
         yield bindings[symbol], bindings
         return
     for production in distinct(grammar.options(symbol, depth, banned)):
-        for children, after in _children(grammar, production, depth, 0, grammar.outline(production, depth), bindings):
+        for children, after in filled(production, 0, grammar.outline(production, depth), bindings):
             term = Term(symbol, production.head, tuple(children))  # type: ignore[arg-type]
             yield term, {**after, symbol: term} if symbol in grammar.shared else after
-
-
-def _children(
-    grammar: Rules,
-    production: Production,
-    depth: int,
-    k: int,
-    children: list[Child | None],
-    bindings: dict[str, Term],
-) -> Iterator[tuple[list[Child | None], dict[str, Term]]]:
-    if k == len(production.open):
-        yield children, bindings
-        return
-    assert production.topology is not None
-    i, name = production.open[k]
-    for child, after in _terms(grammar, name, depth - 1, production.topology.banned(i, children), bindings):
-        yield from _children(grammar, production, depth, k + 1, _put(children, i, child), after)

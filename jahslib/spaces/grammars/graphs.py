@@ -23,25 +23,13 @@ from jahslib.spaces.grammars.topology import ID, ZERO, Child, Topology
 INPUT, OUTPUT = "input", "output"
 
 
-class _Names:
-    """Numbers for node labels, so that nodes are arrays.
-
-    There are never more than a grammar's nonterminals, topologies and terminals make.
-    """
-
-    def __init__(self):
-        self.known: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, label: str) -> int:
-        """Look up a label's number; a new label gets the next one."""
-        if label not in self._numbers:
-            self._numbers[label] = len(self.known)
-            self.known.append(label)
-        return self._numbers[label]
+# Numbers of node labels, in the order of their first use, so that nodes are arrays; there are never more than a
+# grammar's nonterminals, topologies and terminals make.
+NAMES: dict[str, int] = {}
 
 
-NAMES = _Names()
+def _number(label: str) -> int:
+    return NAMES.setdefault(label, len(NAMES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,32 +48,13 @@ class Graph:
     @staticmethod
     def of(labels: Sequence[str], tails: Sequence[int], heads: Sequence[int]) -> Graph:
         """From labels, and arcs from `tails[k]` to `heads[k]`."""
-        return Graph(np.array([NAMES.number(label) for label in labels]), np.array([tails, heads], dtype=np.int64))
+        return Graph(np.array([_number(label) for label in labels]), np.array([tails, heads], dtype=np.int64))
 
     @property
     def labels(self) -> list[str]:
         """The nodes' labels, the input's first and the output's last."""
-        return [NAMES.known[number] for number in self.names.tolist()]
-
-    @property
-    def tails(self) -> list[int]:
-        """The node that each arc leaves."""
-        return self.arcs[0].tolist()
-
-    @property
-    def heads(self) -> list[int]:
-        """The node that each arc enters."""
-        return self.arcs[1].tolist()
-
-    @property
-    def n_nodes(self) -> int:
-        """Number of nodes, input and output included."""
-        return len(self.names)
-
-    @property
-    def n_edges(self) -> int:
-        """Number of arcs."""
-        return self.arcs.shape[1]
+        known = list(NAMES)
+        return [known[number] for number in self.names.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +83,7 @@ class Fragment:
 
 
 def _name(label: str) -> bytes:
-    return np.int64(NAMES.number(label)).tobytes()
+    return np.int64(_number(label)).tobytes()
 
 
 ARC = 2**31

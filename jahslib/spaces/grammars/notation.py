@@ -14,6 +14,7 @@ each of these nonterminals within one term are equal.
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -129,38 +130,34 @@ def _topology(definition: Definition, name: Word, line: str, colon: Word) -> Non
 
 def _alternatives(words: list[Word], end: Place) -> list[Alternative]:
     """Parse `a | T(X, y) | ...`."""
-    stream = [*words, Word("the end of the line", end, "end")]
-    found, i = [], 0
-    while True:
-        alternative, i = _alternative(stream, i)
-        found.append(alternative)
-        if stream[i].kind == "end":
-            return found
-        if stream[i].text != "|":
-            fail(stream[i].place, f"{stream[i].text!r} where '|' or the end of the line must stand")
-        i += 1
+    rest = deque([*words, Word("the end of the line", end, "end")])
+    found = [_alternative(rest)]
+    while rest[0].kind != "end":
+        if rest[0].text != "|":
+            fail(rest[0].place, f"{rest[0].text!r} where '|' or the end of the line must stand")
+        rest.popleft()
+        found.append(_alternative(rest))
+    return found
 
 
-def _alternative(words: list[Word], i: int) -> tuple[Alternative, int]:
-    head = _expect_name(words[i], "an alternative")
-    if words[i + 1].text != "(" or words[i + 1].kind != "sign":
+def _alternative(rest: deque[Word]) -> Alternative:
+    head = _expect_name(rest.popleft(), "an alternative")
+    if rest[0].text != "(" or rest[0].kind != "sign":
         if head.kind == "symbol":
             fail(
                 head.place,
                 f"{head.text} alone is no alternative: put a nonterminal in a topology, such as "
                 f'Linear1({head.text}) with "Linear1: 1-2"; a terminal with a capital letter needs quotes',
             )
-        return Alternative(head, ()), i + 1
+        return Alternative(head, ())
     if head.kind == "terminal":
         fail(head.place, f"topology {head.text!r} must begin with a capital letter")
-    children, i = [], i + 2
-    while True:
-        children.append(_expect_name(words[i], "a child"))
-        if words[i + 1].text == ")":
-            return Alternative(head, tuple(children)), i + 2
-        if words[i + 1].text != ",":
-            fail(words[i + 1].place, f"{words[i + 1].text!r} where ',' or ')' must stand")
-        i += 2
+    children = []
+    while rest.popleft().text != ")":
+        children.append(_expect_name(rest.popleft(), "a child"))
+        if rest[0].text not in (",", ")"):
+            fail(rest[0].place, f"{rest[0].text!r} where ',' or ')' must stand")
+    return Alternative(head, tuple(children))
 
 
 def _expect_name(word: Word, what: str) -> Word:

@@ -149,12 +149,10 @@ def shared(definition: Definition, productions: dict[str, tuple[Production, ...]
 def _below(productions: dict[str, tuple[Production, ...]], symbol: str) -> set[str]:
     """Collect the nonterminals that a term of `symbol` may contain."""
     found: set[str] = set()
-    waiting = [symbol]
-    while waiting:
-        for p in productions[waiting.pop()]:
-            fresh = {name for _, name in p.open} - found
-            found |= fresh
-            waiting += sorted(fresh)
+    fresh = {symbol}
+    while fresh:
+        fresh = {name for above in fresh for p in productions[above] for _, name in p.open} - found
+        found |= fresh
     return found
 
 

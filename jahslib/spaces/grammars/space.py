@@ -33,6 +33,11 @@ class Point(NamedTuple):
     term: Term
     numeric: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration, for the trial log."""
+        return {ARCHITECTURE: str(self.term), **dict(self.numeric)}
+
 
 @dataclass(frozen=True)
 class GrammarSpace:
@@ -73,17 +78,11 @@ class GrammarSpace:
 
     def sample(self, rng: np.random.Generator) -> Configuration:
         """Draw a term from the grammar and hyperparameters from their priors."""
-        point = self.draw(rng)
-        return self.configuration(point.term, dict(point.numeric))
+        return self.draw(rng).configuration
 
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
         """Mutate a configuration; see `vary`."""
-        child = self.vary(self.point(configuration), rng)
-        return self.configuration(child.term, dict(child.numeric))
-
-    def configuration(self, term: Term, numeric: Configuration | None = None) -> Configuration:
-        """Build the configuration of a term and its hyperparameters."""
-        return {ARCHITECTURE: str(term), **(numeric or {})}
+        return self.vary(self.point(configuration), rng).configuration
 
     def term(self, configuration: Configuration) -> Term:
         """Parse the configuration's architecture. Raises `UserError` without one that is of this grammar."""

@@ -5,7 +5,7 @@ the same tree without them, `Cell(zero, Linear1(...), ...)`.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from jahslib.errors import UserError
@@ -131,13 +131,9 @@ class Term:
 
 
 # The only way past __setattr__, and a quicker one than object.__setattr__.
-_set_symbol: Callable[[Term, str], None] = Term.symbol.__set__  # type: ignore[attr-defined]
-_set_head: Callable[[Term, str], None] = Term.head.__set__  # type: ignore[attr-defined]
-_set_children: Callable[[Term, tuple], None] = Term.children.__set__  # type: ignore[attr-defined]
-_set_height: Callable[[Term, int], None] = Term.height.__set__  # type: ignore[attr-defined]
-_set_hash: Callable[[Term, int], None] = Term._hash.__set__  # type: ignore[attr-defined]
-_set_memo: Callable[[Term, Any], None] = Term._memo.__set__  # type: ignore[attr-defined]
-
+_set_hash, _set_memo, _set_children, _set_head, _set_height, _set_symbol = (
+    getattr(Term, name).__set__ for name in Term.__slots__
+)
 
 Expression = tuple[str, tuple["Expression", ...]]
 

@@ -181,7 +181,7 @@ class Logged(Problem):
         self.name = self._described["name"]
         self.space = ConfigurationSpace.from_serialized_dict(deepcopy(self._described["space"]))
         self.fidelity = Fidelity(*self._described["fidelity"])
-        self.objective = Objective.parse(self._described["objective"])
+        self.objective = Objective(*self._described["objective"])
         self.constraints = tuple(map(Constraint.parse, self._described["constraints"]))
         self.metrics = [t.metrics for t in logged.trials if t.status == "ok"]
 

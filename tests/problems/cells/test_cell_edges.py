@@ -12,6 +12,7 @@ from jahslib.problems.cells.nasbench201 import NasBench201
 from jahslib.problems.cells.synthetic_cells import SyntheticCells
 from jahslib.search import Budget, search
 from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars.space import Point
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_a_choice_costs_what_its_term_costs(problem):
     c = spaces.sample_where(problem.space, np.random.default_rng(0), problem.admits)
     outcome = problem.evaluate(Job(c, (1,), 0))
     cells = SyntheticCells()
-    assert outcome == cells.evaluate(Job(cells.space.configuration(problem.term(c)), (1,), 0))
+    assert outcome == cells.evaluate(Job(Point(problem.term(c)).configuration, (1,), 0))
 
 
 def test_edges_stand_where_the_benchmark_has_them(problem):

@@ -55,7 +55,7 @@ def test_a_configuration_is_a_term_and_hyperparameters(space):
     assert json.loads(json.dumps(configuration)) == configuration
     term = space.term(configuration)
     assert str(term) == configuration["architecture"] and CELLS.check(term) is term
-    assert space.configuration(term, space.numeric(configuration)) == configuration
+    assert space.point(configuration).configuration == configuration
     assert space.sample(np.random.default_rng(0)) == configuration
     assert space.sample(np.random.default_rng(1)) != configuration
 
