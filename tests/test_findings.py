@@ -145,26 +145,36 @@ def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():
     assert (on_cells[["WL", "counts"]] > 10).all()
 
 
-def test_06_methods_are_alike_once_incumbents_are_confirmed():
-    own = ["Ax", "random", "Sobol", "grid", "SMAC"]
-    methods = numbers("06_ax_bo", "methods").set_index("method").loc[own]
-    for column, most in (("test_top1_mean", 0.0044), ("test_top1_median", 0.0095)):
-        assert methods[column].max() - methods[column].min() < most
-    assert (methods.configurations_mean == [25, 25, 25, 24, 25]).all() and (methods.configurations_sd == 0).all()
-    assert value("06_ax_bo", "replaced") == pytest.approx(3 / 4, abs=0.02)
-    claims = numbers("06_ax_bo", "claims")
-    assert claims.low.between(-0.017, -0.014).all() and claims.high.between(0.009, 0.0165).all()
+def test_06_ax_is_level_with_random_search_and_behind_the_others():
+    notebook, own = "06_ax_bo", ["Ax", "random", "Sobol", "grid", "SMAC"]
+    assert value(notebook, "data") == "mnist"
+    (order,) = value(notebook, "ordering")
+    assert [order["leader"], *order["behind"]] == ["grid", "SMAC", "Sobol", "random", "Ax"]
+    assert answers(notebook) == ["equal within the margin", "cannot tell", "contradicted", "cannot tell"]
+    claims = numbers(notebook, "claims")
+    assert claims.difference.drop(0).between(-0.0115, -0.0085).all() and claims.p_holm.min() > 0.3
+    methods = numbers(notebook, "methods").set_index("method")
+    medians = methods.test_top1_median.loc[own]
+    assert medians.max() - medians.min() < 0.005
+    seeds = numbers(notebook, "seeds").query("method in @own")
+    assert seeds[seeds.test_top1 < 0.945].method.value_counts().to_dict() == {
+        "Ax": 3,
+        "random": 2,
+        "Sobol": 1,
+        "SMAC": 1,
+    }
+    assert (methods.configurations_mean.loc[own] == [25, 25, 25, 24, 25]).all()
+    assert value(notebook, "replaced") == pytest.approx(3 / 5, abs=0.02)
+
+
+def test_06_what_random_configurations_and_large_steps_give():
     trials = numbers("06_ax_bo", "all_trials")
     random = trials[trials.method == "rs"].top1.fillna(0)
-    assert (random <= 0.15).mean() == pytest.approx(0.5, abs=0.05)
-    assert (random >= 0.7).mean() == pytest.approx(1 / 6, abs=0.02)
-    finals = logfiles.found(ROOT / "results/cpu/06_ax_bo/logs", "test-*")
-    assert sum(t.metrics["top1"] < 0.65 for log in finals for t in triallog.read(log).trials) == 1
-
-
-def test_06_ax_is_not_told_apart():
-    pairs = numbers("06_ax_bo", "bootstrap").set_index("second").loc[["random", "Sobol", "grid", "SMAC"]]
-    assert ((pairs.low < 0) & (pairs.high > 0)).all() and not pairs.told_apart.any()
+    assert (random <= 0.15).mean() == pytest.approx(2 / 5, abs=0.04)
+    assert (random >= trials.top1.max() - 0.035).mean() == pytest.approx(1 / 7, abs=0.02)
+    steps = trials.lr / (1 - trials.momentum)
+    large = trials[steps.between(0.2, 0.4)].top1
+    assert large.max() == trials.top1.max() and large.quantile(0.25) == pytest.approx(large.max() - 0.04, abs=0.003)
 
 
 def test_07_neither_random_search_nor_ax_is_behind():

@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+    SymmetricalLogLocator,
+)
 
 from jahslib.analysis.statistics import band
 
@@ -91,6 +100,9 @@ def anytime(
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
         if log:
             axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
+            axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=0.01, subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_locator(NullLocator())
         if limits and y in limits:
             axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
             if i % across == across - 1:  # beside the panels, where no curve is
