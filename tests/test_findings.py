@@ -7,7 +7,6 @@ import pytest
 
 from jahslib.analysis import reported
 from jahslib.paths import ROOT
-from jahslib.search import logfiles, triallog
 
 
 def record(notebook: str, name: str) -> dict:

@@ -49,7 +49,7 @@ class TestSettings:
         assert made.left_out == {
             "methods": ["smac", "ax_stop", "joint"],
             "networks": ["lenet300"],
-            "data": ["fashion_mnist"],
+            "data": ["mnist"],
         }
 
     def test_the_paper_profile_is_the_originals_scale(self):

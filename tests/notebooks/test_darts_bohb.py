@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from jahslib.analysis import darts as tables
-from jahslib.analysis import reported, stacks
+from jahslib.analysis import reported
 from jahslib.data import image_files, places, registry
 from jahslib.errors import UserError
 from jahslib.experiments.darts_options import CONFIGS, ORIGINAL_KEYS, network
@@ -408,14 +408,14 @@ class TestPipeline:
         (plain,) = [s.trial for s in whole.collapses if s.task == "plain"]
         assert last.share["identity"] == pytest.approx(plain.metrics["skip_share"])
         assert last.train_loss["zero"] == plain.metrics["train_loss"]
-        trials = stacks.progress(searches)
-        assert stacks.progress(backwards(searches)).equals(trials)
+        trials = tables.progress(searches)
+        assert tables.progress(backwards(searches)).equals(trials)
         assert trials.id.min() >= 2000 and set(trials.epochs) == {1, 2}
-        for row in stacks.found_table(searches).itertuples():
+        for row in tables.found_table(searches).itertuples():
             from_text("-".join((row.node_2, row.node_3, row.node_4, row.node_5, row.node_6, row.node_7)))
 
     def test_reported_scores_stand_beside_ours_under_their_own_data(self, whole):
-        tidy = stacks.scores(whole.searches[:1], reported.load(NOTEBOOK)["baseline"])
+        tidy = tables.scores(whole.searches[:1], reported.load(NOTEBOOK)["baseline"])
         assert set(tidy.type) == {
             f"{s}, {w}" for s in ("val", "test") for w in ("ours on digits", "reported on retinamnist")
         }

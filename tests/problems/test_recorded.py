@@ -162,7 +162,7 @@ LOGS = {name: paths.ROOT / "results/cpu" / name / "logs" for name in ("06_ax_bo"
     ("kind", "study", "log", "seed"),
     [
         (ConstrainedCNN, "07_constrained_EA", "rs-seed0", 0),
-        (TunedNetwork, "06_ax_bo", "rs-fashion_mnist-seed0", 0),
+        (TunedNetwork, "06_ax_bo", "rs-mnist-seed0", 0),
     ],
 )
 def test_the_studies_random_search_ends_at_its_incumbent(tmp_path, monkeypatch, kind, study, log, seed):
@@ -188,7 +188,7 @@ def test_the_pages_example_runs(tmp_path, monkeypatch, capsys):
     """Up to what the problem asks of its images, which need not be at hand."""
     blocks = re.findall(r"```python\n(.*?)```", (paths.ROOT / "docs/data.md").read_text(), re.DOTALL)
     (example,) = [block for block in blocks if "Recorded" in block]
-    described = triallog.read(LOGS["06_ax_bo"] / "rs-fashion_mnist-seed0.jsonl").fingerprint["problem"]
+    described = triallog.read(LOGS["06_ax_bo"] / "rs-mnist-seed0.jsonl").fingerprint["problem"]
     monkeypatch.setattr(TunedNetwork, "describe", lambda self: described)
     monkeypatch.setattr(TunedNetwork, "known", lambda self, configuration: {})
     monkeypatch.delenv("JAHSLIB_RESULTS", raising=False)  # the page reads the committed logs

@@ -10,7 +10,7 @@ from jahslib.reporting import explore
 
 LOGS = ROOT / "results" / "cpu"
 VIEWS = {
-    explore.hyperparameters: LOGS / "06_ax_bo" / "logs" / "ax-fashion_mnist-seed0.jsonl",
+    explore.hyperparameters: LOGS / "06_ax_bo" / "logs" / "ax-mnist-seed0.jsonl",
     explore.weights: LOGS / "05_darts_bohb" / "logs" / "collapse_plain-fashion_mnist-seed2.jsonl",
     explore.growth: LOGS / "02_growing_thresholds" / "logs" / "q0.9-seed0.jsonl",
     explore.terms: LOGS / "03_grammar_search" / "logs" / "example.jsonl",
@@ -43,5 +43,5 @@ def test_every_choice_of_its_widget_draws(view, monkeypatch):
 
 @pytest.mark.parametrize("view", [explore.weights, explore.growth, explore.terms], ids=lambda view: view.__name__)
 def test_a_log_of_something_else_is_named(view):
-    with pytest.raises(UserError, match="ax-fashion_mnist-seed0"):
+    with pytest.raises(UserError, match="ax-mnist-seed0"):
         view(VIEWS[explore.hyperparameters])

@@ -166,8 +166,8 @@ class TestExhausted:
 
 
 LOGS = [
-    "06_ax_bo/logs/ax-fashion_mnist-seed0",
-    "06_ax_bo/logs/ax_stop-fashion_mnist-seed2",
+    "06_ax_bo/logs/ax-mnist-seed0",
+    "06_ax_bo/logs/ax_stop-mnist-seed2",
     "07_constrained_EA/logs/ax-seed123",
     "08_head_to_head/logs/growing_convnet-ax-seed1",
 ]
