@@ -35,8 +35,19 @@ def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
                 starred = verdicts.loc[method, family] in ("leads", "not told apart") and family not in unsure
                 star = " *" if starred else ""
                 words.loc[method, family] = f"{scores.loc[method, family]:.3f}{star}"
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.24 * len(order) + 0.9))
-    sns.heatmap(places, annot=words, fmt="", cmap="Blues_r", vmin=-0.15, vmax=1.6, linewidths=1, cbar=False, ax=axis)
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.18 * len(order) + 0.9))
+    sns.heatmap(
+        places,
+        annot=words,
+        fmt="",
+        cmap="Blues_r",
+        vmin=-0.15,
+        vmax=1.6,
+        linewidths=1,
+        cbar=False,
+        ax=axis,
+        annot_kws={"fontsize": "small"},
+    )
     blocks = table.groupby("family").n.max()
     axis.set_xticklabels([f"{family.replace('_', chr(10))}\n(n = {blocks[family]})" for family in families], rotation=0)
     axis.set_yticklabels([labels[m] for m in order], rotation=0)

@@ -1,5 +1,6 @@
 """Figures that several studies share. Each takes tidy data and returns a matplotlib figure; none reads a log."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -285,9 +286,9 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Draw one legend above all panels, each name once, in two rows where names are long, and make room for it."""
+    """Draw one legend above all panels, each name once, in as many rows as its names need, and make room for it."""
     handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
-    rows = 1 if sum(map(len, handles)) + 6 * len(handles) <= 11 * figure.get_figwidth() else 2
+    rows = max(1, math.ceil((sum(map(len, handles)) + 6 * len(handles)) / (11 * figure.get_figwidth())))
     columns = -(-len(handles) // rows) or 1
     figure.legend(handles.values(), handles, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout(rect=(0, 0, 1, 1 - (0.15 + 0.2 * rows) / figure.get_figheight()))
