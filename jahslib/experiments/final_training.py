@@ -1,20 +1,10 @@
-"""Final trainings of study 06: snapshots every few epochs, resume, test by id and epoch.
+"""Final trainings of study 06: snapshots every few epochs (`snapshots`), resume, test by id and epoch.
 
 An id belongs to one training: it is made of the configuration and the seed, so no two trainings share it.
-
-    EXPERIMENT_DIR/snapshot_DATA_NETWORK/ID/made_of.json    what is trained, how, on what
-                                            ID_cfg.yml      what that depends on, to be given as `cfg` again
-                                            scalars.json    losses and accuracies of every epoch
-                                            005.pt, 010.pt  snapshots, named by the epochs trained
-    EXPERIMENT_DIR/logger_DATA_NETWORK/ID/                  TensorBoard events, if asked for
-
-Snapshots hold tensors only and are loaded as such (`weights_only`): opening one runs none of its contents.
 """
 
-import json
-import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +16,7 @@ from jahslib.core.problem import Job
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
 from jahslib.errors import UserError
+from jahslib.experiments import snapshots
 from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.spaces import configurations as spaces
@@ -35,59 +26,6 @@ from jahslib.training.metrics import scores
 with extra("training"):
     import yaml
     from torch.nn import functional as F
-
-
-def described(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the description of the training at `place`. Raises `UserError` if there is none, or not as `wanted`."""
-    if not (place / "made_of.json").exists():
-        said = f"pre_trained_id: no training {place.name!r} in {place.parent.name}"
-        for other in map(_read, sorted(place.parent.parent.glob(f"snapshot_*/{place.name}/made_of.json"))):
-            raise UserError(
-                f"{said}: it is one of {other['network']} on {other['data']}; choose that network and data set"
-            )
-        there = ", ".join(sorted(p.parent.name for p in place.parent.glob("*/made_of.json")))
-        raise UserError(f"{said}; there are: {there or 'none'}")
-    found = _read(place / "made_of.json")
-    for key, value in json.loads(json.dumps(wanted)).items():
-        if found.get(key) != value:
-            raise UserError(
-                f"pre_trained_id: {place.name!r} is a training with {key} {found.get(key)!r}, not {value!r}; "
-                "give another id, or the settings it was made with"
-            )
-    return found
-
-
-def snapshot(place: Path, epoch: int | str) -> Path:
-    """Return the file of one snapshot. Raises `UserError`, which says which there are, if it is not one of them."""
-    if isinstance(epoch, bool) or not re.fullmatch(r"\d+", str(epoch)) or int(epoch) < 1:
-        raise UserError(f"pre_trained_epoch: {epoch!r} is no epoch; give a whole number of at least 1")
-    file = place / f"{int(epoch):03d}.pt"
-    if not file.exists():
-        there = ", ".join(map(str, snapshots(place))) or "none"
-        raise UserError(f"pre_trained_epoch: {place.name} has no snapshot after epoch {epoch}; there are: {there}")
-    return file
-
-
-def snapshots(place: Path) -> list[int]:
-    """List the epochs of the snapshots, ascending."""
-    return sorted(int(file.stem) for file in place.glob("*.pt") if file.stem.isdigit())
-
-
-def read_scalars(place: Path) -> list[dict[str, float]]:
-    """Read losses and accuracies of every epoch, as far as they are written."""
-    file = place / "scalars.json"
-    return _read(file) if file.exists() else []
-
-
-def _write(file: Path, content: Any) -> None:
-    paths.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged: remove its folder and train again") from error
 
 
 @dataclass(frozen=True)
@@ -101,7 +39,7 @@ class Trained:
     @property
     def scalars(self) -> dict[int, dict[str, float]]:
         """Training and validation losses and accuracies, by epoch."""
-        return {int(row["epoch"]): row for row in read_scalars(self.place)}
+        return {int(row["epoch"]): row for row in snapshots.read_scalars(self.place)}
 
 
 @dataclass(frozen=True)
@@ -145,7 +83,7 @@ class FinalTraining:
         if self.pre_trained_id is not None:
             place, _ = self._pre_trained
             if self.pre_trained_epoch is not None:
-                snapshot(place, self.pre_trained_epoch)
+                snapshots.path(place, self.pre_trained_epoch)
 
     @property
     def epochs(self) -> int:
@@ -165,13 +103,11 @@ class FinalTraining:
         if self.pre_trained_id is None:
             raise UserError("pre_trained_id: none; give that of a training, the name of its folder")
         place = self._folder({}, self.pre_trained_id)
-        return place, described(place, {"network": self.problem.network, **self.problem.shape})
+        return place, snapshots.check(place, {"network": self.problem.network, **self.problem.shape})
 
     def _folder(self, configuration: Configuration, training_id: str) -> Path:
-        if not isinstance(training_id, str) or not re.fullmatch(r"\w[\w.-]*", training_id):
-            raise UserError(f"pre_trained_id: {training_id!r} is no id; give letters, digits, '-', '_' and '.' only")
-        folder = f"snapshot_{self.problem.data}_{self.problem.network_of(configuration)}"
-        return Path(self.experiment_dir).absolute() / folder / training_id
+        network = self.problem.network_of(configuration)
+        return snapshots.folder(self.experiment_dir, self.problem.data, network, training_id)
 
     def train(self, configuration: Configuration) -> Trained:
         """Train a configuration, or continue the training with the given id; test all its snapshots.
@@ -191,17 +127,18 @@ class FinalTraining:
         if self.fresh and self.pre_trained_id is None:
             shutil.rmtree(place, ignore_errors=True)
         if (place / "made_of.json").exists():
-            described(place, wanted)
+            snapshots.check(place, wanted)
         with _tensorboard(place if self.tensorboard else None) as write:
             (images, labels), held_out = problem.images()
             training = problem.training(Job(configuration, (self.epochs,), seed), (images, labels))
             if start is None:
-                start = max((epoch for epoch in snapshots(place) if epoch <= self.epochs), default=0)
-            scalars = [row for row in read_scalars(place) if row["epoch"] <= start]
+                start = max((epoch for epoch in snapshots.epochs(place) if epoch <= self.epochs), default=0)
+            scalars: snapshots.Scalars = []
             if start:
-                training.restore(snapshot(place, start))
+                training.restore(snapshots.path(place, start))
+                scalars = [row for row in snapshots.read_scalars(place) if row["epoch"] <= start]
             place.mkdir(parents=True, exist_ok=True)
-            _write(place / "made_of.json", wanted)
+            snapshots.write(place / "made_of.json", wanted)
             paths.write(place / f"{place.name}_cfg.yml", yaml.safe_dump(self._cfg(configuration, seed)))
 
             def after(epoch: int, loss: float) -> None:
@@ -213,16 +150,16 @@ class FinalTraining:
                 write(row)
                 scalars.append(row)
                 if epoch % self.every == 0 or epoch == self.epochs:
-                    _write(place / "scalars.json", scalars)
+                    snapshots.write(place / "scalars.json", scalars)
                     training.save(place / f"{epoch:03d}.pt")
 
             training.run(self.epochs, on_epoch=after)
-        return self._tested(place, configuration, snapshots(place))
+        return self._tested(place, configuration, snapshots.epochs(place))
 
     def test(self) -> Trained:
         """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots."""
         place, made = self._pre_trained
-        epochs = snapshots(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
+        epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
         return self._tested(place, made["configuration"], epochs)
 
     def _tested(self, place: Path, configuration: Configuration, epochs: Iterable[int]) -> Trained:
@@ -232,8 +169,8 @@ class FinalTraining:
         training = problem.training(Job(configuration, (1,), 0), (images[:1], labels[:1]))
         tested = {}
         for epoch in epochs:
-            described(place, wanted)
-            file = snapshot(place, epoch)
+            snapshots.check(place, wanted)
+            file = snapshots.path(place, epoch)
             state = checkpoints.read(file)
             try:
                 training.model.load_state_dict(state["model"])

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from jahslib.errors import UserError
-from jahslib.experiments.final_training import FinalTraining, snapshot, snapshots
+from jahslib.experiments import snapshots
+from jahslib.experiments.final_training import FinalTraining
 from jahslib.problems.tuned_network import TunedNetwork
 
 SETTING = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-5}
@@ -32,7 +33,7 @@ def final(problem, tmp_path):
 
 
 def weights(trained, epoch):
-    return torch.load(snapshot(trained.place, epoch), weights_only=True)["model"]
+    return torch.load(snapshots.path(trained.place, epoch), weights_only=True)["model"]
 
 
 def equal(a, b):
@@ -55,7 +56,7 @@ class TestTraining:
     )
     def test_a_snapshot_every_few_epochs_and_after_the_last_each_tested(self, final, options, epochs):
         trained = final(**options).train(SETTING)
-        assert snapshots(trained.place) == list(trained.tested) == epochs
+        assert snapshots.epochs(trained.place) == list(trained.tested) == epochs
         assert trained.configuration == SETTING
 
     def test_every_training_has_its_own_id(self, final):
@@ -74,7 +75,7 @@ class TestTraining:
 
     def test_a_finished_training_is_not_repeated_unless_fresh_and_a_longer_one_goes_on(self, final):
         trained = final().train(SETTING)
-        file = snapshot(trained.place, 4)
+        file = snapshots.path(trained.place, 4)
         before = file.stat().st_mtime_ns
         assert final().train(SETTING) == trained
         assert list(final(final_epochs=6).train(SETTING).tested) == [2, 4, 6]
@@ -153,12 +154,12 @@ class TestTest:
     def test_an_epoch_given_as_text_is_that_epoch(self, tmp_path, epoch):
         """In the original the text '19' became '190'."""
         (tmp_path / "009.pt").touch()
-        assert snapshot(tmp_path, epoch) == tmp_path / "009.pt"
+        assert snapshots.path(tmp_path, epoch) == tmp_path / "009.pt"
 
     @pytest.mark.parametrize("epoch", ["last", 0, True, 2.5, None])
     def test_refuses_what_is_no_epoch(self, tmp_path, epoch):
         with pytest.raises(UserError, match=rf"pre_trained_epoch: {epoch!r} is no epoch"):
-            snapshot(tmp_path, epoch)
+            snapshots.path(tmp_path, epoch)
 
     def test_says_which_ids_there_are_and_needs_one(self, final):
         name = final().train(SETTING).place.name
