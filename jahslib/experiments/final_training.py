@@ -19,6 +19,7 @@ from jahslib.errors import UserError
 from jahslib.experiments import snapshots
 from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
+from jahslib.search.workers import InProcess
 from jahslib.spaces import configurations as spaces
 from jahslib.training import checkpoints
 from jahslib.training.metrics import scores
@@ -117,6 +118,9 @@ class FinalTraining:
         Raises:
             UserError: other settings than the training's, a damaged snapshot, or values with which SGD cannot work.
         """
+        return InProcess().submit(self._train, configuration).result()  # with one thread, as a search's trials
+
+    def _train(self, configuration: Configuration) -> Trained:
         problem, seed, start = self.problem, self.seed, self.pre_trained_epoch
         if self.pre_trained_id is None:
             place = self._folder(configuration, f"{spaces.digest(configuration)}-seed{seed}")
@@ -160,7 +164,7 @@ class FinalTraining:
         """Test the training with the given id at `pre_trained_epoch`, or at all its snapshots."""
         place, made = self._pre_trained
         epochs = snapshots.epochs(place) if self.pre_trained_epoch is None else [self.pre_trained_epoch]
-        return self._tested(place, made["configuration"], epochs)
+        return InProcess().submit(self._tested, place, made["configuration"], epochs).result()
 
     def _tested(self, place: Path, configuration: Configuration, epochs: Iterable[int]) -> Trained:
         """Measure snapshots on the whole test split, whatever device they were made on."""

@@ -13,6 +13,7 @@ from jahslib.errors import UserError
 from jahslib.experiments import snapshots
 from jahslib.experiments.final_training import FinalTraining
 from jahslib.problems.tuned_network import TunedNetwork
+from jahslib.training.trainer import Training
 
 SETTING = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-5}
 
@@ -58,6 +59,17 @@ class TestTraining:
         trained = final(**options).train(SETTING)
         assert snapshots.epochs(trained.place) == list(trained.tested) == epochs
         assert trained.configuration == SETTING
+
+    def test_it_has_one_thread_so_that_the_machine_decides_nothing(self, final, monkeypatch):
+        seen, run = set(), Training.run
+        monkeypatch.setattr(Training, "run", lambda *a, **k: (seen.add(torch.get_num_threads()), run(*a, **k))[1])
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            final().train(SETTING)
+            assert seen == {1} and torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
 
     def test_every_training_has_its_own_id(self, final):
         """All trials of the original shared one, and overwrote each other's logs and snapshots."""
