@@ -56,7 +56,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # an excerpt of a Typst file 
 nitpicky = True
 nitpick_ignore_regex = [  # other libraries' names, and of ours the private ones and the variables of types
     ("py:obj", ".*"),
-    ("py:.*", r"(?!jahslib\.).*|.*\.(_\w+|AnyProblem|Given|Key|Kind|P|Value)"),
+    ("py:.*", r"(?!jahslib\.).*|.*\.(_\w+|AnyProblem|Given|Key|Kind|Model|P|Value)"),
 ]
 
 CONTENTS = {
