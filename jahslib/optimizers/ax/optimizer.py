@@ -8,7 +8,6 @@ is resumed by telling Ax its log, at no cost, and decides as if it had not been 
 
 import inspect
 import logging
-import random
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -188,19 +187,15 @@ def quiet_and_seeded(seed: int):
 
     In one thread: with more, sums are ordered by chance, and two runs of a seed could diverge.
     """
-    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
     try:
         with warnings.catch_warnings(action="ignore"):
             from ax.utils.common.logger import set_stderr_log_level
-            from botorch.utils.sampling import manual_seed
+            from ax.utils.common.random import with_rng_seed
 
             set_stderr_log_level(logging.ERROR)
-            with manual_seed(seed):
+            with with_rng_seed(seed):
                 yield
     finally:
         torch.set_num_threads(threads)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
