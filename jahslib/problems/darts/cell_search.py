@@ -27,9 +27,10 @@ from jahslib.errors import Count, UserError, refuse_illegal, refuse_unknown
 from jahslib.models.darts.cell import KERNELS
 from jahslib.models.darts.stacking import node_probabilities, uniform_probabilities
 from jahslib.models.darts.supernet import Supernet, Surrogate
-from jahslib.problems.cross_validated import ImageProblem, Images, train_and_val
+from jahslib.problems.cross_validated import ImageProblem, Images
 from jahslib.problems.darts.search import Darts, EpochRecord, Settings
 from jahslib.problems.darts.skip_prevention import count_skips
+from jahslib.problems.darts.splits import train_and_val
 from jahslib.training.augment import flips_and_rotations
 
 
@@ -46,7 +47,7 @@ class CellSearch(ImageProblem):
         arch_images: what the architecture parameters learn from: "val" (the validation images, as the original seems
             to), or "half" (every second image of each class of the training images, which the weights then go
             without, as in DARTS; so that the second phase alone chooses by the validation images).
-        per_class: see `cross_validated.train_and_val`.
+        per_class: see `splits.train_and_val`.
         augment: flip and rotate the training images.
         checkpoint_freq: epochs between checkpoints.
         save_arch_weights: keep the table of architecture weights beside the checkpoint.

@@ -10,7 +10,7 @@ NASLib's order, optimizers and clipping). Every random number comes from a gener
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from jahslib.models.darts.cell import KERNELS, OPERATIONS
 from jahslib.models.darts.stacking import node_probabilities
 from jahslib.models.darts.supernet import Supernet
 from jahslib.problems.cross_validated import Images
+from jahslib.problems.darts.bilevel import architecture_gradient
 from jahslib.problems.darts.skip_prevention import SCHEDULES, count_skips, ranking_is_stable, surrogate_fraction
 from jahslib.training import checkpoints
 from jahslib.training.losses import class_weights, focal_loss
@@ -265,42 +266,3 @@ class Darts(Training):
             self.records = [EpochRecord(**record) for record in state["records"]]
             self.epoch = len(self.records)
             self.stopped = state["stopped"]
-
-
-def architecture_gradient(
-    alphas: Tensor,
-    weights: Sequence[Tensor],
-    train_loss: Callable[[], Tensor],
-    val_loss: Callable[[], Tensor],
-    xi: float,
-    radius: float = 0.01,
-) -> Tensor:
-    """Compute grad_alpha L_val(w - xi grad_w L_train(w, alpha), alpha).
-
-    DARTS, equations 6 to 8. The losses are computed from the present values of `alphas` and `weights`; the latter are
-    moved in between and restored bit for bit. With xi = 0 it is first order, dL_val/dalpha. Otherwise the product with
-    the mixed second derivative is a central difference over `radius` / ||grad_w' L_val||; a radius as large as the
-    paper's averages over the kinks of ReLU, which second derivatives at a point do not see. The unrolled step is
-    equation 6's plain gradient step, whereas the authors' code includes momentum and weight decay.
-    """
-    if xi == 0:
-        return torch.autograd.grad(val_loss(), alphas)[0]
-    kept = [w.detach().clone() for w in weights]
-
-    def at(direction: Sequence[Tensor], step: float | Tensor) -> None:
-        with torch.no_grad():
-            for w, w0, d in zip(weights, kept, direction, strict=True):
-                w.copy_(w0 + step * d)
-
-    try:
-        at(torch.autograd.grad(train_loss(), weights, materialize_grads=True), -xi)
-        gradient, *direction = torch.autograd.grad(val_loss(), [alphas, *weights], materialize_grads=True)
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in direction]))
-        epsilon = radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
-        at(direction, epsilon)
-        above = torch.autograd.grad(train_loss(), alphas)[0]
-        at(direction, -epsilon)
-        below = torch.autograd.grad(train_loss(), alphas)[0]
-    finally:
-        at(kept, 0)
-    return gradient - xi * (above - below) / (2 * epsilon)

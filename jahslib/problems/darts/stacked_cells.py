@@ -31,7 +31,8 @@ from jahslib.data import registry
 from jahslib.errors import Positive, UserError, refuse_illegal
 from jahslib.models.darts.cell import Architecture, Network
 from jahslib.models.darts.stacking import from_text
-from jahslib.problems.cross_validated import ImageProblem, Images, resplit, train_and_val
+from jahslib.problems.cross_validated import ImageProblem, Images
+from jahslib.problems.darts.splits import resplit, train_and_val
 from jahslib.problems.darts.stack_training import StackTraining, architecture, save_stack
 from jahslib.training import metrics
 from jahslib.training.metrics import scores
@@ -127,7 +128,7 @@ class StackedCells(ImageProblem):
         split: "validation" measures on the validation images; "test" trains on the same images, measures on the test
             split, and on the validation images once more, under names that begin with `val_`.
         resplit: divide training and validation images anew for every trial, by its seed, as the original does.
-        per_class: see `cross_validated.train_and_val`.
+        per_class: see `splits.train_and_val`.
         max_mflops: reject networks that need more to classify an image; None rejects none.
         widths, fc_widths, batch_sizes, batch_size: see `space`.
         augment: flip and rotate the training images.

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from jahslib.models.darts.supernet import Supernet
-from jahslib.problems.darts.search import architecture_gradient
+from jahslib.problems.darts.bilevel import architecture_gradient
 
 XI = 0.3  # large, so that the second-order term is no small correction
 

@@ -5,7 +5,7 @@ import torch
 
 from jahslib.data import registry
 from jahslib.errors import UserError
-from jahslib.problems.cross_validated import resplit, train_and_val
+from jahslib.problems.darts.splits import resplit, train_and_val
 
 
 def test_a_data_set_with_validation_images_keeps_them():
