@@ -107,15 +107,15 @@ def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
-    """Compare networks trained alike of cells found differently, one row an arm; averaged within a seed first.
+def ablation_rows(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
+    """Describe networks of cells found differently, one row an arm and seed, averaged over its networks.
 
     Args:
         variants: the searches of the arms, by `task`.
         probes: trials of the networks, by arm and seed.
     """
     searched = {(s.task, s.seed): s for s in variants}
-    rows = [
+    return pd.DataFrame(
         {
             "prevention": {"prevented": "on", "plain": "off"}.get(arm.variant, "–"),
             "stopping": "–" if arm.variant == "none" else "on" if arm.stopped else "off",
@@ -127,10 +127,10 @@ def ablation_table(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Tr
             "test_f1": mean_of(trials, "macro_f1"),
             "val_acc": mean_of(trials, "val_top1"),
             "params_thousands": mean_of(trials, "params") / 1000,
+            "mflops": mean_of(trials, "mflops"),
         }
         for (arm, seed), trials in probes.items()
-    ]
-    return summary(pd.DataFrame(rows), ["prevention", "stopping", "cells"])
+    )
 
 
 # Stacks of cells ------------------------------------------------------------------------------------------------------

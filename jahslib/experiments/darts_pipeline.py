@@ -158,12 +158,14 @@ def run_ablation(
     network: Mapping[str, Any],
     recipe: Mapping[str, Any],
     count: int,
+    params: float,
 ) -> dict[tuple[Arm, int], list[Trial]]:
     """Train and test `count` networks of each arm and seed; arms whose cells agree share their trainings.
 
     Args:
         stacked: builds the problem that trains and tests them, called with `cells`.
         network, recipe: see `jahslib.problems.darts.ablation.configurations`.
+        params: parameters of every network, as nearly as whole channels allow; see `ablation.resized`.
     """
     searched = {(found.task, found.seed): found for found in variants}
     names: dict[tuple[Arm, int], str] = {}
@@ -173,7 +175,8 @@ def run_ablation(
             p = arm.probabilities(searched.get((arm.variant, seed)))
             depth = len(network["out_channels"])
             cells = levels(p, seed, max_cells=depth, candidates=count, how=arm.source)
-            problem, wanted = stacked(cells=cells), ablation.configurations(network, recipe, cells, count)
+            problem, shaped = stacked(cells=cells), ablation.configurations(network, recipe, cells, count)
+            wanted = [ablation.resized(problem, c, params) for c in shaped]
             name = f"probe-{problem.data}-seed{seed}-{spaces.digest({'all': wanted})}"
             names[arm, seed] = name
             if name not in runs:

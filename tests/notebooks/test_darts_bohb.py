@@ -331,9 +331,9 @@ class TestPipeline:
         found = quick(working_dir=place)
         searches = retrain_and_keep(found.study, found.study.run(found.plan), 1)
         tested = lambda cells: found.stacked(  # noqa: E731
-            cells=cells, split="test", max_mflops=None, min_epochs=1, max_epochs=1
+            cells=cells, split="test", widths=(4, 256), min_epochs=1, max_epochs=1
         )
-        probes = run_ablation(found.study, variants, tested, found.searched.network, found.recipe, 1)
+        probes = run_ablation(found.study, variants, tested, found.searched.network, found.recipe, 1, 10_000)
         run = {"darts": darts, "variants": variants, "collapses": collapses, "searches": searches, "probes": probes}
         return SimpleNamespace(**vars(found) | run, place=place)
 
@@ -379,8 +379,8 @@ class TestPipeline:
             assert not any(curves["plain"]) and curves["prevented"] == [0.25, 0.0]
 
     def test_the_ablation_has_all_arms_and_shares_equal_ones(self, whole):
-        table = tables.ablation_table(whole.variants, whole.probes)
-        assert len(table) == len(ARMS) == 9 and set(table.n) == {1}
+        table = tables.ablation_rows(whole.variants, whole.probes)
+        assert len(table) == len(ARMS) == 9 and set(table.seed) == {2}
         assert set(table.prevention) == {"on", "off", "–"} and set(table.cells) == set(tables.SOURCES.values())
         arms = [arm for arm in ARMS if arm.variant == "prevented" and arm.source == "argmax"]
         same = [whole.probes[arm, 2] for arm in arms]
@@ -388,13 +388,13 @@ class TestPipeline:
         if prevented.epochs_until_stop() == whole.chosen.epochs:
             assert same[0] == same[1]
 
-    def test_probes_differ_in_their_cells_alone(self, whole):
+    def test_probes_differ_in_their_cells_and_widths_alone(self, whole):
+        trials = [t for trials in whole.probes.values() for t in trials]
         fixed = [
-            {k: v for k, v in t.configuration.items() if not k.startswith("cell_")}
-            for trials in whole.probes.values()
-            for t in trials
+            {k: v for k, v in t.configuration.items() if not k.startswith(("cell_", "out_channels"))} for t in trials
         ]
-        assert all(c == fixed[0] for c in fixed) and fixed[0]["out_channels_1"] == 4
+        assert all(c == fixed[0] for c in fixed)
+        assert all(0.8 < t.metrics["params"] / 10_000 < 1.25 for t in trials)
 
     def test_tables(self, whole):
         searches, darts = whole.searches, whole.darts

@@ -1,9 +1,11 @@
-"""Study 05's ablation: networks that differ only in how their cells were found."""
+"""Study 05's ablation: networks of equal size that differ only in how their cells were found."""
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.models.darts.stacking import uniform_probabilities
 from jahslib.problems.darts.cell_search import CellsFound
-from jahslib.problems.darts.stacked_cells import Levels
+from jahslib.problems.darts.stacked_cells import Levels, StackedCells
 
 
 class Arm(NamedTuple):
@@ -62,6 +64,29 @@ def configurations(
             own |= {f"out_channels_{level}": width, f"use_max_pooling_{level}": pool}
         found.append(own)
     return found
+
+
+def resized(problem: StackedCells, configuration: Configuration, params: float) -> Configuration:
+    """Scale the channels of a stack by one factor to the size nearest to `params` parameters, by their ratio.
+
+    Only widths in the problem's range count, and only networks within its limit of operations: without equal sizes a
+    comparison of cells is one of how many parameters each kind of cell happens to have.
+
+    Raises:
+        UserError: no width respects the limit.
+    """
+    names = [f"out_channels_{level}" for level in range(1, configuration["n_cells"] + 1)]
+    low, high = problem.widths
+    sizes = {}
+    for factor in np.geomspace(1 / 16, 16, 81):
+        widths = tuple(min(max(round(factor * configuration[name]), low), high) for name in names)
+        scaled = configuration | dict(zip(names, widths, strict=True))
+        known = problem.known(scaled)
+        if problem.max_mflops is None or known["mflops"] <= problem.max_mflops:
+            sizes[widths] = (abs(math.log(known["params"] / params)), scaled)
+    if not sizes:
+        raise UserError(f"max_mflops {problem.max_mflops:g}: a stack of this shape needs more at any width; give more")
+    return min(sizes.values(), key=lambda found: found[0])[1]
 
 
 def refuse_illegal(option: str, values: Mapping[str, Any], space: ConfigurationSpace) -> None:
