@@ -124,9 +124,9 @@ layers in whole steps of the networks of [training](training.md), [growth](growt
 [the supernet](supernet.md) (forward and backward). Then the shares of a step's time by torch's profiler; "Python" is
 what remains beside all operators.
 
-What bounds the small ones: convolutions of few channels stay far below the limit by themselves, and take less than half
-of the step; the rest moves memory (normalisation, pooling, activations). Python's own share is a tenth or so for
-batches of 32 and next to nothing for larger ones.
+What bounds the small ones: convolutions of few channels stay far below the limit by themselves, and take about half of
+the step or less; the rest moves memory (normalisation, pooling, activations). Python's own share is a tenth or so for
+batches of 32 and mostly less for larger ones.
 
 {chr(10).join(lines)}
 """,

@@ -16,7 +16,7 @@ COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
     "run": ("runner", "run the notebooks headless and build paper.pdf"),
     "status": ("status", "how far the searches below a folder are"),
     "data": ("data", "list the data sets, or fetch and check one"),
-    "table": ("table", "all trials of the committed logs as one table"),
+    "table": ("table", "the trials of the committed logs as one table"),
     "compress": ("compress", "compress the trial logs of finished searches"),
     "export": ("export", "trial logs for the dashboards of others"),
     "final": ("final_training", "study 06's final training, or the test of one"),

@@ -37,6 +37,9 @@ def test_01_growing_networks_are_not_ahead():
     assert tested.max() - tested.min() < 0.0065 and tested.idxmin() == "BOHB growing"
     assert tested["hyperparameters only"] > tested.max() - 0.003
     assert sizes[["BOHB growing", "RS growing"]].min() > 29_800
+    seeds = numbers(notebook, "seeds")
+    grown = seeds[seeds.method.isin(["BOHB growing", "RS growing", "architecture only"])].params
+    assert len(grown) == 15 and (grown < 29_700).sum() == 1
     assert sizes["BOHB static"] / sizes["BOHB growing"] == pytest.approx(2 / 3, abs=0.05)
     assert methods.from_model_mean["BOHB growing"] == pytest.approx(1 / 3, abs=0.02)
     assert methods.from_model_mean["BOHB static"] == pytest.approx(1 / 2, abs=0.05)
@@ -136,6 +139,10 @@ def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
     rows = numbers("04_surrogate_regression", "scores_main")
     nll = rows[rows.source.str.endswith("-hierarchical")].set_index(["model", "n_train"]).nll_mean
     assert nll["hWL", 10] > 0 > nll["WL", 10] and (nll["hWL"].drop(10) < 0).all()
+    fits = numbers("04_surrogate_regression", "fits").query("n_train == 10 and model == 'gp_hierarchical'")
+    leaps = fits[fits.nll > 0].groupby("source").size()
+    pool = "nb201_addNIST-hierarchical"
+    assert leaps[leaps.index.str.startswith(pool)].to_dict() == {pool: 1, f"{pool}-without_BO": 1}
 
 
 def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():
@@ -198,6 +205,9 @@ def test_07_feasible_searches_mcnemar_and_other_limits():
     for other in ("EA", "RS", "BOHB"):
         row = pairs.loc[f"EA-HB vs {other}"]
         assert row.significant and row.only_first_right > row.only_second_right
+    tested = numbers(notebook, "seeds").pivot(index="seed", columns="method", values="test_top3")
+    leads = tested[["EA", "RS", "BOHB"]].rsub(tested["EA-HB"], axis="index")
+    assert (leads.loc[[0, 123]] > 0).all(axis=None) and (leads.loc[42] < 0).all()
     assert numbers(notebook, "constraints").feasible.to_list() == [True] + [False] * 6
 
 
@@ -210,6 +220,14 @@ def test_08_who_leads_where():
     assert (verdicts["lcbench"].drop(["ax", "optuna_gp"]) == "behind").all()
     choices = numbers(notebook, "choices").set_index("family")
     assert choices.early["lcbench"] == "NePS Hyperband"
+    told = numbers(notebook, "tests").set_index("family").told_apart  # by ranks
+    assert told[["cells", "hpolib", "mlp", "constrained_cnn", "growing_convnet"]].to_list() == [1, 4, 0, 0, 0]
+    changes = numbers(notebook, "curves").query("family == 'lcbench'")
+    course = changes.pivot(index="share", columns=["method", "seed"], values="score").ffill().T.groupby(level=0).mean()
+    processes = {"ax", "optuna_gp", "neps_bo"}
+    assert all(set(course[share].nsmallest(3).index) == processes for share in course if share > 0.49)
+    assert all(course[share].idxmin() == "ax" for share in course if share > 0.29)
+    assert course[0.25].nsmallest(2).index.to_list() == ["neps_hyperband", "bohb"]
     means = numbers(notebook, "standings").set_index(["family", "method"]).score_mean
     order = {family: means[family].sort_values().index.to_list() for family in means.index.levels[0]}
     assert order["lcbench"][:6] == ["ax", "optuna_gp", "neps_bo", "bohb", "ea_hb", "smac_mf"]

@@ -1,4 +1,4 @@
-"""`python -m jahslib table`: write all trials of the committed logs as one table."""
+"""`python -m jahslib table`: write the trials of the committed logs as one table."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -30,7 +30,8 @@ class Evolution(Scheduled):
         num_children: results after which the population is renewed.
         hyperband: send children through Hyperband's brackets instead of training all to the end.
         eta, min_fidelity: of the Hyperband plan; None is the problem's own minimum.
-        p_mutation: probability that a child is a mutation of one parent; otherwise it is a recombination of two.
+        p_mutation: probability that a child is a mutation of one parent; otherwise it is a recombination of two, which
+            is mutated in half of the cases, and wherever it equals the first parent.
         parent_selection: "tournament" takes the best of two draws, "neutral" any member.
         frozen: hyperparameters that recombination leaves as the first parent has them.
 

@@ -73,7 +73,7 @@ def read(space: ConfigurationSpace, path: str | Path) -> Configuration:
 
 
 def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: bool = False) -> None:
-    """Raise `UserError` unless `space` is a ConfigurationSpace, of which forbidden clauses are no part or minded."""
+    """Raise `UserError` unless `space` is a ConfigurationSpace; `forbidden` allows it to have forbidden clauses."""
     if not isinstance(space, ConfigurationSpace):
         raise UserError(
             f"{method}: works on a ConfigurationSpace, not on {space}; "

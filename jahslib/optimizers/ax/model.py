@@ -2,7 +2,7 @@
 
 By default Ax optimises its acquisition function from 20 restarts, chosen among 1,024 points, with up to 64
 alternations between discrete and continuous steps, and fits its Gaussian process to convergence. Bounds on all four at
-least halve the time of a proposal, at equal regret: `benchmarks/ax_proposing.md`.
+least halve the time of a proposal; by `benchmarks/ax_proposing.md` the regret is not told apart.
 """
 
 import math

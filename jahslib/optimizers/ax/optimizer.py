@@ -40,7 +40,7 @@ class AxBO(Replayed):
 
     Args:
         method: Ax's generation method: "fast" (Sobol, then GP) or "random_search" (Sobol alone).
-        n_init: Sobol trials before the GP.
+        n_init: trials before the GP: by default the space's centre, then Sobol points.
         initialisation: Ax's own options of that phase, such as {"initialize_with_center": False}.
         acquisition: options of BoTorch's acquisition optimizer in place of those of `FAST`. Its "options" have no
             effect on a space of choices alone.

@@ -75,11 +75,11 @@ class NasBench201(Problem):
         return {**super().describe(), "data": self.data, "table": digest()}
 
     def best_test(self) -> float:
-        """Return the lowest test error of any cell, which no search can beat."""
+        """Return the lowest test error of any connected cell, which no search can beat."""
         return float(errors(self.data).test_error.min())
 
     def errors(self) -> pd.DataFrame:
-        """Return `val_error` and `test_error` of every cell."""
+        """Return `val_error`, `test_error` and `params` of every connected cell."""
         return errors(self.data)
 
 
