@@ -103,14 +103,14 @@ def parted(net: nx.DiGraph, per_row: int) -> list[tuple[list[list[Hashable]], nx
     Returns each row's layers and its arcs. In the first and the last layer are ports where arcs enter and leave: ("in",
     box) and ("out", box), of the boxes that they come from.
     """
-    layer = net.nodes(data="layer")
-    n_layers = max(at for _, at in layer) + 1
+    layer: dict[Hashable, int] = nx.get_node_attributes(net, "layer")
+    n_layers = max(layer.values()) + 1
     each = math.ceil(n_layers / math.ceil(n_layers / per_row))  # rows of about the same length
     parts = []
     for begin in range(0, n_layers, each):
         end = min(begin + each, n_layers)
         layers: list[list[Hashable]] = [[] for _ in range(end - begin + 2)]
-        for node, at in layer:
+        for node, at in layer.items():
             if begin <= at < end:
                 layers[at - begin + 1].append(node)
         arcs = nx.DiGraph()
