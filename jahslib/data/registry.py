@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 TRAIN_TEST = ("train", "test")
 TRAIN_VAL_TEST = ("train", "val", "test")
-RETINAMNIST_TRAIN = (486, 128, 206, 194, 66)  # images of each grade in RetinaMNIST's train split
+# Images of each grade: in RetinaMNIST's train split, and in as many images as its other splits have, in proportion.
+GRADES = {"train": (486, 128, 206, 194, 66), "val": (54, 14, 23, 22, 7), "test": (180, 47, 76, 72, 25)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +110,8 @@ def rank_in_class(labels: torch.Tensor) -> torch.Tensor:
 
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray | Sequence[int], classes: int, source: str) -> Dataset:
-    return Dataset(
-        name,
-        torch.from_numpy(np.array(images, dtype=np.uint8, order="C")),
-        torch.from_numpy(np.array(labels, dtype=np.int64)),
-        classes,
-        source,
-    )
+    pixels = torch.from_numpy(np.array(images, dtype=np.uint8, order="C"))
+    return Dataset(name, pixels, torch.from_numpy(np.array(labels, dtype=np.int64)), classes, source)
 
 
 def _rank(labels: np.ndarray) -> np.ndarray:
@@ -153,19 +149,11 @@ def _mnist5k(split: str) -> Dataset:
     return _dataset("mnist5k", *_every(*_mnist5k_all(), 5, split), 10, "embedded")
 
 
-def _apportion(shares: Sequence[int], total: int) -> np.ndarray:
-    """Divide `total` in proportion to `shares` by largest remainders."""
-    exact = np.asarray(shares) * total / sum(shares)
-    counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
-    return counts
-
-
 def _retinadigits(split: str) -> Dataset:
     """Imitate RetinaMNIST's shape, split sizes and class imbalance with MNIST digits as RGB; grade = digit // 2."""
     images, digits = _mnist5k_all()
     grades = digits // 2
-    sizes = [np.array(RETINAMNIST_TRAIN), _apportion(RETINAMNIST_TRAIN, 120), _apportion(RETINAMNIST_TRAIN, 400)]
+    sizes = np.array([GRADES[name] for name in TRAIN_VAL_TEST])
     ends = np.cumsum(sizes, axis=0)
     at = TRAIN_VAL_TEST.index(split)
     rank, size, start = _rank(grades), sizes[at][grades], (ends - sizes)[at][grades]
@@ -181,12 +169,6 @@ def _addnist(split: str) -> Dataset:
     base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
     return _generated("addnist-gen", base, split, nas_unseen.addnist, nas_unseen.N_SUMS, sizes)
-
-
-def _cifartile(name: str, base: str, split: str) -> Dataset:
-    """Generate CIFARTile; train images are shifted and mirrored."""
-    rule = partial(nas_unseen.cifartile, augment=split == "train")
-    return _generated(name, base, split, rule, nas_unseen.MOST_CLASSES, (60_000, 10_000))
 
 
 def _generated(
@@ -225,7 +207,13 @@ def _filed(name: str, origin: str, read: Callable[..., image_files.Read], *optio
 
 
 def _tiles(name: str, base: str) -> _Entry:
-    return _Entry(partial(_cifartile, name, base), TRAIN_TEST, f"generated from {base}")
+    """Enter a CIFARTile, generated from a CIFAR-10; train images are shifted and mirrored."""
+
+    def read(split: str) -> Dataset:
+        rule = partial(nas_unseen.cifartile, augment=split == "train")
+        return _generated(name, base, split, rule, nas_unseen.MOST_CLASSES, (60_000, 10_000))
+
+    return _Entry(read, TRAIN_TEST, f"generated from {base}")
 
 
 ENTRIES = {

@@ -5,17 +5,17 @@ An id belongs to one training: it is made of the configuration and the seed, so 
 
 import shutil
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jahslib import paths
 from jahslib.core.problem import Job
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import Bounds, Count, UserError, bounded, refuse_illegal
 from jahslib.experiments import snapshots
 from jahslib.extras import extra
 from jahslib.problems.tuned_network import TunedNetwork
@@ -67,20 +67,18 @@ class FinalTraining:
     problem: TunedNetwork
     experiment_dir: str | Path
     seed: int = 0
-    final_epochs: int | None = None
-    snapshot_every: int = 5
+    final_epochs: Count | None = None
+    snapshot_every: Count = 5
     snapshot: bool | int = True
-    valid_interval: int = 1
+    valid_interval: Annotated[int, Bounds(0)] = 1
     pre_trained_id: str | None = None
     pre_trained_epoch: int | None = None
     fresh: bool = False
     tensorboard: bool = False
 
     def __post_init__(self):
-        counts = {"final_epochs": (self.epochs, 1), "snapshot_every": (self.every, 1)}
-        for name, (value, least) in {**counts, "valid_interval": (self.valid_interval, 0)}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UserError(f"{name}: {value!r}; give a whole number of at least {least}")
+        refuse_illegal(self)
+        bounded("snapshot_every", self.every, Count)
         if self.pre_trained_id is not None:
             place, _ = self._pre_trained
             if self.pre_trained_epoch is not None:
@@ -132,7 +130,7 @@ class FinalTraining:
             shutil.rmtree(place, ignore_errors=True)
         if (place / "made_of.json").exists():
             snapshots.check(place, wanted)
-        with _tensorboard(place if self.tensorboard else None) as write:
+        with closing(_events(place)) if self.tensorboard else nullcontext() as events:
             (images, labels), held_out = problem.images()
             training = problem.training(Job(configuration, (self.epochs,), seed), (images, labels))
             if start is None:
@@ -151,7 +149,9 @@ class FinalTraining:
                     logits, truth = training.predict(held_out[0]).cpu(), held_out[1]
                     row["valid/loss"] = F.cross_entropy(logits, truth).item()
                     row["valid/label_accuracy"] = (logits.argmax(1) == truth).float().mean().item()
-                write(row)
+                if events is not None:
+                    for name in row.keys() - {"epoch"}:
+                        events.add_scalar(name, row[name], epoch)
                 scalars.append(row)
                 if epoch % self.every == 0 or epoch == self.epochs:
                     snapshots.write(place / "scalars.json", scalars)
@@ -176,10 +176,8 @@ class FinalTraining:
             snapshots.check(place, wanted)
             file = snapshots.path(place, epoch)
             state = checkpoints.read(file)
-            try:
+            with checkpoints.applied(file, again="give the id of a training of this network"):
                 training.model.load_state_dict(state["model"])
-            except (RuntimeError, KeyError) as error:
-                raise UserError(f"{file} holds another network: give the id of a training of this one") from error
             tested[epoch] = scores(training.predict(images).cpu(), labels, problem.classes)
         return Trained(place, configuration, tested)
 
@@ -200,22 +198,8 @@ class FinalTraining:
         return own | {"valid_interval": self.valid_interval, "tensorboard": self.tensorboard, **configuration}
 
 
-@contextmanager
-def _tensorboard(place: Path | None):
-    """Yield a function that writes one epoch's scalars; it does nothing without a place."""
-    if place is None:
-        yield lambda row: None
-        return
+def _events(place: Path):
+    """Open TensorBoard's writer of a training's events."""
     with extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    writer = SummaryWriter(str(place.parent.parent / place.parent.name.replace("snapshot_", "logger_", 1) / place.name))
-
-    def write(row: dict[str, float]) -> None:
-        for name, value in row.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, int(row["epoch"]))
-
-    try:
-        yield write
-    finally:
-        writer.close()
+    return SummaryWriter(str(place.parent.parent / place.parent.name.replace("snapshot_", "logger_", 1) / place.name))

@@ -94,14 +94,10 @@ class Study:
         self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
     ) -> Run:
         """Plan to train each of these configurations in turn, from initial weights of its own."""
-        self.planned.append(self._trainings(problem, configurations, log, method=method, seed=seed))
-        return self.planned[-1]
-
-    def _trainings(
-        self, problem: Problem, configurations: Sequence[Configuration], log: str, *, method: str, seed: int
-    ) -> Run:
         listed, budget = Listed(problem, seed, list(configurations)), Budget(trials=len(configurations))
-        return Run(problem, listed, budget, self.folder / "logs" / f"{log}.jsonl", seed, method, **self._names)
+        place = self.folder / "logs" / f"{log}.jsonl"
+        self.planned.append(Run(problem, listed, budget, place, seed, method, **self._names))
+        return self.planned[-1]
 
     def check(self) -> None:
         """Raise `UserError`, before anything is written, for what would fail: problems, configurations, other logs."""
@@ -154,7 +150,7 @@ class Study:
             if s.tested is not None:
                 c = s.incumbent.configuration
                 log = f"{prefix}-{name.format(**vars(s))}-{spaces.digest(c)}"
-                runs[s.name] = self._trainings(s.tested, [c] * count, log, method=s.method, seed=s.seed + seed)
+                runs[s.name] = self.trainings(s.tested, [c] * count, log, method=s.method, seed=s.seed + seed)
         trained = self.train(runs)
         return [replace(s, tests=trained.get(s.name, ())) for s in searches]
 
@@ -173,7 +169,7 @@ class Study:
             best = [t.configuration for t in sorted(s.full, key=s.problem.rank)[:candidates]]
             log = f"confirm-{s.name}-{spaces.digest({str(i): c for i, c in enumerate(best)})}"
             again = [c for c in best for _ in range(repeats)]
-            runs[s.name] = self._trainings(s.problem, again, log, method=s.method, seed=s.seed + AGAIN_SEED)
+            runs[s.name] = self.trainings(s.problem, again, log, method=s.method, seed=s.seed + AGAIN_SEED)
             judges[s.name] = copy.copy(s.problem)
             judges[s.name].repeats = repeats
         found = self.histories(runs.values()) if runs else {}

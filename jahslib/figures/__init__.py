@@ -2,4 +2,4 @@
 
 from jahslib.extras import require
 
-require("notebooks", "matplotlib", "pandas", "seaborn", "sklearn")
+require("notebooks", "matplotlib", "networkx", "pandas", "seaborn", "sklearn")

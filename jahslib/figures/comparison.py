@@ -26,15 +26,12 @@ def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     order = places.mean(axis=1).sort_values(kind="stable").index
     families = list(dict.fromkeys(table.family))
     places = places.loc[order, families]
-    scores, verdicts = (table.pivot(index="method", columns="family", values=c) for c in ("score_mean", "verdict"))
+    scores, verdicts = (
+        table.pivot(index="method", columns="family", values=c).loc[order, families] for c in ("score_mean", "verdict")
+    )
     unsure = set(table.family[table.verdict == "cannot tell"])
-    words = pd.DataFrame("", index=order, columns=families)
-    for method in order:
-        for family in families:
-            if np.isfinite(places.loc[method, family]):
-                starred = verdicts.loc[method, family] in ("leads", "not told apart") and family not in unsure
-                star = " *" if starred else ""
-                words.loc[method, family] = f"{scores.loc[method, family]:.3f}{star}"
+    starred = verdicts.isin(["leads", "not told apart"]) & ~verdicts.columns.isin(unsure)
+    words = scores.map("{:.3f}".format).where(places.notna(), "") + starred.map({True: " *", False: ""}.get)
     figure, axis = plt.subplots(figsize=(WIDTH, 0.18 * len(order) + 0.9))
     sns.heatmap(
         places,

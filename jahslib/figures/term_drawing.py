@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,13 +18,13 @@ from matplotlib.path import Path
 from sklearn.isotonic import isotonic_regression
 
 from jahslib.errors import UserError
-from jahslib.figures.term_layout import Layout, Part, is_bend, layered, parted
+from jahslib.figures.term_layout import is_bend, layered, parted
 from jahslib.spaces.grammars import graphs
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 
-# By `layout.kind`. Okabe and Ito's colours, told apart by colour-blind readers, halfway to white so that black text
-# stands out.
+# By `term_layout.kind`. Okabe and Ito's colours, told apart by colour-blind readers, halfway to white so that black
+# text stands out.
 COLOURS = {
     "end": "#E6E6E6",
     "activation": "#AAD9F4",
@@ -46,7 +47,7 @@ def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int
     if per_row < 2:
         raise UserError(f"per_row: {per_row}; give at least 2 layers")
     layout = layered(grammar, graphs.graph(grammar, term, level))
-    rows = [_Row(part, layout) for part in parted(layout, per_row)]
+    rows = [_Row(layout, *part) for part in parted(layout, per_row)]
     width = max(row.width for row in rows)
     height = sum(row.height for row in rows) + GAP * (len(rows) + 1)
     figure = plt.figure(figsize=(width + 2 * GAP, height))
@@ -64,91 +65,81 @@ def draw(grammar: Grammar, term: Term, level: int | None = None, *, per_row: int
 class _Row:
     """Places of everything in one row, and its drawing; ports are numbered as the row before puts them out."""
 
-    def __init__(self, part: Part, layout: Layout):
-        self.part, self.layout = part, layout
-        self.before: dict[Hashable, list[Hashable]] = {}
-        self.after: dict[Hashable, list[Hashable]] = {}
-        for tail, head in part.arcs:
-            self.before.setdefault(head, []).append(tail)
-            self.after.setdefault(tail, []).append(head)
+    def __init__(self, layout: nx.DiGraph, layers: list[list[Hashable]], arcs: nx.DiGraph):
+        self.boxes, self.layers, self.arcs = layout.nodes, layers, arcs
         self._order()
         self.y = self._places()
         self._columns()
-        edges = [(self.y[n], self._height(n)) for layer in part.layers for n in layer]
+        edges = [(self.y[n], self._height(n)) for layer in layers for n in layer]
         self.top = max(y + h / 2 for y, h in edges)
-        self.staged = max(layout.stage.values()) > 0
+        self.stage = dict(layout.nodes(data="stage", default=-1))
+        self.staged = max(self.stage.values()) > 0
         self.height = self.top - min(y - h / 2 for y, h in edges) + 2 * GAP + (1.5 * LINE if self.staged else 0)
 
     def _height(self, node: Hashable) -> float:
         if isinstance(node, tuple):
             return THIN if node[0] == "bend" else PORT
-        return LINE * len(self.layout.lines[node]) + 0.06
+        return LINE * len(self.boxes[node]["lines"]) + 0.06
 
     def _width(self, node: Hashable) -> float:
         if isinstance(node, tuple):
             return 0.0 if node[0] == "bend" else PORT
-        return CHARACTER * max(map(len, self.layout.lines[node])) + 0.12
+        return CHARACTER * max(map(len, self.boxes[node]["lines"])) + 0.12
 
     def _order(self) -> None:
         """Order layers in alternate sweeps, each by the mean rank of a node's neighbours in the layer beside it."""
-        layers = self.part.layers
         for sweep in range(8):
-            beside, order = (self.before, layers) if sweep % 2 == 0 else (self.after, layers[::-1])
+            beside, order = (self.arcs.pred, self.layers) if sweep % 2 == 0 else (self.arcs.succ, self.layers[::-1])
             for fixed, layer in pairwise(order):
                 rank = {node: i for i, node in enumerate(fixed)}
                 own = {node: i for i, node in enumerate(layer)}
-                mean = {n: np.mean([rank[m] for m in beside[n]]) if n in beside else own[n] for n in layer}
+                mean = {n: np.mean([rank[m] for m in beside[n]]) if beside[n] else own[n] for n in layer}
                 layer.sort(key=lambda node: mean[node])
 
     def _places(self) -> dict[Hashable, float]:
         """Compute y of every node, the first of a layer on top, relaxed towards its neighbours in unchanged order."""
         y: dict[Hashable, float] = {}
         offsets = []
-        for layer in self.part.layers:
+        for layer in self.layers:
             heights = [self._height(node) for node in layer]
             steps = [(a + b) / 2 + GAP for a, b in pairwise(heights)]
             offset = -np.cumsum([0.0, *steps]) if layer else np.zeros(0)
             offsets.append(offset)
             y.update(zip(layer, offset - offset.mean() if layer else offset, strict=True))
         for sweep in range(12):
-            beside = (self.before, self.after)[sweep % 2]
-            turns = list(zip(self.part.layers, offsets, strict=True))
+            beside = (self.arcs.pred, self.arcs.succ)[sweep % 2]
+            turns = list(zip(self.layers, offsets, strict=True))
             for layer, offset in turns if sweep % 2 == 0 else turns[::-1]:
                 if layer:
-                    near = np.array([np.mean([y[m] for m in beside.get(n, [n])]) for n in layer])
+                    near = np.array([np.mean([y[m] for m in beside[n] or [n]]) for n in layer])
                     fitted = isotonic_regression(near - offset, increasing=False) + offset
                     y.update(zip(layer, fitted.tolist(), strict=True))
         return y
 
     def _columns(self) -> None:
-        """Compute x of the middle of every layer, and of the line between it and the next."""
-        self.x, self.borders, at = [], [], 0.0
-        self.half = [max((self._width(n) for n in layer), default=0.0) / 2 for layer in self.part.layers]
-        for layer, half in zip(self.part.layers, self.half, strict=True):
-            self.x.append(at + half)
-            at += 2 * half + (SPACE if layer else 0.0)
-            self.borders.append(at - SPACE / 2)
-        self.width = at
+        """Compute x of every node's middle, half the width that it takes, and the line behind each layer."""
+        self.x, self.half, self.borders, self.width = {}, {}, [], 0.0
+        for layer in self.layers:
+            widest = max(map(self._width, layer), default=0.0)
+            for node in layer:
+                self.x[node] = self.width + widest / 2
+                self.half[node] = (widest if is_bend(node) else self._width(node)) / 2
+            self.width += widest + (SPACE if layer else 0.0)
+            self.borders.append(self.width - SPACE / 2)
 
     def draw(self, axis: Axes, top: float) -> None:
         shift = top - GAP - self.top - (1.5 * LINE if self.staged else 0)
         if self.staged:
             self._draw_stages(axis, top)
-        x_of = {node: x for x, layer in zip(self.x, self.part.layers, strict=True) for node in layer}
-        half = {
-            node: layer_half if is_bend(node) else self._width(node) / 2
-            for layer_half, layer in zip(self.half, self.part.layers, strict=True)
-            for node in layer
-        }
-        for tail, head in self.part.arcs:
-            a = (x_of[tail] + half[tail], self.y[tail] + shift)
-            b = (x_of[head] - half[head], self.y[head] + shift)
+        for tail, head in self.arcs.edges:
+            a = (self.x[tail] + self.half[tail], self.y[tail] + shift)
+            b = (self.x[head] - self.half[head], self.y[head] + shift)
             _arc(axis, a, b, arrow=not is_bend(head))
             if is_bend(head):
-                axis.plot([b[0], b[0] + 2 * half[head]], [b[1], b[1]], color=LINES, linewidth=0.7, zorder=1.5)
-        for layer in self.part.layers:
+                axis.plot([b[0], b[0] + 2 * self.half[head]], [b[1], b[1]], color=LINES, linewidth=0.7, zorder=1.5)
+        for layer in self.layers:
             for node in layer:
-                self._draw_node(axis, node, x_of[node], self.y[node] + shift)
+                self._draw_node(axis, node, self.x[node], self.y[node] + shift)
 
     def _draw_node(self, axis: Axes, node: Hashable, x: float, y: float) -> None:
         if isinstance(node, tuple):
@@ -156,7 +147,7 @@ class _Row:
                 axis.add_patch(Circle((x, y), PORT / 2, facecolor="white", edgecolor="black", linewidth=0.6, zorder=3))
                 axis.text(x, y, str(node[1]), size=FONT - 2, ha="center", va="center_baseline", zorder=4)
             return
-        lines, kinds = self.layout.lines[node], self.layout.kinds[node]
+        lines, kinds = self.boxes[node]["lines"], self.boxes[node]["kinds"]
         w, h = self._width(node), self._height(node)
         each = h / len(kinds)
         for i, name in enumerate(kinds):
@@ -171,15 +162,8 @@ class _Row:
 
     def _draw_stages(self, axis: Axes, top: float) -> None:
         """Draw a band behind each run of layers of one resolution, named on top."""
-        stages = [
-            max((self.layout.stage[n] for n in layer if not isinstance(n, tuple)), default=-1)
-            for layer in self.part.layers
-        ]
-        # Ports stand with what is beside them.
-        if stages[0] < 0:
-            stages[0] = stages[1]
-        if stages[-1] < 0:
-            stages[-1] = stages[-2]
+        inner = [max(self.stage[n] for n in layer) for layer in self.layers[1:-1]]
+        stages = [inner[0], *inner, inner[-1]]  # ports stand with what is beside them
         for stage in sorted(set(stages)):
             own = [i for i, s in enumerate(stages) if s == stage]
             left = -GAP / 2 if own[0] == 0 else self.borders[own[0] - 1]

@@ -4,18 +4,17 @@ Activation, convolution and normalisation that only follow one another share a b
 Tagawa and Toda, IEEE SMC 1981); arcs that pass a layer bend in it, and those that leave a row do so at a port.
 """
 
+import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
+
+import networkx as nx
 
 from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.graphs import INPUT, OUTPUT, Graph
-from jahslib.spaces.grammars.topology import Child
 
 ACTIVATIONS, NORMS = {"relu", "hardswish", "mish"}, {"batch", "instance", "layer"}
 DOWN = "resBlock"
-
-Arc = tuple[Hashable, Hashable]
+JOINED = (("activation", "convolution"), ("convolution", "normalisation"))  # kinds that share a box
 
 
 def kind(label: str) -> str:
@@ -33,150 +32,99 @@ def kind(label: str) -> str:
     return "convolution" if "conv" in label else "pooling" if "pool" in label else "other"
 
 
-@dataclass
-class Layout:
-    """Boxes by the number of their first node, with the arcs between them.
+def layered(grammar: Grammar, graph: Graph) -> nx.DiGraph:
+    """Lay out a graph in layers by longest paths; every stage begins after the one before.
 
-    A box has `lines`, one operation each or a folded node's two words, and their `kinds`; a `layer`, from 0; and a
+    Nodes are boxes, the numbers of their first nodes, and bends: ("bend", tail, layer). A box has `lines`, one
+    operation each or a folded node's two words, and their `kinds`; both have a `layer`, from 0; and a box has a
     `stage`, how many resBlocks come before it.
     """
-
-    lines: dict[Hashable, list[str]]
-    kinds: dict[Hashable, list[str]]
-    arcs: list[Arc]
-    layer: dict[Hashable, int] = field(default_factory=dict)
-    stage: dict[Hashable, int] = field(default_factory=dict)
-
-
-def _merged(graph: Graph) -> Layout:
-    """Merge activation, convolution and normalisation into one box where nothing else meets them."""
-    arcs = list(dict.fromkeys(zip(*graph.arcs.tolist(), strict=True)))
-    after: dict[int, list[int]] = {i: [] for i in range(len(graph.names))}
-    before: dict[int, list[int]] = {i: [] for i in range(len(graph.names))}
-    for tail, head in arcs:
-        after[tail].append(head)
-        before[head].append(tail)
-    into: dict[int, int] = {}  # a node's predecessor in its box
-    follows = (("activation", "convolution"), ("convolution", "normalisation"))
-    for node, label in enumerate(graph.labels):
-        if len(before[node]) == 1:
-            tail = before[node][0]
-            if len(after[tail]) == 1 and (kind(graph.labels[tail]), kind(label)) in follows:
-                into[node] = tail
-    box = {node: node for node in after}
-    for node in into:
-        while box[node] in into:
-            box[node] = into[box[node]]
-    members: dict[int, list[int]] = {}
-    for node in after:
-        members.setdefault(box[node], []).append(node)
-    for first, own in members.items():
-        own.sort(key=lambda node: (node != first, kind(graph.labels[node]) == "normalisation"))
-    return Layout(
-        lines={b: [word for node in own for word in graph.labels[node].split(" ")] for b, own in members.items()},
-        kinds={b: [kind(graph.labels[node]) for node in own] for b, own in members.items()},
-        arcs=list(dict.fromkeys((box[t], box[h]) for t, h in arcs if box[t] != box[h])),
-    )
-
-
-def layered(grammar: Grammar, graph: Graph) -> Layout:
-    """Lay out a graph's boxes in layers by longest paths; every stage begins after the one before."""
-    layout = _merged(graph)
-    before: dict[Hashable, list[Hashable]] = {node: [] for node in layout.lines}
-    for tail, head in layout.arcs:
-        before[head].append(tail)
-    order = list(TopologicalSorter(before).static_order())
-    falls = {node: _halvings(grammar, lines) for node, lines in layout.lines.items()}
-    stage, layer = layout.stage, layout.layer
+    net = _boxes(graph)
+    order = list(nx.topological_sort(net))
+    falls = {
+        node: _halvings(grammar, box["lines"][0]) if box["kinds"] == ["folded"] else int(box["lines"] == [DOWN])
+        for node, box in net.nodes.items()
+    }
+    stage, layer, start = {}, {}, 0
     for node in order:
-        stage[node] = max((stage[t] + falls[t] for t in before[node]), default=0)
-    start = 0
+        stage[node] = max((stage[t] + falls[t] for t in net.pred[node]), default=0)
     for number in sorted(set(stage.values())):
         own = [node for node in order if stage[node] == number]
         for node in own:
-            layer[node] = max([start, *(layer[t] + 1 for t in before[node])])
+            layer[node] = max([start, *(layer[t] + 1 for t in net.pred[node])])
         last = max(layer[node] for node in own)
-        layer.update({node: last for node in own if falls[node]})
+        layer |= {node: last for node in own if falls[node]}
         start = last + 1
-    return layout
+    nx.set_node_attributes(net, stage, "stage")
+    nx.set_node_attributes(net, layer, "layer")
+    for tail, head in list(net.edges):
+        bends = [("bend", tail, passed) for passed in range(layer[tail] + 1, layer[head])]
+        if bends:
+            net.remove_edge(tail, head)
+            net.add_nodes_from((bend, {"layer": bend[2]}) for bend in bends)
+            nx.add_path(net, [tail, *bends, head])
+    return net
 
 
-def _halvings(grammar: Grammar, lines: list[str]) -> int:
-    """Count how often a box halves the resolution: as its nonterminal's first derivation does, and so all do."""
-
-    def of(name: str, literal: bool, above: tuple[str, ...]) -> int:
-        if literal or name in above or name not in grammar.productions:
-            return int(name == DOWN)
-        first = grammar.productions[name][0]
-        if first.topology is None:
-            return int(first.head == DOWN)
-        contents: list[Child] = [edge.label or "" for edge in first.topology.edges]
-        fixed = [True] * len(contents)
-        for i, (slot, child) in enumerate(zip(first.topology.slots, first.children, strict=True)):
-            if not slot.is_tail:
-                contents[slot.edge], fixed[slot.edge] = child, (i, child) not in first.open
-        reached = {first.topology.source: 0}
-        for _ in contents:
-            for edge, content, is_literal in zip(first.topology.edges, contents, fixed, strict=True):
-                if edge.tail in reached:
-                    passed = reached[edge.tail] + of(str(content), is_literal, (*above, name))
-                    reached[edge.head] = max(reached.get(edge.head, 0), passed)
-        return reached.get(first.topology.sink, 0)
-
-    return of(lines[0], len(lines) != 2 or lines[0] not in grammar.productions, ())
+def _boxes(graph: Graph) -> nx.DiGraph:
+    """Merge activation, convolution and normalisation into one box where nothing else meets them."""
+    net = nx.DiGraph()
+    net.add_nodes_from((i, {"lines": label.split(" "), "kinds": [kind(label)]}) for i, label in enumerate(graph.labels))
+    net.add_edges_from(zip(*graph.arcs.tolist(), strict=True))
+    for node in list(nx.topological_sort(net)):
+        tails, box = list(net.pred[node]), net.nodes[node]
+        if len(tails) == 1 and net.out_degree(tails[0]) == 1:
+            before = net.nodes[tails[0]]
+            if (before["kinds"][-1], box["kinds"][0]) in JOINED:
+                before["lines"] += box["lines"]
+                before["kinds"] += box["kinds"]
+                nx.contracted_nodes(net, tails[0], node, self_loops=False, copy=False)
+    return net
 
 
-# Rows ---------------------------------------------------------------------------------------------------------------
+def _halvings(grammar: Grammar, name: str, above: tuple[str, ...] = ()) -> int:
+    """Count how often a nonterminal halves the resolution: as its first derivation does, and so all do."""
+    first = grammar.productions[name][0]
+    if first.topology is None or name in above:
+        return int(first.head == DOWN)
+    falls = [int(edge.label == DOWN) for edge in first.topology.edges]
+    for i, (slot, child) in enumerate(zip(first.topology.slots, first.children, strict=True)):
+        if not slot.is_tail:
+            nested = (i, child) in first.open
+            falls[slot.edge] = _halvings(grammar, child, (*above, name)) if nested else int(child == DOWN)
+    net = nx.MultiDiGraph()
+    net.add_weighted_edges_from((e.tail, e.head, n) for e, n in zip(first.topology.edges, falls, strict=True) if e.tail)
+    return nx.dag_longest_path_length(net)
 
 
-@dataclass
-class Part:
-    """The layers of one row, and its arcs; ("out", tail) and ("in", tail) are ports where arcs leave and enter."""
+def parted(net: nx.DiGraph, per_row: int) -> list[tuple[list[list[Hashable]], nx.DiGraph]]:
+    """Divide a layout into rows of about as many layers each, at most `per_row`.
 
-    layers: list[list[Hashable]]
-    arcs: list[Arc]
-
-
-def parted(layout: Layout, per_row: int) -> list[Part]:
-    """Divide a layout into rows of about as many layers each, at most `per_row`."""
-    n_layers = max(layout.layer.values()) + 1
-    n_rows = -(-n_layers // per_row)
-    each = -(-n_layers // n_rows)  # rows of about the same length
+    Returns each row's layers and its arcs. In the first and the last layer are ports where arcs enter and leave: ("in",
+    box) and ("out", box), of the boxes that they come from.
+    """
+    layer: dict[Hashable, int] = nx.get_node_attributes(net, "layer")
+    n_layers = max(layer.values()) + 1
+    each = math.ceil(n_layers / math.ceil(n_layers / per_row))  # rows of about the same length
     parts = []
     for begin in range(0, n_layers, each):
         end = min(begin + each, n_layers)
-        here = {node: layer for node, layer in layout.layer.items() if begin <= layer < end}
-        layer_of: dict[Hashable, int] = {node: layer - begin + 1 for node, layer in here.items()}
-        arcs: dict[Arc, None] = {}
-        for tail, head in layout.arcs:
-            at_tail, at_head = layout.layer[tail], layout.layer[head]
-            if at_head < begin or at_tail >= end:
-                continue
-            a = tail if tail in here else ("in", tail)
-            b = head if head in here else ("out", tail)
-            layer_of.setdefault(a, 0)
-            layer_of.setdefault(b, end - begin + 1)
-            arcs[a, b] = None
         layers: list[list[Hashable]] = [[] for _ in range(end - begin + 2)]
-        for node, layer in layer_of.items():
-            layers[layer].append(node)
-        parts.append(Part(layers, _with_bends(arcs, layer_of, layers)))
+        for node, at in layer.items():
+            if begin <= at < end:
+                layers[at - begin + 1].append(node)
+        arcs = nx.DiGraph()
+        for tail, head in net.edges:
+            box = tail[1] if is_bend(tail) else tail
+            if begin <= layer[tail] < end or begin <= layer[head] < end:
+                a = tail if layer[tail] >= begin else ("in", box)
+                b = head if layer[head] < end else ("out", box)
+                for port, side in ((a, layers[0]), (b, layers[-1])):
+                    if port not in net and port not in side:
+                        side.append(port)
+                arcs.add_edge(a, b)
+        parts.append((layers, arcs))
     return parts
-
-
-def _with_bends(arcs: dict[Arc, None], layer_of: dict[Hashable, int], layers: list[list[Hashable]]) -> list[Arc]:
-    """Cut arcs at the layers they pass, by a bend in each that the arcs of one tail share."""
-    short: dict[Arc, None] = {}
-    for tail, head in arcs:
-        at = tail
-        for layer in range(layer_of[tail] + 1, layer_of[head]):
-            bend = ("bend", tail, layer)
-            if bend not in layers[layer]:
-                layers[layer].append(bend)
-            short[at, bend] = None
-            at = bend
-        short[at, head] = None
-    return list(short)
 
 
 def is_bend(node: Hashable) -> bool:

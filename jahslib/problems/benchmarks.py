@@ -26,16 +26,12 @@ FINAL = tuple(task for task in lc.TASKS if task not in TUNING)
 # Name of a table -> its problem's class; a task is a name and one of the class's data sets.
 TABLES: dict[str, type[Tabular]] = {"cells": NasBench201Full, "mlp": HPOBenchMLP, "hpolib": HPOLib}
 
+LCBENCH = ("lcbench", "lcbench_floor", "lcbench_limit")
+
 # Family of tasks -> their names.
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "lcbench": tuple(f"lcbench-{task}" for task in FINAL),
-    "lcbench_floor": tuple(f"lcbench_floor-{task}" for task in FINAL),
-    "lcbench_limit": tuple(f"lcbench_limit-{task}" for task in FINAL),
-    **{name: tuple(f"{name}-{data}" for data in table.DATA) for name, table in TABLES.items()},
-}
-TUNED = {
-    family: tuple(f"{family}-{task}" for task in TUNING) for family in ("lcbench", "lcbench_floor", "lcbench_limit")
-}
+FAMILIES = {name: tuple(f"{name}-{task}" for task in FINAL) for name in LCBENCH}
+FAMILIES |= {name: tuple(f"{name}-{data}" for data in table.DATA) for name, table in TABLES.items()}
+TUNED = {name: tuple(f"{name}-{task}" for task in TUNING) for name in LCBENCH}
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,8 @@ def of_lcbench(task: str, limited: str = "") -> Benchmark:
         limited: "floor": balanced accuracy at least the points' 70th percentile; "limit": time at most their median.
     """
     known = _references()[task]
-    constraints: tuple[Constraint, ...] = ()
-    if limited == "floor":
-        constraints = (Constraint("val_balanced_accuracy", ">=", known["floor"]),)
-    elif limited == "limit":
-        constraints = (Constraint("time", "<=", known["limit"]),)
+    relation = {"floor": ("val_balanced_accuracy", ">="), "limit": ("time", "<=")}
+    constraints = (Constraint(*relation[limited], known[limited]),) if limited else ()
     best = known[f"best_{limited}" if limited else "best"]
     return Benchmark(lc.LCBench(task, constraints=constraints), "val_accuracy", best, best - known["worst"])
 

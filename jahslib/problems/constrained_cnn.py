@@ -14,7 +14,7 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.problem import Constraint, Job, Objective
 from jahslib.core.trials import Configuration
 from jahslib.data import registry
-from jahslib.errors import UserError
+from jahslib.errors import Positive, Share, UserError
 from jahslib.extras import extra
 from jahslib.models import flower_cnn
 from jahslib.problems.cross_validated import CrossValidated
@@ -43,8 +43,8 @@ class ConstrainedCNN(CrossValidated):
         UserError: an unknown option, or an impossible bound.
     """
 
-    max_model_size: float | None = 2e7
-    min_precision: float | None = 0.39
+    max_model_size: Positive | None = 2e7
+    min_precision: Share | None = 0.39
     narrowed: dict[str, Any] = field(default_factory=dict)
     precision: Literal["batchwise_precision", "macro_precision"] = "batchwise_precision"
     optimizer: str = "adam"
@@ -57,10 +57,6 @@ class ConstrainedCNN(CrossValidated):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.max_model_size is not None and not self.max_model_size > 0:
-            raise UserError(f"constraint_max_model_size: {self.max_model_size} must be positive")
-        if self.min_precision is not None and not 0 <= self.min_precision <= 1:
-            raise UserError(f"constraint_min_precision: {self.min_precision} is no precision; give 0..1")
         Recipe(1, 1.0, self.optimizer, self.loss)  # raises for unknown names
         size = () if self.max_model_size is None else (Constraint("params", "<=", self.max_model_size),)
         floor = () if self.min_precision is None else (Constraint(self.precision, ">=", self.min_precision),)
@@ -124,8 +120,8 @@ class CourseExample(ConstrainedCNN):
     """
 
     min_epochs: int = 5
-    max_model_size: float | None = None
-    min_precision: float | None = None
+    max_model_size: Positive | None = None
+    min_precision: Share | None = None
     channels: tuple[int, int] = (512, 2048)
 
     name = "constrained_cnn_course"

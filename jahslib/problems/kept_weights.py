@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jahslib.core.problem import Job, Outcome
+from jahslib.core.problem import Job
 from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.problems.constrained_cnn import ConstrainedCNN
@@ -46,8 +46,15 @@ def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
         return state["model"]
 
 
-def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
-    """Measure stored weights, from whatever device, on the whole test split. Raises as `check`."""
+def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
+    """Measure a file's weights, from whatever device, on the whole test split.
+
+    Trains first if it is missing or if `fresh`. Raises as `train` and `check`.
+    """
+    epochs = 0.0
+    if fresh or not path.exists():
+        train(problem, job, path)
+        epochs = job.fidelity
     weights = check(problem, job, path)
     images, labels = problem.test_images
     training = problem.training(job, (images[:1], labels[:1]))
@@ -55,14 +62,5 @@ def test(problem: ConstrainedCNN, job: Job, path: Path) -> Outcome:
         training.model.load_state_dict(weights)
     logits = training.predict(images).cpu()
     measured = problem.known(job.configuration) | problem.measure(training, logits, labels, job)
-    return Outcome(measured, 0.0, outputs=problem.outputs([problem.note(training, logits, measured)]))
-
-
-def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
-    """Measure a file's weights; train first if it is missing or if `fresh`. Raises as `train` and `check`."""
-    epochs = 0.0
-    if fresh or not path.exists():
-        train(problem, job, path)
-        epochs = job.fidelity
-    outcome = test(problem, job, path)
-    return Trial(job.configuration, job.fidelity, metrics=outcome.metrics, outputs=outcome.outputs, epochs=epochs)
+    outputs = problem.outputs([problem.note(training, logits, measured)])
+    return Trial(job.configuration, job.fidelity, metrics=measured, outputs=outputs, epochs=epochs)

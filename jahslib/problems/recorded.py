@@ -41,10 +41,6 @@ class Record:
     reason: str = ""
 
 
-class RecordedFailure(EvaluationError):
-    """All recorded trials of this configuration failed; the message says why."""
-
-
 @dataclass
 class Recorded(Problem):
     """A problem whose evaluations are looked up in trial logs.
@@ -123,7 +119,7 @@ class Recorded(Problem):
             record, distance = self._nearest(job)
             outputs = {"distance": distance, "recorded": record.configuration}
         if record.reason:
-            raise RecordedFailure(record.reason, epochs)
+            raise EvaluationError(record.reason, epochs)
         return Outcome(dict(record.metrics), epochs, outputs={"recorded_trials": record.trials, **outputs})
 
     def _at(self, fidelity: int) -> dict[str, Record]:

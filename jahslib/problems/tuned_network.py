@@ -6,18 +6,16 @@ Source: an image-classification project of 2019 on PyTorch and Ax, which searche
 them on the *test* split. Here `top1` is measured on a stratified part of the training split that is not trained on.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from ConfigSpace.hyperparameters import Hyperparameter
 
 from jahslib.core.problem import Job, Objective
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError, refuse_unknown
+from jahslib.errors import Bounds, Share, UserError, bounded, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import image_nets
 from jahslib.problems.cross_validated import CrossValidated, Images
@@ -36,8 +34,9 @@ RANGES = {"reported": REPORTED, "wide": WIDE}
 
 DEFAULT = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-5}  # the original's, for a training without a search
 
-# Legal bounds of a setting.
-LEGAL = {"lr": (0.0, 100.0), "momentum": (0.0, 1.0), "weight_decay": (0.0, 1.0)}
+# A momentum of 1 never forgets a gradient, and diverges.
+LEGAL = {"lr": Annotated[float, Bounds(1e-12, 100)], "momentum": Annotated[float, Bounds(0, 0.999999)]}
+LEGAL |= {"weight_decay": Share}
 
 JOINT = ("batch_size", "schedule", "network")
 BATCH_SIZES = (16, 512)
@@ -45,51 +44,7 @@ BATCH_SIZES = (16, 512)
 
 def check_setting(name: str, value: Any, what: str = "") -> None:
     """Raise `UserError` for a value (`what`, such as "lower bound") with which SGD cannot work."""
-    place = f"{name}: {what} {value!r}" if what else f"{name}: {value!r}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{place} is not a number; give one such as {DEFAULT[name]:g}")
-    low, high = LEGAL[name]
-    if name == "momentum" and value >= high:
-        raise UserError(f"{place} never forgets a gradient and diverges; give 0 <= momentum < 1")
-    if not low <= value <= high or (name == "lr" and value == 0):
-        relation = "<" if name == "lr" else "<="
-        raise UserError(f"{place} is out of range; give {low:g} {relation} {name} <= {high:g}")
-
-
-def space(
-    ranges: str = "reported",
-    *,
-    bounds: Mapping[str, Any] | None = None,
-    joint: tuple[str, ...] = (),
-    networks: tuple[str, ...] = (),
-) -> ConfigurationSpace:
-    """Build the space of lr, momentum and weight_decay, and of what `joint` adds.
-
-    Args:
-        ranges: "reported" or "wide".
-        bounds: other (lower, upper) for some of the three.
-        joint: what is searched beside them: any of "batch_size", "schedule" and "network".
-        networks: the choices of "network".
-
-    Raises:
-        UserError: an unknown name, or bounds with which SGD cannot work.
-    """
-    bounds = dict(bounds or {})
-    refuse_unknown("ranges:", [ranges], RANGES)
-    refuse_unknown("bounds:", bounds, REPORTED)
-    refuse_unknown("joint:", joint, JOINT)
-    made = ConfigurationSpace(name="tuned_network")
-    for name, (low, high, log) in RANGES[ranges].items():
-        made.add(tuned(name, bounds.get(name, (low, high)), DEFAULT[name], log=log))
-    if "batch_size" in joint:
-        made.add(Integer("batch_size", BATCH_SIZES, default=128, log=True))
-    if "schedule" in joint:
-        made.add(Categorical("schedule", list(SCHEDULES)))
-    if "network" in joint:
-        if not networks:
-            raise UserError("networks: none given to choose from; give at least one, or take network out of joint")
-        made.add(Categorical("network", list(networks)))
-    return made
+    bounded(f"{name}: {what}" if what else name, value, LEGAL[name])
 
 
 def tuned(name: str, given: Any, default: float, *, log: bool) -> Hyperparameter:
@@ -111,8 +66,12 @@ class TunedNetwork(CrossValidated):
     Args:
         network: of `jahslib.models.image_nets`, where it is not searched.
         batch_size, schedule, nesterov: of the training, where not searched.
-        ranges, bounds, joint: see `space`.
+        ranges, bounds: of lr, momentum and weight_decay; other (lower, upper) for some of the three.
+        joint: what is searched beside them: any of "batch_size", "schedule" and "network".
         networks: the choices where the network is searched.
+
+    Raises:
+        UserError: an unknown name, or bounds with which SGD cannot work.
     """
 
     data: str = "cifar100"
@@ -146,7 +105,20 @@ class TunedNetwork(CrossValidated):
 
     @cached_property
     def space(self) -> ConfigurationSpace:
-        return space(self.ranges, bounds=self.bounds, joint=self.joint, networks=self.networks)
+        refuse_unknown("bounds:", self.bounds, REPORTED)
+        refuse_unknown("joint:", self.joint, JOINT)
+        made = ConfigurationSpace(name="tuned_network")
+        for name, (low, high, log) in RANGES[self.ranges].items():
+            made.add(tuned(name, self.bounds.get(name, (low, high)), DEFAULT[name], log=log))
+        if "batch_size" in self.joint:
+            made.add(Integer("batch_size", BATCH_SIZES, default=128, log=True))
+        if "schedule" in self.joint:
+            made.add(Categorical("schedule", list(SCHEDULES)))
+        if "network" in self.joint:
+            if not self.networks:
+                raise UserError("networks: none given to choose from; give at least one, or take network out of joint")
+            made.add(Categorical("network", list(self.networks)))
+        return made
 
     def network_of(self, configuration: Configuration) -> str:
         """Return the configuration's network, or the fixed one where it is not searched."""

@@ -68,10 +68,9 @@ class Recipe:
         of_tables = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
         for name, known in of_tables.items():
             refuse_unknown(f"Recipe: {name}", [getattr(self, name)], known)
-        if self.momentum and self.optimizer != "sgd":
-            raise UserError(f"Recipe: momentum {self.momentum} is for sgd, not {self.optimizer}; leave it at 0")
-        if self.nesterov and self.optimizer != "sgd":
-            raise UserError(f"Recipe: nesterov is for sgd, not {self.optimizer}; leave it off")
+        for name in ("momentum", "nesterov"):
+            if (given := getattr(self, name)) and self.optimizer != "sgd":
+                raise UserError(f"Recipe: {name} {given} is for sgd, not {self.optimizer}; leave it out")
 
 
 class Training:
@@ -247,10 +246,7 @@ class Training:
         """
         state = checkpoints.read(path, self.device)
         with checkpoints.applied(path):
-            try:
-                self.model.load_state_dict(state["model"])
-            except RuntimeError as error:
-                raise UserError(f"{path} holds another network: restore it with the configuration it had") from error
+            self.model.load_state_dict(state["model"])
             if not weights_only_continuation:
                 checkpoints.restore_optimizer(self.optimizer, state["optimizer"])
             checkpoints.restore(self.generators, state)

@@ -99,7 +99,7 @@ class TestRefuses:
             ({"epoch_budget": -5}, "epoch_budget: -5"),
             ({"max_time": 0}, "budget: seconds=0"),
             ({"max_epochs": 0}, "fidelity: epochs 1..0"),
-            ({"constraint_min_precision": 1.5}, "constraint_min_precision: 1.5"),
+            ({"constraint_min_precision": 1.5}, "min_precision: 1.5"),
             ({"constraint_max_model_size": 10}, "none of 10,000 random configurations has at most 10 parameters"),
             ({"other_constraints": [[0.2, 10]]}, "none of 10,000 random configurations has at most 10 parameters"),
             ({"pop_size": 0}, "pop_size: 0"),

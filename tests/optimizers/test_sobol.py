@@ -11,7 +11,7 @@ from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.optimizers.grid import even_counts, grid
 from jahslib.optimizers.sobol import Sobol
-from jahslib.problems.tuned_network import space
+from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search import Budget, search
 from jahslib.spaces.configurations import from_unit
 from tests.conftest import Toy, conditional_space, tiny_space
@@ -61,7 +61,7 @@ def test_spaces_that_cannot_be_divided_evenly_are_refused_at_the_door(method, sp
 class TestSobol:
     def test_the_points_fill_the_space_evenly_on_its_own_scales(self):
         """Of 64 points, each of the 4 x 4 x 4 equal cells holds one, in each coordinate and on the log scale."""
-        points = proposed(Toy(space=space()), 64)
+        points = proposed(Toy(space=TunedNetwork().space), 64)
         lr = np.array([4 * (math.log10(p["lr"]) + 4) / 4 for p in points])
         momentum = np.array([4 * p["momentum"] / 0.999 for p in points])
         assert (np.bincount(lr.astype(int).clip(0, 3)) == 16).all()
@@ -69,7 +69,7 @@ class TestSobol:
         assert (np.bincount(cells, minlength=16) == 4).all()
 
     def test_a_shorter_search_is_the_beginning_of_a_longer_one(self, tmp_path):
-        toy = Toy(space=space())
+        toy = Toy(space=TunedNetwork().space)
         toy.evaluate = lambda job: (_ for _ in ()).throw(ValueError)  # all failing: history makes no difference
         short = search(toy, Sobol(toy, 4), Budget(trials=20), tmp_path / "log.jsonl", seed=0)
         long = search(toy, Sobol(toy, 4), Budget(trials=40), tmp_path / "log.jsonl", seed=0)
@@ -94,7 +94,7 @@ class TestSobol:
 class TestGrid:
     @pytest.mark.parametrize(("trials", "counts"), [(1, (1, 1, 1)), (8, (2, 2, 2)), (25, (4, 3, 2)), (27, (3, 3, 3))])
     def test_as_even_as_the_trials_allow(self, trials, counts):
-        assert tuple(even_counts(space(), trials).values()) == counts
+        assert tuple(even_counts(TunedNetwork().space, trials).values()) == counts
 
     def test_choices_and_whole_numbers_have_no_more_values_than_there_are(self):
         made = ConfigurationSpace()
@@ -102,7 +102,7 @@ class TestGrid:
         assert even_counts(made, 12) == {"layers": 2, "rate": 6}
 
     def test_values_are_the_middles_of_equal_parts_on_the_parameters_scale(self):
-        points = grid(space(), {"lr": 2, "momentum": 1, "weight_decay": 2})
+        points = grid(TunedNetwork().space, {"lr": 2, "momentum": 1, "weight_decay": 2})
         assert sorted({p["lr"] for p in points}) == pytest.approx([1e-3, 1e-1])
         assert [p["momentum"] for p in points] == pytest.approx([0.4995] * 4)
         assert sorted({p["weight_decay"] for p in points}) == pytest.approx([1e-6 + 99e-6 / 4, 1e-6 + 3 * 99e-6 / 4])
@@ -113,8 +113,10 @@ class TestGrid:
         assert len(points) == 1 + 2 * 2 and sum("width" not in p for p in points) == 1
 
     def test_seeds_shuffle_the_order_and_nothing_else(self):
-        counts = even_counts(space(), 24)
-        plain, one, same, other = (grid(space(), counts, rng and np.random.default_rng(rng)) for rng in (None, 1, 1, 2))
+        counts = even_counts(TunedNetwork().space, 24)
+        plain, one, same, other = (
+            grid(TunedNetwork().space, counts, rng and np.random.default_rng(rng)) for rng in (None, 1, 1, 2)
+        )
         assert one == same != other and one != plain
         assert sorted(map(str, one)) == sorted(map(str, other)) == sorted(map(str, plain))
 
@@ -128,6 +130,6 @@ class TestGrid:
     )
     def test_refuses_other_counts(self, counts, said):
         with pytest.raises(UserError, match=said):
-            grid(space(), counts)
+            grid(TunedNetwork().space, counts)
         with pytest.raises(UserError, match="no grid has 0 points"):
-            even_counts(space(), 0)
+            even_counts(TunedNetwork().space, 0)

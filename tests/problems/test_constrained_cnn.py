@@ -118,8 +118,8 @@ class TestEvaluation:
         ({"precision": "precision"}, "precision"),
         ({"continuation": "weight"}, "continuation"),
         ({"folds_used": 4}, "folds_used"),
-        ({"max_model_size": -1}, "constraint_max_model_size"),
-        ({"min_precision": math.inf}, "constraint_min_precision"),
+        ({"max_model_size": -1}, "max_model_size: -1"),
+        ({"min_precision": math.inf}, "min_precision: inf"),
         ({"optimizer": "lion"}, "optimizer"),
     ],
 )

@@ -166,8 +166,8 @@ class TestBadInput:
             ({"validation": "dev"}, "validation: 'dev' is unknown"),
             ({"searched": ("depth",)}, "searched: 'depth' is unknown"),
             ({"searched": ("lr",), "bounds": {"lr": (0.1, 0.01)}}, "bounds: lr has"),
-            ({"lr": 0.0}, "lr: 0.0 is out of range"),
-            ({"momentum": 1.0}, "momentum: 1.0 never forgets"),
+            ({"lr": 0.0}, "lr: 0.0"),
+            ({"momentum": 1.0}, "momentum: 1.0"),
             ({"std": (0.0,)}, "mean, std"),
             ({"batch_size": 0}, "batch_size: 0"),
         ],
@@ -215,7 +215,7 @@ class TestBadInput:
     def test_of_hyperparameters(self):
         with pytest.raises(UserError, match="hyperparameter 'depth' is unknown"):
             tiny().recipe({"architecture": CELL, "depth": 3})
-        with pytest.raises(UserError, match="lr: nan is not a number"):
+        with pytest.raises(UserError, match="lr: nan"):
             tiny().recipe({"architecture": CELL, "lr": math.nan})
 
 

@@ -91,7 +91,7 @@ def test_nesterov_is_torchs_and_nothing_without_momentum():
 def test_refuses_unknown_schedules_and_nesterov_elsewhere():
     with pytest.raises(UserError, match="schedule 'cosine' is unknown"):
         Recipe(8, 0.1, "sgd", schedule="cosine")
-    with pytest.raises(UserError, match="nesterov is for sgd, not adam"):
+    with pytest.raises(UserError, match="nesterov True is for sgd, not adam"):
         Recipe(8, 0.1, "adam", nesterov=True)
 
 

@@ -191,7 +191,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "a.pt"
     training().save(path)
     other = training(build=lambda g: flower_cnn.build(CONFIGURATION | {"n_channels_conv_0": 9}, classes=4, generator=g))
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="holds the state of something else"):
         other.restore(path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(UserError, match="not a readable checkpoint"):

@@ -30,10 +30,8 @@ from jahslib.models.darts.cell import (
     OPERATIONS,
     Architecture,
     Bottleneck,
-    CellOperations,
     Conv,
     Identity,
-    Network,
     ResNet,
     check_size,
     head,
@@ -120,17 +118,6 @@ class Supernet(nn.Module):
         for cell in self.cells:
             x = cell(x, by_node, s)
         return self.head(x)
-
-    def discretise(self, cells: Sequence[CellOperations]) -> Network:
-        """Build the network of these cells, one per supernet cell, copying the learnt weights."""
-        network = Network(Architecture(tuple(cells), **self.shape), self.channels, self.classes, torch.Generator())
-        network.to(next(self.parameters())).train(self.training)
-        for i, names in enumerate(cells):
-            for n, name in zip(KERNELS, names, strict=True):
-                ours = self.cells.get_submodule(f"{i}.nodes.{n}.ops.{name}")
-                network.cells.get_submodule(f"{i}.nodes.{n}.op").load_state_dict(ours.state_dict())
-        network.head.load_state_dict(self.head.state_dict())
-        return network
 
 
 def _mixed(x: Tensor, nodes: Sequence[tuple[MixedNode, Sequence[Tensor]]], s: float) -> Tensor:

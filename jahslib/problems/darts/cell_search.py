@@ -115,14 +115,8 @@ class CellSearch(ImageProblem):
     def evaluate(self, job: Job) -> Outcome:
         begin = time.perf_counter()
         path = self.checkpoint(job.seed)
-        darts = Darts(
-            self.build,
-            *self.images(),
-            self.settings,
-            seed=job.seed,
-            device=self.device,
-            augment=flips_and_rotations if self.augment else None,
-        )
+        how = {"seed": job.seed, "device": self.device, "augment": flips_and_rotations if self.augment else None}
+        darts = Darts(self.build, *self.images(), self.settings, **how)
         if path is not None and path.exists():
             darts.restore(path)
         before = sum(record.seconds for record in darts.records)
@@ -137,17 +131,10 @@ class CellSearch(ImageProblem):
         darts.run(deadline=None if job.deadline is None else job.deadline - before, on_epoch=after)
         names = ("skip_share", "surrogate", "train_loss", "val_loss", "seconds")
         curve = {name: [getattr(record, name) for record in darts.records] for name in names}
-        return Outcome(
-            {name: values[-1] for name, values in curve.items() if values and name != "seconds"},
-            darts.epoch,
-            curve,
-            {
-                "alphas": [record.alphas for record in darts.records],
-                "stopped": darts.stopped,
-                "seconds": before + time.perf_counter() - begin,
-            },
-            cut=not darts.finished,
-        )
+        metrics = {name: values[-1] for name, values in curve.items() if values and name != "seconds"}
+        outputs = {"alphas": [record.alphas for record in darts.records], "stopped": darts.stopped}
+        outputs["seconds"] = before + time.perf_counter() - begin
+        return Outcome(metrics, darts.epoch, curve, outputs, cut=not darts.finished)
 
 
 def write_arch_weights(path: Path, records: Sequence[EpochRecord]) -> None:

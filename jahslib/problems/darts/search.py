@@ -253,10 +253,7 @@ class Darts(Training):
                 raise UserError(
                     f"{path} belongs to a search with another {differing[0]}: search again in another place"
                 )
-            try:
-                self.model.load_state_dict(state["supernet"])
-            except RuntimeError as error:
-                raise UserError(f"{path} holds another supernet: restore it with the one it had") from error
+            self.model.load_state_dict(state["supernet"])
             with torch.no_grad():
                 self.alphas.copy_(state["alphas"])
             weights, alphas = state["optimizers"]

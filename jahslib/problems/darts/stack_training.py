@@ -1,4 +1,4 @@
-"""Training and storage of stacks of cells, as `stacked_cells.space` configures them."""
+"""Training and storage of stacks of cells, as `StackedCells.space` configures them."""
 
 import json
 from collections.abc import Mapping

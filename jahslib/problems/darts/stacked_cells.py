@@ -46,66 +46,6 @@ Levels = tuple[tuple[str, ...], ...]  # of the stack, each with its candidate ce
 Range = tuple[int, int]
 
 
-def space(
-    levels: Levels,
-    *,
-    poolings: int = MOST_POOLED,
-    widths: Range = (8, 256),
-    fc_widths: Range = (8, 256),
-    batch_sizes: Range = (16, 256),
-    batch_size: int = 64,
-) -> ConfigurationSpace:
-    """Build the class project's space, a level's hyperparameters being active only with it.
-
-    Omitted are those that changed nothing there (`use_BN` seven times, `global_avg_pooling`) and those that were
-    constants. Hyperparameters of the cells' own training have the project's names. `poolings`: the first cells, which a
-    pooling may follow. `batch_size`: the default, that of the first phase.
-    """
-    made = ConfigurationSpace(name="stacked_cells")
-    n_cells = Integer("n_cells", (1, len(levels)), default=min(3, len(levels))) if len(levels) > 1 else None
-    made.add(n_cells or Constant("n_cells", 1))
-    for i, cells in enumerate(levels, start=1):
-        first, *others = cells
-        cell = Categorical(f"cell_{i}", [first, *others]) if others else Constant(f"cell_{i}", first)
-        own: list = [cell, Integer(f"out_channels_{i}", widths, log=True)]
-        if i <= poolings:
-            own.append(Categorical(f"use_max_pooling_{i}", [True, False]))
-        made.add(*own)
-        if n_cells and i > 1:
-            made.add(*(GreaterThanCondition(h, n_cells, i - 1) for h in own))
-
-    n_fc = Integer("n_fc_layers", (1, MOST_FC), default=1)
-    made.add(n_fc)
-    for i in range(1, MOST_FC + 1):
-        width = Integer(f"n_out_features_fc_{i}", fc_widths, log=True)
-        made.add(width)
-        if i > 1:
-            made.add(GreaterThanCondition(width, n_fc, i - 1))
-    made.add(Float("dropout", (0.0, 0.9), default=0.2), Categorical("use_surrogate", [True, False], default=False))
-
-    made.add(Integer("batch_size", batch_sizes, default=min(max(batch_size, batch_sizes[0]), batch_sizes[1]), log=True))
-    made.add(Float("loss_class_weight_smoothing", (0.0, 1.0), default=0.8))
-    made.add(Float("focal_loss_gamma", (0.0, 5.0), default=3.0))
-    optimizer = Categorical("optimizer", ["sgd", "adam", "adamw"], default="adamw")
-    of_sgd = [Float("momentum", (0.0, 0.9999), default=0.9), Categorical("nesterov", [True, False])]
-    of_adam = [Float("beta1", (0.5, 0.9999), default=0.5), Float("beta2", (0.9, 0.9999), default=0.9)]
-    of_adam.append(Categorical("amsgrad", [True, False], default=False))
-    scheduler = Categorical("lr_scheduler", ["none", "OneCycleLR"], default="OneCycleLR")
-    constant = Float("lr_wo_schedule", (1e-5, 1.0), default=1e-5, log=True)
-    largest = Float("lr_w_schedule", (1e-5, 1e-1), default=1e-5, log=True)
-    decays = Categorical("use_weight_decay", [True, False], default=False)
-    decay = Float("weight_decay", (1e-8, 0.1), log=True)
-    made.add(optimizer, *of_sgd, *of_adam, scheduler, constant, largest, decays, decay)
-    made.add(
-        *(EqualsCondition(h, optimizer, "sgd") for h in of_sgd),
-        *(InCondition(h, optimizer, ["adam", "adamw"]) for h in of_adam),
-        EqualsCondition(constant, scheduler, "none"),
-        EqualsCondition(largest, scheduler, "OneCycleLR"),
-        EqualsCondition(decay, decays, True),
-    )
-    return made
-
-
 @lru_cache(maxsize=4096)
 def size_of(architecture: Architecture, channels: int, classes: int, size: int) -> dict[str, float]:
     """Count `params`, and `mflops` to classify one image: two operations per multiply-accumulate, in millions."""
@@ -130,7 +70,8 @@ class StackedCells(ImageProblem):
         resplit: divide training and validation images anew for every trial, by its seed, as the original does.
         per_class: see `splits.train_and_val`.
         max_mflops: reject networks that need more to classify an image; None rejects none.
-        widths, fc_widths, batch_sizes, batch_size: see `space`.
+        widths, fc_widths, batch_sizes: ranges of what is searched.
+        batch_size: the default, that of the first phase.
         augment: flip and rotate the training images.
         keep: folder that receives the trained network of every trial, see `stack_training.save_stack`; None keeps none.
 
@@ -181,14 +122,57 @@ class StackedCells(ImageProblem):
 
     @cached_property
     def space(self) -> ConfigurationSpace:
-        return space(
-            self.cells,
-            poolings=min(MOST_POOLED, self.shape["size"].bit_length() - 1),
-            widths=self.widths,
-            fc_widths=self.fc_widths,
-            batch_sizes=self.batch_sizes,
-            batch_size=self.batch_size,
+        """The class project's space, a level's hyperparameters being active only with it.
+
+        Omitted are those that changed nothing there (`use_BN` seven times, `global_avg_pooling`) and those that were
+        constants. Hyperparameters of the cells' own training have the project's names.
+        """
+        made = ConfigurationSpace(name="stacked_cells")
+        poolings = min(MOST_POOLED, self.shape["size"].bit_length() - 1)  # the first cells, which a pooling may follow
+        most = len(self.cells)
+        n_cells = Integer("n_cells", (1, most), default=min(3, most)) if most > 1 else None
+        made.add(n_cells or Constant("n_cells", 1))
+        for i, cells in enumerate(self.cells, start=1):
+            first, *others = cells
+            cell = Categorical(f"cell_{i}", [first, *others]) if others else Constant(f"cell_{i}", first)
+            own: list = [cell, Integer(f"out_channels_{i}", self.widths, log=True)]
+            if i <= poolings:
+                own.append(Categorical(f"use_max_pooling_{i}", [True, False]))
+            made.add(*own)
+            if n_cells and i > 1:
+                made.add(*(GreaterThanCondition(h, n_cells, i - 1) for h in own))
+
+        n_fc = Integer("n_fc_layers", (1, MOST_FC), default=1)
+        made.add(n_fc)
+        for i in range(1, MOST_FC + 1):
+            width = Integer(f"n_out_features_fc_{i}", self.fc_widths, log=True)
+            made.add(width)
+            if i > 1:
+                made.add(GreaterThanCondition(width, n_fc, i - 1))
+        made.add(Float("dropout", (0.0, 0.9), default=0.2), Categorical("use_surrogate", [True, False], default=False))
+
+        nearest = min(max(self.batch_size, self.batch_sizes[0]), self.batch_sizes[1])
+        made.add(Integer("batch_size", self.batch_sizes, default=nearest, log=True))
+        made.add(Float("loss_class_weight_smoothing", (0.0, 1.0), default=0.8))
+        made.add(Float("focal_loss_gamma", (0.0, 5.0), default=3.0))
+        optimizer = Categorical("optimizer", ["sgd", "adam", "adamw"], default="adamw")
+        of_sgd = [Float("momentum", (0.0, 0.9999), default=0.9), Categorical("nesterov", [True, False])]
+        of_adam = [Float("beta1", (0.5, 0.9999), default=0.5), Float("beta2", (0.9, 0.9999), default=0.9)]
+        of_adam.append(Categorical("amsgrad", [True, False], default=False))
+        scheduler = Categorical("lr_scheduler", ["none", "OneCycleLR"], default="OneCycleLR")
+        constant = Float("lr_wo_schedule", (1e-5, 1.0), default=1e-5, log=True)
+        cycled = Float("lr_w_schedule", (1e-5, 1e-1), default=1e-5, log=True)
+        decays = Categorical("use_weight_decay", [True, False], default=False)
+        decay = Float("weight_decay", (1e-8, 0.1), log=True)
+        made.add(optimizer, *of_sgd, *of_adam, scheduler, constant, cycled, decays, decay)
+        made.add(
+            *(EqualsCondition(h, optimizer, "sgd") for h in of_sgd),
+            *(InCondition(h, optimizer, ["adam", "adamw"]) for h in of_adam),
+            EqualsCondition(constant, scheduler, "none"),
+            EqualsCondition(cycled, scheduler, "OneCycleLR"),
+            EqualsCondition(decay, decays, True),
         )
+        return made
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         return size_of(architecture(configuration), **self.shape)

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from benchmarks.supernet import OrdinarySupernet
 from jahslib.errors import UserError
-from jahslib.models.darts.cell import OPERATIONS
+from jahslib.models.darts.cell import KERNELS, OPERATIONS, Architecture, Network
 from jahslib.models.darts.supernet import Supernet
 
 CELL = ("conv", "identity", "resnet", "bottleneck", "identity", "zero")
@@ -19,6 +19,18 @@ def supernet(dtype=torch.float64, seed=0, **options):
     # grows, stays and shrinks: every way to compose the convolutions
     options = {"out_channels": (8, 8, 4), "pooling": (True, False, True)} | options
     return Supernet(size=8, fc=(6,), generator=generator(seed), **options).to(dtype)
+
+
+def discretised(net, cells):
+    """The network of these cells, one per supernet cell, with the supernet's weights."""
+    network = Network(Architecture(tuple(cells), **net.shape), net.channels, net.classes, generator())
+    network.to(next(net.parameters())).train(net.training)
+    for i, names in enumerate(cells):
+        for n, name in zip(KERNELS, names, strict=True):
+            ours = net.cells.get_submodule(f"{i}.nodes.{n}.ops.{name}")
+            network.cells.get_submodule(f"{i}.nodes.{n}.op").load_state_dict(ours.state_dict())
+    network.head.load_state_dict(net.head.state_dict())
+    return network
 
 
 def images(n=6, size=8, dtype=torch.float64):
@@ -62,17 +74,17 @@ def test_one_hot_weights_give_the_discretised_network(cell):
     ours = supernet()
     one_hot = torch.tensor([[float(name == o) for o in OPERATIONS] for name in cell], dtype=torch.float64)
     for training in (True, False):
-        network = ours.train(training).discretise((cell,) * 3)
+        network = discretised(ours.train(training), (cell,) * 3)
         assert network.training == training
         torch.testing.assert_close(ours(images(), one_hot, 0.0), network(images()))
 
 
 def test_each_cell_of_a_discretised_network_has_its_own_operations():
     ours = supernet().eval()
-    network = ours.discretise((CELL, OTHER, CELL))
+    network = discretised(ours, (CELL, OTHER, CELL))
     x = network.cells[0](images())
-    torch.testing.assert_close(x, ours.discretise((CELL,) * 3).cells[0](images()))
-    torch.testing.assert_close(network.cells[1](x), ours.discretise((OTHER,) * 3).cells[1](x))
+    torch.testing.assert_close(x, discretised(ours, (CELL,) * 3).cells[0](images()))
+    torch.testing.assert_close(network.cells[1](x), discretised(ours, (OTHER,) * 3).cells[1](x))
 
 
 def test_the_surrogate_paths_alone_remain_where_the_mixture_has_no_weight():

@@ -191,9 +191,11 @@ class TestFigures:
         assert trials[-1][-1] == 1, "the best is drawn last, at the top of the result's axis"
 
     def test_choices_have_positions(self):
-        from jahslib.problems.tuned_network import space
+        from jahslib.problems.tuned_network import TunedNetwork
 
-        problem = SimpleNamespace(space=space(joint=("network", "batch_size"), networks=("lenet", "alexnet")))
+        problem = SimpleNamespace(
+            space=TunedNetwork(joint=("network", "batch_size"), networks=("lenet", "alexnet")).space
+        )
         column = pd.Series(["alexnet", "lenet", "lenet"])
         units, *ends = ax_figures._scaled(column, problem, "network")
         assert units.tolist() == [1, 0, 0] and ends == ["lenet", "alexnet"]

@@ -11,7 +11,7 @@ from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import FAST, AxBO
 from jahslib.optimizers.ax.parameters import outcomes
-from jahslib.problems.tuned_network import space
+from jahslib.problems.tuned_network import TunedNetwork
 from jahslib.search import Budget, search
 from jahslib.spaces import configurations as spaces
 from tests.conftest import Toy, decisions
@@ -21,7 +21,7 @@ class Curves(Toy):
     """Accuracy over study 06's three hyperparameters, growing with epochs; early looks tell good from bad."""
 
     def __init__(self, high=6):
-        super().__init__(space=space(), high=high)
+        super().__init__(space=TunedNetwork().space, high=high)
 
     def known(self, configuration):
         return {}
