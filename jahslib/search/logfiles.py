@@ -31,7 +31,8 @@ def named(file: Path | str) -> Path:
     """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs."""
     file = Path(file)
     if file.name.endswith(PACK):
-        raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(inside(file)), file)}")
+        logs = inside(file) if file.exists() else [file.with_suffix("")]
+        raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(logs), file)}")
     return file.with_suffix("") if file.name.endswith(PACKED) else file
 
 

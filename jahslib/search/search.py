@@ -14,7 +14,7 @@ from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.search import logfiles, provenance
+from jahslib.search import logfiles, provenance, triallog
 from jahslib.search.loop import Budget, Loop
 from jahslib.search.repeats import Repeats
 from jahslib.search.triallog import TrialLog
@@ -70,8 +70,8 @@ def search(
     if not isinstance(budget, Budget):
         kinds = "Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
         raise UserError(f"search: budget={budget!r}; give {kinds}")
-    if workers < 1:
-        raise UserError(f"search: workers={workers}; give 1 or more")
+    if not isinstance(workers, int) or workers < 1:
+        raise UserError(f"search: workers={workers!r}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
         made = optimizer(problem, seed) if callable(optimizer) else optimizer
@@ -108,5 +108,13 @@ def search(
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
-    """Describe what two searches must share for one to resume the other."""
-    return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
+    """Describe what two searches must share for one to resume the other. `UserError` if JSON cannot hold it."""
+    made = {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
+    try:
+        triallog.dumped(made)
+    except TypeError as error:
+        raise UserError(
+            f"search: problem {problem.name} or {type(optimizer).__name__}: `describe` returned what JSON cannot hold "
+            f"({error}); return numbers, texts, lists and dictionaries"
+        ) from error
+    return made

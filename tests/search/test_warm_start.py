@@ -65,3 +65,10 @@ def test_another_start_is_another_search(earlier, tmp_path, toy):
 def test_trials_of_another_problem_are_no_start(earlier):
     with pytest.raises(UserError, match=r"another problem.*constraints"):
         trials_of(earlier, Toy())
+
+
+@pytest.mark.parametrize("given", ["earlier.jsonl", ["earlier.jsonl"], None])
+def test_what_is_no_trial_is_no_start(given, tmp_path, toy):
+    with pytest.raises(UserError, match=r"(earlier.jsonl'|None) is no trial"):
+        search(toy, RandomSearch, Budget(trials=3), tmp_path / "log.jsonl", seed=0, warm_start=given)
+    assert not list(tmp_path.iterdir())
