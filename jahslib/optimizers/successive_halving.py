@@ -92,8 +92,11 @@ class _Ladder:
             self._promoted.add(suggestion.parent)
 
     def finished(self, trial: Trial) -> None:
-        """Record a result."""
-        level, rank = trial.rung or 0, self.problem.rank(trial)
+        """Record a result, a warm start's too, in the rung of its fidelity."""
+        level = next((level for level, rung in enumerate(self.rungs) if rung.fidelity == trial.fidelity), None)
+        if level is None:
+            return
+        rank = self.problem.rank(trial)
         insort(self._results[level], (rank, trial.id))
         if trial.status == "ok" and not trial.final:
             heapq.heappush(self._waiting[level], (rank, trial.id, trial))
