@@ -36,6 +36,11 @@ def named(file: Path | str) -> Path:
     return file.with_suffix("") if file.name.endswith(PACKED) else file
 
 
+def several(logs: Iterable[Path | str] | Path | str) -> list[Path]:
+    """List paths that are given one by one, or a single one."""
+    return [Path(log) for log in ([logs] if isinstance(logs, str | Path) else logs)]
+
+
 def inside(place: Path) -> list[Path]:
     """Return the logs of a folder or of a pack, or else the log itself."""
     if place.name.endswith(PACK):
