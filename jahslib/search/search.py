@@ -58,8 +58,9 @@ def search(
         on_trial: called after a trial is safely logged.
 
     Raises:
-        UserError: an invalid problem, budget, seed, number of workers or outcome; the log belongs to another search or
-            is in use; 50 trials in a row failed; a trial without the metrics that the problem names, or beyond `best`.
+        UserError: an invalid problem, budget, seed, number of workers or outcome; an optimizer for another space; the
+            log belongs to another search or is in use; 50 trials in a row failed; a trial without the metrics that the
+            problem names, or beyond `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
     # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not
@@ -79,6 +80,7 @@ def search(
             mend = "give one, or its class: search(problem, RandomSearch, ...)"
             raise UserError(f"search: optimizer={optimizer!r} is none; {mend}")
         optimizer = made
+    _refuse_stranger(optimizer, problem)
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
     executor = executor or InProcess()
@@ -105,6 +107,18 @@ def search(
     finally:
         trial_log.close()
     return run.history
+
+
+def _refuse_stranger(optimizer: Optimizer, problem: Problem) -> None:
+    """Raise `UserError` for an optimizer that was made for a problem of another space or other fidelities."""
+    own = getattr(optimizer, "problem", None)
+    if isinstance(own, Problem) and own is not problem and _searched(own) != _searched(problem):
+        made = f"was made for {own.name}, whose space or fidelities are not those of {problem.name}"
+        raise UserError(f"search: optimizer {type(optimizer).__name__} {made}; make it for the problem to search")
+
+
+def _searched(problem: Problem) -> tuple:
+    return problem.space.to_serialized_dict(), problem.fidelity
 
 
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
 from jahslib.search.workers import InProcess, LocalProcesses, pool
 from jahslib.spaces import configurations as spaces
-from tests.conftest import PRECISION, SIZE, Toy, decisions, forked
+from tests.conftest import PRECISION, SIZE, Toy, decisions, forked, tiny_space
 from tests.toys import Leaving
 
 CONFIGURATION = {"kernel": 5, "layers": 1, "norm": True, "rate": 1e-3}
@@ -182,6 +182,13 @@ class TestDoors:
         with pytest.raises(UserError, match=r"search: optimizer=.* is none"):
             search(toy, optimizer, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("other", [Toy(space=tiny_space()), Toy(high=27)])
+    def test_an_optimizer_of_another_space_or_other_fidelities(self, toy, other, tmp_path):
+        with pytest.raises(UserError, match="optimizer RandomSearch was made for toy"):
+            run(toy, tmp_path / "log.jsonl", optimizer=RandomSearch(other, 0))
+        assert not list(tmp_path.iterdir())
+        assert len(run(toy, tmp_path / "log.jsonl", optimizer=RandomSearch(Toy([SIZE]), 0))) > 0
 
     def test_numpys_whole_numbers_are_seeds_and_budgets(self, toy, tmp_path):
         first = run(toy, tmp_path / "a.jsonl", seed=np.int64(3), budget=Budget(trials=np.int32(4)))
