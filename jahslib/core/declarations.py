@@ -3,11 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from jahslib.errors import UserError
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):  # no number, or none that a float holds
+        return False
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,9 @@ class Objective:
             object.__setattr__(self, "best", 1.0 if upwards else 0.0)
         if self.worst is None:
             object.__setattr__(self, "worst", 0.0 if upwards else 1.0)
-        if not (math.isfinite(self.best) and math.isfinite(self.worst) and self.best != self.worst):
+        if not (_is_finite(self.best) and _is_finite(self.worst) and self.best != self.worst):
             raise UserError(
-                f"objective {self.metric}: best={self.best}, worst={self.worst}; give two finite values that differ"
+                f"objective {self.metric}: best={self.best!r}, worst={self.worst!r}; give two finite, unequal numbers"
             )
         if self.maximize is None:
             object.__setattr__(self, "maximize", self.best > self.worst)
@@ -81,7 +88,7 @@ class Constraint:
     def __post_init__(self):
         if self.relation not in ("<=", ">="):
             raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
-        if isinstance(self.bound, str) or not math.isfinite(self.bound):
+        if not _is_finite(self.bound):
             raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
         # as read back from the log, for values such as 2**53 + 1 or float32
         object.__setattr__(self, "bound", float(self.bound))

@@ -6,8 +6,10 @@ imported from here.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,7 +124,7 @@ class Problem(ABC):
         wanted = key(configuration)
         latest = self.__dict__.get("_latest_facts")
         if latest is None or latest[0] != wanted:
-            latest = wanted, dict(self.known(dict(configuration)))
+            latest = wanted, numbers(self.known(dict(configuration)), f"problem {self.name}: known")
             object.__setattr__(self, "_latest_facts", latest)  # also of a frozen data class
         return latest[1]
 
@@ -207,15 +209,40 @@ class Problem(ABC):
         return [self.objective.metric, *(c.metric for c in self.constraints)]
 
 
+def numbers(metrics: Any, place: str) -> dict[str, float]:
+    """Convert metrics to Python's own numbers. Raises `UserError` unless they are a dictionary of numbers."""
+    if not isinstance(metrics, Mapping):
+        raise UserError(f"{place} returned the metrics {metrics!r}; return a dictionary of numbers")
+    converted = {}
+    for name, value in metrics.items():
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, Decimal | Fraction):
+            number = float(number)
+        if not isinstance(number, int | float):
+            raise UserError(f"{place} returned the metric {name}={number!r}; return a number")
+        converted[name] = number
+    return converted
+
+
 def refuse_incomplete(problem: Any) -> None:
     """Raise `UserError` unless `problem` declares all that a search needs."""
     if not isinstance(problem, Problem):
         raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.core.problem.Problem")
-    wanted = {"name": str, "space": object, "fidelity": Fidelity, "objective": Objective}
-    for attribute, kind in wanted.items():
+    name = f"problem {type(problem).__name__}"
+    wanted = {
+        "name": ("a text", lambda given: isinstance(given, str) and given != ""),
+        "space": ("a ConfigurationSpace, or another space", lambda given: hasattr(given, "to_serialized_dict")),
+        "fidelity": ("a Fidelity", lambda given: isinstance(given, Fidelity)),
+        "objective": ("an Objective", lambda given: isinstance(given, Objective)),
+        "constraints": ("a tuple of Constraints", _are_constraints),
+        "device": ("a text, such as 'cpu'", lambda given: isinstance(given, str)),
+        "repeats": ("1 or more trainings", lambda given: type(given) is int and given >= 1),
+    }
+    for attribute, (what, admits) in wanted.items():
         value = getattr(problem, attribute, None)
-        if not isinstance(value, kind) or value is None or value == "":
-            what = "a text" if kind is str else "a space" if kind is object else f"a {kind.__name__}"
-            raise UserError(f"problem {type(problem).__name__}: {attribute} is {value!r}; give it {what}")
-    if not isinstance(problem.repeats, int) or isinstance(problem.repeats, bool) or problem.repeats < 1:
-        raise UserError(f"problem {problem.name}: repeats={problem.repeats!r}; give 1 or more trainings")
+        if not admits(value):
+            raise UserError(f"{name}: {attribute} is {value!r}; give it {what}")
+
+
+def _are_constraints(given: Any) -> bool:
+    return isinstance(given, tuple | list) and all(isinstance(constraint, Constraint) for constraint in given)

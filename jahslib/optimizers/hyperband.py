@@ -87,8 +87,9 @@ def placed(member: Suggestion, bracket: int, rungs: list[Rung], level: int = 0) 
 class Scheduled(Replayed):
     """Base of methods that promote whom their schedule names, and else propose newcomers.
 
-    A schedule (`Brackets`) decides the fidelities; it places a `newcomer`, names a `promotion` and is told what was
-    `suggested` and has `finished`. All state depends only on what was told.
+    A schedule (`Brackets`) decides the fidelities; it places a `newcomer`, names a `promotion`, or the `last_promotion`
+    when there are no newcomers, and is told what was `suggested` and has `finished`. All state depends only on what
+    was told.
     """
 
     schedule: Any
@@ -101,7 +102,7 @@ class Scheduled(Replayed):
         if promotion := self.schedule.promotion():
             return promotion
         new = self.newcomer()
-        return None if new is None else self.schedule.newcomer(new)
+        return self.schedule.last_promotion() if new is None else self.schedule.newcomer(new)
 
     def rederives(self) -> bool:
         return False
@@ -151,6 +152,15 @@ class Brackets:
                 return placed(bracket.promoted[bracket.asked], number, bracket.rungs, bracket.level)
         return None
 
+    def last_promotion(self) -> Suggestion | None:
+        """Suggest the best member of the newest bracket, which no newcomer fills up any more; None while it trains."""
+        number = self.opened - 1
+        bracket = self.open.get(number)
+        if bracket is None or bracket.level or len(bracket.done) < bracket.asked or len(bracket.rungs) == 1:
+            return None
+        best = self._best(bracket, 1)
+        return placed(best[0], number, bracket.rungs, 1) if best else None
+
     def newcomer(self, member: Suggestion) -> Suggestion:
         """Place a new configuration in the lowest rung of the bracket that `filling` names."""
         return placed(member, self.filling, self._rungs(self.filling)) if self.plan else member
@@ -165,16 +175,18 @@ class Brackets:
         return self.plan[number % len(self.plan)]
 
     def suggested(self, suggestion: Suggestion) -> None:
-        """Record that a suggestion became a trial."""
+        """Record that a suggestion became a trial; a `last_promotion` ends its bracket's first rung."""
         number = suggestion.bracket
         if number is not None and number >= self.opened:
             self.opened = number + 1
             self.open[number] = _Bracket(self._rungs(number))
+        if number in self.open and not self.open[number].level and suggestion.rung:
+            self._promote(number)
         if number in self.open:
             self.open[number].asked += 1
 
     def finished(self, trial: Trial) -> None:
-        """Record a result; a complete rung promotes its best, and is the last if none succeeded."""
+        """Record a result; a complete rung promotes its best."""
         bracket = None if trial.bracket is None else self.open.get(trial.bracket)
         if bracket is None:
             return
@@ -182,14 +194,21 @@ class Brackets:
             if parent.id == trial.parent:
                 self._compare(parent, trial)
         bracket.done.append(trial)
-        if len(bracket.done) < bracket.size:
-            return
+        if len(bracket.done) == bracket.size:
+            self._promote(trial.bracket)
+
+    def _promote(self, number: int) -> None:
+        """Begin a bracket's next rung; the bracket is done after the last one, or if no trial succeeded."""
+        bracket = self.open[number]
         bracket.level += 1
         if bracket.level < len(bracket.rungs):
-            ok = sorted((t for t in bracket.done if t.status == "ok"), key=self.rank)
-            bracket.promoted, bracket.asked, bracket.done = ok[: bracket.rungs[bracket.level].members], 0, []
+            bracket.promoted, bracket.asked, bracket.done = self._best(bracket, bracket.level), 0, []
         if bracket.level == len(bracket.rungs) or not bracket.promoted:
-            del self.open[trial.bracket]
+            del self.open[number]
+
+    def _best(self, bracket: _Bracket, level: int) -> list[Trial]:
+        ok = sorted((t for t in bracket.done if t.status == "ok"), key=self.rank)
+        return ok[: bracket.rungs[level].members]
 
     def rank(self, trial: Trial) -> tuple:
         """Rank as `Problem.rank`, with constrained metrics extrapolated to the highest fidelity.

@@ -78,8 +78,8 @@ class OptunaSampler(Replayed):
 
     def start(self) -> None:
         optuna = _optuna()
-        # A running Optuna trial remembers values even of inactive parameters; one that is told does not.
-        self._retells = self.sampler in MEMORYLESS and bool(self.problem.space.conditions)
+        # A running Optuna trial remembers inactive parameters, and values before rounding; one that is told does not.
+        self._retells = self.sampler in MEMORYLESS
         self._constrained = self.sampler in CONSTRAINED or not self.problem.constraints
         self._trial: Any = None  # Optuna's, of a proposal that is no trial of ours yet
         self._running: dict[int, Any] = {}

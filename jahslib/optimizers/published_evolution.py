@@ -139,14 +139,20 @@ class PublishedEvolution(Replayed):
         return self._queue[0] if self._queue else None
 
     def adopt(self, trial_id: int, suggestion: Suggestion) -> None:
-        if self._queue:
+        if self._queue and _place(suggestion) == _place(self._queue[0]):
             self._queue.popleft()
             self._ids.append(trial_id)
 
     def observe(self, trial: Trial) -> None:
+        if trial.id not in self._ids:  # a warm start's, at another fidelity
+            return
         self._done[trial.id] = trial
         if not self._queue and len(self._done) == len(self._ids):
             self._open_batch(self._search.send([self._done[trial_id] for trial_id in self._ids]))
 
     def _open_batch(self, batch: list[Suggestion]) -> None:
         self._queue, self._ids, self._done = deque(batch), [], {}
+
+
+def _place(suggestion: Suggestion) -> tuple:
+    return suggestion.fidelity, suggestion.bracket, suggestion.rung

@@ -1,8 +1,8 @@
 """Hyperband and asynchronous successive halving (ASHA) of random configurations.
 
 Hyperband: Li et al., JMLR 18(185), 2018. ASHA: Li et al., MLSys 2020 (arXiv 1810.05934), algorithm 2. Both order the
-members of a rung by `Problem.rank`, feasible ones first. Nothing is proposed twice except to continue it; the search is
-done when no promotion is due and 10,000 draws give nothing new.
+members of a rung by `Problem.rank`, feasible ones first. Nothing is proposed twice except to continue it. When 10,000
+draws give nothing new, the best of what there is are still promoted, and then the search is done.
 
 `eta`: one in eta of a rung's members is promoted. `min_fidelity`: of the lowest rung; None is the problem's own
 minimum.
@@ -68,15 +68,19 @@ class _Ladder:
         self._waiting: list[list[tuple]] = [[] for _ in rungs]
         self._promoted: set[int] = set()
 
-    def promotion(self) -> Suggestion | None:
-        """Suggest the best result not yet promoted of the highest rung where it is in the top 1/eta."""
+    def promotion(self, least: int = 0) -> Suggestion | None:
+        """Suggest the best result not yet promoted of the highest rung where it is in the top 1/eta, or `least`."""
         for level in range(len(self.rungs) - 1, 0, -1):
             waiting, results = self._waiting[level - 1], self._results[level - 1]
             while waiting and waiting[0][1] in self._promoted:
                 heapq.heappop(waiting)
-            if waiting and bisect_left(results, waiting[0][:2]) < len(results) // self.eta:
+            if waiting and bisect_left(results, waiting[0][:2]) < max(least, len(results) // self.eta):
                 return placed(waiting[0][2], 0, self.rungs, level)
         return None
+
+    def last_promotion(self) -> Suggestion | None:
+        """Suggest a promotion when there are no newcomers: at least the best of each rung goes on to the top."""
+        return self.promotion(least=1)
 
     def newcomer(self, member: Suggestion) -> Suggestion:
         """Place a new configuration in the lowest rung."""
@@ -88,8 +92,11 @@ class _Ladder:
             self._promoted.add(suggestion.parent)
 
     def finished(self, trial: Trial) -> None:
-        """Record a result."""
-        level, rank = trial.rung or 0, self.problem.rank(trial)
+        """Record a result, a warm start's too, in the rung of its fidelity."""
+        level = next((level for level, rung in enumerate(self.rungs) if rung.fidelity == trial.fidelity), None)
+        if level is None:
+            return
+        rank = self.problem.rank(trial)
         insort(self._results[level], (rank, trial.id))
         if trial.status == "ok" and not trial.final:
             heapq.heappush(self._waiting[level], (rank, trial.id, trial))

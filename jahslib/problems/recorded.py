@@ -23,7 +23,7 @@ from ConfigSpace import ConfigurationSpace
 from jahslib.core.problem import Job, Outcome, Problem
 from jahslib.core.trials import Configuration, Trial
 from jahslib.errors import EvaluationError, UserError, refuse_illegal
-from jahslib.search import triallog
+from jahslib.search import logfiles, triallog
 from jahslib.spaces import configurations as spaces
 
 
@@ -75,7 +75,7 @@ class Recorded(Problem):
     """
 
     problem: Problem
-    logs: Iterable[Path | str]
+    logs: Iterable[Path | str] | Path | str
     unknown: Literal["refuse", "nearest"] = "refuse"
     ignoring: tuple[str, ...] = ("seed",)
     _records: dict[float, dict[str, Record]] = field(init=False, repr=False)  # fidelity -> key -> record
@@ -84,7 +84,7 @@ class Recorded(Problem):
         refuse_illegal(self, "recorded: ")
         if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
             raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
-        self.logs = logs = [Path(log) for log in self.logs]
+        self.logs = logs = logfiles.several(self.logs)
         self.name = f"recorded {self.problem.name}"
         self.space, self.fidelity = self.problem.space, self.problem.fidelity
         self.objective, self.constraints = self.problem.objective, tuple(self.problem.constraints)

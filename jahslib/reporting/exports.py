@@ -37,7 +37,7 @@ SUCCESS, TIMEOUT, CRASHED, ABORTED = 1, 2, 4, 5
 DEEPCAVE_STATUS = {"ok": SUCCESS, "cut": TIMEOUT, "failed": CRASHED, "rejected": ABORTED}
 
 
-def to_deepcave(logs: Iterable[Path | str], out: Path | str) -> list[Path]:
+def to_deepcave(logs: Iterable[Path | str] | Path | str, out: Path | str) -> list[Path]:
     """Write one DeepCAVE run a log, named as its study and the log; returns their folders.
 
     Objectives are the problem's, then the metric of each constraint (its bound can be read in the name), then `time`,
@@ -116,12 +116,13 @@ MINIMIZE, MAXIMIZE = 1, 2
 COMPLETE, PRUNED, FAIL = 1, 2, 3
 
 
-def to_optuna(logs: Iterable[Path | str], out: Path | str) -> Path:
+def to_optuna(logs: Iterable[Path | str] | Path | str, out: Path | str) -> Path:
     """Write all logs as studies of one Optuna journal, `optuna.journal` in `out`; returns it.
 
     A study's name is the log's study and name. What Optuna calls a trial is a whole training here: a trial and those
-    that it continues, with their values as intermediate values at their epochs. It is complete when its last is final
-    and went well, failed when that failed, and pruned else: stopped at a lower rung, cut, or rejected before training.
+    that it continues, with their values as intermediate values at their epochs (Optuna's steps are whole: where a
+    fidelity is not, at their ranks, from 0). It is complete when its last is final and went well, failed when that
+    failed, and pruned else: stopped at a lower rung, cut, or rejected before training.
     Constraints are stored as Optuna's samplers do, at most 0 where met, so that `best_trial` is a feasible one.
 
     Raises:
@@ -158,15 +159,27 @@ def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Pat
     for key, value in {**about, "constraints": [str(c) for c in constraints]}.items():
         yield {"op_code": SET_STUDY_USER_ATTR, "study_id": study, "user_attr": {key: value}}
     distributions = {hp["name"]: _distribution(hp) for hp in space["hyperparameters"]}
+    steps = _steps(recorded.trials)
     for training in _trainings(recorded.trials):
-        yield {"op_code": CREATE_TRIAL, "study_id": study, **_training(training, objective, constraints, distributions)}
+        made = _training(training, objective, constraints, distributions, steps)
+        yield {"op_code": CREATE_TRIAL, "study_id": study, **made}
+
+
+def _steps(trials: list[Trial]) -> dict[float, int]:
+    fidelities = sorted({trial.fidelity for trial in trials})
+    whole = all(float(fidelity).is_integer() for fidelity in fidelities)
+    return {fidelity: int(fidelity) if whole else rank for rank, fidelity in enumerate(fidelities)}
 
 
 Distributions = dict[str, tuple[str, Callable[[Any], float]]]
 
 
 def _training(
-    training: list[Trial], objective: Objective, constraints: list[Constraint], distributions: Distributions
+    training: list[Trial],
+    objective: Objective,
+    constraints: list[Constraint],
+    distributions: Distributions,
+    steps: dict[float, int],
 ) -> dict[str, Any]:
     last = training[-1]
     values = {t.fidelity: t.metrics[objective.metric] for t in training if objective.metric in t.metrics}
@@ -189,7 +202,7 @@ def _training(
             **({"reason": last.reason} if last.reason else {}),
         },
         "system_attrs": {"constraints": excesses} if excesses and not any(map(math.isnan, excesses)) else {},
-        "intermediate_values": {str(fidelity): value for fidelity, value in values.items()},
+        "intermediate_values": {str(steps[fidelity]): value for fidelity, value in values.items()},
     }
 
 
@@ -228,9 +241,14 @@ def _datetime(seconds: float) -> str:
 
 
 def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any], Objective, list[Constraint]]:
-    problem = recorded.fingerprint["problem"]
-    space = problem["space"]
-    if "conditions" not in space:
+    problem = recorded.fingerprint.get("problem", {})
+    try:
+        space, objective = problem["space"], Objective(*problem["objective"])
+        constraints, flat = [Constraint.parse(text) for text in problem["constraints"]], "conditions" in space
+    except (KeyError, TypeError, ValueError) as error:  # by a problem's own `describe`, or damaged
+        lacks = "has no space, objective and constraints in its header"
+        raise UserError(f"exports: {log} {lacks} ({error!r}); leave this log out") from error
+    if not flat:
         raise UserError(
             f"exports: {log} searched {space.get('name')}, a grammar, which has no named hyperparameters for a "
             "dashboard to show; see its trials in jahslib.reporting.trials_table"
@@ -242,7 +260,7 @@ def _declared(recorded: triallog.LoggedSearch, log: Path) -> tuple[dict[str, Any
         except UserError as error:
             place = f"exports: {log}, trial {trial.id}"
             raise UserError(f"{place} is outside its space ({error}); leave this log out") from error
-    return space, Objective(*problem["objective"]), [Constraint.parse(text) for text in problem["constraints"]]
+    return space, objective, constraints
 
 
 def _times(trial: Trial) -> tuple[float, float]:
@@ -250,9 +268,9 @@ def _times(trial: Trial) -> tuple[float, float]:
     return trial.started or trial.finished, trial.finished
 
 
-def _read(logs: Iterable[Path | str]) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
+def _read(logs: Iterable[Path | str] | Path | str) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
-    for log in chain.from_iterable(logfiles.inside(Path(place)) for place in logs):
+    for log in chain.from_iterable(map(logfiles.inside, logfiles.several(logs))):
         recorded = triallog.read(log)
         name = "/".join(filter(None, [recorded.header["study"], log.stem]))
         if name in found:

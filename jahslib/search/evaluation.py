@@ -5,14 +5,12 @@ import math
 import os
 import time
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from jahslib.core.problem import Job, Outcome, Problem
+from jahslib.core.problem import Job, Outcome, Problem, numbers
 from jahslib.errors import EvaluationError, UserError
 
 # Errors of disk, mount, permissions or system limits, not of the configuration.
@@ -82,13 +80,12 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
     place = f"problem {problem.name}: evaluate"
     if not isinstance(outcome, Outcome):
         raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")
-    for name, value in outcome.metrics.items():
-        outcome.metrics[name] = number = _plain(value)
-        if isinstance(number, Decimal | Fraction):
-            outcome.metrics[name] = float(number)
-        elif not isinstance(number, int | float):
-            raise UserError(f"{place} returned the metric {name}={value!r}; return a number")
-    outcome.epochs = charged = _plain(outcome.epochs)
+    outcome.metrics = numbers(outcome.metrics, place)
+    for part in ("curve", "outputs"):
+        if not isinstance(held := getattr(outcome, part), dict):
+            raise UserError(f"{place} returned {part}={held!r}; return a dictionary")
+    charged = outcome.epochs
+    outcome.epochs = charged = charged.item() if hasattr(charged, "item") else charged
     if isinstance(charged, bool) or not isinstance(charged, int | float) or not 0 <= charged < math.inf:
         raise UserError(f"{place} returned epochs={charged!r}; return the epochs charged, 0 or more")
     return outcome
@@ -98,10 +95,6 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
 def _thread_pools() -> ThreadpoolController:
     """Find the thread pools, once: that takes milliseconds, limiting them microseconds."""
     return ThreadpoolController()
-
-
-def _plain(number: Any) -> Any:
-    return number.item() if hasattr(number, "item") else number
 
 
 def reason_of(error: BaseException) -> str:

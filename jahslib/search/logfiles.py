@@ -31,8 +31,14 @@ def named(file: Path | str) -> Path:
     """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs."""
     file = Path(file)
     if file.name.endswith(PACK):
-        raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(inside(file)), file)}")
+        logs = inside(file) if file.exists() else [file.with_suffix("")]
+        raise UserError(f"trial log {file}: is a pack; name one of its logs, such as {next(iter(logs), file)}")
     return file.with_suffix("") if file.name.endswith(PACKED) else file
+
+
+def several(logs: Iterable[Path | str] | Path | str) -> list[Path]:
+    """List paths that are given one by one, or a single one."""
+    return [Path(log) for log in ([logs] if isinstance(logs, str | Path) else logs)]
 
 
 def inside(place: Path) -> list[Path]:

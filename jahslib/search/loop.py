@@ -273,12 +273,13 @@ class Loop:
             raise
         except Exception as error:  # the worker died, or its result could not be sent back
             result = Evaluated("failed", reason=reason_of(error))
+        known = {name: value for name, value in self._known.pop(trial_id).items() if math.isfinite(value)}
         trial = Trial(
             **vars(suggestion),
             id=trial_id,
             status=result.status,
             reason=result.reason,
-            metrics={**self._known.pop(trial_id), **result.outcome.metrics},
+            metrics=known | result.outcome.metrics,
             curve=result.outcome.curve,
             outputs=result.outcome.outputs,
             epochs=result.outcome.epochs,

@@ -14,7 +14,7 @@ from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import History, Trial
 from jahslib.errors import UserError
-from jahslib.search import logfiles, provenance
+from jahslib.search import logfiles, provenance, triallog
 from jahslib.search.loop import Budget, Loop
 from jahslib.search.repeats import Repeats
 from jahslib.search.triallog import TrialLog
@@ -58,8 +58,9 @@ def search(
         on_trial: called after a trial is safely logged.
 
     Raises:
-        UserError: an invalid problem, budget, seed, number of workers or outcome; the log belongs to another search or
-            is in use; 50 trials in a row failed; a trial without the metrics that the problem names, or beyond `best`.
+        UserError: an invalid problem, budget, seed, number of workers or outcome; an optimizer for another space; the
+            log belongs to another search or is in use; 50 trials in a row failed; a trial without the metrics that the
+            problem names, or beyond `best`.
         LogWriteError: the log could not be extended; it is intact and the search can be resumed.
     """
     # imported here: ConfigSpace takes seconds, which `import jahslib.search` should not
@@ -70,8 +71,8 @@ def search(
     if not isinstance(budget, Budget):
         kinds = "Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
         raise UserError(f"search: budget={budget!r}; give {kinds}")
-    if workers < 1:
-        raise UserError(f"search: workers={workers}; give 1 or more")
+    if not isinstance(workers, int) or workers < 1:
+        raise UserError(f"search: workers={workers!r}; give 1 or more")
     seed = checked_seed(seed, "search: seed")
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
         made = optimizer(problem, seed) if callable(optimizer) else optimizer
@@ -79,6 +80,7 @@ def search(
             mend = "give one, or its class: search(problem, RandomSearch, ...)"
             raise UserError(f"search: optimizer={optimizer!r} is none; {mend}")
         optimizer = made
+    _refuse_stranger(optimizer, problem)
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
     executor = executor or InProcess()
@@ -107,6 +109,26 @@ def search(
     return run.history
 
 
+def _refuse_stranger(optimizer: Optimizer, problem: Problem) -> None:
+    """Raise `UserError` for an optimizer that was made for a problem of another space or other fidelities."""
+    own = getattr(optimizer, "problem", None)
+    if isinstance(own, Problem) and own is not problem and _searched(own) != _searched(problem):
+        made = f"was made for {own.name}, whose space or fidelities are not those of {problem.name}"
+        raise UserError(f"search: optimizer {type(optimizer).__name__} {made}; make it for the problem to search")
+
+
+def _searched(problem: Problem) -> tuple:
+    return problem.space.to_serialized_dict(), problem.fidelity
+
+
 def fingerprint(problem: Problem, optimizer: Optimizer, seed: int) -> dict[str, Any]:
-    """Describe what two searches must share for one to resume the other."""
-    return {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
+    """Describe what two searches must share for one to resume the other. `UserError` if JSON cannot hold it."""
+    made = {"problem": problem.describe(), "optimizer": optimizer.describe(), "seed": seed}
+    try:
+        triallog.dumped(made)
+    except TypeError as error:
+        raise UserError(
+            f"search: problem {problem.name} or {type(optimizer).__name__}: `describe` returned what JSON cannot hold "
+            f"({error}); return numbers, texts, lists and dictionaries"
+        ) from error
+    return made

@@ -91,7 +91,7 @@ class TrialLog:
                 self.make_extendable()
                 self._truncate(0)
                 self._append({"kind": "header", "format": FORMAT, **header})
-                logged = LoggedSearch(json.loads(json.dumps(_finite(header))), [], None)
+                logged = LoggedSearch(json.loads(dumped(header)), [], None)
             else:
                 self._cut_torn_line(content)
         except BaseException:
@@ -176,7 +176,7 @@ class TrialLog:
             self._synced = self._size
 
     def _append(self, record: dict[str, Any], sync: bool = True) -> None:
-        unwritten = memoryview(json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
+        unwritten = memoryview(dumped(record).encode() + b"\n")
         self.make_extendable()
         # what is written to a deleted file would be lost with the process
         if not (logfiles.is_there(self._file, self.path) and os.fstat(self._file.fileno()).st_size == self._size):
@@ -245,6 +245,7 @@ def _parsed(path: Path, content: bytes) -> LoggedSearch:
                 if other := other_format(header):
                     raise UserError(f"trial log {path}: {other}; read it with the version that wrote it")
             case "trial":
+                record["metrics"] = {name: value for name, value in record["metrics"].items() if value is not None}
                 trials.append(Trial(**{k: v for k, v in record.items() if k in _TRIAL_FIELDS}))
                 ids.add(record["id"])
                 end = None
@@ -295,7 +296,7 @@ def _refuse_foreign(path: Path, content: bytes) -> None:
 
 def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
     """Raise `UserError` where a logged description in JSON types differs from the wanted one; `what` made the log."""
-    differing = list(_differences(found, json.loads(json.dumps(_finite(wanted)))))
+    differing = list(_differences(found, json.loads(dumped(wanted))))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         other_data = all(difference.split(": ")[0].endswith("digest") for difference in differing)
@@ -317,6 +318,11 @@ def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def dumped(value: Any) -> str:
+    """Format as one line of JSON. Raises `TypeError` for what it cannot hold."""
+    return json.dumps(_finite(value), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -26,10 +26,16 @@ def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
 
 
 def renumbered(trials: Iterable[Trial]) -> list[Trial]:
-    """Copy trials for a log's beginning: renumbered in completion order, charged nothing, parents included."""
+    """Copy trials for a log's beginning: renumbered in completion order, charged nothing, parents included.
+
+    Raises:
+        UserError: something else than trials, or one that continues a trial which is not among them.
+    """
     numbers: dict[int, int] = {}
     copies = []
-    for trial in trials:
+    for trial in [trials] if isinstance(trials, str | Path | None) else trials:
+        if not isinstance(trial, Trial):
+            raise UserError(f"warm start: {trial!r} is no trial; read a log's by `trials_of(log, problem)`")
         if trial.parent is not None and trial.parent not in numbers:
             raise UserError(f"warm start: trial {trial.id} continues trial {trial.parent}, which is not among them")
         number = numbers[trial.id] = len(numbers)

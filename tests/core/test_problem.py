@@ -25,7 +25,7 @@ def test_an_objective_is_read_back_from_a_header():
     assert Objective(*described) == Toy.objective
 
 
-@pytest.mark.parametrize("bounds", [(0.0, math.inf), (-math.inf, 1.0), (math.nan, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("bounds", [(0.0, math.inf), (-math.inf, 1.0), (math.nan, 1.0), (1.0, 1.0), ("min", 1.0)])
 def test_an_objectives_bounds_are_finite_and_differ(bounds):
     with pytest.raises(UserError, match="objective loss"):
         Objective("loss", *bounds)
@@ -38,7 +38,9 @@ def test_rounding_does_not_pass_the_best(best, worst):
     assert objective.is_beyond_best(best + (best - worst) * 0.01)
 
 
-@pytest.mark.parametrize(("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf), ("<=", "1")])
+@pytest.mark.parametrize(
+    ("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf), ("<=", "1"), ("<=", None)]
+)
 def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
     with pytest.raises(UserError, match="constraint params"):
         Constraint("params", relation, bound)

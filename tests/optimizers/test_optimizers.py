@@ -174,6 +174,7 @@ class TestConformance:
         history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)
         assert 4 <= len(history) <= 12
         assert len({str(t.configuration) for t in history}) >= 3
+        assert toy.incumbent(history), "none was trained to the end"
 
     def test_resume_after_a_kill_gives_the_uninterrupted_run(self, make, budget, toy, searched, tmp_path):
         path = tmp_path / "log.jsonl"

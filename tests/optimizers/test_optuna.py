@@ -76,6 +76,15 @@ class Bowl(Problem):
         return Outcome({"loss": self.sign * sum((v - 1) ** 2 for v in c.values()), "x0": c["x0"]}, 9)
 
 
+class RoundedBowl(Bowl):
+    """Logarithmic scales, where rounding to 13 places takes most digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.space = ConfigurationSpace()
+        self.space.add(*(Float(f"x{i}", (1e-7, 1e-3), log=True) for i in range(4)))
+
+
 @pytest.fixture
 def few_draws(monkeypatch):
     """An exhausted space is found out by 300 draws instead of 10,000."""
@@ -334,9 +343,10 @@ class TestDoor:
         }
 
 
-def test_the_same_log_whatever_the_number_of_kills(tmp_path):
-    toy, paths = Toy([SIZE, PRECISION]), [tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"]
-    whole = run(toy, made(toy), 12, paths[0])
-    for trials in (3, 5, 9, 12):
-        killed = run(toy, made(toy), trials, paths[1])
+@pytest.mark.parametrize("problem", [Toy([SIZE, PRECISION]), RoundedBowl()], ids=["conditional", "floats"])
+def test_the_same_log_whatever_the_number_of_kills(problem, tmp_path):
+    paths = [tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"]
+    whole = run(problem, made(problem), 20, paths[0])
+    for trials in (3, 5, 9, 20):
+        killed = run(problem, made(problem), trials, paths[1])
     assert decisions(killed) == decisions(whole)

@@ -1,13 +1,18 @@
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from ConfigSpace import ConfigurationSpace
 
-from jahslib.core.problem import Constraint
-from jahslib.core.trials import Suggestion, Trial
+from jahslib.core.problem import Constraint, Objective
+from jahslib.core.trials import Suggestion, Trial, key
+from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.hyperband import Brackets, plan
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
-from tests.conftest import PRECISION, SIZE, Toy
+from jahslib.search import Budget, search
+from tests.conftest import PRECISION, SIZE, Toy, decisions
 from tests.optimizers.test_evolution import follow, newcomers
 
 
@@ -62,6 +67,23 @@ def test_asha_promotes_no_failure():
     for trial in history:
         optimizer.observe(replace(trial, status="failed"))
     assert optimizer.propose().parent is None
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("make", [ASHA, Hyperband, partial(Evolution, hyperband=True)])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_best_of_a_small_space_is_trained_to_the_end(make, workers, tmp_path):
+    problem, path = Toy(space=ConfigurationSpace({"kernel": [3, 5, 7], "norm": [True, False]})), tmp_path / "log.jsonl"
+    problem.objective = Objective("precision")
+    history = search(problem, make, Budget(trials=50), path, seed=0, executor=ThreadPoolExecutor(1), workers=workers)
+    at = {fidelity: [t for t in history if t.fidelity == fidelity] for fidelity in (1, 3, 9)}
+    assert len(at[1]) == 6 and [problem.rank(t) for t in at[9]] == [min(map(problem.rank, at[3]))]
+    lines = path.read_bytes().splitlines(keepends=True)
+    for kept in range(5, len(lines)):
+        path.write_bytes(b"".join(lines[:kept]))
+        resumed = search(problem, make, Budget(trials=50), path, seed=0)
+        assert {key(t.configuration) for t in resumed if t.final} == {key(t.configuration) for t in at[9]}
+        assert workers > 1 or decisions(resumed) == decisions(history)
 
 
 class TestConstraintsAtLowRungs:

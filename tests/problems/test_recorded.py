@@ -100,6 +100,7 @@ def test_the_order_of_the_logs_does_not_matter(toy, logged):
     ahead, back = (Recorded(toy, logs, unknown="nearest") for logs in (logged, logged[::-1]))
     assert ahead.describe() == back.describe()
     assert ahead.describe() != Recorded(toy, logged[:1], unknown="nearest").describe()
+    assert Recorded(toy, str(logged[0])).describe() == Recorded(toy, logged[:1]).describe()
     assert ahead.describe() != Recorded(toy, logged).describe() != toy.describe()
 
 

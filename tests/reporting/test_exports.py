@@ -8,9 +8,11 @@ from ConfigSpace import Configuration, ConfigurationSpace
 
 from jahslib.cli import export
 from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Fidelity
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.optimizers.successive_halving import Hyperband
 from jahslib.problems.function import Function
 from jahslib.reporting import exports
 from jahslib.search import Budget, logfiles, search, triallog
@@ -192,6 +194,17 @@ def test_optuna_opens_the_journal(logs, tmp_path):
         assert trial.state != optuna.trial.TrialState.RUNNING
 
 
+def test_optuna_opens_fractions_of_a_resource(tmp_path):
+    pytest.importorskip("optuna")
+    toy, log = Toy(), tmp_path / "log.jsonl"
+    toy.fidelity = Fidelity(0.1, 0.9, "share")
+    history = search(toy, Hyperband, Budget(trials=15), log, seed=0)
+    (study,) = exports.optuna_studies(exports.to_optuna(log, tmp_path)).values()
+    (whole,) = (trial for trial in study.trials if len(trial.intermediate_values) == 3)
+    (last,) = (t for t in history if t.fidelity == 0.9)
+    assert whole.intermediate_values[2] == whole.value == last.metrics["accuracy"]
+
+
 def test_opening_a_journal_without_optuna_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install \"jahslib\[optuna\]"):
@@ -223,11 +236,15 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
     narrow = Toy(space=tiny_space())
     outside = Listed(narrow, 0, [{"kernel": 3, "norm": True, "rate": 1.0}])
     search(narrow, outside, Budget(trials=1), tmp_path / "outside.jsonl", seed=0)
+    own = Toy()
+    own.describe = lambda: {"name": "own"}
+    search(own, RandomSearch(own, 0), Budget(trials=1), tmp_path / "own.jsonl", seed=0)
     out, good = tmp_path / "out", logs["kernel"]
     for wrong, said in {
         tmp_path / "none.jsonl": "does not exist",
         good: "are both 00_toys/kernel",
         tmp_path / "terms.jsonl": "a grammar, which has no named hyperparameters",
+        tmp_path / "own.jsonl": r"own\.jsonl has no space",
         tmp_path / "outside.jsonl": "trial 0 is outside its space .*hyperparameter 'rate' is unknown",
     }.items():
         assert export.main([str(good), str(wrong), "--to", to, "--out", str(out)]) == 2

@@ -286,3 +286,8 @@ class TestPacks:
                 triallog.read(log)
             assert command_line.main(["status", str(log.parent)]) == 2
             assert "many.jsonl.xz: is damaged" in capsys.readouterr().err
+
+
+def test_a_packs_name_is_no_logs(tmp_path):
+    with pytest.raises(UserError, match=r"many\.jsonl\.xz: is a pack; .*many\.jsonl$"):
+        logfiles.named(tmp_path / "many.jsonl.xz")

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -11,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,8 +31,10 @@ from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
 from jahslib.search.workers import InProcess, LocalProcesses, pool
 from jahslib.spaces import configurations as spaces
-from tests.conftest import PRECISION, SIZE, Toy, decisions, forked
+from tests.conftest import PRECISION, SIZE, Toy, decisions, forked, tiny_space
 from tests.toys import Leaving
+
+CONFIGURATION = {"kernel": 5, "layers": 1, "norm": True, "rate": 1e-3}
 
 
 def run(toy, path, *, seed=0, budget=None, optimizer=None, **options):
@@ -179,6 +183,13 @@ class TestDoors:
             search(toy, optimizer, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("other", [Toy(space=tiny_space()), Toy(high=27)])
+    def test_an_optimizer_of_another_space_or_other_fidelities(self, toy, other, tmp_path):
+        with pytest.raises(UserError, match="optimizer RandomSearch was made for toy"):
+            run(toy, tmp_path / "log.jsonl", optimizer=RandomSearch(other, 0))
+        assert not list(tmp_path.iterdir())
+        assert len(run(toy, tmp_path / "log.jsonl", optimizer=RandomSearch(Toy([SIZE]), 0))) > 0
+
     def test_numpys_whole_numbers_are_seeds_and_budgets(self, toy, tmp_path):
         first = run(toy, tmp_path / "a.jsonl", seed=np.int64(3), budget=Budget(trials=np.int32(4)))
         assert decisions(first) == decisions(run(toy, tmp_path / "b.jsonl", seed=3, budget=Budget(trials=4)))
@@ -189,8 +200,14 @@ class TestDoors:
             ({"name": ""}, "name is ''"),
             ({"name": None}, "name is None"),
             ({"fidelity": (1, 9)}, r"fidelity is \(1, 9\); give it a Fidelity"),
-            ({"objective": "accuracy"}, "give it a Objective"),
+            ({"objective": "accuracy"}, "objective is 'accuracy'"),
             ({"space": None}, "space is None"),
+            ({"space": {"x": (0.0, 1.0)}}, r"space is \{'x'"),
+            ({"constraints": PRECISION}, "constraints is Constraint"),
+            ({"constraints": ("precision >= 0.5",)}, "constraints is .'precision"),
+            ({"device": torch.device("cpu")}, "device is device"),
+            ({"repeats": 0}, "repeats is 0"),
+            ({"describe": lambda: {"data": Path("here")}}, "describe.*PosixPath"),
         ],
     )
     def test_what_is_no_problem(self, changes, said, tmp_path):
@@ -215,6 +232,9 @@ class TestDoors:
             (Outcome({"accuracy": 0.5, "precision": 1}, None), "epochs=None"),
             (Outcome({"accuracy": 0.5, "precision": 1}, np.nan), "epochs=nan"),
             (Outcome({"accuracy": 0.5, "precision": 1}, -1), "epochs=-1"),
+            (Outcome([0.5], 1), r"metrics \[0.5\]"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve=[0.5]), r"curve=\[0.5\]"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, 1, outputs=None), "outputs=None"),
         ],
     )
     def test_what_is_no_outcome(self, returned, said, tmp_path):
@@ -225,6 +245,25 @@ class TestDoors:
         with pytest.raises(UserError, match=said):
             run(Odd(), tmp_path / "log.jsonl")
         assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    @pytest.mark.parametrize("known", [{"size": "small"}, {"size": None}, None])
+    def test_what_is_known_before_training_is_numbers(self, known, tmp_path):
+        toy = Toy()
+        toy.known = lambda configuration: known
+        with pytest.raises(UserError, match="known returned the metric"):
+            run(toy, tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
+    def test_a_metric_that_is_no_finite_number_is_none_in_history_and_log_alike(self, tmp_path):
+        """As of a configuration rejected because its size cannot be computed."""
+        toy, path = Toy([SIZE]), tmp_path / "log.jsonl"
+        toy.known = lambda configuration: {"size": 8.0 if configuration["norm"] else math.nan}
+        listed = Listed(toy, 0, [CONFIGURATION | {"norm": norm} for norm in (False, True)])
+        history = run(toy, path, optimizer=listed)
+        assert [t.status for t in history] == ["rejected", "ok"] and "size" not in history.trials[0].metrics
+        assert triallog.read(path).trials == history.trials
+        path.write_bytes(path.read_bytes().replace(b'"metrics": {}', b'"metrics": {"size": null}'))
+        assert triallog.read(path).trials == history.trials
 
     def test_decimals_and_fractions_are_numbers(self, tmp_path):
         class Exact(Toy):
@@ -385,7 +424,7 @@ class TestFailures:
         with pytest.raises(UserError, match=r"JSON cannot hold .*set"):
             run(Odd(), tmp_path / "log.jsonl")
 
-    @pytest.mark.parametrize("workers", [0, -1])
+    @pytest.mark.parametrize("workers", [0, -1, 1.5])
     def test_no_workers_are_refused_before_the_log_is_touched(self, toy, workers, tmp_path):
         with pytest.raises(UserError, match=f"workers={workers}"):
             run(toy, tmp_path / "log.jsonl", workers=workers)

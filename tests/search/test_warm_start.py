@@ -1,13 +1,17 @@
 """A search that begins with the trials of another one."""
 
+from functools import partial
+
 import pytest
 
 from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
 from jahslib.optimizers.sobol import Sobol
+from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.search import Budget, search, triallog
 from jahslib.search.warm_start import is_copy, trials_of
 from tests.conftest import PRECISION, SIZE, Toy, decisions
@@ -25,6 +29,8 @@ OPTIMIZERS = {
     "Sobol": Sobol,
     "EA": lambda p, s: Evolution(p, s, pop_size=4),
     "EA-HB": lambda p, s: Evolution(p, s, pop_size=4, hyperband=True),
+    "Hyperband": Hyperband,
+    "ASHA": ASHA,
     "regularized evolution": lambda p, s: RegularizedEvolution(p, s, pop_size=5, tournament_size=3),
 }
 
@@ -42,6 +48,8 @@ def test_copies_begin_the_log_are_charged_nothing_and_known_to_the_optimizer(nam
     assert [t.metrics for t in copies] == [t.metrics for t in given]
     tried = {key(t.configuration) for t in copies}
     assert not any(key(t.configuration) in tried and t.parent is None for t in own), "trained again"
+    trained = [(key(t.configuration), t.fidelity) for t in history if t.status != "rejected"]
+    assert len(set(trained)) == len(trained), "trained again at one fidelity"
     assert toy.rank(toy.incumbent(history)) <= toy.rank(toy.incumbent(given))
 
     path = tmp_path / "log.jsonl"
@@ -49,6 +57,21 @@ def test_copies_begin_the_log_are_charged_nothing_and_known_to_the_optimizer(nam
     for kept in (1, 17, 34):
         path.write_bytes(b"".join(lines[:kept]))
         assert decisions(go(path)) == decisions(history)
+
+
+def test_the_published_evolution_takes_only_whole_trainings_as_founders(earlier, tmp_path, toy):
+    given = trials_of(earlier, toy)
+    make = partial(PublishedEvolution, pop_size=8, hyperband=True)
+    path, go = (
+        tmp_path / "log.jsonl",
+        lambda path: search(toy, make, Budget(trials=16), path, seed=0, warm_start=given),
+    )
+    history = go(path)
+    whole = sum(t.fidelity == 9 and t.status != "rejected" for t in given)
+    founders = [t for t in history.trials[len(given) :] if t.bracket is None]
+    assert 0 < whole < 8 and len(founders) == 8 - whole and all(t.fidelity == 9 for t in founders)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:38]))
+    assert decisions(go(path)) == decisions(history)
 
 
 def test_another_start_is_another_search(earlier, tmp_path, toy):
@@ -65,3 +88,10 @@ def test_another_start_is_another_search(earlier, tmp_path, toy):
 def test_trials_of_another_problem_are_no_start(earlier):
     with pytest.raises(UserError, match=r"another problem.*constraints"):
         trials_of(earlier, Toy())
+
+
+@pytest.mark.parametrize("given", ["earlier.jsonl", ["earlier.jsonl"], None])
+def test_what_is_no_trial_is_no_start(given, tmp_path, toy):
+    with pytest.raises(UserError, match=r"(earlier.jsonl'|None) is no trial"):
+        search(toy, RandomSearch, Budget(trials=3), tmp_path / "log.jsonl", seed=0, warm_start=given)
+    assert not list(tmp_path.iterdir())
