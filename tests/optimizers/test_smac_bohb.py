@@ -393,7 +393,7 @@ class Logged(Problem):
     "log",
     [
         "01_growing_bohb/logs/static-seed0.jsonl",  # one repeated training
-        "05_darts_bohb/logs/bohb-retinadigits-seed4.jsonl",
+        "05_darts_bohb/logs/bohb-retinamnist-seed4.jsonl",
         "06_ax_bo/logs/smac-mnist-seed0.jsonl",  # one fidelity, a fit for each proposal
         "07_constrained_EA/logs/bohb-seed42.jsonl",
     ],

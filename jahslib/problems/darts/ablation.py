@@ -1,6 +1,7 @@
 """Study 05's ablation: networks of equal size that differ only in how their cells were found."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
@@ -77,16 +78,18 @@ def resized(problem: StackedCells, configuration: Configuration, params: float) 
     """
     names = [f"out_channels_{level}" for level in range(1, configuration["n_cells"] + 1)]
     low, high = problem.widths
-    sizes = {}
+    scaled: list[Configuration] = []  # ever wider, so that both sizes ascend
     for factor in np.geomspace(1 / 16, 16, 81):
-        widths = tuple(min(max(round(factor * configuration[name]), low), high) for name in names)
-        scaled = configuration | dict(zip(names, widths, strict=True))
-        known = problem.known(scaled)
-        if problem.max_mflops is None or known["mflops"] <= problem.max_mflops:
-            sizes[widths] = (abs(math.log(known["params"] / params)), scaled)
-    if not sizes:
-        raise UserError(f"max_mflops {problem.max_mflops:g}: a stack of this shape needs more at any width; give more")
-    return min(sizes.values(), key=lambda found: found[0])[1]
+        made = configuration | {name: min(max(round(factor * configuration[name]), low), high) for name in names}
+        if made not in scaled[-1:]:
+            scaled.append(made)
+    if (limit := problem.max_mflops) is not None:
+        del scaled[bisect_right(scaled, limit, key=lambda c: problem.known(c)["mflops"]) :]
+        if not scaled:
+            raise UserError(f"max_mflops {limit:g}: a stack of this shape needs more at any width; give more")
+    above = bisect_left(scaled, params, key=lambda c: problem.known(c)["params"])
+    around = scaled[max(0, above - 1) : above + 1]
+    return min(around, key=lambda c: abs(math.log(problem.known(c)["params"] / params)))
 
 
 def refuse_illegal(option: str, values: Mapping[str, Any], space: ConfigurationSpace) -> None:
