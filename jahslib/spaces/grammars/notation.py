@@ -60,6 +60,8 @@ def fail(place: Place, what: str) -> NoReturn:
 
 def read(text: str) -> Definition:
     """Parse a grammar's text. Raises `UserError` with line and column of the first thing that is malformed."""
+    if not isinstance(text, str):
+        raise UserError(f"grammar: {text!r} is no text; give its definition in the notation")
     definition = Definition()
     current: list[Alternative] | None = None
     for number, line in enumerate(text.splitlines(), start=1):

@@ -5,16 +5,16 @@
 
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from jahslib.errors import UserError
+from jahslib.errors import Bounds, bounded
 from jahslib.spaces.grammars import notation
 from jahslib.spaces.grammars.notation import Alternative, Definition, Word
 from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
 
 # Terms are handled recursively; this is well within Python's own limit.
-DEEPEST = 100
+Depth = Annotated[int, Bounds(0, 100)]
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ def depth_limit(
 ) -> int:
     """Validate the depth limit; by default compute the height of the highest term, which a recursion lacks."""
     if max_depth is not None:
-        if not 0 <= max_depth <= DEEPEST:
-            raise UserError(f"grammar: max_depth={max_depth}; give the most topologies to nest, from 0 to {DEEPEST}")
-        return max_depth
+        return bounded("grammar: max_depth", max_depth, Depth)
     below = {symbol: [name for p in ps for _, name in p.open] for symbol, ps in productions.items()}
     try:
         order = list(TopologicalSorter(below).static_order())
