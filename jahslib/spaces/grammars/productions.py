@@ -14,7 +14,8 @@ from jahslib.spaces.grammars.terms import Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
 
 # Terms are handled recursively; this is well within Python's own limit.
-Depth = Annotated[int, Bounds(0, 100)]
+DEEPEST = 100
+Depth = Annotated[int, Bounds(0, DEEPEST)]
 
 
 @dataclass(frozen=True)
