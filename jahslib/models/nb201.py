@@ -15,13 +15,14 @@ its optimizer; a resBlock's skip pools the last row and column of an odd-sized i
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jahslib.errors import UserError
+from jahslib.models import layers
 from jahslib.models.batch_norm import BatchNorm2d
 from jahslib.models.layers import Conv2d, Linear, reset_parameters
 from jahslib.spaces.grammars import examples
@@ -271,3 +272,17 @@ def build(
     """
     steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
     return reset_parameters(Network(steps, width, channels, last, classes), generator or torch.Generator())
+
+
+def count_parameters(
+    grammar: Grammar, term: Term, *, channels: int = 3, classes: int = 10, size: Size = 32, width: int = 16
+) -> int:
+    """Count the trainable parameters, from shapes alone. Raises as `build` does."""
+    steps, (last, _, _) = flatten(grammar, term, (width, *_hw(size)))
+    around = 9 * channels * width + 2 * width + 2 * last + (last + 1) * classes
+    return around + sum(_parameters(step.label, step.shape) for step in steps if step.label in MODULES)
+
+
+@lru_cache(maxsize=1000)
+def _parameters(label: str, shape: Shape) -> int:
+    return layers.count_parameters(MODULES[label], *shape)

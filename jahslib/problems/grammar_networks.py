@@ -21,7 +21,7 @@ from jahslib.data import registry
 from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import nb201
-from jahslib.models.layers import Standardise, count_parameters
+from jahslib.models.layers import Standardise
 from jahslib.problems.cross_validated import CrossValidated, Images
 from jahslib.problems.tuned_network import check_setting, tuned
 from jahslib.spaces.grammars import examples
@@ -185,8 +185,11 @@ class NB201(CrossValidated):
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Count the parameters from shapes. Raises `UserError` for a configuration outside the space."""
-        term = self.space.term(configuration)
-        return {"params": float(count_parameters(self.network, term, torch.Generator()))}
+        return {"params": float(self.count_parameters(self.space.term(configuration)))}
+
+    def count_parameters(self, term: Term) -> int:
+        """Count the parameters of a term's network, from shapes alone."""
+        return nb201.count_parameters(self.space.grammar, term, width=self.width, **self.shape)
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
         """Build the network of a term, its weights drawn from a CPU generator."""

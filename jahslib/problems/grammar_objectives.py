@@ -12,6 +12,7 @@ from jahslib.data import registry
 from jahslib.errors import Bounds, Count, UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.models import activation_functions, darts_network
+from jahslib.models.layers import count_parameters
 from jahslib.problems.grammar_networks import CIFAR10, NB201
 from jahslib.spaces.grammars.terms import Term
 
@@ -41,6 +42,9 @@ class ActivationFunctions(NB201):
         | {"weight_decay": 1e-4, "flip": True, "crop": 4, "bf16": True}
     }
     annealing = "steps"
+
+    def count_parameters(self, term: Term) -> int:
+        return count_parameters(self.network, term, torch.Generator())
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
         return activation_functions.build(term, width=self.width, **self.ends, generator=generator)
@@ -74,6 +78,9 @@ class DartsCells(NB201):
         if self.split == "test" or not errors:
             return outcome
         return replace(outcome, metrics=outcome.metrics | {self.curve_metric: sum(errors) / len(errors)})
+
+    def count_parameters(self, term: Term) -> int:
+        return count_parameters(self.network, term, torch.Generator())
 
     def network(self, term: Term, generator: torch.Generator) -> nn.Module:
         return darts_network.build(term, width=self.width, layers=self.layers, **self.ends, generator=generator)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from jahslib.errors import UserError
 from jahslib.models import nb201
-from jahslib.models.layers import count_parameters
 from jahslib.spaces.grammars import examples
 from jahslib.spaces.grammars.evolve import crossover, mutate
 from jahslib.spaces.grammars.grammar import Grammar
@@ -61,15 +60,15 @@ def test_parameters_are_those_of_the_original_after_its_first_forward_pass(space
     grammar = examples.grammar(space)
     term = grammar.parse(text)
     model = nb201.build(grammar, term)
-    assert parameters(model) == count == count_parameters(nb201.build, grammar, term)
+    assert parameters(model) == count == nb201.count_parameters(grammar, term)
     model(batch(2, 3, 32, 32))
     assert parameters(model) == count
 
 
 def test_parameters_of_a_cell_based_network_are_nas_bench_201s_closed_form():
     cell = CELLS.parse("Cell(conv3x3, conv1x1, zero, id, conv3x3, avg_pool)")
-    assert count_parameters(nb201.build, CELLS, cell) == 73_306 + 2 * 243_040 + 28_000
-    assert count_parameters(nb201.build, CELLS, cell, classes=100) == 79_156 + 2 * 243_040 + 28_000
+    assert nb201.count_parameters(CELLS, cell) == 73_306 + 2 * 243_040 + 28_000
+    assert nb201.count_parameters(CELLS, cell, classes=100) == 79_156 + 2 * 243_040 + 28_000
 
 
 @pytest.mark.parametrize("space", ["hierarchical", "shared", "cell-based"])
@@ -88,7 +87,7 @@ def test_every_term_and_offspring_trains_one_step(space, seed):
             assert all(p.grad is not None for p in model.parameters())
             loss = F.cross_entropy(model(batch(4, 3, size, size)), torch.arange(4))
             assert loss.isfinite()
-            assert parameters(model) == count_parameters(nb201.build, grammar, term, classes=5, size=size, width=4)
+            assert parameters(model) == nb201.count_parameters(grammar, term, classes=5, size=size, width=4)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (11, 17), (14, 14), (28, 20)])
@@ -97,7 +96,7 @@ def test_any_size_channels_and_classes(size):
     term = grammar.sample(np.random.default_rng(1))
     model = nb201.build(grammar, term, channels=1, classes=7, size=size, width=4)
     assert model(batch(3, 1, *size)).shape == (3, 7)
-    assert parameters(model) == count_parameters(nb201.build, grammar, term, channels=1, classes=7, size=size, width=4)
+    assert parameters(model) == nb201.count_parameters(grammar, term, channels=1, classes=7, size=size, width=4)
 
 
 def test_the_generator_alone_decides_the_weights():
@@ -189,7 +188,7 @@ class TestBadInput:
 
     def test_a_term_of_another_grammar(self):
         with pytest.raises(UserError, match="it derives CELL, but this grammar starts at D2"):
-            count_parameters(nb201.build, examples.grammar("hierarchical"), CELLS.sample(np.random.default_rng(0)))
+            nb201.count_parameters(examples.grammar("hierarchical"), CELLS.sample(np.random.default_rng(0)))
 
     def test_an_operation_that_is_none(self):
         grammar = small("L1(conv9x9)")
