@@ -11,7 +11,7 @@ from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.sobol import Sobol
-from jahslib.search import Budget, triallog
+from jahslib.search import Budget, logfiles, triallog
 from jahslib.search.search import fingerprint
 from tests.conftest import PRECISION, Toy, tiny_space
 
@@ -99,6 +99,27 @@ def test_given_configurations_are_trained_in_turn(study):
     runs = {"five": study.trainings(Toy(space=tiny_space()), [given] * 2, "five", method="given", seed=3)}
     assert [t.configuration for t in study.train(runs)["five"]] == [given] * 2
     assert runs["five"] in study.planned and triallog.read(runs["five"].log).header["method"] == "given"
+
+
+@pytest.mark.parametrize("form", ["plain", "packed"])
+def test_more_or_fewer_trainings_go_on_from_those_that_are_there(study, form):
+    problem, first, last = Toy(), {"norm": False, "kernel": 3}, {"norm": True, "kernel": 5, "width": 4, "rate": 0.1}
+
+    def trained(count, log="wanted", first=first):
+        run = study.trainings(problem, [first, *[last] * count], log, method="given", seed=3)
+        run.check()
+        return [(t.configuration, t.metrics) for t in study.train({"all": run})["all"]]
+
+    whole = trained(4, "at once")
+    assert trained(2) == whole[:3]
+    log = study.folder / "logs" / "wanted.jsonl"
+    if form == "packed":
+        assert logfiles.pack([log], log.with_name("all.jsonl.xz")) == 1
+    assert trained(1) == whole[:2]
+    assert [trained(count) for count in (4, 3, 4)] == [whole, whole[:4], whole]
+    assert len(triallog.read(log).trials) == 5
+    with pytest.raises(UserError, match=r"wanted\.jsonl.*optimizer\.configurations"):
+        trained(4, first=last)
 
 
 def test_trainings_come_in_the_order_of_their_proposals(study):
