@@ -208,7 +208,8 @@ def _progress(runs: list[Run], fresh: bool) -> Iterator[set[Path]]:
     watches = [Watch(run.log, since, run.problem.objective, tuple(run.problem.constraints)).look() for run in runs]
     before = sum(w.trials for w in watches), sum(w.epochs for w in watches)
     total = sum(map(size, runs))
-    bar = tqdm(total=total if math.isfinite(total) else None, unit="epoch", disable=headless)
+    most = total if math.isfinite(total) else None
+    bar = tqdm(total=most, initial=before[1], unit="epoch", disable=headless)  # its rate is that of this call
     finished = threading.Event()
 
     def look() -> None:

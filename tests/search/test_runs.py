@@ -68,6 +68,17 @@ def test_a_person_gets_a_bar_and_no_lines(tmp_path, headless, monkeypatch, capfd
     assert "18.0/18 " in printed and "2 trials, accuracy 0." in printed
 
 
+def test_a_bars_rate_is_that_of_what_is_trained_now(tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("JAHSLIB_RUN", raising=False)
+    run_all([a_run(tmp_path, trials=4)])
+    capfd.readouterr()
+    run_all([a_run(tmp_path, trials=4)])  # only read
+    assert re.search(r"36\.0/36 .*\?epoch/s", capfd.readouterr().err)
+    run_all([a_run(tmp_path, problem=Toy(delay=0.5), trials=5)])
+    rate = re.search(r"45\.0/45 .* ([\d.]+)(epoch/s|s/epoch)", capfd.readouterr().err)
+    assert rate and (float(rate[1]) < 18 or rate[2] == "s/epoch")  # nine epochs in at least half a second
+
+
 class TestTimeLeft:
     def test_is_what_is_still_to_be_spent_at_the_rate_of_this_run(self, tmp_path):
         a_run(tmp_path, seed=0, trials=4)()
