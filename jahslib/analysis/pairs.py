@@ -147,7 +147,9 @@ def claims_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _differences(table: pd.DataFrame, measure: str, first: str, second: str | float, unit: str) -> pd.Series:
-    """Subtract the second method's values from the first's, over the units that both have."""
+    """Subtract the second method's values from the first's, over the units that both have; a method has no pair."""
+    if first == second:  # the ends of a sweep of one point, say
+        return pd.Series(dtype=float)
     named = [name for name in (first, second) if isinstance(name, str)]
     values = table.pivot(index=unit, columns="method", values=measure).reindex(columns=named)
     other = values[second] if isinstance(second, str) else second

@@ -1,7 +1,9 @@
 """Notebook 02: what its cells plan, refuse and claim."""
 
 import json
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from jahslib.core.trials import Trial
@@ -157,3 +159,16 @@ class TestClaims:
 
     def test_a_part_of_the_data_is_not_held_to_them(self):
         self.claim({"q = 1": [trial(0.5)]}, profile="cpu", thresholds=[1.0], full_folds=0)
+
+    @pytest.mark.parametrize(("thresholds", "n"), [([0.35, 0.55], 2), ([0.35], 0)])
+    def test_points_that_the_original_has_not_are_claimed_without_its_values(self, thresholds, n):
+        names = [f"q = {q:g}" for q in thresholds] + ["baseline", "BOHB growing"]
+        rows = [{"type": m, "training": i, "accuracy": 0.9 - 0.1 * i, "params": 2000.0} for m in names for i in (0, 1)]
+        tables, points = [], pd.DataFrame(rows).assign(source="ours")
+        original = {name: {"accuracy": a, "params_thousands": 1.0} for name, a in (("baseline", 0.8), (names[-1], 0.9))}
+        (source,) = [source for source in cells(NOTEBOOK) if "claims_table(" in source]
+        namespace = vars(of(thresholds=thresholds)) | {"In": [], "highest": max(thresholds), "trained_on_all": {}}
+        namespace |= {"points": points, "runs": points, "of_sweep": original, "of_tests": original}
+        namespace["record"] = SimpleNamespace(table=lambda name, table, about: tables.append(table) or table)
+        run_cell(source, namespace, NOTEBOOK)
+        assert tables[0].n.tolist() == [n, 2] and tables[0].reported.isna().tolist() == [True, False]
