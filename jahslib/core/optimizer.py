@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from jahslib.core.problem import Problem
+from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
 from jahslib.errors import UserError, refuse_illegal
 
@@ -52,6 +52,7 @@ class Described:
     later: ClassVar[tuple[str, ...]] = ()  # settings younger than the first logs, described only where they are used
 
     def __post_init__(self):
+        refuse_incomplete(self.problem)
         refuse_illegal(self, f"{type(self).__name__}: ")
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
