@@ -131,7 +131,8 @@ class Replayed(Described, ABC):
     def _take_up(self, event: Asked) -> bool:
         """Follow a suggestion of the history; False if the replay restarts, adopting all suggestions as logged."""
         own = self._proposal
-        derived = own is None and not self._adopts and self.rederives()
+        # a resumed search that adopted its own suggestions behind given ones too would go on from another state
+        derived = own is None and not self._adopts and event.id >= self._history.given and self.rederives()
         if derived:
             own = self.propose()
         self._proposal = None
