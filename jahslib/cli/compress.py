@@ -3,6 +3,7 @@
 All readers of logs accept the compressed forms: `.jsonl.gz`, and with --pack one `.jsonl.xz` of many logs.
 """
 
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,9 @@ from jahslib import paths
 from jahslib.cli.commands import Parser, command
 from jahslib.errors import UserError
 from jahslib.search import logfiles
-from jahslib.search.watch import Watch
+from jahslib.search.watch import FOREIGN, Watch
+
+logger = logging.getLogger(__name__)
 
 
 @command("jahslib compress")
@@ -33,15 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not logs:
         raise UserError(f"{folder}: no such trial log in it; name a folder that has some, such as results/cpu")
     before = _size(logs)
-    if options.pack:
-        folders = groupby(filter(_finished, logs), key=lambda log: log.parent)
-        made = sum(logfiles.pack(own, where / f"{options.pack}{logfiles.PACK}") for where, own in folders)
-    else:
-        made = sum(_finished(log) and logfiles.compress(log) for log in logs)
+    made, trouble = 0, None
+    for where, own in groupby(logs, key=lambda log: log.parent):
+        finished = [log for log in own if _finished(log)]
+        try:
+            if options.pack:
+                made += logfiles.pack(finished, where / f"{options.pack}{logfiles.PACK}")
+            else:
+                made += sum(map(logfiles.compress, finished))
+        except UserError as error:  # beside a damaged pack, say; the other folders have nothing to do with it
+            trouble = trouble or error
     now = _size(logs)
     plain = sum(logfiles.form(log) == log for log in logs)
     left = f"; {plain} stay as they are: not finished, in use or damaged" if plain else ""
     print(f"{made} of {len(logs)} trial logs compressed, {before / 1e6:.2f} MB before, {now / 1e6:.2f} MB now{left}")
+    if trouble:
+        raise trouble
 
 
 def _size(logs: Sequence[Path]) -> int:
@@ -50,4 +60,6 @@ def _size(logs: Sequence[Path]) -> int:
 
 def _finished(log: Path) -> bool:
     watch = Watch(log).look()
+    if watch.trouble not in ("", FOREIGN):
+        logger.warning("trial log %s: %s", log, watch.trouble)
     return watch.end is not None and not watch.trouble

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from jahslib.core.problem import Problem
+from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
 from jahslib.errors import UserError, refuse_illegal
 
@@ -52,6 +52,7 @@ class Described:
     later: ClassVar[tuple[str, ...]] = ()  # settings younger than the first logs, described only where they are used
 
     def __post_init__(self):
+        refuse_incomplete(self.problem)
         refuse_illegal(self, f"{type(self).__name__}: ")
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
@@ -130,7 +131,8 @@ class Replayed(Described, ABC):
     def _take_up(self, event: Asked) -> bool:
         """Follow a suggestion of the history; False if the replay restarts, adopting all suggestions as logged."""
         own = self._proposal
-        derived = own is None and not self._adopts and self.rederives()
+        # a resumed search that adopted its own suggestions behind given ones too would go on from another state
+        derived = own is None and not self._adopts and event.id >= self._history.given and self.rederives()
         if derived:
             own = self.propose()
         self._proposal = None

@@ -17,7 +17,7 @@ import numpy as np
 
 from jahslib.core.declarations import Constraint, Fidelity, Objective
 from jahslib.core.trials import Configuration, Trial, as_proposed, key, mean_of
-from jahslib.errors import UserError
+from jahslib.errors import UserError, refuse_unknown
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace  # its import takes seconds and only ConfigSpace searches need it
@@ -97,8 +97,19 @@ class Problem(ABC):
     def check(self) -> None:  # noqa: B027 (most problems have nothing to refuse)
         """Raise `UserError` before a search begins if every trial would fail."""
 
-    def check_configuration(self, configuration: Configuration) -> None:  # noqa: B027
-        """Raise `UserError` if a user's configuration, one not drawn from the space, cannot be trained."""
+    def check_configuration(self, configuration: Configuration) -> None:
+        """Raise `UserError` if a user's configuration cannot be trained: by default, one outside the space."""
+        from ConfigSpace import Configuration as Checked
+        from ConfigSpace import ConfigurationSpace
+
+        try:
+            if isinstance(self.space, ConfigurationSpace):
+                Checked(self.space, values=configuration)
+            elif hasattr(self.space, "point"):  # a grammar's
+                self.space.point(configuration)
+        except (ValueError, TypeError, AttributeError) as error:  # also for what is no configuration at all
+            why = " ".join(str(error).split())
+            raise UserError(f"problem {self.name}: {configuration!r} is outside its space ({why})") from error
 
     def known(self, configuration: Configuration) -> dict[str, float]:
         """Compute metrics that need no training, such as a parameter count; their constraints are checked first."""
@@ -242,6 +253,14 @@ def refuse_incomplete(problem: Any) -> None:
         value = getattr(problem, attribute, None)
         if not admits(value):
             raise UserError(f"{name}: {attribute} is {value!r}; give it {what}")
+
+
+def checked_constraints(given: Any, metrics: Iterable[str], place: str) -> tuple[Constraint, ...]:
+    """Return constraints as a tuple. Raises `UserError` for anything else, or one on none of these metrics."""
+    if not _are_constraints(given):
+        raise UserError(f"{place}: constraints is {given!r}; give it a tuple of Constraints")
+    refuse_unknown(f"{place}: constrained metric", [c.metric for c in given], metrics)
+    return tuple(given)
 
 
 def _are_constraints(given: Any) -> bool:

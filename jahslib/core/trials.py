@@ -107,7 +107,8 @@ class History:
 
     It is append-only and keeps running totals, so that the cost of a decision does not grow with the number of trials:
     `trained` are the finished trials except rejected ones, `spent` the epochs charged so far, `rejected_in_a_row` the
-    rejected trials since the last other one. Iterating gives the finished trials in completion order.
+    rejected trials since the last other one, `given` the first suggestions that no optimizer made, but a warm start.
+    Iterating gives the finished trials in completion order.
     """
 
     def __init__(self):
@@ -117,7 +118,7 @@ class History:
         self.pending: dict[int, Suggestion] = {}
         self.suggestions: list[Suggestion] = []
         self.spent = 0.0
-        self.rejected_in_a_row = 0
+        self.rejected_in_a_row = self.given = 0
         self._keys: set[str] = set()
 
     def ask(self, suggestion: Suggestion) -> int:

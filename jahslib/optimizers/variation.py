@@ -25,13 +25,14 @@ def newcomer(
     """Suggest a configuration that is not in the history, for the highest fidelity.
 
     It meets the constraints known before training. It is a `child` or, without any new one of 1,000, a random draw;
-    None when 10,000 draws give nothing new either: the space is exhausted, or the constraints are impossible.
+    None when 10,000 draws give nothing new either: the space is exhausted, as a small one soon is known to be, or the
+    constraints are impossible.
     """
 
     def is_new(configuration: Configuration) -> bool:
         return not history.has(configuration) and problem.admits(configuration)
 
-    made, origin = spaces.first_of(child, is_new, ATTEMPTS) if child else None, "variation"
+    made, origin = spaces.first_of(child, is_new, ATTEMPTS, problem.space) if child else None, "variation"
     if made is None:
         made, origin = spaces.sample_where(problem.space, rng, is_new), "random"
     return None if made is None else Suggestion(made, problem.fidelity.high, origin=origin)

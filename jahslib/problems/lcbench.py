@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace, Float, Integer
 
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem, checked_constraints
 from jahslib.core.trials import Configuration
 from jahslib.data import archives, places
 from jahslib.errors import refuse_illegal, refuse_unknown
@@ -70,10 +70,10 @@ class LCBench(Problem):
     fidelity = Fidelity(1, 52)
 
     def __post_init__(self):
-        self.task, self.constraints = str(self.task), tuple(self.constraints)
+        self.task = str(self.task)
         refuse_unknown("lcbench: task", [self.task], TASKS)
         refuse_illegal(self, "lcbench: ")
-        refuse_unknown("lcbench: constrained metric", [c.metric for c in self.constraints], METRICS)
+        self.constraints = checked_constraints(self.constraints, METRICS, "lcbench")
         self.objective = _OBJECTIVES[self.metric]
 
     @cached_property

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from jahslib.core.problem import Job, Outcome, Problem
+from jahslib.core.problem import Job, Outcome, Problem, refuse_incomplete
 from jahslib.core.trials import Configuration, Trial
 from jahslib.errors import EvaluationError, UserError, refuse_illegal
 from jahslib.search import logfiles, triallog
@@ -82,6 +82,7 @@ class Recorded(Problem):
 
     def __post_init__(self):
         refuse_illegal(self, "recorded: ")
+        refuse_incomplete(self.problem)
         if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
             raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
         self.logs = logs = logfiles.several(self.logs)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, OrdinalHyperparameter
 
-from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem
+from jahslib.core.problem import Constraint, Fidelity, Job, Objective, Outcome, Problem, checked_constraints
 from jahslib.core.trials import Configuration
 from jahslib.errors import refuse_unknown
 from jahslib.problems import recorded_tables
@@ -49,9 +49,9 @@ class Tabular(Problem):
     METRICS: ClassVar[tuple[str, ...]]
 
     def __post_init__(self):
-        self.data, self.constraints = self.data or self.DATA[0], tuple(self.constraints)
+        self.data = self.data or self.DATA[0]
         refuse_unknown(f"{self.name}: data", [self.data], self.DATA)
-        refuse_unknown(f"{self.name}: constrained metric", [c.metric for c in self.constraints], self.METRICS)
+        self.constraints = checked_constraints(self.constraints, self.METRICS, self.name)
 
     @abstractmethod
     def key(self, configuration: Configuration) -> str:

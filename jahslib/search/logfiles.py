@@ -71,11 +71,17 @@ def exists(log: Path) -> bool:
 
 
 def found(folder: Path, pattern: str = "*") -> list[Path]:
-    """List the logs in a folder by name, each once whatever its form. `pattern` matches a path without its suffix."""
+    """List the logs in a folder by name, each once whatever its form. `pattern` matches a path without its suffix.
+
+    A pack whose list of logs is damaged stands for them: whoever reads it is told.
+    """
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
     for pack in folder.glob(f"{place}/*{PACK}".lstrip("/")):
-        logs |= {log for log in inside(pack) if fnmatch(log.stem, name)}
+        try:
+            logs |= {log for log in inside(pack) if fnmatch(log.stem, name)}
+        except UserError:
+            logs.add(pack)
     return sorted(logs)
 
 

@@ -95,6 +95,7 @@ class Loop:
             self.log.append(trial, sync=False, **self.labels)
             self.log.trials.append(trial)
         self.log.sync()
+        self.history.given = len(earlier)
         self._copied = sum(t.status != "rejected" for t in self.log.trials[: len(earlier)])
 
     def elapsed(self) -> float:

@@ -19,12 +19,21 @@ PACK = ".jsonl.xz"
 
 
 def pack_of(log: Path) -> Path | None:
-    """Return the pack that holds the log, None if none does."""
+    """Return the pack that holds the log, None if none does. Raises `UserError` if only a damaged one may."""
     try:
         packs = [log.with_name(name) for name in sorted(os.listdir(log.parent)) if name.endswith(PACK)]
     except OSError:
         return None
-    return next((pack for pack in packs if log.stem in members(pack)), None)
+    damage = None
+    for pack in packs:
+        try:
+            if log.stem in members(pack):
+                return pack
+        except UserError as error:
+            damage = error
+    if damage:
+        raise damage
+    return None
 
 
 def members(pack: Path) -> dict[str, int]:

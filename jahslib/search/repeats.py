@@ -58,6 +58,7 @@ class Repeats:
                 suggestion if parent is None else replace(suggestion, parent=self._inner_id[parent])
             )
             self._leaders.append(event.id)
+            self._shown.given += event.id < self._outer.given  # type: ignore[union-attr]
             full = suggestion.fidelity >= self.problem.fidelity.high
             if full and self.problem.admits(suggestion.configuration):
                 self._due = self.problem.repeats - 1

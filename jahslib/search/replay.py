@@ -65,7 +65,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
             trial_id = len(history.suggestions)
             logged = suggestions.get(trial_id)
             if is_copy(trial):
-                history.ask(trial.suggestion())
+                history.given = history.ask(trial.suggestion()) + 1
                 continue
             own = optimizer.ask(history)
             if logged is not None:  # lost in flight otherwise: its place counts, its content is not known

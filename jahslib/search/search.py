@@ -13,7 +13,7 @@ from typing import Any
 from jahslib.core.optimizer import Optimizer, checked_seed
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import History, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Count, UserError, bounded
 from jahslib.search import logfiles, provenance, triallog
 from jahslib.search.loop import Budget, Loop
 from jahslib.search.repeats import Repeats
@@ -71,8 +71,10 @@ def search(
     if not isinstance(budget, Budget):
         kinds = "Budget(trials=...), Budget(epochs=...) or Budget(seconds=...)"
         raise UserError(f"search: budget={budget!r}; give {kinds}")
-    if not isinstance(workers, int) or workers < 1:
-        raise UserError(f"search: workers={workers!r}; give 1 or more")
+    workers = bounded("search: workers", workers, Count)
+    for name, label in {"study": study, "method": method, "profile": profile}.items():
+        if not isinstance(label, str):
+            raise UserError(f"search: {name}={label!r}; give a text, or leave it out")
     seed = checked_seed(seed, "search: seed")
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
         made = optimizer(problem, seed) if callable(optimizer) else optimizer
@@ -81,6 +83,8 @@ def search(
             raise UserError(f"search: optimizer={optimizer!r} is none; {mend}")
         optimizer = made
     _refuse_stranger(optimizer, problem)
+    for configuration in getattr(optimizer, "configurations", ()):  # those of `Listed`
+        problem.check_configuration(configuration)
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
     executor = executor or InProcess()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.problem import Constraint, Objective
+from jahslib.errors import UserError
 from jahslib.search import logfiles
 from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
@@ -73,7 +74,7 @@ class Watch:
                 self._read(file)
         except FileNotFoundError:  # not started yet
             self._start_over()
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, UserError) as error:
             self.trouble = f"cannot be read ({getattr(error, 'strerror', None) or error})"
         return self
 

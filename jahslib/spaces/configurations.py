@@ -5,6 +5,7 @@ space carries no state from one call to the next.
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from jahslib.core.problem import Space
 from jahslib.core.trials import Configuration, key
 from jahslib.errors import UserError, refuse_unknown
 
+FEW, MANY = 100, 10_000  # draws in vain before a space is listed, and configurations of one that is
 UNIFORM = (UniformFloatHyperparameter, UniformIntegerHyperparameter)
 
 
@@ -118,10 +120,29 @@ def sample(space: ConfigurationSpace | Space, rng: np.random.Generator) -> Confi
 
 
 def first_of(
-    draw: Callable[[], Configuration], accept: Callable[[Configuration], bool], attempts: int
+    draw: Callable[[], Configuration],
+    accept: Callable[[Configuration], bool],
+    attempts: int,
+    space: ConfigurationSpace | Space | None = None,
 ) -> Configuration | None:
-    """Return the first accepted configuration of `attempts` draws, else None."""
-    return next((drawn for drawn in (draw() for _ in range(attempts)) if accept(drawn)), None)
+    """Return the first accepted configuration of `attempts` draws, else None: soon if a small `space` has no such."""
+    for attempt in range(attempts):
+        if attempt == FEW and (all_ := everything(space, MANY)) is not None and not any(map(accept, all_)):
+            return None
+        if accept(drawn := draw()):
+            return drawn
+    return None
+
+
+def everything(space: ConfigurationSpace | Space | None, most: int) -> list[Configuration] | None:
+    """List a space's configurations, some of them twice; None where they may be more than `most`, or are not known."""
+    if not isinstance(space, ConfigurationSpace):
+        return space.everything(most) if hasattr(space, "everything") else None  # type: ignore[union-attr]
+    if math.prod(float(hp.size) for hp in space.values()) > most:  # of a float's it is infinite
+        return None
+    values = [choices(hp) or range(hp.lower, hp.upper + 1) for hp in space.values()]  # type: ignore[attr-defined]
+    listed = (activated(space, dict(zip(space, combined, strict=True))) for combined in itertools.product(*values))
+    return [c for c in listed if not any(clause.is_forbidden_value(c) for clause in space.forbidden_clauses)]
 
 
 def sample_where(
@@ -131,7 +152,7 @@ def sample_where(
     attempts: int = 10_000,
 ) -> Configuration | None:
     """Draw an accepted configuration; None after `attempts` rejections."""
-    return first_of(lambda: sample(space, rng), accept, attempts)
+    return first_of(lambda: sample(space, rng), accept, attempts, space)
 
 
 def mutate(

@@ -168,7 +168,6 @@ class TestConformance:
         assert [t.configuration for t in longer][: len(history)] == [line["configuration"] for line in lines[1:]]
         assert len([t for t in longer if t.status != "rejected"]) == budget.trials + 2
 
-    @pytest.mark.usefixtures("few_draws")
     def test_an_exhausted_space_ends_or_repeats_but_never_hangs(self, make, tmp_path):
         toy = self.Toy(space=self.tiny_space())
         history = search(toy, make(toy, 0), Budget(trials=12), tmp_path / "log.jsonl", seed=0)

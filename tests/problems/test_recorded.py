@@ -114,6 +114,15 @@ def test_a_continued_stage_is_charged_what_is_new(toy, logged):
     assert (alone.epochs, continued.epochs) == (child.fidelity, child.fidelity - parent.fidelity)
 
 
+def test_what_is_no_problem_cannot_be_recorded(toy, tmp_path):
+    log = tmp_path / "log.jsonl"
+    search(toy, RandomSearch(toy, 0), Budget(trials=1), log, seed=0)
+    toy.constraints = SIZE
+    for wrong, said in {"toy": "no Problem", toy: "constraints"}.items():
+        with pytest.raises(UserError, match=said):
+            Recorded(wrong, [log])
+
+
 def test_failures_fail_again_and_rejections_are_not_looked_up(tmp_path):
     failing = Toy(space=tiny_space(), fail="raise")
     log = tmp_path / "failing.jsonl"

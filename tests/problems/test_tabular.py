@@ -106,6 +106,8 @@ def test_descriptions_tell_tables_and_constraints_apart():
     [
         ({"data": "mnist"}, "hpolib: data 'mnist' is unknown"),
         ({"constraints": [Constraint("params", "<=", 1)]}, "constrained metric 'params' is unknown"),
+        ({"constraints": Constraint("train_time", "<=", 1)}, "constraints is Constraint.*train_time"),
+        ({"constraints": ["train_time <= 1"]}, "constraints is .*train_time"),
     ],
 )
 def test_refuses_what_it_does_not_have(bad, said):

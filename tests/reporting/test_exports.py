@@ -234,6 +234,7 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
     grammar = Function("own", GrammarSpace(examples.grammar("cell-based"), name="cells"), len, worst=1e3)
     search(grammar, RandomSearch(grammar, 0), Budget(trials=2), tmp_path / "terms.jsonl", seed=0)
     narrow = Toy(space=tiny_space())
+    narrow.check_configuration = lambda configuration: None
     outside = Listed(narrow, 0, [{"kernel": 3, "norm": True, "rate": 1.0}])
     search(narrow, outside, Budget(trials=1), tmp_path / "outside.jsonl", seed=0)
     own = Toy()

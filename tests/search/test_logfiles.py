@@ -284,8 +284,28 @@ class TestPacks:
             pack.write_bytes(content)
             with pytest.raises(UserError, match=r"many\.jsonl\.xz"):
                 triallog.read(log)
-            assert command_line.main(["status", str(log.parent)]) == 2
-            assert "many.jsonl.xz: is damaged" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("damage", ["torn", "no list"])
+    @pytest.mark.parametrize("name", ["many", "another"])
+    def test_all_but_a_damaged_pack_is_counted_and_compressed(self, packed, damage, name, tmp_path, caplog, capsys):
+        first, _, other = packed
+        damaged = tmp_path / "logs" / f"{name}.jsonl.xz"
+        good = (tmp_path / "logs" / "many.jsonl.xz").read_bytes()
+        damaged.write_bytes(good[:-9] if damage == "torn" else lzma.compress(packed[first]))
+        elsewhere = [tmp_path / folder / "whole.jsonl" for folder in ("a", "z")]
+        for log in elsewhere:
+            run(log)
+        states = status(tmp_path, logs=True).set_index("log").state
+        assert f"{damaged}: is damaged" in caplog.text and set(states) == {"finished"}
+        readable = ["whole", "other", "whole"]
+        if (name, damage) == ("another", "no list"):  # it holds nothing, and `many` beside it all that it held
+            readable[1:1] = ["a rs.1", "b-rs-seed0"]
+        assert [*states.index] == readable
+        caplog.clear()
+        command_line.main(["compress", str(tmp_path)])
+        assert f"{damaged}: is damaged" in caplog.text + capsys.readouterr().err
+        assert all(forms(log) == ["whole.jsonl.gz"] for log in elsewhere)
+        assert damaged.exists() and logfiles.form(other).exists()
 
 
 def test_a_packs_name_is_no_logs(tmp_path):

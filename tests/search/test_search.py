@@ -3,6 +3,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import time
@@ -26,11 +27,14 @@ from jahslib.core.trials import Trial
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
+from jahslib.problems.function import Function
 from jahslib.search import Budget, search, triallog
 from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
 from jahslib.search.workers import InProcess, LocalProcesses, pool
 from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace
 from tests.conftest import PRECISION, SIZE, Toy, decisions, forked, tiny_space
 from tests.toys import Leaving
 
@@ -426,7 +430,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("workers", [0, -1, 1.5])
     def test_no_workers_are_refused_before_the_log_is_touched(self, toy, workers, tmp_path):
-        with pytest.raises(UserError, match=f"workers={workers}"):
+        with pytest.raises(UserError, match=f"workers: {workers}"):
             run(toy, tmp_path / "log.jsonl", workers=workers)
         assert not (tmp_path / "log.jsonl").exists()
 
@@ -763,6 +767,45 @@ def test_listed_proposes_its_configurations_in_turn(toy, tmp_path):
     wanted = [{"layers": 1, "rate": 1e-3, "kernel": k, "norm": True} for k in (3, 5, 7)]
     history = run(toy, tmp_path / "log.jsonl", optimizer=Listed(toy, 0, wanted), budget=Budget(trials=10))
     assert [t.configuration for t in history] == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rat": 1e-3}, "rat"),
+        ({"rate": 3.0}, "rate"),
+        ({"rate": None}, "rate"),
+        ({"rate": [1e-3]}, ""),  # ConfigSpace does not say of which
+        ({"kernel": 4}, "kernel"),
+        ({"width": 8}, "8"),  # it is not active
+    ],
+)
+def test_what_is_listed_outside_the_space_is_refused_at_the_door(toy, changes, named, tmp_path):
+    with pytest.raises(UserError, match=rf"problem toy: .*outside its space.*{named}"):
+        run(toy, tmp_path / "log.jsonl", optimizer=Listed(toy, 0, [CONFIGURATION, CONFIGURATION | changes]))
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("listed", [{}, {"kernel": 5, "layers": 1, "norm": True}, "rate", ["rate"], None])
+def test_what_is_listed_is_a_whole_configuration(toy, listed, tmp_path):
+    with pytest.raises(UserError, match=re.escape(repr(listed))):
+        run(toy, tmp_path / "log.jsonl", optimizer=Listed(toy, 0, [listed]))
+
+
+def test_a_listed_term_is_one_of_the_grammar(tmp_path):
+    problem = Function("terms", GrammarSpace(Grammar("S -> a | b")), len, worst=9.0)
+    for listed in ({"architecture": "c"}, {"term": "a"}):
+        with pytest.raises(UserError, match=r"problem terms: .*outside its space"):
+            run(problem, tmp_path / "log.jsonl", optimizer=Listed(problem, 0, [listed]))
+    assert len(run(problem, tmp_path / "log.jsonl", optimizer=Listed(problem, 0, [{"architecture": "a"}]))) == 1
+
+
+@pytest.mark.parametrize("label", ["study", "method", "profile"])
+@pytest.mark.parametrize("value", [None, 7, b"rs"])
+def test_labels_are_texts(toy, label, value, tmp_path):
+    with pytest.raises(UserError, match=rf"{label}={value!r}"):
+        run(toy, tmp_path / "log.jsonl", **{label: value})
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_local_processes_refuse_no_workers():

@@ -7,9 +7,11 @@ import pytest
 from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
+from jahslib.optimizers.optuna import OptunaSampler
 from jahslib.optimizers.published_evolution import PublishedEvolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.optimizers.regularized_evolution import RegularizedEvolution
+from jahslib.optimizers.smac_bohb import SmacBohb
 from jahslib.optimizers.sobol import Sobol
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.search import Budget, search, triallog
@@ -30,6 +32,8 @@ OPTIMIZERS = {
     "EA": lambda p, s: Evolution(p, s, pop_size=4),
     "EA-HB": lambda p, s: Evolution(p, s, pop_size=4, hyperband=True),
     "Hyperband": Hyperband,
+    "BOHB": lambda p, s: SmacBohb(p, s, n_init=3),
+    "Optuna": lambda p, s: OptunaSampler(p, s, "TPESampler"),
     "ASHA": ASHA,
     "regularized evolution": lambda p, s: RegularizedEvolution(p, s, pop_size=5, tournament_size=3),
 }

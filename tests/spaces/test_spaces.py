@@ -6,6 +6,8 @@ from ConfigSpace import (
     Configuration,
     ConfigurationSpace,
     EqualsCondition,
+    ForbiddenAndConjunction,
+    ForbiddenEqualsClause,
     GreaterThanCondition,
     LessThanCondition,
     NotEqualsCondition,
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 
 from jahslib.errors import UserError
 from jahslib.spaces import configurations as spaces
+from jahslib.spaces.grammars.grammar import Grammar
+from jahslib.spaces.grammars.space import GrammarSpace
 from tests.conftest import conditional_space
 
 SPACE = conditional_space()
@@ -92,6 +96,37 @@ def test_completing_names_what_is_wrong(values, said):
 
 def test_rejection_sampling_gives_up():
     assert spaces.sample_where(SPACE, np.random.default_rng(0), lambda c: False, attempts=5) is None
+
+
+def small_space():
+    """Every kind of finite hyperparameter, a condition and a forbidden pair: of 48 in the box, some 20."""
+    space = ConfigurationSpace({"layers": (1, 3), "width": (7, 8), "fixed": "as ever", "norm": [True, None]})
+    grade, other = OrdinalHyperparameter("grade", ["low", 2]), Categorical("other", ["1", 1.5], weights=[0.9, 0.1])
+    space.add(grade, other, GreaterThanCondition(space["width"], space["layers"], 1))
+    pair = ForbiddenEqualsClause(space["width"], 8), ForbiddenEqualsClause(grade, 2)
+    space.add(ForbiddenAndConjunction(*pair))
+    return space
+
+
+def test_all_of_a_small_space_is_what_is_drawn_from_it():
+    grammar = Grammar("T: 1-2\nS -> T(A) | a\nA -> b | c")
+    for space in (small_space(), GrammarSpace(grammar, small_space()), GrammarSpace(grammar), ConfigurationSpace()):
+        listed = {spaces.key(c) for c in spaces.everything(space, 1000)}
+        rng = np.random.default_rng(0)
+        assert listed == {spaces.key(spaces.sample(space, rng)) for _ in range(40 * len(listed))}
+    assert spaces.everything(SPACE, 10**9) is None and spaces.everything(small_space(), 3) is None
+    assert spaces.everything(GrammarSpace(grammar), 2) is spaces.everything(GrammarSpace(grammar, SPACE), 99) is None
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_small_space_that_is_used_up_is_known_soon(left, monkeypatch):
+    space, calls = small_space(), []
+    used = {spaces.key(c) for c in spaces.everything(space, 1000)}
+    rare = next(key for key in sorted(used) if "1.5" in key)
+    monkeypatch.setattr(spaces, "sample", lambda *args, s=spaces.sample: calls.append(args) or s(*args))
+    used -= {rare} if left else set()
+    found = spaces.sample_where(space, np.random.default_rng(0), lambda c: spaces.key(c) not in used)
+    assert [spaces.key(found)] == [rare] if left else found is None and len(calls) < 1000
 
 
 def test_keys_ignore_order_and_tell_values_apart():

@@ -19,7 +19,7 @@ from jahslib.errors import UserError
 from jahslib.spaces.grammars import counting, notation, productions
 from jahslib.spaces.grammars.notation import Definition
 from jahslib.spaces.grammars.productions import Production, Rules
-from jahslib.spaces.grammars.terms import Expression, Path, Term, parse_algebraic
+from jahslib.spaces.grammars.terms import DEEPEST, Expression, Path, Term, parse_algebraic
 from jahslib.spaces.grammars.topology import NO_BAN
 
 KEPT_HEIGHT, KEPT = 2, 20_000  # of terms that are one object each: the height, and the number, at most
@@ -203,7 +203,7 @@ class Grammar(Rules):
 
     def _check_satisfiable(self, definition: Definition) -> None:
         # A shallowest derivation meets a nonterminal at most twice on a branch: where zero is allowed and where not.
-        enough = 2 * len(self.productions) + 1
+        enough = min(2 * len(self.productions) + 1, DEEPEST)
         if not self.options(self.start, self.max_depth):
             depth = next((d for d in range(enough + 1) if self.options(self.start, d)), None)
             mend = "no depth suffices" if depth is None else f"the shallowest term needs {depth}"

@@ -10,11 +10,9 @@ from typing import Annotated, NoReturn
 from jahslib.errors import Bounds, bounded
 from jahslib.spaces.grammars import notation
 from jahslib.spaces.grammars.notation import Alternative, Definition, Word
-from jahslib.spaces.grammars.terms import Term
+from jahslib.spaces.grammars.terms import DEEPEST, Term
 from jahslib.spaces.grammars.topology import BAN_ZERO, NO_BAN, ZERO, Child, Topology
 
-# Terms are handled recursively; this is well within Python's own limit.
-DEEPEST = 100
 Depth = Annotated[int, Bounds(0, DEEPEST)]
 
 
@@ -173,7 +171,7 @@ def depth_limit(
         heights[symbol] = max(
             1 + max((heights[name] for _, name in p.open), default=0) if p.topology else 0 for p in productions[symbol]
         )
-    return heights[start]
+    return bounded("grammar: max_depth (the nesting of its highest term)", heights[start], Depth)
 
 
 def _fail_on_recursion(definition: Definition, productions: dict[str, tuple[Production, ...]]) -> NoReturn:

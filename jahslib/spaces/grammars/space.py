@@ -80,6 +80,11 @@ class GrammarSpace:
         """Draw a term from the grammar and hyperparameters from their priors."""
         return self.draw(rng).configuration
 
+    def everything(self, most: int) -> list[Configuration] | None:
+        """List all configurations as `configurations.everything` does; None where they may be more than `most`."""
+        numbers = spaces.everything(self.hyperparameters or ConfigurationSpace(), most // self.grammar.count(most + 1))
+        return numbers and [{ARCHITECTURE: str(term), **c} for term in self.grammar.enumerate() for c in numbers]
+
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
         """Mutate a configuration; see `vary`."""
         return self.vary(self.point(configuration), rng).configuration

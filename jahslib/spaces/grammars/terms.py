@@ -6,11 +6,14 @@ the same tree without them, `Cell(zero, Linear1(...), ...)`.
 
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from jahslib.errors import UserError
 
 Path = tuple[int, ...]
+
+DEEPEST = 100  # nested topologies: terms are handled recursively, and this is well within Python's own limit
 
 
 class Term:
@@ -196,6 +199,9 @@ class _Tokens:
         self.text = text
         self.found: list[str] = self.TOKEN.findall(text)
         self.position = 0
+        for i, depth in enumerate(accumulate((token == "(") - (token == ")") for token in self.found)):
+            if depth > DEEPEST + 1:  # a terminal is in parentheses too, in one of the two forms
+                self.fail(i, f"more than {DEEPEST} topologies nested in one another")
 
     def fail(self, position: int, what: str) -> NoReturn:
         starts = [match.start() for match in self.TOKEN.finditer(self.text)]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jahslib.errors import UserError
 from jahslib.spaces.grammars import examples
+from jahslib.spaces.grammars.grammar import Grammar
 from jahslib.spaces.grammars.terms import Term
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -26,6 +27,30 @@ def test_both_forms_are_read_back_as_printed(name, seed):
     assert Term.parse(str(term)) == term
     assert grammar.parse(str(term)) == term
     assert grammar.parse(term.algebraic()) == term
+
+
+@pytest.mark.parametrize("depth", [101, 500, 5000])
+def test_what_nests_too_deeply_for_recursion_is_refused(depth):
+    for form in ("T(" * depth + "a" + ")" * depth, "(S T " * depth + "(S a)" + ")" * depth, "T(" * depth):
+        for parse in (Grammar("T: 1-2\nS -> T(S) | a", max_depth=100).parse, Term.parse):
+            with pytest.raises(UserError, match="term: "):
+                parse(form)
+    chain = "".join(f"A{i} -> T(A{i + 1})\n" for i in range(depth))
+    with pytest.raises(UserError, match=f"max_depth.*{depth}"):
+        Grammar(f"T: 1-2\n{chain}A{depth} -> a")
+
+
+def test_the_deepest_nesting_is_read_back():
+    for text in ("S -> T(S) | a", "".join(f"A{i} -> T(A{i + 1})\n" for i in range(100)) + "A100 -> a"):
+        grammar = Grammar(f"T: 1-2\n{text}", max_depth=100 if "S" in text else None)
+        *_, term = grammar.enumerate()
+        term = max([term, *grammar.enumerate()], key=lambda t: t.height)
+        assert term.height == 100 and grammar.parse(str(term)) == grammar.parse(term.algebraic()) == term
+
+
+def test_many_nonterminals_that_contain_one_another_make_a_grammar():
+    many = "".join(f"A{i} -> T(A{(i + 1) % 300}) | a{i}\n" for i in range(300))
+    assert Grammar(f"T: 1-2\n{many}", max_depth=2).count() == 3
 
 
 def test_forms_of_one_term():
