@@ -229,8 +229,8 @@ def numbers(metrics: Any, place: str) -> dict[str, float]:
         number = value.item() if hasattr(value, "item") else value
         if isinstance(number, Decimal | Fraction):
             number = float(number)
-        if not isinstance(number, int | float):
-            raise UserError(f"{place} returned the metric {name}={number!r}; return a number")
+        if not isinstance(name, str) or not isinstance(number, int | float):
+            raise UserError(f"{place} returned the metric {name!r}: {number!r}; return a number by a text")
         converted[name] = number
     return converted
 

@@ -216,6 +216,8 @@ def _made(sampler: str, options: dict[str, Any], seed: int):
             kind = getattr(optuna.samplers, sampler)
         with _quiet():
             return kind(**options, seed=seed)
+    except UserError:
+        raise
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"Optuna: {sampler} with options {options}: {error}; see its documentation") from error
 
