@@ -163,12 +163,13 @@ def anytime(
             value = score(s, reached[passed - 1][1] if passed else None)
             rows.append((families[s.task], s.task, s.method, s.seed, share, value))
     table = pd.DataFrame(rows, columns=["family", "task", "method", "seed", "share", "score"])
-    parts = []
+    table, parts = table.astype({"share": float, "score": float}), []
     for family, own in table.groupby("family", sort=False):
         by = _block(own)
         mean = own.groupby(["method", by, "share"], sort=False).score.mean().reset_index()
         parts.append(mean.rename(columns={by: "seed"}).assign(family=family))
-    return pd.concat(parts, ignore_index=True).loc[:, ["family", "method", "seed", "share", "score"]]
+    found = pd.concat(parts, ignore_index=True) if parts else table  # of no search
+    return found.loc[:, ["family", "method", "seed", "share", "score"]]
 
 
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:

@@ -168,7 +168,8 @@ def _execute(notebook: Path, parameters: dict[str, Any], logs: Path, token: str,
     print(f"{label} {notebook.stem} starts", flush=True)
     command = [sys.executable, "-P", "-m", "papermill", str(notebook), str(partial), "--cwd", str(notebook.parent)]
     # yaml.safe_dump keeps every type; json.dumps would not, since a YAML reader takes 1e-05 for text.
-    command += ["-k", "python3", "--log-output", "--no-progress-bar", "-y", yaml.safe_dump(parameters)]
+    # The language, as a notebook that a program wrote may not name it.
+    command += ["-k", "python3", "-l", "python", "--log-output", "--no-progress-bar", "-y", yaml.safe_dump(parameters)]
     # Through a file, since a worker that outlives a dead kernel would hold a pipe open.
     with log.open("wb") as sink, log.open(encoding="utf-8", errors="replace") as source:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}

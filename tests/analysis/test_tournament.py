@@ -108,6 +108,8 @@ def test_the_course_has_the_score_of_none_until_the_first_full_training():
     assert curve.score.tolist() == pytest.approx([0.5, 0.2, 0.2, 0.2])
     late = tournament.anytime([searched([0.5])], {"t": "f"}, cost, {"t": 90.0}, points=20)
     assert late.score.tolist()[:2] == pytest.approx([1.0, 0.5])
+    none = tournament.anytime([], {}, cost, {}, points=4)  # no task has a table
+    assert none.columns.equals(curve.columns) and none.empty and none.share.dtype == none.score.dtype == float
 
 
 def test_rungs_are_compared_over_all_promotions_of_a_task():

@@ -27,10 +27,7 @@ PARAMETERS = "profile, device, workers = 'smoke', 'auto', None\nscheduler = seed
 
 def write_notebook(path: Path, source: str, parameters: str = "pool_size = 10") -> Path:
     tagged = new_code_cell(PARAMETERS + parameters, metadata={"tags": ["parameters"]})
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = new_notebook(
-        cells=[tagged, new_code_cell(source)], metadata=metadata | {"language_info": {"name": "python"}}
-    )
+    notebook = new_notebook(cells=[tagged, new_code_cell(source)])  # as a program writes one, without its language
     path.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, path)
     return path
