@@ -768,3 +768,19 @@ def test_listed_proposes_its_configurations_in_turn(toy, tmp_path):
 def test_local_processes_refuse_no_workers():
     with pytest.raises(UserError, match="workers"):
         LocalProcesses(0)
+
+
+def test_a_log_of_listed_configurations_goes_on_with_a_longer_or_shorter_list_and_refuses_another(toy, tmp_path):
+    first, second = CONFIGURATION | {"norm": False}, CONFIGURATION | {"norm": True}
+
+    def trained(configurations, name="log", trials=10):
+        given = {"optimizer": Listed(toy, 0, configurations), "budget": Budget(trials=trials)}
+        return [(t.configuration, t.metrics) for t in run(toy, tmp_path / f"{name}.jsonl", **given)]
+
+    assert len(trained([first])) == 1
+    both = trained([first, second])
+    assert both == trained([first, second], "in_one_go")
+    assert trained([first], trials=1) == both[:1]
+    assert trained([first, second]) == both
+    with pytest.raises(UserError, match="configurations"):
+        trained([second, first])
