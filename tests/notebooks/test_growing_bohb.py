@@ -65,6 +65,12 @@ def test_incumbents_are_tested_on_the_test_split_alone_and_traced_where_they_gro
     assert [run.tested.trace_every for run in plan] == [1, 1, 0, 1, 0]
 
 
+def test_searches_on_a_part_of_the_images_are_tested_after_training_on_all_of_them():
+    run = of(profile="cpu", data="mnist5k").plan[0]
+    assert (run.problem.per_class, run.tested.per_class) == (600, None)
+    assert of(profile="cpu", data="mnist5k", final_per_class=9).plan[0].tested.per_class == 9
+
+
 def test_working_dir_holds_the_logs(tmp_path):
     assert all(run.log.is_relative_to(tmp_path) for run in of(working_dir=str(tmp_path)).plan)
 
