@@ -54,6 +54,11 @@ def test_01_one_incumbent_is_next_to_the_reported_one():
     assert round(near["conv_trigger_threshold"], 3) == 0.128 and round(near["learning_rate_init"], 4) == 0.0104
 
 
+def test_01_the_first_incumbent_is_soon_at_the_limit():
+    growth = numbers("01_growing_bohb", "growth")
+    assert growth.step.min() == 50 and growth.step.max() == 6000 and growth.params.min() > 29_700
+
+
 def test_02_near_on_all_images_and_no_lead_on_a_tenth():
     notebook = "02_growing_thresholds"
     full = numbers(notebook, "full")
