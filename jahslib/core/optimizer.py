@@ -52,7 +52,7 @@ class Described:
     later: ClassVar[tuple[str, ...]] = ()  # settings younger than the first logs, described only where they are used
 
     def __post_init__(self):
-        refuse_incomplete(self.problem)
+        refuse_incomplete(self.problem, computed=False)
         refuse_illegal(self, f"{type(self).__name__}: ")
         self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 

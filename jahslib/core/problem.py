@@ -235,8 +235,11 @@ def numbers(metrics: Any, place: str) -> dict[str, float]:
     return converted
 
 
-def refuse_incomplete(problem: Any) -> None:
-    """Raise `UserError` unless `problem` declares all that a search needs."""
+def refuse_incomplete(problem: Any, *, computed: bool = True) -> None:
+    """Raise `UserError` unless `problem` declares all that a search needs.
+
+    `computed=False` leaves out what its class computes: a space that depends on the data would load them.
+    """
     if not isinstance(problem, Problem):
         raise UserError(f"search: {problem!r} is no Problem; subclass jahslib.core.problem.Problem")
     name = f"problem {type(problem).__name__}"
@@ -250,6 +253,8 @@ def refuse_incomplete(problem: Any) -> None:
         "repeats": ("1 or more trainings", lambda given: type(given) is int and given >= 1),
     }
     for attribute, (what, admits) in wanted.items():
+        if not computed and hasattr(getattr(type(problem), attribute, None), "__get__"):
+            continue
         value = getattr(problem, attribute, None)
         if not admits(value):
             raise UserError(f"{name}: {attribute} is {value!r}; give it {what}")

@@ -82,7 +82,7 @@ class Recorded(Problem):
 
     def __post_init__(self):
         refuse_illegal(self, "recorded: ")
-        refuse_incomplete(self.problem)
+        refuse_incomplete(self.problem, computed=False)
         if self.unknown == "nearest" and not isinstance(self.problem.space, ConfigurationSpace):
             raise UserError(f"recorded: there is no distance in {self.problem.space}; use unknown='refuse'")
         self.logs = logs = logfiles.several(self.logs)

@@ -103,7 +103,8 @@ def test_given_configurations_are_trained_in_turn(study):
 
 @pytest.mark.parametrize("form", ["plain", "packed"])
 def test_more_or_fewer_trainings_go_on_from_those_that_are_there(study, form):
-    problem, first, last = Toy(), {"norm": False, "kernel": 3}, {"norm": True, "kernel": 5, "width": 4, "rate": 0.1}
+    problem, first = Toy(), {"kernel": 5, "layers": 1, "norm": True, "rate": 1e-3}
+    last = first | {"norm": False, "kernel": 3}
 
     def trained(count, log="wanted", first=first):
         run = study.trainings(problem, [first, *[last] * count], log, method="given", seed=3)
