@@ -114,9 +114,7 @@ class Grammar(Rules):
         Raises:
             UserError: the text is malformed, or no term of this grammar.
         """
-        if not isinstance(text, str):
-            raise UserError(f"term: {text!r} is no text; give one, such as str(term)")
-        if text.lstrip().startswith("("):
+        if isinstance(text, str) and text.lstrip().startswith("("):
             return self.check(Term.parse(text))
         expression = parse_algebraic(text)
         term = self._derive(self.start, expression, {})

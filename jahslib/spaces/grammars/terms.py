@@ -6,7 +6,6 @@ the same tree without them, `Cell(zero, Linear1(...), ...)`.
 
 import re
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any, NoReturn
 
 from jahslib.errors import UserError
@@ -159,6 +158,7 @@ def _lisp(tokens: "_Tokens") -> Term:
             if len(open_terms[-1]) < 2:
                 tokens.fail(position, "'(' where a nonterminal and what replaces it must come first")
             open_terms.append([])
+            tokens.refuse_depth(len(open_terms) - 1, position)  # a terminal is in parentheses too
         elif token == ")":
             parts = open_terms.pop()
             if len(parts) < 2:
@@ -176,7 +176,8 @@ def _lisp(tokens: "_Tokens") -> Term:
     tokens.fail(len(tokens.found), "the term ends with a parenthesis still open")
 
 
-def _algebraic(tokens: "_Tokens") -> Expression:
+def _algebraic(tokens: "_Tokens", depth: int = 0) -> Expression:
+    tokens.refuse_depth(depth, tokens.position - 1)
     head = tokens.next("a name")
     if head in "(),":
         tokens.fail(tokens.position - 1, f"{head!r} where a terminal or topology must stand")
@@ -185,7 +186,7 @@ def _algebraic(tokens: "_Tokens") -> Expression:
     children = []
     while not children or tokens.peek() == ",":
         tokens.next("a child")
-        children.append(_algebraic(tokens))
+        children.append(_algebraic(tokens, depth + 1))
     tokens.expect(")")
     return head, tuple(children)
 
@@ -199,14 +200,15 @@ class _Tokens:
         self.text = text
         self.found: list[str] = self.TOKEN.findall(text)
         self.position = 0
-        for i, depth in enumerate(accumulate((token == "(") - (token == ")") for token in self.found)):
-            if depth > DEEPEST + 1:  # a terminal is in parentheses too, in one of the two forms
-                self.fail(i, f"more than {DEEPEST} topologies nested in one another")
 
     def fail(self, position: int, what: str) -> NoReturn:
         starts = [match.start() for match in self.TOKEN.finditer(self.text)]
         column = [*starts, len(self.text)][position] + 1
         raise UserError(f"term: column {column}: {what}")
+
+    def refuse_depth(self, depth: int, position: int) -> None:
+        if depth > DEEPEST:
+            self.fail(position, f"more than {DEEPEST} topologies nested in one another")
 
     def peek(self) -> str | None:
         return self.found[self.position] if self.position < len(self.found) else None
