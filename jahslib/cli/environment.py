@@ -44,7 +44,9 @@ def make(root: Path = ROOT) -> Path:
         made_of, _, made_at = (found or "").partition("\n")
         if made_of == wanted and python.exists():
             return python
-        if found is None and venv.exists() and any(venv.iterdir()):
+        foreign = found is None and venv.exists() and any(venv.iterdir())
+        # Through a link, what is made again would be the environment of another copy.
+        if foreign or (venv.is_symlink() and found is not None and made_at != f"{root}\n"):
             raise UserError(f"{venv}: made by something else; remove it, or use it as it is with --python {python}")
         venv.mkdir(exist_ok=True)
         stamp.write_text(UNFINISHED, encoding="utf-8")

@@ -147,3 +147,15 @@ def test_somebody_elses_environment_is_left_alone(project):
         environment.make(root)
     assert commands == []
     assert (root / ".venv" / "lib").exists()
+
+
+def test_a_link_to_another_copys_environment_is_left_alone(project, tmp_path):
+    root, commands = project
+    other = tmp_path / "another" / ".venv"
+    (other / "lib").mkdir(parents=True)
+    (other / "jahslib.stamp").write_text(f"0\n{other.parent}\n")
+    (root / ".venv").symlink_to(other)
+    with pytest.raises(UserError, match="made by something else"):
+        environment.make(root)
+    assert commands == []
+    assert (other / "lib").exists()
