@@ -49,7 +49,7 @@ class TestSettings:
         assert made.left_out == {
             "methods": ["smac", "ax_stop", "joint"],
             "networks": ["lenet300"],
-            "data": ["mnist"],
+            "data": ["mnist", "cifar10-rebuilt"],
         }
 
     def test_the_paper_profile_is_the_originals_scale(self):

@@ -38,7 +38,7 @@ def test_the_grammar_searches_the_cells_that_the_others_choose_edge_by_edge(smok
 def test_trained_problems_are_those_of_their_studies(smoke):
     runs = [run for run in smoke.trained_plan if run.task == "constrained_cnn"]
     described = [run.problem.describe() for run in runs]
-    assert len(runs) == 6 and all(d == described[0] for d in described) and len(runs[0].problem.constraints) == 2
+    assert len(runs) == 8 and all(d == described[0] for d in described) and len(runs[0].problem.constraints) == 2
     seven = experiment("07_constrained_EA", SMOKE)
     assert described[0] == seven.constrained(seed=0).describe()
     assert {run.tested.split for run in smoke.trained_plan} == {"test"}
