@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pack", metavar="NAME", help="those of each folder in one file, NAME.jsonl.xz")
     options = parser.parse_args(argv)
     folder = (options.folder or paths.outputs() / "results").resolve()
-    if "/" in f"{options.logs}{options.pack}" or options.pack == "":
-        raise UserError(f"--logs {options.logs} --pack {options.pack}: give a name without a folder")
+    if "/" in f"{options.logs}{options.pack}" or options.pack == "" or f"{options.pack}".startswith("."):
+        raise UserError(f"--logs {options.logs} --pack {options.pack}: give a name without a folder or a leading dot")
     logs = logfiles.found(folder, f"**/{options.logs}")
     if not logs:
         raise UserError(f"{folder}: no such trial log in it; name a folder that has some, such as results/cpu")

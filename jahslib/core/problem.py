@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,20 +23,28 @@ if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace  # its import takes seconds and only ConfigSpace searches need it
 
 
-class Space(Protocol):
+class Space(ABC):
     """A search space that is not a ConfigurationSpace, such as a grammar's."""
 
+    @abstractmethod
     def sample(self, rng: np.random.Generator) -> Configuration:
         """Draw a random configuration."""
-        ...
 
+    @abstractmethod
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
         """Draw a neighbour of a configuration."""
-        ...
 
+    @abstractmethod
     def to_serialized_dict(self) -> dict[str, Any]:
         """Describe the space in JSON types, for the log's fingerprint."""
-        ...
+
+    @abstractmethod
+    def check(self, configuration: Configuration) -> None:
+        """Raise `UserError` or `ValueError` for a configuration that is not of this space."""
+
+    def everything(self, most: int) -> list[Configuration] | None:
+        """List all configurations, some of them twice; None where they may be more than `most`, or are not known."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,8 @@ class Problem(ABC):
         try:
             if isinstance(self.space, ConfigurationSpace):
                 Checked(self.space, values=configuration)
-            elif hasattr(self.space, "point"):  # a grammar's
-                self.space.point(configuration)
+            else:
+                self.space.check(configuration)
         except (ValueError, TypeError, AttributeError) as error:  # also for what is no configuration at all
             why = " ".join(str(error).split())
             raise UserError(f"problem {self.name}: {configuration!r} is outside its space ({why})") from error
@@ -245,7 +253,7 @@ def refuse_incomplete(problem: Any, *, computed: bool = True) -> None:
     name = f"problem {type(problem).__name__}"
     wanted = {
         "name": ("a text", lambda given: isinstance(given, str) and given != ""),
-        "space": ("a ConfigurationSpace, or another space", lambda given: hasattr(given, "to_serialized_dict")),
+        "space": ("a ConfigurationSpace, or another space", _is_space),
         "fidelity": ("a Fidelity", lambda given: isinstance(given, Fidelity)),
         "objective": ("an Objective", lambda given: isinstance(given, Objective)),
         "constraints": ("a tuple of Constraints", _are_constraints),
@@ -266,6 +274,10 @@ def checked_constraints(given: Any, metrics: Iterable[str], place: str) -> tuple
         raise UserError(f"{place}: constraints is {given!r}; give it a tuple of Constraints")
     refuse_unknown(f"{place}: constrained metric", [c.metric for c in given], metrics)
     return tuple(given)
+
+
+def _is_space(given: Any) -> bool:
+    return isinstance(given, Space) or hasattr(given, "sample_configuration")  # ConfigSpace's, not imported for this
 
 
 def _are_constraints(given: Any) -> bool:

@@ -84,6 +84,9 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
     for part in ("curve", "outputs"):
         if not isinstance(held := getattr(outcome, part), dict):
             raise UserError(f"{place} returned {part}={held!r}; return a dictionary")
+    for name, values in outcome.curve.items():
+        if not (isinstance(values, list | tuple) or hasattr(values, "tolist")):
+            raise UserError(f"{place} returned curve {name!r}={values!r}; return a list, with a value an epoch")
     charged = outcome.epochs
     outcome.epochs = charged = charged.item() if hasattr(charged, "item") else charged
     if isinstance(charged, bool) or not isinstance(charged, int | float) or not 0 <= charged < math.inf:

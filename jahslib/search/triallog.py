@@ -92,7 +92,7 @@ class TrialLog:
                 self.make_extendable()
                 self._truncate(0)
                 self._append({"kind": "header", "format": FORMAT, **header})
-                logged = LoggedSearch(json.loads(dumped(header)), [], None)
+                logged = LoggedSearch(as_logged(header), [], None)
             else:
                 self._cut_torn_line(content)
         except BaseException:
@@ -286,7 +286,7 @@ def _matching(path: Path, content: bytes, fingerprint: dict[str, Any]) -> Logged
         return None
     logged = _parsed(path, content)
     if not logged.is_blank:
-        wanted = json.loads(dumped(fingerprint))
+        wanted = as_logged(fingerprint)
         before, now = (f.get("optimizer", {}).get("configurations") for f in (logged.fingerprint, wanted))
         if before and now and len(before) != len(now) and all(map(eq, before, now)):
             # The same list made longer or shorter, as by more final trainings: it goes on, wherever it ended.
@@ -302,8 +302,8 @@ def _refuse_foreign(path: Path, content: bytes) -> None:
 
 
 def refuse_difference(path: Path, found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
-    """Raise `UserError` where a logged description in JSON types differs from the wanted one; `what` made the log."""
-    differing = list(_differences(found, json.loads(dumped(wanted))))
+    """Raise `UserError` where a logged description differs from the wanted one, also `as_logged`; `what` made it."""
+    differing = list(_differences(found, wanted))
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         other_data = all(difference.split(": ")[0].endswith("digest") for difference in differing)
@@ -325,6 +325,11 @@ def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def as_logged(value: Any) -> Any:
+    """Convert to what is read back from a log: JSON's types alone. Raises as `dumped`."""
+    return json.loads(dumped(value))
 
 
 def dumped(value: Any) -> str:

@@ -135,9 +135,9 @@ def first_of(
 
 
 def everything(space: ConfigurationSpace | Space | None, most: int) -> list[Configuration] | None:
-    """List a space's configurations, some of them twice; None where they may be more than `most`, or are not known."""
+    """List a space's configurations as `Space.everything` does."""
     if not isinstance(space, ConfigurationSpace):
-        return space.everything(most) if hasattr(space, "everything") else None  # type: ignore[union-attr]
+        return space and space.everything(most)
     if math.prod(float(hp.size) for hp in space.values()) > most:  # of a float's it is infinite
         return None
     values = [choices(hp) or range(hp.lower, hp.upper + 1) for hp in space.values()]  # type: ignore[attr-defined]

@@ -129,7 +129,7 @@ class TestSettings:
             ({"networks": []}, "networks: none given to choose from"),
             ({"joint": ["depth"]}, "joint: 'depth' is unknown"),
             ({"extra_seeds": -1}, "extra_seeds: -1"),
-            ({"trials": 0}, "trials: 0"),
+            ({"trials": 2}, "trials: 2"),
             ({"max_epochs": 0}, "max_epochs: 0"),
             ({"pre_trained_id": "abc"}, "no training 'abc' in snapshot_mnist5k_lenet300; there are: none"),
             ({"early_stopping": {"every": 0}}, "early_stopping: every=0"),

@@ -70,6 +70,7 @@ def test_the_whole_comparison_leaves_out_what_tuned_our_defaults():
         ({"methods": []}, "methods: none"),
         ({"families": ["cifar"]}, "families"),
         ({"trained": ["cnn"]}, "trained"),
+        ({"families": [], "trained": []}, "families, trained"),
         ({"trainings": 0}, "trainings: 0"),
         ({"growing_convnet": {"per_class": 2}}, "per_class: 2 images a class for 3 folds"),
         ({"seeds": []}, "seeds"),

@@ -239,6 +239,8 @@ class TestDoors:
             (Outcome({"accuracy": 0.5, "precision": 1, 5: 2.0}, 1), "5"),
             (Outcome([0.5], 1), r"metrics \[0.5\]"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve=[0.5]), r"curve=\[0.5\]"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve={"loss": "0.5"}), r"curve 'loss'='0.5'"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve={"loss": 0.5}), r"curve 'loss'=0.5"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, outputs=None), "outputs=None"),
         ],
     )
@@ -793,12 +795,13 @@ def test_what_is_listed_is_a_whole_configuration(toy, listed, tmp_path):
         run(toy, tmp_path / "log.jsonl", optimizer=Listed(toy, 0, [listed]))
 
 
-def test_a_listed_term_is_one_of_the_grammar(tmp_path):
-    problem = Function("terms", GrammarSpace(Grammar("S -> a | b")), len, worst=9.0)
-    for listed in ({"architecture": "c"}, {"term": "a"}):
+def test_a_listed_term_is_one_of_the_grammar_with_its_hyperparameters(tmp_path):
+    space = GrammarSpace(Grammar("S -> a | b"), ConfigurationSpace({"rate": (0.0, 1.0)}))
+    problem, legal = Function("terms", space, len, worst=9.0), {"architecture": "a", "rate": 0.5}
+    for listed in (legal | {"architecture": "c"}, {"term": "a"}, legal | {"rate": 2.0}):
         with pytest.raises(UserError, match=r"problem terms: .*outside its space"):
             run(problem, tmp_path / "log.jsonl", optimizer=Listed(problem, 0, [listed]))
-    assert len(run(problem, tmp_path / "log.jsonl", optimizer=Listed(problem, 0, [{"architecture": "a"}]))) == 1
+    assert len(run(problem, tmp_path / "log.jsonl", optimizer=Listed(problem, 0, [legal]))) == 1
 
 
 @pytest.mark.parametrize("label", ["study", "method", "profile"])

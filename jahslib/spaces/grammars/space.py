@@ -13,9 +13,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from ConfigSpace import Configuration as CSConfiguration
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.exceptions import ForbiddenValueError
 
+from jahslib.core.problem import Space
 from jahslib.core.trials import Configuration
 from jahslib.errors import UserError
 from jahslib.spaces import configurations as spaces
@@ -40,7 +42,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GrammarSpace:
+class GrammarSpace(Space):
     """The product of a grammar's terms and a space of ordinary hyperparameters.
 
     Args:
@@ -81,9 +83,14 @@ class GrammarSpace:
         return self.draw(rng).configuration
 
     def everything(self, most: int) -> list[Configuration] | None:
-        """List all configurations as `configurations.everything` does; None where they may be more than `most`."""
+        """List all configurations; None where they may be more than `most`."""
         numbers = spaces.everything(self.hyperparameters or ConfigurationSpace(), most // self.grammar.count(most + 1))
         return numbers and [{ARCHITECTURE: str(term), **c} for term in self.grammar.enumerate() for c in numbers]
+
+    def check(self, configuration: Configuration) -> None:
+        """Raise `UserError` as `term` does, and ConfigSpace's `ValueError` for other hyperparameters."""
+        self.term(configuration)
+        CSConfiguration(self.hyperparameters or ConfigurationSpace(), values=self.numeric(configuration))
 
     def mutate(self, configuration: Configuration, rng: np.random.Generator) -> Configuration:
         """Mutate a configuration; see `vary`."""
