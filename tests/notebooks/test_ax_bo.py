@@ -167,6 +167,11 @@ class TestSearches:
         ]
         assert runs[0].log.name == "rs-digits-seed0.jsonl"
 
+    def test_further_data_sets_have_the_first_seeds_and_no_extensions(self):
+        runs = of(profile="cpu", data=["digits", "mnist5k"], network="lenet300", networks=["lenet300"]).plan
+        further = [(r.method, r.seed) for r in runs if r.problem.data == "mnist5k"]
+        assert sorted(further) == sorted((method, seed) for method in COMPARED for seed in range(5))
+
     def test_early_stopping_has_the_same_epochs_and_the_joint_space_is_larger(self):
         found = of()
         runs = {r.method: r for r in found.plan}
