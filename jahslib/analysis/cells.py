@@ -14,7 +14,7 @@ from jahslib.spaces.grammars import examples
 
 
 def spaces_table() -> pd.DataFrame:
-    """Count what every example grammar describes: one row a grammar.
+    """Count what every example grammar describes: one row per grammar.
 
     `terms_log10` and `derivations_log10` are common logarithms of the numbers of distinct terms and of derivations;
     `terms` is the number itself where it is below 10^12. `depth` is the longest derivation's.
@@ -57,7 +57,7 @@ def _tau(errors: pd.DataFrame) -> float:
 
 
 def incumbents_table(searches: Sequence[AnySearch[NB201]]) -> pd.DataFrame:
-    """Describe the network that each search by training found: one row a search."""
+    """Describe the network that each search by training found: one row per search."""
     rows = []
     for s in searches:
         term = s.problem.space.term(s.incumbent.configuration)

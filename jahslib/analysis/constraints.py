@@ -31,15 +31,15 @@ TESTED = {
 }
 
 
-def caps(batch_sizes: Sequence[int], classes: int = 17, per_class: int = 20) -> pd.DataFrame:
-    """Compute a perfect classifier's batch-wise precision on class-sorted data: the metric's ceiling by batch size."""
-    labels = torch.arange(classes).repeat_interleave(per_class)
-    values = [batchwise_precision(labels, labels, classes, b) for b in batch_sizes]
+def caps(batch_sizes: Sequence[int]) -> pd.DataFrame:
+    """Compute a perfect classifier's batch-wise precision on micro17flower's sorted folds, by batch size."""
+    labels = torch.arange(17).repeat_interleave(20)
+    values = [batchwise_precision(labels, labels, 17, b) for b in batch_sizes]
     return pd.DataFrame({"batch_size": batch_sizes, "highest_batchwise_precision": values})
 
 
 def rung_plan(low: int, high: int, eta: int = 2) -> pd.DataFrame:
-    """Tabulate Hyperband's plan, a row a bracket: members@epochs of each rung, and epochs, as promotions go on."""
+    """Tabulate Hyperband's plan, one row per bracket: members@epochs of each rung, and epochs, as promotions go on."""
     rows = []
     for rungs in hyperband.plan(low, high, eta, rounding="published"):
         before = [0, *(r.fidelity for r in rungs[:-1])]
@@ -77,7 +77,7 @@ def population(problem: ConstrainedCNN, trials: Sequence[Trial], size: int) -> d
 
 
 def populations(searches: Searches, size: int) -> pd.DataFrame:
-    """Follow the `population` of each search, with the epochs and minutes spent by then: one row a full evaluation."""
+    """Follow the `population` of each search and what was spent by then: one row per full evaluation."""
     rows = []
     for s in searches:
         seen, spent = [], 0.0
@@ -96,9 +96,9 @@ def members(search: Search) -> list[Trial]:
 
 
 def steps_table(search: Search, evolution: PublishedEvolution | None) -> pd.DataFrame:
-    """Make the original's {run}.csv: `population`, step and time (s), one row a step of an evolution; 0 is its first.
+    """Make the original's {run}.csv: `population`, step and time (s), one row per step of an evolution; 0 is its first.
 
-    Other methods have no population, and so no averages, and one row a full training.
+    Other methods have no population, and so no averages, and one row per full training.
     """
     trained = members(search)
     steps = range(len(trained)) if evolution is None else [_step(evolution, search.problem, t) for t in trained]
@@ -140,7 +140,7 @@ def constraints_table(searches: Searches) -> pd.DataFrame:
 
 
 def trainings_table(trials: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
-    """List trainings of named configurations on all training images: one row a training."""
+    """List trainings of named configurations on all training images: one row per training."""
     rows = [
         {"configuration": name, "training": i, "minutes": t.seconds / 60}
         | {column: t.metrics[metric] for column, metric in TESTED.items()}

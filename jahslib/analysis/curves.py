@@ -10,7 +10,7 @@ from jahslib.search.runs import AnySearch
 
 
 def curves(searches: Sequence[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
-    """Trace each search's incumbent, a row a trial from the first full one: metrics, feasible, what was spent."""
+    """Trace each search's incumbent, one row per trial from the first full one: metrics, feasible, what was spent."""
     rows = [
         {"task": s.task, "method": s.method, "seed": s.seed}
         | {"trials": at.trials, "epochs": at.epochs, "minutes": at.minutes}

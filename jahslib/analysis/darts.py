@@ -49,7 +49,7 @@ def arch_weights(searches: Cells) -> pd.DataFrame:
 
 
 def trial_weights(trial: Trial) -> pd.DataFrame:
-    """List the architecture weights softmax(alpha) of a DARTS search: one row an epoch, node and operation."""
+    """List the architecture weights softmax(alpha) of a DARTS search: one row per epoch, node and operation."""
     rows = []
     for epoch, alphas in enumerate(trial.outputs["alphas"], start=1):
         mixture = torch.tensor(alphas).softmax(1).tolist()
@@ -60,7 +60,7 @@ def trial_weights(trial: Trial) -> pd.DataFrame:
 
 
 def operation_shares(searches: Cells) -> pd.DataFrame:
-    """Average the architecture weights over the six nodes: one row an epoch and operation of every search (`method`).
+    """Average the architecture weights over the six nodes: one row per epoch and operation of every search (`method`).
 
     `share` is the mean of softmax(alpha), `nodes` counts the nodes in which the operation has the largest weight;
     `surrogate` (the fraction that it contributes) and `train_loss` are the epoch's.
@@ -78,7 +78,7 @@ def operation_shares(searches: Cells) -> pd.DataFrame:
 
 
 def ends(shares: pd.DataFrame) -> pd.DataFrame:
-    """Summarise how each search of `operation_shares` ends: one row a search.
+    """Summarise how each search of `operation_shares` ends: one row per search.
 
     Holds the first and last epoch's training loss; of each operation without parameters its last share, its largest,
     and the number of nodes that prefer it in the end; identity's part of what is not zero's, among the operations that
@@ -98,7 +98,7 @@ def ends(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Average `ends` over seeds, one row a data set and variant, with the `leader` of most seeds and their number."""
+    """Average `ends` over seeds, one row per data set and variant, with the `leader` of most seeds and their number."""
     by = ["data", "prevention"]
     table = summary(found.drop(columns="leader"), by)
     most = found.groupby(by, sort=False).leader
@@ -108,7 +108,7 @@ def collapse_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_rows(variants: Cells, probes: Mapping[tuple[Arm, int], Sequence[Trial]]) -> pd.DataFrame:
-    """Describe networks of cells found differently, one row an arm and seed, averaged over its networks.
+    """Describe networks of cells found differently, one row per arm and seed, averaged over its networks.
 
     Args:
         variants: the searches of the arms, by `task`.
@@ -168,7 +168,7 @@ def scores(searches: Stacks, baseline: Sequence[Mapping[str, Any]]) -> pd.DataFr
 
 
 def found_table(searches: Stacks) -> pd.DataFrame:
-    """Describe the incumbents' stacks, one row a cell."""
+    """Describe the incumbents' stacks, one row per cell."""
     rows = []
     for s in searches:
         c = s.incumbent.configuration

@@ -68,7 +68,7 @@ def measured(searches: Iterable[AnySearch], measures: Mapping[str, Measure]) -> 
 
 
 def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.DataFrame:
-    """Summarise a table over units: one row a group, in the order of its first.
+    """Summarise a table over units: one row per group, in the order of its first.
 
     Returns:
         The columns `by`, `n` units, and of every other column `NAME_mean` and `NAME_sd`, the standard deviation of the
@@ -91,5 +91,5 @@ def with_reported(
 
 
 def methods_table(table: pd.DataFrame, reported: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
-    """Summarise what was `measured`, one row a task and method over its seeds, beside what is reported of it."""
+    """Summarise what was `measured`, one row per task and method over its seeds, beside what is reported of it."""
     return with_reported(summary(table, [name for name in ("task", "method") if name in table]), reported or {})

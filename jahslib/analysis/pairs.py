@@ -20,7 +20,7 @@ PAIR = ["n", "above", "difference", "low", "high", "p"]
 
 
 def paired(differences: pd.Series) -> dict[str, Any]:
-    """Describe the differences of two methods, a value a seed.
+    """Describe the differences of two methods, one value per seed.
 
     Returns:
         `n`, how many of them are `above` 0, their mean (`difference`), its 95 % bootstrap interval (`low`, `high`), and
@@ -56,7 +56,7 @@ def paired_table(
     Holm's correction (`p_holm`) is over all rows, and `told_apart` by it at .05.
 
     Args:
-        table: what was `measured`, a row a method and `unit`.
+        table: what was `measured`, one row per method and `unit`.
         lowest: less is better.
         by: the columns that tell tasks apart, as far as the table has them.
 
@@ -80,8 +80,8 @@ def paired_table(
     return found
 
 
-def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: str = "seed") -> list[dict[str, Any]]:
-    """Say for each task which method leads: first by the number of units that have a value, then by their mean.
+def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False) -> list[dict[str, Any]]:
+    """Say for each task which method leads: first by the number of seeds that have a value, then by their mean.
 
     Returns:
         Records of the `leader`, those `behind` it in order, whom of them the test tells from it (`told_apart`, see
@@ -92,7 +92,7 @@ def verdict(table: pd.DataFrame, measure: str, *, lowest: bool = False, unit: st
         of = {str(m): own.dropna().to_list() for m, own in values.groupby("method", sort=False)[measure]}
         mean = {m: float(np.mean(own)) if own else None for m, own in of.items()}
         order = sorted(of, key=lambda m: (-len(of[m]), (mean[m] or 0.0) * (1 if lowest else -1)))
-        against = paired_table(values, order[:1], [measure], lowest=lowest, unit=unit)
+        against = paired_table(values, order[:1], [measure], lowest=lowest)
         told = {row.second for row in against.itertuples() if row.told_apart and row.leader == order[0]}
         record = {"leader": order[0], "behind": order[1:], "told_apart": [m for m in order if m in told]}
         record["methods"] = [{"method": m, "n": len(of[m]), "mean": mean[m]} for m in order]

@@ -31,7 +31,7 @@ def fits(searches: Searches) -> pd.DataFrame:
 
 
 def predictions(searches: Searches) -> pd.DataFrame:
-    """List what the fits of one source, split and training size predict: one row an architecture.
+    """List what the fits of one source, split and training size predict: one row per architecture.
 
     A row holds its number in the source, what was observed of it, and each model's mean and standard deviation. Fits
     whose logs have no predictions are left out.

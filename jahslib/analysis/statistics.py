@@ -1,7 +1,6 @@
-"""Methods compared over seeds: paired bootstrap, anytime curves with confidence bands, the cost of choosing.
+"""Statistics of comparisons: bootstrap intervals, one-sided tests, rankings over blocks, McNemar's test.
 
-Bootstrap: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; percentile intervals. Seeds are
-resampled, and with them whatever two methods share on a seed (split, initial weights), which is what makes it paired.
+Bootstrap: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; percentile intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +32,9 @@ def one_sided(values: Sequence[float], baseline: Sequence[float]) -> tuple[float
     return float(z_p), float(welch.pvalue)  # type: ignore[union-attr]
 
 
-def band(values: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+def band(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap the mean curve's 95 % interval, `seeds x points` -> two of `points`; whole curves are resampled."""
-    rows = rng.integers(len(values), size=(resamples, len(values)))
+    rows = rng.integers(len(values), size=(2000, len(values)))
     counts = np.stack([(rows == i).sum(axis=1) for i in range(len(values))], axis=1)
     low, high = interval(counts @ values / len(values))
     return low, high

@@ -64,7 +64,7 @@ def without_lone_task(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def space_table(space: ConfigurationSpace, values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Describe a space: one row a numeric hyperparameter, with its value in each of the configurations `values`."""
+    """Describe a space: one row per numeric hyperparameter, with its value in each of the configurations `values`."""
     rows = []
     for parameter in (p for p in space.values() if hasattr(p, "lower")):
         row = {"hyperparameter": parameter.name, "lower": parameter.lower, "upper": parameter.upper}  # type: ignore[attr-defined]

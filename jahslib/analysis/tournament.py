@@ -1,7 +1,7 @@
 """Optimizers compared over families of tasks.
 
 A block is a task, whose value is the mean over its searches; a family of one task has its seeds for blocks, and then
-nothing is said of other tasks. Everything is computed from one table with a row a search (`searches_table`).
+nothing is said of other tasks. Everything is computed from one table with one row per search (`searches_table`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,9 +49,9 @@ def _block(found: pd.DataFrame) -> str:
     return "task" if found.task.nunique() > 1 else "seed"
 
 
-def blocks(found: pd.DataFrame, column: str = "score") -> pd.DataFrame:
-    """Arrange a family's values: one row a block, one column a method; methods that lack a block are left out."""
-    table = found.pivot_table(index=_block(found), columns="method", values=column, aggfunc="mean", sort=False)
+def blocks(found: pd.DataFrame) -> pd.DataFrame:
+    """Arrange a family's scores: one row per block, one column per method; methods that lack a block are left out."""
+    table = found.pivot_table(index=_block(found), columns="method", values="score", aggfunc="mean", sort=False)
     return table.loc[:, [m for m in dict.fromkeys(found.method) if m in table]].dropna(axis="columns")
 
 
@@ -78,7 +78,7 @@ def rankings(found: pd.DataFrame) -> dict[str, Ranking]:
 
 
 def tests_table(tests: Mapping[str, Ranking]) -> pd.DataFrame:
-    """Summarise `rankings`, a row a family: Friedman's p, and the pairs that Nemenyi's test tells apart at 5 %."""
+    """Summarise `rankings`, one row per family: Friedman's p, and the pairs that Nemenyi's test tells apart at 5 %."""
     rows = []
     for family, found in tests.items():
         p = found.nemenyi.to_numpy()[np.triu_indices(len(found.ranks), 1)]
@@ -107,7 +107,7 @@ def against(found: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
 
 
 def leaders(found: pd.DataFrame) -> pd.DataFrame:
-    """Say which method leads each family, and which ones are behind it: one row a family and method.
+    """Say which method leads each family, and which ones are behind it: one row per family and method.
 
     `verdict` is `leads` where the mean score is the lowest, else whether the 95 % interval of the distance to the
     leader over blocks lies above zero (`behind`) or not (`not told apart`), without correction for their number;
@@ -127,7 +127,7 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def choices(found: pd.DataFrame, curves: pd.DataFrame, labels: Mapping[str, str], share: float) -> pd.DataFrame:
-    """Say which method to take, one row a family, from a table of searches and their `anytime` curves.
+    """Say which method to take, one row per family, from a table of searches and their `anytime` curves.
 
     A row holds what to `take`, its score and random search's, what is not told from it, and what is ahead when a
     `share` of the budget, one of those in `curves`, is spent; methods by their names in `labels`.
@@ -193,7 +193,7 @@ def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.Data
 
 
 def workers_table(searches: Mapping[int, Sequence[AnySearch]], score: Score) -> pd.DataFrame:
-    """Compare searches on a simulated clock by their number of workers: one row a method and number.
+    """Compare searches on a simulated clock by their number of workers: one row per method and number.
 
     A row holds the simulated hours of a search, how much sooner its budget is spent than with one worker (`speedup`),
     the share of time that workers are busy, and the score at the end.

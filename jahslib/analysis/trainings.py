@@ -39,7 +39,7 @@ def shape(trials: Sequence[Trial]) -> str:
 
 
 def layer_traces(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Trace each layer over training: one row a layer (conv 0, ..., fc 0, ...), training and step.
+    """Trace each layer over training: one row per layer (conv 0, ..., fc 0, ...), training and step.
 
     A training's trace maps `step`, `params` and `NAME_i` (of hidden layer i) to equally long lists.
     """
@@ -55,7 +55,7 @@ def layer_traces(trials: Sequence[Trial]) -> pd.DataFrame:
 
 
 def growth_table(searches: Sequence[AnySearch[GrowingConvNets]]) -> pd.DataFrame:
-    """Trace widths, ranks and parameters of the first incumbent that grows: a row a layer, training and step."""
+    """Trace widths, ranks and parameters of the first incumbent that grows: one row per layer, training and step."""
     first = next((s for s in searches if grows(s.incumbent.configuration)), None)
     return pd.DataFrame() if first is None else layer_traces(first.tests)
 

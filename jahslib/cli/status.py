@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print `status`'s table."""
     parser = Parser("python -m jahslib status", description=(status.__doc__ or "").split("\n")[0])
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="any folder with trial logs (default: results/)")
-    parser.add_argument("--logs", action="store_true", help="one row a trial log")
+    parser.add_argument("--logs", action="store_true", help="one row per trial log")
     args = parser.parse_args(argv)
     table = status(args.folder, logs=args.logs)
     table["age"] = ["" if math.isnan(age) else duration(age) for age in table["age"]]

@@ -105,7 +105,7 @@ def _fault(member: tarfile.TarInfo, seen: int, limit: int, total: int) -> str:
     return f"takes the archive over the limit of {total} bytes in all" if seen > total else ""
 
 
-def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOTAL_LIMIT) -> None:
+def unpack(path: Path, target: Path, total: int = TOTAL_LIMIT) -> None:
     """Unpack a tar archive's files atomically into the new folder `target`, whose parent must exist.
 
     Raises:
@@ -117,7 +117,7 @@ def unpack(path: Path, target: Path, limit: int = MEMBER_LIMIT, total: int = TOT
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         folder = Path(scratch) / target.name
         folder.mkdir()
-        for name, contents in members(path, limit, total):
+        for name, contents in members(path, total=total):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(contents)
         os.replace(folder, target)

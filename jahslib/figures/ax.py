@@ -129,7 +129,7 @@ def fit(analyses: Analyses, label: str) -> Figure:
 
 
 def parallel_coordinates(analyses: Analyses, problem: Problem, label: str) -> Figure:
-    """Draw one line a trial across its parameters and its result, coloured by the result; the best is drawn last."""
+    """Draw one line per trial across its parameters and its result, coloured by the result; the best is drawn last."""
     table = analyses.parallel_coordinates.sort_values(analyses.metric)
     names = [*_space(problem), analyses.metric]
     units, lows, highs = zip(*(_scaled(table[name], problem, name) for name in names), strict=True)

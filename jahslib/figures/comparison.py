@@ -55,11 +55,11 @@ def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     return figure
 
 
-def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str], *, level: float = 0.05) -> Figure:
+def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str]) -> Figure:
     """Draw a critical-difference diagram for each panel (title -> ranking), of methods by their names in `labels`.
 
     Methods stand at their mean ranks over n blocks, of which 1 is best; a bar joins those that Nemenyi's test does not
-    tell apart at `level`. Without panels the figure says that there is nothing to rank.
+    tell apart at 5 %. Without panels the figure says that there is nothing to rank.
     """
     import scikit_posthocs
 
@@ -79,7 +79,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
         apart = found.ranks.rename(labels).round(2) + 1e-9 * np.arange(len(found.ranks))
         look = {"label_fmt_left": "{label} ({rank:.2f})", "label_fmt_right": "({rank:.2f}) {label}"}
         look["color_palette"] = {name: colours[name] for name in named.index}
-        drawn = scikit_posthocs.critical_difference_diagram(apart, named, alpha=level, ax=axis, **look)
+        drawn = scikit_posthocs.critical_difference_diagram(apart, named, alpha=0.05, ax=axis, **look)
         for (bar,) in drawn["crossbars"]:
             bar.set_xdata(sorted(bar.get_xdata()))
         for text in axis.texts:
@@ -90,7 +90,7 @@ def critical_differences(panels: Mapping[str, Ranking], labels: Mapping[str, str
 
 
 def costs(table: pd.DataFrame, parts: Mapping[str, str], labels: Mapping[str, str], *, panel: str = "") -> Figure:
-    """Draw each method's mean cost in seconds as a bar of parts (column -> legend), a panel a value of `panel`."""
+    """Draw each method's mean cost in seconds as a bar of parts (column -> legend), one panel per value of `panel`."""
     panels = list(dict.fromkeys(table[panel])) if panel else [""]
     most = table.groupby(panel or (lambda _: 0)).method.nunique().max()
     figure, axes = grid(len(panels), min(3, len(panels)), 0.3 * most + 0.75, 0.35)

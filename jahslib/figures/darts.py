@@ -92,7 +92,7 @@ def operation_shares(panels: dict[str, pd.DataFrame], labels: dict[str, str], op
 
 
 def progress(table: pd.DataFrame, metric: str, label: str) -> Figure:
-    """Draw each configuration's score over `epochs`, a line an `id`, a panel a seed: the original's bohb_progress."""
+    """Draw scores over `epochs`, a line per configuration (`id`), a panel per seed: the original's bohb_progress."""
     seeds = sorted(table.seed.unique())
     figure, axes = grid(len(seeds), min(3, len(seeds)), 2.3, 0.3, sharex=True, sharey=True)
     for axis, seed in zip(axes.flat, seeds, strict=False):

@@ -116,7 +116,7 @@ def anytime(
 
 
 def layer_panels(table: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """Draw one panel a column of `table`, one curve a layer over training steps, mean and 95 % band over trainings.
+    """Draw one panel per column of `table`, one curve per layer over training steps, mean and 95 % band over trainings.
 
     `table` has the columns layer, training, step and those named by `panels` (-> axis label); "params" is drawn once.
     """
@@ -173,7 +173,7 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
 
 
 def clouds(table: pd.DataFrame, columns: Mapping[str, str], y: str, y_label: str, labels: Mapping[str, str]) -> Figure:
-    """Draw `y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker a method."""
+    """Draw `y` against each of `columns` (logarithmic; column -> axis label), a colour and a marker per method."""
     figure, axes = grid(len(columns), len(columns), 3.0, sharey=True)
     for axis, (x, x_label) in zip(axes[0], columns.items(), strict=True):
         for i, (method, label) in enumerate(labels.items()):
@@ -210,7 +210,7 @@ def boxes(table: pd.DataFrame, value: str, *, label: str, panel: str) -> Figure:
 def feasibility(
     table: pd.DataFrame, x: str, labels: Mapping[str, str], *, bound: float, x_label: str, log: bool = False
 ) -> Figure:
-    """Draw top-3 accuracy against one constrained metric, a panel a method, coloured by which constraints hold.
+    """Draw top-3 accuracy against one constrained metric, one panel per method, coloured by which constraints hold.
 
     `table` has the columns method, top3, `x`, feasible, size_met; the constraint `bound` on `x` is a line.
     """

@@ -1,4 +1,4 @@
-"""All trial logs of the committed profiles as one tidy table, a row a trial: `python -m jahslib table --help`.
+"""All trial logs of the committed profiles as one tidy table, one row per trial: `python -m jahslib table --help`.
 
     trials = trials_table.load("results/trials.csv.xz")
     trials[(trials.study == "07_constrained_EA") & trials.final].groupby("method").metric_top3.max()
@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def table(results: Path | None = None) -> pd.DataFrame:
-    """Read the trial logs in `results`/cpu and /paper, by default this repository's, into one table: one row a trial.
+    """Read the trial logs in `results`/cpu and /paper, by default this repository's, into one table: one row per trial.
 
     They are in the order of profile, study, log and completion; after `COLUMNS` stands `metric_NAME` for each metric of
     any trial, by name, NaN where a trial has none of it.

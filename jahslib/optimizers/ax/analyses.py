@@ -162,7 +162,6 @@ def predicted(
     others: Configuration,
     *,
     points: int = 25,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Predict on a grid of `points` to a side over some hyperparameters, the others fixed.
 
@@ -171,7 +170,7 @@ def predicted(
     axes = [_axis(problem.space[name], points) for name in names]  # type: ignore[index]
     grid = [{**others, **dict(zip(names, point, strict=True))} for point in product(*axes)]
     box = Box(problem.space)  # type: ignore[arg-type]
-    with quiet_and_seeded(seed):
+    with quiet_and_seeded(0):
         values = made.predict([box.encode(point) for point in grid])
     metric = metric_names(problem)[problem.objective.metric]
     rows = [(*(p[n] for n in names), *map(float, v[metric])) for p, v in zip(grid, values, strict=True)]
