@@ -1,12 +1,12 @@
 """Searches without training: evaluations are looked up in trial logs.
 
     original = experiment("06_ax_bo", {"profile": "cpu"}).METHODS["rs"].problem(seed=0)
-    logs = logfiles.found(paths.results("cpu", "06_ax_bo"), "logs/rs-*")
+    logs = logfiles.found(paths.results("cpu", "06_ax_bo"), "logs/rs-mnist-*")
     problem = Recorded(original, logs, unknown="nearest")
     search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)
 
 proposes what the logged random search proposed and ends at its incumbent, in a second. Any other optimizer runs on the
-same 250 trials. To describe itself the original reads its data, so they must be available.
+same 250 trials. To describe itself the original reads its data, MNIST here.
 """
 
 import hashlib
