@@ -1,4 +1,4 @@
-"""What several notebooks claim of their searches; a claim that fails stops the notebook."""
+"""Assertions of several notebooks about their searches; one that fails stops the notebook."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What the tables of several studies share."""
+"""Parts that the tables of several studies share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

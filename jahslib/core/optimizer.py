@@ -44,7 +44,7 @@ def checked_seed(seed: Any, place: str = "seed") -> int:
 
 @dataclass
 class Described:
-    """Base of optimizers that are dataclasses; refuses wrong seeds, and what the type of a setting does not admit."""
+    """Base of optimizers that are dataclasses; refuses seeds and settings that their types do not admit."""
 
     problem: Problem
     seed: int

@@ -107,7 +107,7 @@ class History:
 
     It is append-only and keeps running totals, so that the cost of a decision does not grow with the number of trials:
     `trained` are the finished trials except rejected ones, `spent` the epochs charged so far, `rejected_in_a_row` the
-    rejected trials since the last other one, `given` the first suggestions that no optimizer made, but a warm start.
+    rejected trials since the last other one, `given` the number of first suggestions, which a warm start brought.
     Iterating gives the finished trials in completion order.
     """
 

@@ -1,6 +1,7 @@
 """Search path of data files: `$JAHSLIB_DATA`, `data/`, system packages, else a download.
 
-`data/` is the project's. A place is named by a word in messages and results, never by its path.
+`data/` is the project's or, of an installed wheel, the current folder's. A place is named by a word in messages and
+results, never by its path.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Image data sets as tensors, by name: located, verified by content, and cached.
 
-`load(name, split)` looks in `$JAHSLIB_DATA`, then `data/` beside the package, then the system's packages, then
+`load(name, split)` looks in `$JAHSLIB_DATA`, `data/` and the system's packages (`jahslib.data.places`), and then
 downloads from the official source into `data/`. `digits`, `mnist5k`, `retinadigits` and `addnist-gen` need neither
 files nor a network. Sources, terms and caveats of each data set: data/README.md.
 

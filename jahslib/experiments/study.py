@@ -43,7 +43,7 @@ class Study:
 
     Args:
         settings: workers, scheduler and the like, with which everything is run.
-        folder: another folder for trial logs than results/'s, by default the setting `working_dir`.
+        folder: of the trial logs, instead of that in results/; by default the setting `working_dir`.
         reads: runs of other studies whose trials this one needs.
     """
 

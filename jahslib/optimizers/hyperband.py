@@ -85,7 +85,7 @@ def placed(member: Suggestion, bracket: int, rungs: list[Rung], level: int = 0) 
 
 
 class Scheduled(Replayed):
-    """Base of methods that promote whom their schedule names, and else propose newcomers.
+    """Base of methods that promote the trials that their schedule names, else propose new configurations.
 
     A schedule (`Brackets`) decides the fidelities; it places a `newcomer`, names a `promotion`, or the `last_promotion`
     when there are no newcomers, and is told what was `suggested` and has `finished`. All state depends only on what

@@ -99,11 +99,11 @@ class OptunaSampler(Replayed):
                 self._reseed(attempt)
                 self._trial = self._study.ask()
                 configuration = self._configuration(self._trial)
-                taken = self._is_new(configuration)
-                if not taken or self._retells:
+                new = self._is_new(configuration)
+                if not new or self._retells:
                     self._drop(self._trial)
                     self._trial = None
-            if taken:
+            if new:
                 return Suggestion(configuration, self.problem.fidelity.high, origin=self._origin())
         rng = np.random.default_rng([self.seed, self._suggested])
         drawn = spaces.sample_where(self.problem.space, rng, self._is_new)

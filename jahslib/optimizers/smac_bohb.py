@@ -45,7 +45,7 @@ class SmacBohb(Replayed):
     adopted: SMAC is told its trials, its brackets continue from what they hold, and it draws and models anew.
 
     Raises:
-        UserError: a space without named hyperparameters, or with conditions on kinds that SMAC cannot have conditional;
+        UserError: a space without named hyperparameters, or with conditions on kinds of them that SMAC takes none on;
             no Hyperband plan; a count below 1.
     """
 

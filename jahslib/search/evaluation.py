@@ -37,7 +37,7 @@ class Evaluated:
 def evaluate(problem: Problem, job: Job) -> Evaluated:
     """Evaluate a job in the executor's process; an exception gives a failed trial.
 
-    `UserError` goes on: the problem's own, an outcome that is none, or a fault of the system, such as a full disk.
+    `UserError` is passed on: the problem's own, an invalid outcome, or a fault of the system, such as a full disk.
     """
     started, clock = time.time(), time.perf_counter()
     status, reason = "ok", ""
@@ -76,7 +76,7 @@ def _of_the_system(error: BaseException | None) -> BaseException | None:
 
 
 def _checked(problem: Problem, outcome: Any) -> Outcome:
-    """Convert the outcome's numbers to Python's types; `UserError` where it is no Outcome, or holds no numbers."""
+    """Convert the outcome's numbers to Python's types; `UserError` for anything but an Outcome of numbers."""
     place = f"problem {problem.name}: evaluate"
     if not isinstance(outcome, Outcome):
         raise UserError(f"{place} returned {type(outcome).__name__}; return an Outcome(metrics, epochs)")

@@ -37,7 +37,7 @@ def named(file: Path | str) -> Path:
 
 
 def several(logs: Iterable[Path | str] | Path | str) -> list[Path]:
-    """List paths that are given one by one, or a single one."""
+    """List one path or several."""
     return [Path(log) for log in ([logs] if isinstance(logs, str | Path) else logs)]
 
 
@@ -73,7 +73,7 @@ def exists(log: Path) -> bool:
 def found(folder: Path, pattern: str = "*") -> list[Path]:
     """List the logs in a folder by name, each once whatever its form. `pattern` matches a path without its suffix.
 
-    A pack whose list of logs is damaged stands for them: whoever reads it is told.
+    A pack whose list of logs is damaged is listed itself: reading it raises.
     """
     logs = {named(file) for ending in (PLAIN, PACKED) for file in folder.glob(pattern + ending)}
     place, _, name = pattern.rpartition("/")
@@ -171,7 +171,7 @@ def unpack(log: Path, plain: bytes) -> BinaryIO:
 
 
 def compress(log: Path) -> bool:
-    """Replace the plain form by the compressed one atomically; False if a search has it open, or it is one already."""
+    """Replace the plain form by the compressed one atomically; False if a search has it open, or it is compressed."""
     if form(log) != log:
         return False
     with contextlib.ExitStack() as stack:
@@ -183,7 +183,7 @@ def compress(log: Path) -> bool:
 
 
 def pack(logs: Iterable[Path], target: Path) -> int:
-    """Move logs of the folder of `target` into this pack, to those that it has; returns how many: none that is open.
+    """Move logs into the pack `target` of their folder, beside those in it; returns how many: open ones stay.
 
     Raises:
         UserError: see `content`; another pack has one of the logs.

@@ -313,8 +313,7 @@ class Loop:
             self._warn_once("charge", f"trial {trial.id} was {told}")
         if trial.status == "ok" and objective.is_beyond_worst(value := trial.metrics[objective.metric]):
             told = f"{objective.metric}={value:g}, worse than the objective's worst={objective.worst:g}, and counts as"
-            told = f"trial {trial.id} has {told} that, like a failed trial; declare a worst that is"
-            self._warn_once("worst", told)
+            self._warn_once("worst", f"trial {trial.id} has {told} a failed one; declare a worst that none passes")
 
     def _warn_once(self, what: str, text: str) -> None:
         if what not in self._warned:

@@ -47,7 +47,7 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 def packed(logs: Mapping[str, bytes]) -> bytes:
-    """Make a pack of logs named TASK-METHOD-seedSEED, by seed first, as its random configurations are alike."""
+    """Make a pack of logs named TASK-METHOD-seedSEED, sorted by seed, as random configurations of one are alike."""
     names = sorted(logs, key=lambda name: name.split("-")[::-1])
     index = json.dumps({"kind": "pack", "logs": {name: len(logs[name]) for name in names}})
     return paths.xz(b"".join([index.encode() + b"\n", *(logs[name] for name in names)]))

@@ -17,7 +17,7 @@ TOKEN = ".shared"
 
 @dataclass(frozen=True)
 class WhereSeen:
-    """A caller of functions that refuses to where the folder does not hold the token that `marking` left there."""
+    """A caller of functions, only where the folder holds the token that `marking` left there; else `UserError`."""
 
     folder: Path
     token: str
@@ -46,5 +46,5 @@ class WhereSeen:
 
 
 def is_elsewhere(executor: Executor) -> bool:
-    """Tell whether an executor's workers may be on other machines: it is none of this library's local ones."""
+    """Tell whether an executor's workers may be on other machines: all but this library's local executors."""
     return getattr(executor, "threads", None) is None

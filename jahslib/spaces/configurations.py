@@ -86,11 +86,11 @@ def refuse_others(space: ConfigurationSpace | Space, method: str, *, forbidden: 
 
 
 def refuse_forbidden_clauses(space: ConfigurationSpace | Space, method: str) -> None:
-    """Raise `UserError` if the space has forbidden clauses, which the method does not respect."""
+    """Raise `UserError` if the space has forbidden clauses, which the method does not support."""
     if isinstance(space, ConfigurationSpace) and space.forbidden_clauses:
         raise UserError(
-            f"{method}: minds no forbidden clauses, such as {space.forbidden_clauses[0]}; use random search or BOHB, "
-            "or a constraint on a metric known before training"
+            f"{method}: supports no forbidden clauses, such as {space.forbidden_clauses[0]}; use random search or "
+            "BOHB, or a constraint on a metric known before training"
         )
 
 
@@ -125,7 +125,7 @@ def first_of(
     attempts: int,
     space: ConfigurationSpace | Space | None = None,
 ) -> Configuration | None:
-    """Return the first accepted configuration of `attempts` draws, else None: soon if a small `space` has no such."""
+    """Return the first accepted configuration of `attempts` draws, else None, early if a small `space` has none."""
     for attempt in range(attempts):
         if attempt == FEW and (all_ := everything(space, MANY)) is not None and not any(map(accept, all_)):
             return None
@@ -179,7 +179,7 @@ def drawn(space: ConfigurationSpace, name: str, rng: np.random.Generator) -> Any
 def activated(
     space: ConfigurationSpace, values: Configuration, rng: np.random.Generator | None = None
 ) -> Configuration:
-    """Turn legal `values` into a configuration: inactive ones are dropped, active ones that lack are drawn from `rng`.
+    """Turn legal `values` into a configuration: drop inactive ones, draw those that active ones lack from `rng`.
 
     Raises:
         UserError: an active hyperparameter has no value and there is no `rng`.

@@ -259,7 +259,7 @@ FORBIDDEN.add(ForbiddenEqualsClause(FORBIDDEN["kernel"], 5))
 class TestSpacesThatAMethodCannotSearch:
     @pytest.mark.parametrize("name", ["EA", "regularized evolution", "Ax"])
     def test_forbidden_clauses_are_refused_at_the_door(self, name):
-        with pytest.raises(UserError, match=r"minds no forbidden clauses, such as .*kernel"):
+        with pytest.raises(UserError, match=r"supports no forbidden clauses, such as .*kernel"):
             OPTIMIZERS[name](Toy(space=FORBIDDEN), 0)
 
     @pytest.mark.parametrize("name", ["random search", "SMAC BOHB"])

@@ -306,7 +306,7 @@ class TestDoor:
         forbidden = ConfigurationSpace({"kernel": [3, 5]})
         forbidden.add(ForbiddenEqualsClause(forbidden["kernel"], 5))
         bell = ConfigurationSpace({"x": NormalFloatHyperparameter("x", 0.0, 1.0, -3.0, 3.0)})
-        for space, said in ((forbidden, "minds no forbidden clauses"), (bell, "Optuna: cannot divide x")):
+        for space, said in ((forbidden, "supports no forbidden clauses"), (bell, "Optuna: cannot divide x")):
             with pytest.raises(UserError, match=said):
                 OptunaSampler(Toy(space=space), 0)
 

@@ -50,7 +50,7 @@ def proposed(problem, n, seed=0):
     ("space", "said"),
     [
         (ConfigurationSpace({"rate": Float("rate", (0, 1), distribution=Normal(0.5, 0.1))}), "cannot divide rate"),
-        (FORBIDDEN, "minds no forbidden clauses"),
+        (FORBIDDEN, "supports no forbidden clauses"),
     ],
 )
 def test_spaces_that_cannot_be_divided_evenly_are_refused_at_the_door(method, space, said):

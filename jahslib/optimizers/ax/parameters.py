@@ -108,9 +108,9 @@ class Parameter:
 class Box:
     """The box of all hyperparameters of a space, which Ax searches without conditions.
 
-    Told as they are, but: choices of mixed types, or with None, as texts (their JSON); integers of more than 1,000
-    values as floats, and choices of so many as their position; floats on a range too narrow for Ax on the unit
-    interval.
+    They are told as they are, except: choices of mixed types, or with None, as texts (their JSON); integers of more
+    than 1,000 values as floats, and choices of so many as their position; floats on a range too narrow for Ax on the
+    unit interval.
 
     Raises:
         UserError: a kind of hyperparameter that Ax does not have.
