@@ -14,13 +14,13 @@ from jahslib.extras import MissingExtra
 
 COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
     "run": ("runner", "run the notebooks headless and build paper.pdf"),
-    "status": ("status", "how far the searches below a folder are"),
+    "status": ("status", "show the progress of the searches below a folder"),
     "data": ("data", "list the data sets, or fetch and check one"),
-    "table": ("table", "the trials of the committed logs as one table"),
+    "table": ("table", "write the trials of all logs as one table"),
     "compress": ("compress", "compress the trial logs of finished searches"),
-    "export": ("export", "trial logs for the dashboards of others"),
-    "final": ("final_training", "study 06's final training, or the test of one"),
-    "replay": ("replay", "whether this machine would decide as the committed logs have it"),
+    "export": ("export", "export trial logs to DeepCAVE or Optuna"),
+    "final": ("final_training", "run study 06's final training, or test one"),
+    "replay": ("replay", "check that this machine repeats the decisions in the logs"),
 }
 
 

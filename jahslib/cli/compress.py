@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "folder", nargs="?", type=Path, metavar="FOLDER", help="any folder with trial logs (default: results/)"
     )
     parser.add_argument(
-        "--logs", default="*", metavar="PATTERN", help="only those of such names, as '*-seed0' (default: all)"
+        "--logs", default="*", metavar="PATTERN", help="only logs of such names, as '*-seed0' (default: all)"
     )
-    parser.add_argument("--pack", metavar="NAME", help="those of each folder in one file, NAME.jsonl.xz")
+    parser.add_argument("--pack", metavar="NAME", help="put the logs of each folder into one file, NAME.jsonl.xz")
     options = parser.parse_args(argv)
     folder = (options.folder or paths.outputs() / "results").resolve()
     if "/" in f"{options.logs}{options.pack}" or options.pack == "" or f"{options.pack}".startswith("."):

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebook", help="its name, such as 07_constrained_EA")
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--log", default="*", help="only logs whose name matches, such as 'bohb-seed*'")
-    parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    parser.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=VALUE", help="set this")
     replayed = differing = 0
     options = parser.parse_args(arguments)
     if options.notebook not in notebooks():

@@ -46,7 +46,7 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     if is_checkout():
         add("--python", type=python, metavar="PATH", help="use this environment's Python and install nothing")
     add("--fresh", action="store_true", help="start over; without it, what is unfinished is resumed")
-    add("--yes", action="store_true", help="start the paper profile on a CPU too, whatever it takes")
+    add("--yes", action="store_true", help="start the paper profile on a CPU too, however long it takes")
     repeated = "set a parameter of every selected notebook that has it; may be repeated"
     add("-p", "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE", help=repeated)
     add("--check", action="store_true", help="check the options and stop")

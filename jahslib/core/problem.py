@@ -186,10 +186,9 @@ class Problem(ABC):
         violation = self.violation(trial)
         return self.objective.worst_cost + min(violation, 1.0) if violation else self.cost(trial)
 
-    def rank(self, trial: Trial) -> tuple[bool, float, float]:
+    def rank(self, trial: Trial) -> tuple[float, float]:
         """Compute study 07's "a-priori" sort key: feasible trials by cost, then infeasible ones by violation."""
-        violation = self.violation(trial)
-        return violation > 0, violation, self.cost(trial)
+        return self.violation(trial), self.cost(trial)
 
     def full(self, trials: Iterable[Trial]) -> list[Trial]:
         """Select the successful trials at the highest fidelity, in the given order."""

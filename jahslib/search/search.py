@@ -80,7 +80,7 @@ def search(
         made = optimizer(problem, seed) if callable(optimizer) else optimizer
         if not hasattr(made, "ask"):
             mend = "give one, or its class: search(problem, RandomSearch, ...)"
-            raise UserError(f"search: optimizer={optimizer!r} is none; {mend}")
+            raise UserError(f"search: {optimizer!r} is no optimizer; {mend}")
         optimizer = made
     _refuse_stranger(optimizer, problem)
     for configuration in getattr(optimizer, "configurations", ()):  # those of `Listed`
