@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: with nothing written, for an environment, device or scheduler that is not there, and for parameters
             with which a notebook cannot work.
     """
-    if is_checkout():
-        if missing := [name for name in ("torch", "papermill", "ipykernel") if not importlib.util.find_spec(name)]:
-            raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
+    needed = ("torch", "papermill", "ipykernel") if is_checkout() else ()
+    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
+        raise UserError(f"--python: {sys.executable} lacks {', '.join(missing)}; install requirements.lock there")
     require("notebooks", "papermill", "ipykernel", "psutil", "yaml")
     from jahslib.experiments.notebook import check
     from jahslib.experiments.settings import found_device

@@ -140,7 +140,7 @@ class SmacBohb(Replayed):
         """
         objective, violation = self.problem.objective, self.problem.violation(trial)
         worst, value = objective.worst, trial.metrics[objective.metric] if not violation else objective.worst
-        cost = 1 - max(value, worst) if objective.best > worst else min(value, worst)
+        cost = 1 - max(value, worst) if objective.maximize else min(value, worst)
         return cost + min(violation, 1.0)
 
     def _next(self):

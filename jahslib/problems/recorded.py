@@ -151,8 +151,7 @@ class Recorded(Problem):
         return max(0.0, now - sum(before))
 
     def _comparable(self, description: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: value for name, value in description.items() if name not in self.ignoring}
-        return json.loads(json.dumps(kept))
+        return triallog.as_logged({name: value for name, value in description.items() if name not in self.ignoring})
 
     def _pooled(self, logs: list[Path]) -> dict[float, dict[str, Record]]:
         """Pool the logs' trials by fidelity and configuration, independently of the order of logs."""

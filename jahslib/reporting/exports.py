@@ -96,7 +96,7 @@ def _deepcave_files(recorded: triallog.LoggedSearch, log: Path) -> dict[str, str
 
 
 def _deepcave_objectives(objective: Objective, constraints: list[Constraint], history: list) -> list[dict[str, Any]]:
-    declared = [(objective.metric, "upper" if objective.best > objective.worst else "lower")]
+    declared = [(objective.metric, "upper" if objective.maximize else "lower")]
     declared += [(str(c), "lower" if c.relation == "<=" else "upper") for c in constraints]
     objectives = []
     for place, (name, better) in enumerate([*declared, ("time", "lower")]):
@@ -151,7 +151,7 @@ def optuna_studies(journal: Path | str) -> dict[str, Any]:
 
 def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
     space, objective, constraints = _declared(recorded, log)
-    direction = MAXIMIZE if objective.best > objective.worst else MINIMIZE
+    direction = MAXIMIZE if objective.maximize else MINIMIZE
     yield {"op_code": CREATE_STUDY, "study_name": name, "directions": [direction]}
     metrics = {"study:metric_names": [objective.metric]}
     yield {"op_code": SET_STUDY_SYSTEM_ATTR, "study_id": study, "system_attr": metrics}

@@ -209,7 +209,7 @@ def constrained_names(problem: Problem) -> list[str]:
 def configure(client: "Client", problem: Problem, box: Box, name: str | None = None) -> None:
     """Set the problem's space, objective and constraints in an Ax client."""
     client.configure_experiment(parameters=box.configs(), name=name)
-    sign = "" if problem.objective.best > problem.objective.worst else "-"
+    sign = "" if problem.objective.maximize else "-"
     bounded = zip(constrained_names(problem), problem.constraints, strict=True)
     client.configure_optimization(
         objective=sign + metric_names(problem)[problem.objective.metric],
