@@ -35,7 +35,7 @@ def _log10(n: int) -> float:
 
 
 def agreement_table(tables: Iterable[NasBench201 | SyntheticCells]) -> pd.DataFrame:
-    """Measure how well the validation error, which searches see, tells the test error, which they are judged by.
+    """Measure how well the validation error, which searches see, predicts the test error that judges them.
 
     `tau` is Kendall's between the two over all cells of a table, `tau_best` that among the hundred best by validation.
     `reachable` is the test error of the cell with the lowest validation error, `rank` its rank by test error (1 is

@@ -53,7 +53,7 @@ def paired_table(
 ) -> pd.DataFrame:
     """Compare each of the methods `own` with each other one (or with `others`), by task and measure.
 
-    Holm's correction (`p_holm`) is over all rows, and `told_apart` by it at .05.
+    Holm's correction (`p_holm`) is over all rows; two are `told_apart` where it is below .05.
 
     Args:
         table: what was `measured`, one row per method and `unit`.

@@ -175,7 +175,7 @@ def anytime(
 def rungs(searches: Sequence[AnySearch], families: Mapping[str, str]) -> pd.DataFrame:
     """Compute Kendall's tau between a configuration's costs at a fidelity and at the next, over a task's promotions.
 
-    Tasks are averaged. It is that among what was promoted: the better configurations of a rung.
+    Tasks are averaged. Only promoted configurations count, the better ones of a rung.
     """
     pairs: dict[tuple, list[tuple[float, float]]] = {}
     for s in searches:

@@ -90,7 +90,7 @@ def networks_table(trained: Trained, reported: Reported | None = None) -> pd.Dat
 
 
 def tested_against_first(trained: Trained) -> pd.DataFrame:
-    """Test each network against the first one, the baseline: `one_sided`'s p, NaN of itself and of one training."""
+    """Test each network against the first one, the baseline: `one_sided`'s p, NaN for itself and for one training."""
     values = [[f["top1"] for f in folds(trials)] for trials in trained.values()]
     p = [one_sided(v, values[0]) if i and len(v) > 1 else (None, None) for i, v in enumerate(values)]
     return pd.DataFrame(p, columns=["z_p", "t_p"], dtype=float)

@@ -33,7 +33,7 @@ def explorable(plot: Callable[..., Any], first: Mapping[str, Any], controls: Cal
 
 
 def chosen(plot: Callable[..., Any], /, **choices: Mapping[str, Any]) -> Any:
-    """Make a plot `explorable` with a list for each argument, of what it may be by the label that is shown."""
+    """Make a plot `explorable` with a list of choices for each argument, label -> value."""
     first = {name: next(iter(values.values())) for name, values in choices.items()}
     return explorable(plot, first, lambda: {name: list(values.items()) for name, values in choices.items()})
 

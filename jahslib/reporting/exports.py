@@ -121,8 +121,8 @@ def to_optuna(logs: Iterable[Path | str] | Path | str, out: Path | str) -> Path:
 
     A study's name is the log's study and name. What Optuna calls a trial is a whole training here: a trial and those
     that it continues, with their values as intermediate values at their epochs (Optuna's steps are whole: where a
-    fidelity is not, at their ranks, from 0). It is complete when its last is final and went well, failed when that
-    failed, and pruned else: stopped at a lower rung, cut, or rejected before training.
+    fidelity is not, at their ranks, from 0). It is complete when its last trial is final and succeeded, failed
+    when that failed, else pruned: stopped at a lower rung, cut, or rejected before training.
     Constraints are stored as Optuna's samplers do, at most 0 where met, so that `best_trial` is a feasible one.
 
     Raises:
