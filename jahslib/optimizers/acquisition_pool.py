@@ -61,8 +61,8 @@ def evolved(
     of `generations`; then, until the larger, as long as one of the last five found a better point.
 
     `original_selection`: from the second generation on, each point is selected by the value of its predecessor in the
-    pool, the first by the best value so far, as the original's code does by mistake (it puts that value in front and
-    continues to index by position in the pool), which leaves hardly any selection.
+    pool, the first by the best value so far. The original's code does so by mistake: it puts that value in front and
+    continues to index by position in the pool. That leaves hardly any selection.
     """
     population = [*parents[:size], *(space.draw(rng) for _ in range(size - len(parents)))]
     values = scored(population)

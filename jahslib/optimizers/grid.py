@@ -45,8 +45,8 @@ def grid(
 def even_counts(space: ConfigurationSpace, trials: int) -> dict[str, int]:
     """Compute the number of values of each hyperparameter for an even grid of at most `trials` points.
 
-    Values are added one at a time, to the hyperparameter that has fewest, the space's first ones
-    first; choices get no more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
+    Values are added one at a time, to the hyperparameter that has fewest, the space's first ones first; choices get no
+    more values than they have. Three hyperparameters and 25 trials give 4 x 3 x 2.
 
     Raises:
         UserError: `trials` is below 1.

@@ -1,10 +1,9 @@
 """Constrained evolution exactly as in study 07's original, for comparison and for its logs.
 
-A (mu + lambda) strategy in generations. Differences from `Evolution`: its founders are
-trained at the highest fidelity before anything evolves, the population is renewed only after all brackets of a
-Hyperband iteration, whose fidelities are rounded down (the last rungs may end below the highest fidelity and are then
-no incumbents), configurations are proposed again, what becomes active starts at the space's default, and layer counts
-are not exchanged.
+A (mu + lambda) strategy in generations. Unlike in `Evolution`, founders are trained at the highest fidelity before
+anything evolves, and the population is renewed only after all brackets of a Hyperband iteration. Fidelities are rounded
+down: the last rungs may end below the highest one, and their trials are then no incumbents. Configurations may be
+proposed again, what becomes active starts at the space's default, and layer counts are not exchanged.
 
 Departures from the original, each with its option: `continuation` of the training belongs to the problem; parents may
 also be picked by tournament, which the original's slides describe and its code does not do.
