@@ -75,7 +75,7 @@ DIFFERENCES: dict[str, Callable[[], pd.Series]] = {
     "03_grammar_search": lambda: chosen_cells("gp", "regularized_evolution"),
     "04_surrogate_regression": lambda: correlations(10),
     "05_darts_bohb": lambda: final_trainings("05_darts_bohb", "top1", "bohb-*", "uniform-*"),
-    "06_ax_bo": lambda: final_trainings("06_ax_bo", "top1", "ax-*", "rs-*"),
+    "06_ax_bo": lambda: final_trainings("06_ax_bo", "top1", "ax-mnist-*", "rs-mnist-*"),
     "07_constrained_EA": lambda: final_trainings("07_constrained_EA", "top3", "ea_hb-seed*", "rs-*"),
     "08_head_to_head": lambda: regrets("dehb") - regrets("ea_hb"),
 }

@@ -1,8 +1,8 @@
 """Assertions of several notebooks about their searches; one that fails stops the notebook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from jahslib.core.trials import Trial, key
+from jahslib.core.trials import key
 from jahslib.search.runs import AnySearch
 
 
@@ -22,9 +22,3 @@ def check_no_repeats(searches: Sequence[AnySearch]) -> None:
     for s in searches:
         proposed = [key(t.configuration) for t in s.history]
         assert len(set(proposed)) == len(proposed), f"{s.name}: evaluated a configuration twice"
-
-
-def check_finals(finals: Mapping[tuple, Sequence[Trial]], count: int) -> None:
-    """Assert that each incumbent was trained `count` times for the test."""
-    for search, trials in finals.items():
-        assert len(trials) == count, f"{', '.join(map(str, search))}: {len(trials)} final trainings"

@@ -84,13 +84,6 @@ def test_claims_of_searches_hold_or_name_the_search():
         claims.check_searches([wrong], epochs=4)
 
 
-def test_claims_of_final_trainings_name_the_one_that_lacks_some():
-    trials = search((0.3, 0.6, True), (0.5, 0.6, True)).full
-    claims.check_finals({("rs", 0): trials}, 2)
-    with pytest.raises(AssertionError, match="rs, digits, 0: 2 final trainings"):
-        claims.check_finals({("rs", "digits", 0): trials}, 3)
-
-
 def test_the_space_has_ranges_defaults_and_the_values_of_configurations():
     space = GrowingConvNets(data="mnist5k", per_class=30).space
     found = tables.space_table(space, {"seed_0": {"learning_rate_init": 0.02}, "reported": {"n_conv_layers": 4}})
