@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -80,15 +80,20 @@ def as_proposed(trials: Iterable[Trial]) -> list[Trial]:
     return sorted(trials, key=lambda t: t.id)
 
 
+def mean_metrics(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average each metric that all have."""
+    names = set.intersection(*map(set, measured))
+    return {name: sum(metrics[name] for metrics in measured) / len(measured) for name in sorted(names)}
+
+
 def mean_of(trials: Sequence[Trial]) -> Trial:
     """Merge trainings of one configuration into the last: metrics averaged, costs summed, ok only if all are."""
     bad = next((t for t in trials if t.status != "ok"), None)
-    names = set.intersection(*(set(t.metrics) for t in trials))
     return replace(
         trials[-1],
         status=bad.status if bad else "ok",
         reason=bad.reason if bad else "",
-        metrics={name: sum(t.metrics[name] for t in trials) / len(trials) for name in sorted(names)},
+        metrics=mean_metrics([t.metrics for t in trials]),
         epochs=sum(t.epochs for t in trials),
         seconds=sum(t.seconds for t in trials),
     )

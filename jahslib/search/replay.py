@@ -12,6 +12,7 @@ from typing import Any
 
 from jahslib.core.trials import History, Suggestion
 from jahslib.search import triallog
+from jahslib.search.repeats import repeating
 from jahslib.search.warm_start import is_copy
 
 SHOWN = 90  # characters of a value
@@ -58,6 +59,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
         UserError: no such log, or a damaged one.
     """
     trials = triallog.read(Path(log)).trials
+    optimizer = repeating(optimizer, getattr(optimizer, "problem", None))
     suggestions = {t.id: t.suggestion() for t in trials}
     history, made = History(), 0
     for trial in trials:

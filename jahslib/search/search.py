@@ -16,7 +16,7 @@ from jahslib.core.trials import History, Trial
 from jahslib.errors import Count, UserError, bounded
 from jahslib.search import logfiles, provenance, triallog
 from jahslib.search.loop import Budget, Loop
-from jahslib.search.repeats import Repeats
+from jahslib.search.repeats import repeating
 from jahslib.search.triallog import TrialLog
 from jahslib.search.warm_start import described, renumbered
 from jahslib.search.workers import InProcess
@@ -96,9 +96,7 @@ def search(
     if len(os.fsencode(checkpoints.name)) > LONGEST_NAME:
         raise UserError(f"trial log {path}: its name is too long for its checkpoints' folder; give a shorter one")
     trial_log = TrialLog(path, header, fresh=fresh)
-    if problem.repeats > 1:
-        optimizer = Repeats(optimizer, problem)
-    run = Loop(problem, optimizer, budget, trial_log, checkpoints, seed, labels, on_trial)
+    run = Loop(problem, repeating(optimizer, problem), budget, trial_log, checkpoints, seed, labels, on_trial)
     try:
         run.begin_with(earlier)
         if not run.already_complete():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jahslib.core.problem import Constraint, Objective
+from jahslib.core.trials import key, mean_metrics
 from jahslib.errors import UserError
 from jahslib.search import logfiles
 from jahslib.search.loglines import is_line, other_format
@@ -25,9 +26,9 @@ class Watch:
 
     Trials that finished before `since` (`time.time()`) are not counted; `objective` and `constraints` are by default
     those of the log's header. `statuses` counts trials by status, `full` those that succeeded at the highest fidelity;
-    `best` is the objective of the best feasible one of these, or NaN; `epochs` and `seconds` are what trials took;
-    `last` is when the newest one finished, `end` the line that closed the search, if no trial came after it; `trouble`
-    says what cannot be read.
+    `best` is the objective of the best feasible one of these (by the means of repeated trainings), or NaN; `epochs` and
+    `seconds` are what trials took; `last` is when the newest one finished, `end` the line that closed the search, if no
+    trial came after it; `trouble` says what cannot be read.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Watch:
         self.end: dict[str, Any] | None = None
         self.statuses: Counter[str] = Counter()
         self.full = 0
+        self._repeated: dict[str, list[dict[str, Any]]] = {}
         self._ids: set[int] = set()
         self.epochs, self.seconds, self.best, self.last, self.trouble = 0.0, 0.0, math.nan, math.nan, ""
         self._place, self._tail, self._lines, self._seen = 0, b"", 0, (-1, -1)
@@ -123,6 +125,12 @@ class Watch:
         if trial["status"] != "ok" or trial["fidelity"] < highest:
             return
         self.full += 1
+        if (repeats := self.problem.get("repeats", 1)) > 1:  # as `Problem.judged`, but for the order
+            group = self._repeated.setdefault(key(trial["configuration"]), [])
+            group.append({name: value for name, value in metrics.items() if value is not None})
+            if len(group) < repeats:
+                return
+            metrics = mean_metrics(group)
         if any(c.violation(metrics) for c in self.constraints):
             return
         if math.isnan(self.best) or self.objective.cost(metrics) < self.cost:

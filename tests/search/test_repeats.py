@@ -10,6 +10,8 @@ from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
+from jahslib.search.replay import replay
+from jahslib.search.watch import Watch
 from tests.conftest import Toy, decisions
 
 
@@ -84,3 +86,34 @@ def test_no_number_of_repeats_is_refused(bad, tmp_path):
     toy.repeats = bad
     with pytest.raises(UserError, match="repeats"):
         search(toy, RandomSearch(toy, 0), Budget(trials=3), tmp_path / "log.jsonl", seed=0)
+
+
+def test_a_warm_starts_trainings_are_joined_by_their_configurations_in_whatever_order_they_finished(tmp_path):
+    toy, told = Noisy(), []
+    earlier = search(toy, RandomSearch(toy, 0), Budget(trials=7), tmp_path / "earlier.jsonl", seed=0).trials
+    mixed = [earlier[i] for i in (3, 1, 6, 0, 4, 2, 5)]  # two whole groups, and one training of a third configuration
+
+    class Spy(RandomSearch):
+        def ask(self, history):
+            told.append({key(t.configuration): t.metrics["accuracy"] for t in history})
+            assert not history.pending and history.given == 3
+            return super().ask(history)
+
+    path = tmp_path / "log.jsonl"
+    history = search(toy, Spy(toy, 1), Budget(trials=6), path, seed=1, warm_start=mixed)
+    assert told[0] == pytest.approx(
+        {
+            key(group[0].configuration): sum(t.metrics["accuracy"] for t in group) / len(group)
+            for group in (earlier[:3], earlier[3:6], earlier[6:])
+        }
+    )
+    assert Counter(Counter(key(t.configuration) for t in history.trials[7:]).values()) == {3: 2}
+    assert str(replay(RandomSearch(toy, 1), path)) == "all 6 decisions repeated"
+
+
+def test_replay_and_status_mind_the_repeats(tmp_path):
+    toy, path = Noisy(), tmp_path / "log.jsonl"
+    history = search(toy, RandomSearch(toy, 0), Budget(trials=12), path, seed=0)
+    assert str(replay(RandomSearch(toy, 0), path)) == "all 12 decisions repeated"
+    incumbent = toy.incumbent(history)
+    assert Watch(path).look().best == pytest.approx(incumbent.metrics["accuracy"])
