@@ -48,7 +48,8 @@ class GrammarBO(Described):
         no_isomorphism: propose no architecture whose graph WL cannot tell from a trial's, whatever its hyperparameters.
         original_selection: see `acquisition_pool.evolved`.
 
-    An infeasible or failed trial counts as `Problem.penalised_cost`.
+    An infeasible or failed trial counts as `Problem.penalised_cost`. Results below the highest fidelity, which a warm
+    start may bring, are not comparable and do not count.
 
     Raises:
         UserError: the space is not a grammar's, or a setting is out of its range.
@@ -86,8 +87,8 @@ class GrammarBO(Described):
 
     def ask(self, history: History) -> Suggestion | None:
         rng = np.random.default_rng([self.seed, len(history.suggestions)])
-        told = [t for t in history if t.status != "rejected"]
-        seen = {self.space.point(s.configuration) for s in history.suggestions}
+        told = self._told(history)
+        seen = {self.space.point(s.configuration) for s in history.suggestions if self._is_full(s)}
         point = None
         if told and len(told) + len(history.pending) >= self.n_init and rng.random() >= self.random_interleave_prob:
             point = self._maximise(told, self.surrogate(history), seen, rng)
@@ -98,12 +99,18 @@ class GrammarBO(Described):
             )
         return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
 
+    def _is_full(self, suggestion: Suggestion) -> bool:
+        return suggestion.fidelity >= self.problem.fidelity.high
+
+    def _told(self, history: History) -> list[Trial]:
+        return [t for t in history if t.status != "rejected" and self._is_full(t)]
+
     def surrogate(self, history: History) -> gp.Surrogate:
-        """Fit the model to a history with at least one finished trial; pending ones are fantasies."""
-        told = [t for t in history if t.status != "rejected"]
+        """Fit the model to a history with at least one full training; pending ones are fantasies."""
+        told = self._told(history)
         points = [self.space.point(t.configuration) for t in told]
         costs = np.array([self.problem.penalised_cost(t) for t in told])
-        pending = [self.space.point(s.configuration) for s in history.pending.values()]
+        pending = [self.space.point(s.configuration) for s in history.pending.values() if self._is_full(s)]
         return gp.fit(
             shared_table(self.space.grammar, self.surrogate_model == "gp_hierarchical"),
             [p.term for p in points],

@@ -6,6 +6,7 @@ may be used.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,8 @@ class RegularizedEvolution(Described):
     """Evolution whose population is the trials that finished last.
 
     Args:
-        pop_size: the trials that may become parents, those that finished last; as many are drawn at random first.
+        pop_size: the full trainings that may become parents, those that finished last; as many are drawn at random
+            first.
         tournament_size: draws with replacement from the population; the best drawn (`Problem.rank`) is the parent.
         newly_active: hyperparameters that a mutation makes active are "drawn" or start at their "default", as in the
             committed logs of study 08. It has no effect on a grammar's space and is then not in the description.
@@ -51,10 +53,12 @@ class RegularizedEvolution(Described):
         return description
 
     def ask(self, history: History) -> Suggestion | None:
-        rng, trained = np.random.default_rng([self.seed, len(history.suggestions)]), history.trained
+        rng, high = np.random.default_rng([self.seed, len(history.suggestions)]), self.problem.fidelity.high
+        newest = (t for t in reversed(history.trained) if t.fidelity >= high)  # a warm start may bring others
+        trained = list(islice(newest, self.pop_size))
         if not trained or len(trained) + len(history.pending) < self.pop_size:
             return newcomer(self.problem, history, rng)
-        population = sorted(trained[-self.pop_size :], key=self.problem.rank)
+        population = sorted(reversed(trained), key=self.problem.rank)
 
         def child() -> Configuration:
             parent = population[rng.integers(len(population), size=self.tournament_size).min()]

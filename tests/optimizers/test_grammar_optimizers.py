@@ -1,6 +1,7 @@
 """Optimizers over grammar spaces: the conformance class on architectures beside hyperparameters, and their methods."""
 
 import gc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -123,12 +124,12 @@ def test_two_processes_give_the_same_trials_whatever_their_string_hashing(tmp_pa
     assert here == test_optimizers.told_under_another_hashing(DECISIONS, tmp_path)
 
 
-def history_of(configurations, problem):
-    history = History()
-    for i, configuration in enumerate(configurations):
-        id = history.ask(Suggestion(configuration, problem.fidelity.high))
+def history_of(configurations, problem, fidelity=None, history=None):
+    history, fidelity = history or History(), fidelity or problem.fidelity.high
+    for configuration in configurations:
+        id = history.ask(Suggestion(configuration, fidelity))
         metrics = {"accuracy": share(CELLS.term(configuration))}
-        history.finish(Trial(configuration, problem.fidelity.high, id=id, metrics=metrics, asked=i + 1))
+        history.finish(Trial(configuration, fidelity, id=id, metrics=metrics, asked=id + 1))
     return history
 
 
@@ -153,6 +154,21 @@ def test_the_population_is_the_last_and_the_best_drawn_is_the_parent():
     # The same trials with the optimum among the last five: now it is the parent.
     child = optimizer.ask(history_of([*rest, best], problem)).configuration
     assert 1 <= distance(CELLS.term(child), BEST) <= 3
+
+
+def test_results_at_low_fidelities_of_a_warm_start_are_neither_parents_nor_modelled():
+    """They are not comparable; what was only begun may be trained in full."""
+    problem = Matching()
+    problem.fidelity = Fidelity(1, 9)
+    history = history_of(cells(40), problem, fidelity=1)
+    for make in (partial(RegularizedEvolution, pop_size=5), partial(GrammarBO, n_init=5)):
+        first = make(problem, 0).ask(history).configuration
+        assert first == RandomSearch(problem, 0).ask(history).configuration, "drawn at random, as there is no result"
+    both = history_of([Point(BEST).configuration], problem, history=history)
+    child = CELLS.term(RegularizedEvolution(problem, 0, pop_size=1).ask(both).configuration)
+    assert 1 <= sum(x != y for x, y in zip(child.children, BEST.children, strict=True)) <= 3
+    alone = GrammarBO(problem, 0).surrogate(history_of([Point(BEST).configuration], problem))
+    assert np.array_equal(GrammarBO(problem, 0).surrogate(both).predict([BEST]), alone.predict([BEST]))
 
 
 @pytest.mark.parametrize("surrogate_model", ["gp", "gp_hierarchical"])
