@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jahslib.core.declarations import Constraint, Fidelity, Objective
-from jahslib.core.trials import Configuration, Trial, as_proposed, key, mean_of
+from jahslib.core.trials import Configuration, Trial, as_proposed, key, merged
 from jahslib.errors import UserError, refuse_unknown
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Problem(ABC):
         for trial in as_proposed(trials):
             if trial.fidelity >= self.fidelity.high and trial.status != "rejected":
                 groups.setdefault(key(trial.configuration), []).append(trial)
-        means = [mean_of(group) for group in groups.values() if len(group) >= self.repeats]
+        means = [merged(group) for group in groups.values() if len(group) >= self.repeats]
         return [t for t in means if t.status == "ok"]
 
     def incumbent(self, trials: Iterable[Trial]) -> Trial | None:

@@ -86,7 +86,7 @@ def mean_metrics(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(metrics[name] for metrics in measured) / len(measured) for name in sorted(names)}
 
 
-def mean_of(trials: Sequence[Trial]) -> Trial:
+def merged(trials: Sequence[Trial]) -> Trial:
     """Merge trainings of one configuration into the last: metrics averaged, costs summed, ok only if all are."""
     bad = next((t for t in trials if t.status != "ok"), None)
     return replace(

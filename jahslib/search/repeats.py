@@ -9,7 +9,7 @@ from typing import Any
 
 from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Problem
-from jahslib.core.trials import Asked, History, Suggestion, Trial, key, mean_of
+from jahslib.core.trials import Asked, History, Suggestion, Trial, key, merged
 
 
 def repeating(optimizer: Optimizer, problem: Problem | None) -> Optimizer:
@@ -92,5 +92,5 @@ class Repeats:
         inner = self._inner_id[trial.id]
         group = self._groups[inner]
         if not self._due[inner] and all(trial_id in self._done for trial_id in group):
-            merged = mean_of([self._done[trial_id] for trial_id in group])
-            self._shown.finish(replace(merged, **vars(self._shown.suggestions[inner]), id=inner))
+            mean = merged([self._done[trial_id] for trial_id in group])
+            self._shown.finish(replace(mean, **vars(self._shown.suggestions[inner]), id=inner))
