@@ -126,5 +126,5 @@ def _provenance(logs: list[Path]) -> dict[str, Any]:
     return {
         "seeds": sorted({h["seed"] for h in headers}),
         **{key: one_or_all(key) for key in ("device", "versions", "commit")},
-        "logs": {log.name: hashlib.sha256(logfiles.content(log)).hexdigest() for log in logs},
+        "logs": {log.name: hashlib.sha256(logfiles.content(log)).hexdigest()[:32] for log in logs},
     }

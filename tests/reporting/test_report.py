@@ -35,7 +35,7 @@ def test_records_carry_their_provenance(log):
     index = json.loads(write(log).read_text())
     assert index["records"]["answer"] == {"kind": "value", "value": 0.123456, "text": "0.1235", "about": "An answer"}
     assert index["profile"] == "smoke" and index["seeds"] == [0] and index["versions"]["torch"]
-    assert len(index["logs"]["a.jsonl"]) == 64
+    assert len(index["logs"]["a.jsonl"]) == 32
     assert (log.parent.parent / "numbers.csv").read_text() == "x,y\n1,0.1\n2,0.333333\n"
 
 
