@@ -101,10 +101,9 @@ def anytime(
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
         if log:
             axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
-            for subs in ((1, 2, 5), range(1, 10)):  # the second where the first leave a short range without ticks
-                axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=0.01, subs=subs))
-                if sum(axis.get_ylim()[0] <= tick <= axis.get_ylim()[1] for tick in axis.get_yticks()) > 1:
-                    break
+            axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=0.01, subs=(1, 2, 5)))
+            if sum(axis.get_ylim()[0] <= tick <= axis.get_ylim()[1] for tick in axis.get_yticks()) < 2:  # a short range
+                axis.yaxis.set_major_locator(MaxNLocator(4))
             axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axis.yaxis.set_minor_locator(NullLocator())
         if limits and y in limits:

@@ -74,6 +74,16 @@ def test_a_task_has_a_row_and_a_cost_a_column():
     assert line.get_ydata() == pytest.approx([0.56, 0.57, 0.58])
 
 
+@pytest.mark.parametrize("at", [0.01, 0.05, 0.6])
+def test_a_logarithmic_axis_has_ticks_also_of_less_than_a_decade(at):
+    own = by_task().assign(error=lambda t: at * (1 + 0.2 * t.top1))
+    (axis,) = panels.anytime(
+        own[own.task == "one"], {"error": "error"}, {"trials": "trials"}, {"a": "A"}, log=True
+    ).axes
+    low, high = axis.get_ylim()
+    assert sum(low <= tick <= high for tick in axis.get_yticks()) > 1
+
+
 def test_with_one_metric_and_one_cost_tasks_stand_side_by_side_and_every_method_is_named_once():
     own = by_task()
     own = own[(own.method == "a") | (own.task == "two")]  # B is missing from the first panel

@@ -271,6 +271,11 @@ class TestPacks:
         assert logfiles.pack([other], pack) == 1 and forms(other) == ["many.jsonl.xz"]
         assert {log: logfiles.content(log) for log in packed} == packed
 
+    @pytest.mark.parametrize("name", ["", "..", "a/b"])
+    def test_a_pack_has_a_plain_name(self, packed, name, tmp_path):
+        assert command_line.main(["compress", f"--pack={name}", str(tmp_path)]) == 2
+        assert {log: logfiles.content(log) for log in packed} == packed
+
     def test_what_differs_from_the_pack_is_refused(self, packed):
         log = next(iter(packed))
         log.write_bytes(packed[log].splitlines(keepends=True)[0])
