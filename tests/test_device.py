@@ -8,6 +8,7 @@ import zipfile
 from functools import partial
 
 import pytest
+import torch
 
 from benchmarks.campaign import entries
 from benchmarks.campaign.running import Entry
@@ -140,6 +141,12 @@ class TestSpan:
         report = (tmp_path / "out" / "report.md").read_text()
         assert "| x | cannot be run: data are missing |" in report and "| b | not begun | done |" in report
         assert "could not be run: x." in report
+
+    def test_a_part_that_is_cut_off_leaves_gradients_on(self):
+        with pytest.raises(span.OutOfTime), span.within(60):
+            torch.set_grad_enabled(False)
+            raise span.OutOfTime
+        assert torch.is_grad_enabled()
 
     def test_a_row_that_takes_too_long_costs_no_other(self, tmp_path):
         here = a_span(tmp_path)

@@ -39,18 +39,19 @@ class OutOfTime(KeyboardInterrupt):
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` after so many seconds, in the main thread."""
+    """Raise `OutOfTime` after so many seconds, in the main thread; gradients are afterwards on or off as before."""
 
     def over(*_) -> None:
         raise OutOfTime
 
-    before = signal.signal(signal.SIGALRM, over)
+    before, gradients = signal.signal(signal.SIGALRM, over), torch.is_grad_enabled()
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        torch.set_grad_enabled(gradients)  # the end of a `torch.no_grad` may have been interrupted
 
 
 @dataclass

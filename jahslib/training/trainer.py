@@ -129,6 +129,7 @@ class Training:
         self._graph = fixed and self.device.type == "cuda" and len(images) >= recipe.batch_size
         self._graphed_step: _GraphedStep | None = None
 
+    @torch.enable_grad()  # an interrupt that falls into the end of a `torch.no_grad` leaves gradients off
     def run(
         self, epochs: int, *, deadline: float | None = None, on_epoch: Callable[[int, float], None] | None = None
     ) -> list[float]:

@@ -77,6 +77,12 @@ def test_the_loop_is_plain_minibatch_training():
     assert t.run(3) == pytest.approx(expected, rel=2e-3)
 
 
+def test_gradients_that_an_interrupt_left_off_are_on_in_a_training():
+    expected = training().run(1)
+    with torch.no_grad():
+        assert training().run(1) == expected
+
+
 @pytest.mark.parametrize("recipe", [RECIPE, Recipe(32, 0.5, "adadelta"), Recipe(32, 0.01, "sgd", momentum=0.9)])
 def test_continuation_is_bit_for_bit_the_uninterrupted_run(tmp_path, recipe):
     whole = training(recipe, augment=noisy)
