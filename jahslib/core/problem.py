@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jahslib.core.declarations import Constraint, Fidelity, Objective
-from jahslib.core.trials import Configuration, Trial, as_proposed, key, merged
+from jahslib.core.trials import Configuration, Suggestion, Trial, as_proposed, key, merged
 from jahslib.errors import UserError, refuse_unknown
 
 if TYPE_CHECKING:
@@ -192,7 +192,11 @@ class Problem(ABC):
 
     def full(self, trials: Iterable[Trial]) -> list[Trial]:
         """Select the successful trials at the highest fidelity, in the given order."""
-        return [t for t in trials if t.status == "ok" and t.fidelity >= self.fidelity.high]
+        return [t for t in trials if t.status == "ok" and self.is_full(t)]
+
+    def is_full(self, suggestion: Suggestion) -> bool:
+        """Tell whether a suggestion, or a trial, is at the highest fidelity."""
+        return suggestion.fidelity >= self.fidelity.high
 
     def judged(self, trials: Iterable[Trial]) -> list[Trial]:
         """Select the candidates for the incumbent: each full trial.
@@ -203,7 +207,7 @@ class Problem(ABC):
             return self.full(trials)
         groups: dict[str, list[Trial]] = {}
         for trial in as_proposed(trials):
-            if trial.fidelity >= self.fidelity.high and trial.status != "rejected":
+            if self.is_full(trial) and trial.status != "rejected":
                 groups.setdefault(key(trial.configuration), []).append(trial)
         means = [merged(group) for group in groups.values() if len(group) >= self.repeats]
         return [t for t in means if t.status == "ok"]

@@ -88,7 +88,7 @@ class GrammarBO(Described):
     def ask(self, history: History) -> Suggestion | None:
         rng = np.random.default_rng([self.seed, len(history.suggestions)])
         told = self._told(history)
-        seen = {self.space.point(s.configuration) for s in history.suggestions if self._is_full(s)}
+        seen = {self.space.point(s.configuration) for s in history.suggestions if self.problem.is_full(s)}
         point = None
         if told and len(told) + len(history.pending) >= self.n_init and rng.random() >= self.random_interleave_prob:
             point = self._maximise(told, self.surrogate(history), seen, rng)
@@ -99,18 +99,15 @@ class GrammarBO(Described):
             )
         return None if configuration is None else Suggestion(configuration, self.problem.fidelity.high)
 
-    def _is_full(self, suggestion: Suggestion) -> bool:
-        return suggestion.fidelity >= self.problem.fidelity.high
-
     def _told(self, history: History) -> list[Trial]:
-        return [t for t in history if t.status != "rejected" and self._is_full(t)]
+        return [t for t in history if t.status != "rejected" and self.problem.is_full(t)]
 
     def surrogate(self, history: History) -> gp.Surrogate:
         """Fit the model to a history with at least one full training; pending ones are fantasies."""
         told = self._told(history)
         points = [self.space.point(t.configuration) for t in told]
         costs = np.array([self.problem.penalised_cost(t) for t in told])
-        pending = [self.space.point(s.configuration) for s in history.pending.values() if self._is_full(s)]
+        pending = [self.space.point(s.configuration) for s in history.pending.values() if self.problem.is_full(s)]
         return gp.fit(
             shared_table(self.space.grammar, self.surrogate_model == "gp_hierarchical"),
             [p.term for p in points],

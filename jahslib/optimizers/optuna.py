@@ -118,13 +118,13 @@ class OptunaSampler(Replayed):
                 trial = self._study.ask()
                 self._configuration(trial)
         self._running[trial_id] = trial
-        if suggestion.fidelity >= self.problem.fidelity.high:
+        if self.problem.is_full(suggestion):
             self._seen.add(spaces.key(suggestion.configuration))
         self._suggested += 1
 
     def observe(self, trial: Trial) -> None:
         own = self._running.pop(trial.id)
-        if trial.fidelity < self.problem.fidelity.high:  # from a warm start at a lower fidelity
+        if not self.problem.is_full(trial):  # from a warm start at a lower fidelity
             self._drop(own)
             return
         self._finished += 1

@@ -53,8 +53,8 @@ class RegularizedEvolution(Described):
         return description
 
     def ask(self, history: History) -> Suggestion | None:
-        rng, high = np.random.default_rng([self.seed, len(history.suggestions)]), self.problem.fidelity.high
-        newest = (t for t in reversed(history.trained) if t.fidelity >= high)  # a warm start may bring others
+        rng = np.random.default_rng([self.seed, len(history.suggestions)])
+        newest = filter(self.problem.is_full, reversed(history.trained))  # a warm start may bring others
         trained = list(islice(newest, self.pop_size))
         if not trained or len(trained) + len(history.pending) < self.pop_size:
             return newcomer(self.problem, history, rng)

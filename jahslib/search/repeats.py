@@ -49,7 +49,7 @@ class Repeats:
             self._due: Counter[int] = Counter()  # by inner id: trainings still to come
             self._inner_id: dict[int, int] = {}  # by outer id
             self._done: dict[int, Trial] = {}
-            given = filter(self._is_full, history.suggestions[: history.given])
+            given = filter(self.problem.is_full, history.suggestions[: history.given])
             self._given = Counter(key(suggestion.configuration) for suggestion in given)  # trainings in a warm start
             self._given_as: dict[str, int] = {}  # inner ids of these
         for event in history.events[self._read :]:
@@ -59,14 +59,11 @@ class Repeats:
                 self._finished(event)
         self._read = len(history.events)
 
-    def _is_full(self, suggestion: Suggestion) -> bool:
-        return suggestion.fidelity >= self.problem.fidelity.high
-
     def _asked(self, event: Asked) -> None:
         last, wanted = len(self._leaders) - 1, 1
         given = event.id < self._outer.given  # type: ignore[union-attr]
         inner = last if self._due[last] and not given else None
-        if self._is_full(event.suggestion):
+        if self.problem.is_full(event.suggestion):
             if given:
                 name = key(event.suggestion.configuration)
                 wanted, inner = self._given[name], self._given_as.get(name)
