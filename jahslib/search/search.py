@@ -101,9 +101,9 @@ def search(
         run.begin_with(earlier)
         if not run.already_complete():
             run.replay()
-            if not run.end:
-                trial_log.make_extendable()  # before hours of training rather than after them
-                run.live(executor, workers)
+        if not run.end:  # else the log goes on beyond this budget, or ends with it
+            trial_log.make_extendable()  # before hours of training rather than after them
+            run.live(executor, workers)
             trial_log.close({"reason": run.end, "elapsed": run.elapsed(), "budget": vars(budget)})
             run.leave_no_checkpoints()
     finally:

@@ -137,6 +137,22 @@ class TestBudget:
         longer = run(toy, path, budget=Budget(trials=9))
         assert decisions(longer) == decisions(run(toy, tmp_path / "other.jsonl", budget=Budget(trials=9)))
 
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_a_log_that_goes_on_beyond_the_budget_is_read_as_far_each_time_and_left_as_it_is(
+        self, ended, toy, tmp_path
+    ):
+        path = tmp_path / "log.jsonl"
+        first = decisions(run(toy, path, budget=Budget(trials=9), optimizer=evolution(toy)))
+        kept = tmp_path / "log.jsonl.checkpoints" / "trial-00001" / "state"
+        kept.parent.mkdir(parents=True)
+        kept.touch()
+        if not ended:
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        before = path.read_bytes()
+        for _ in range(2):
+            assert decisions(run(toy, path, budget=Budget(trials=4), optimizer=evolution(toy))) == first[:4]
+        assert path.read_bytes() == before and kept.exists()
+
     @pytest.mark.parametrize("kind", ["trials", "epochs"])
     def test_a_smaller_budget_gives_the_shorter_search_and_keeps_the_log(self, toy, kind, tmp_path):
         path = tmp_path / "log.jsonl"
