@@ -135,8 +135,8 @@ def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "")
         raise UserError(f"trial log {log}: the search is not finished; run it to its end")
     history, by_id = History(), {trial.id: trial for trial in logged.trials}
     for trial in logged.trials:
-        while len(history.suggestions) < trial.asked and len(history.suggestions) in by_id:
-            history.ask(by_id[len(history.suggestions)].suggestion())
+        for number in range(len(history.suggestions), trial.asked):  # one lost in flight holds only its place
+            history.ask(by_id.get(number, trial).suggestion())
         history.finish(trial)
     method, seed = logged.header["method"], logged.header["seed"]
     return AnySearch(method, seed, history, problem, task=task, label=label or method, name=log.stem)

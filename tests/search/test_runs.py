@@ -168,3 +168,12 @@ def test_starting_over_does_not_count_what_was_there(tmp_path, headless, monkeyp
     monkeypatch.setattr(runs._Pace, "last", -math.inf)
     run_all([a_run(tmp_path, trials=6)], fresh=True)
     assert headless()[-1].startswith("6 trials,") and "54 of at most 54 epochs" in headless()[-1]
+
+
+def test_a_search_is_read_from_its_log_though_a_trial_was_lost_in_flight(tmp_path):
+    run = a_run(tmp_path, trials=5)
+    run()
+    lines = run.log.read_bytes().splitlines(keepends=True)
+    run.log.write_bytes(b"".join(line for line in lines if b'"id": 2,' not in line))
+    read = runs.read_search(run.log, run.problem)
+    assert [t.id for t in read.history] == [0, 1, 3, 4] and read.incumbent in read.history.trials
