@@ -34,11 +34,12 @@ class Standing:
 
 def course(search: AnySearch) -> Iterator[Standing]:
     """Yield a search's standing trial by trial, from the first on that can be the incumbent."""
+    candidates = {trial.id: trial for trial in search.full}
     best, epochs = None, 0.0
     for number, trial in enumerate(search.history, start=1):
         epochs += trial.epochs
-        if search.problem.full([trial]):
-            best = min(filter(None, (best, trial)), key=lambda t: (search.problem.rank(t), t.id))
+        if found := candidates.get(trial.id):
+            best = min(filter(None, (best, found)), key=lambda t: (search.problem.rank(t), t.id))
         if best is not None:
             yield Standing(number, epochs, trial.elapsed / 60, best)
 

@@ -115,8 +115,8 @@ class AnySearch(Generic[AnyProblem]):
 
     @property
     def full(self) -> list[Trial]:
-        """Trials that may be the incumbent, as they were proposed."""
-        return self.problem.full(as_proposed(self.history))
+        """Trials that may be the incumbent, as they were proposed; see `Problem.judged`."""
+        return self.problem.judged(as_proposed(self.history))
 
     @property
     def epochs(self) -> float:

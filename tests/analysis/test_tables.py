@@ -49,6 +49,19 @@ def test_of_equals_the_one_proposed_first_is_the_incumbent_whichever_worker_was_
     assert [t.id for t in back.full] == [0, 1, 2]
 
 
+def test_of_repeated_trainings_the_mean_stands_in_tables_as_for_the_incumbent():
+    s = search((0.9, 0.6, True), (0.1, 0.6, True), (0.6, 0.6, True), (0.6, 0.6, True), (0.8, 0.6, True))
+    twice = History()
+    for trial in s.history:  # two trainings each of two configurations, and one of a third
+        twice.ask(trial.suggestion())
+        twice.finish(replace(trial, configuration={"kernel": trial.id // 2}))
+    s.problem.repeats = 2
+    s = replace(s, history=twice)
+    assert [t.metrics["accuracy"] for t in s.full] == [0.5, 0.6]
+    assert [at.incumbent.metrics["accuracy"] for at in tables.course(s)] == [0.5, 0.5, 0.6, 0.6]
+    claims.check_searches([s], 10.0)
+
+
 def test_evaluations_stand_as_they_were_proposed_with_the_failed_ones_where_asked_for():
     s = search((0.5, 0.6, True), "failed", (0.9, 0.6, False), (0.4, 0.6, True))
     columns = {"trial": lambda s, t: t.id, "accuracy": lambda s, t: t.metrics.get("accuracy")}
