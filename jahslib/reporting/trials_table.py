@@ -108,4 +108,7 @@ def _row(trial: Trial) -> dict[str, Any]:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype({name: COLUMNS.get(name, "float64") for name in table})
+    types = {name: COLUMNS.get(name, "float64") for name in table}
+    if (table.fidelity % 1).any():  # of a problem whose resource is not counted in epochs
+        types["fidelity"] = "float64"
+    return table.astype(types)

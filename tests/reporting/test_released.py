@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from jahslib.cli import table as cli_table
+from jahslib.core.problem import Fidelity
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
@@ -34,6 +35,14 @@ def results(tmp_path_factory):
     (folder / "cpu/01_a/logs/rs-seed1.ax.json").write_text("{}")
     assert logfiles.compress(folder / "cpu/02_b/logs/rs-seed0.jsonl")
     return folder
+
+
+def test_a_fidelity_need_not_be_whole(tmp_path):
+    problem = Toy()
+    problem.fidelity = Fidelity(0.5, 1.5, "part of the images")
+    search(problem, RandomSearch, Budget(trials=2), tmp_path / "cpu/01_a/logs/rs-seed0.jsonl", seed=0)
+    written = trials_table.write(trials_table.table(tmp_path), tmp_path / "trials.csv.xz")
+    assert set(trials_table.load(written).fidelity) == {1.5}
 
 
 def test_a_row_a_trial(results):
