@@ -55,7 +55,7 @@ def rates(profile: str, notebook: str) -> dict[str, float]:
     epochs: Counter[str] = Counter()
     for log in logfiles.found(paths.results(profile, notebook), "logs/*"):
         watch = Watch(log).look()
-        if str(watch.header.get("device", "")).startswith("cpu"):
+        if watch.seconds and str(watch.header.get("device", "")).startswith("cpu"):  # none where they were simulated
             name = watch.problem.get("name", "")
             seconds[name] += watch.seconds
             epochs[name] += watch.epochs

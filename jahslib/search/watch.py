@@ -15,6 +15,7 @@ from jahslib.errors import UserError
 from jahslib.search import logfiles
 from jahslib.search.loglines import is_line, other_format
 from jahslib.search.triallog import data_name
+from jahslib.search.workers import SIMULATED
 
 FOREIGN = "is no trial log"
 TAIL = 256  # bytes before the current position that must be unchanged; a trial's line ends with its times
@@ -27,8 +28,8 @@ class Watch:
     Trials that finished before `since` (`time.time()`) are not counted; `objective` and `constraints` are by default
     those of the log's header. `statuses` counts trials by status, `full` those that succeeded at the highest fidelity;
     `best` is the objective of the best feasible one of these (by the means of repeated trainings), or NaN; `epochs` and
-    `seconds` are what trials took; `last` is when the newest one finished, `end` the line that closed the search, if no
-    trial came after it; `trouble` says what cannot be read.
+    `seconds` are what trials took, on a real clock; `last` is when the newest one finished, `end` the line that closed
+    the search, if no trial came after it; `trouble` says what cannot be read.
     """
 
     path: Path
@@ -117,7 +118,7 @@ class Watch:
     def _count(self, trial: dict[str, Any]) -> None:
         self.statuses[trial["status"]] += 1
         self.epochs += trial.get("epochs", 0.0)
-        self.seconds += trial.get("seconds", 0.0)
+        self.seconds += trial.get("seconds", 0.0) if trial.get("worker") != SIMULATED else 0.0
         self.last = trial.get("finished", math.nan)
         metrics = trial["metrics"]
         assert self.objective is not None and self.constraints is not None

@@ -18,6 +18,7 @@ from jahslib.errors import UserError
 from jahslib.extras import extra
 from jahslib.search.evaluation import reason_of
 
+SIMULATED = "simulated"  # the `worker` of trials of `SimulatedWorkers`
 COMING_SECONDS = 10.0  # timeout for a cluster's first worker
 ANSWER_SECONDS = 300.0  # timeout for one more worker to report whether it can load a job; imports may take minutes
 
@@ -134,7 +135,7 @@ class SimulatedWorkers(Executor):
 
     def submit(self, fn, problem: Any, job: Job, /) -> Future:  # type: ignore[override]  # what the loop submits
         evaluated = fn(problem, job)
-        evaluated.started, evaluated.worker = self._clock, "simulated"
+        evaluated.started, evaluated.worker = self._clock, SIMULATED
         evaluated.seconds = problem.training_seconds(job)
         future: Future = Future()
         future.set_result(evaluated)

@@ -42,13 +42,13 @@ def left():
     return cost.left(NAME, {"profile": "paper"})
 
 
-def train(run, trials, seconds, device="cpu (1 threads)"):
+def train(run, trials, seconds, device="cpu (1 threads)", worker="pid 1"):
     """Run the search as far as this, and let its trials have taken that many seconds an epoch."""
     replace(run, budget=Budget(trials=trials))()
     records = [json.loads(line) for line in run.log.read_text().splitlines()]
     for record in records:
         if record["kind"] == "trial":
-            record["seconds"] = seconds * record["epochs"]
+            record |= {"seconds": seconds * record["epochs"], "worker": worker}
         elif record["kind"] == "header":
             record["device"] = device
     run.log.write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -70,9 +70,12 @@ def test_the_rate_is_the_cpu_profiles_and_then_its_own(planned):
     assert left() == cost.Cost()
 
 
-def test_what_a_gpu_took_says_nothing_of_a_cpu(planned):
-    train(planned("cpu")[0], 2, seconds=3.0, device="NVIDIA H200")
+@pytest.mark.parametrize("elsewhere", [{"device": "NVIDIA H200"}, {"worker": "simulated"}])
+def test_what_a_gpu_or_a_simulated_clock_took_says_nothing_of_a_cpu(planned, elsewhere):
+    train(planned("cpu")[0], 2, seconds=3.0, **elsewhere)
     assert left() == cost.Cost(0.0, 180.0)
+    train(planned("cpu")[1], 2, seconds=2.0)
+    assert left() == cost.Cost(360.0)
 
 
 def test_a_time_limit_bounds_what_a_search_takes(planned, monkeypatch):
