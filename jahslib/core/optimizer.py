@@ -7,8 +7,8 @@ have proposed another one (floating-point differences), the optimizer adopts the
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -66,11 +66,7 @@ class Described:
 
     def __reduce__(self) -> tuple:
         """Pickle the settings alone: all else follows from the history."""
-        return _rebuilt, (type(self), self.problem, self._settings())
-
-
-def _rebuilt(kind: Callable[..., Described], problem: Problem, settings: dict[str, Any]) -> Described:
-    return kind(problem, **settings)
+        return partial(type(self), self.problem, **self._settings()), ()
 
 
 class Replayed(Described, ABC):
@@ -109,12 +105,13 @@ class Replayed(Described, ABC):
 
     def _catch_up(self, history: History) -> None:
         if self.__dict__.get("_history") is not history:
-            self._restart(history)
+            self._history, self._adopts = history, False
+            self._restart()
         while self._told < len(history.events):
             event = history.events[self._told]
             # An unused proposal has advanced the state beyond the history.
             if isinstance(event, Trial) and self._proposal is not None:
-                self._restart(history)
+                self._restart()
                 continue
             if isinstance(event, Trial):
                 self.observe(event)
@@ -122,9 +119,7 @@ class Replayed(Described, ABC):
                 continue
             self._told += 1
 
-    def _restart(self, history: History) -> None:
-        if self.__dict__.get("_history") is not history:
-            self._history, self._adopts = history, False
+    def _restart(self) -> None:
         self._told, self._proposal = 0, None
         self.start()
 
@@ -144,7 +139,7 @@ class Replayed(Described, ABC):
             if derived:
                 log.info("%s: trial %d is taken as it is logged, not as derived here", type(self).__name__, event.id)
             self._adopts = True
-            self._restart(self._history)
+            self._restart()
             return False
         return True
 
