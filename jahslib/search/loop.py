@@ -81,8 +81,7 @@ class Loop:
     def __post_init__(self):
         self._warned: set[str] = set()
         self._failed_in_a_row = 0  # in this session: the cause of earlier failures may have been fixed
-        self._known: dict[int, dict[str, float]] = {}  # by pending id: what needs no training
-        self._admitted: dict[int, bool] = {}
+        self._facts: dict[int, tuple[dict[str, float], bool]] = {}  # by pending id; see `_before_training`
         self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
         self._run_again: set[int] = set()
         self._where_seen: WhereSeen | None = None
@@ -182,7 +181,7 @@ class Loop:
 
     def _next(self, others_running: bool) -> int | None:
         """Ask for one suggestion and record it; None if the budget is used up, or the optimizer waits or is done."""
-        in_training = [trial_id for trial_id in self.history.pending if self._admits(trial_id)]
+        in_training = [trial_id for trial_id in self.history.pending if self._before_training(trial_id)[1]]
         trained = self._searched() + len(in_training)
         if self.budget.trials is not None and trained >= self.budget.trials:
             self.end = "trials"
@@ -210,12 +209,12 @@ class Loop:
         """Count the trials charged to the budget: neither rejected nor copied by a warm start."""
         return len(self.history.trained) - self._copied
 
-    def _admits(self, trial_id: int) -> bool:
-        if trial_id not in self._admitted:
+    def _before_training(self, trial_id: int) -> tuple[dict[str, float], bool]:
+        """Return what is known of a pending trial, and whether it may be trained; the problem is asked once."""
+        if trial_id not in self._facts:
             configuration = self.history.suggestions[trial_id].configuration
-            self._known[trial_id] = self.problem.facts(configuration)
-            self._admitted[trial_id] = self.problem.admits(configuration)
-        return self._admitted[trial_id]
+            self._facts[trial_id] = self.problem.facts(configuration), self.problem.admits(configuration)
+        return self._facts[trial_id]
 
     def _price(self, suggestion: Suggestion) -> float:
         return self.problem.epochs(self._stages(suggestion))
@@ -226,15 +225,13 @@ class Loop:
 
     def _submit(self, executor: Executor, trial_id: int) -> Future:
         suggestion = self.history.suggestions[trial_id]
-        if not self._admits(trial_id):
+        if not self._before_training(trial_id)[1]:
             rejected: Future = Future()
             rejected.set_result(Evaluated("rejected", reason="a constraint known before training is broken"))
             return rejected
         root = self.history.lineage(trial_id)[0]
         parent = suggestion.parent
-        deadline = None
-        if self.budget.seconds is not None:
-            deadline = time.time() + self.budget.seconds - self.elapsed()
+        limit = self.budget.seconds
         job = Job(
             configuration=dict(suggestion.configuration),  # a copy: changes by the problem must not reach the log
             stages=self._stages(suggestion),
@@ -242,7 +239,7 @@ class Loop:
             seed=int(np.random.SeedSequence([self.seed, root]).generate_state(1)[0]),
             restore=None if parent is None else self._checkpoint(parent),
             save=None if suggestion.final else self._checkpoint(trial_id),
-            deadline=deadline,
+            deadline=None if limit is None else time.time() + limit - self.elapsed(),
         )
         try:
             if is_elsewhere(executor) and (job.save or job.restore):
@@ -274,7 +271,7 @@ class Loop:
             raise
         except Exception as error:  # the worker died, or its result could not be sent back
             result = Evaluated("failed", reason=reason_of(error))
-        known = {name: value for name, value in self._known.pop(trial_id).items() if math.isfinite(value)}
+        known = {name: value for name, value in self._facts.pop(trial_id)[0].items() if math.isfinite(value)}
         trial = Trial(
             **vars(suggestion),
             id=trial_id,
@@ -335,7 +332,6 @@ class Loop:
     def _finish(self, trial: Trial) -> None:
         """Tell the history, and delete checkpoints that are no longer needed; a missing one costs only time."""
         self.history.finish(trial)
-        self._admitted.pop(trial.id, None)
         gone = [] if trial.parent is None else [trial.parent]
         if not trial.final:
             self._continuable.append(trial.id)
