@@ -19,8 +19,8 @@ from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
 from jahslib.errors import UserError
+from jahslib.search import shared
 from jahslib.search.evaluation import Evaluated, evaluate, reason_of
-from jahslib.search.shared import TOKEN, WhereSeen, is_elsewhere
 from jahslib.search.triallog import TrialLog
 from jahslib.search.warm_start import is_copy
 
@@ -84,7 +84,6 @@ class Loop:
         self._facts: dict[int, tuple[dict[str, float], bool]] = {}  # by pending id; see `_before_training`
         self._continuable: deque[int] = deque()  # ids of trials whose checkpoints are kept, oldest first
         self._run_again: set[int] = set()
-        self._where_seen: WhereSeen | None = None
         self._before = self.log.trials[-1].elapsed if self.log.trials else 0.0
         self._since = time.monotonic()
 
@@ -170,7 +169,7 @@ class Loop:
                         running[self._submit(executor, trial_id)] = trial_id
                     else:
                         self._record(trial_id, future)
-                if not is_elsewhere(executor):  # the next training may take this process
+                if not shared.is_elsewhere(executor):  # the next training may take this process
                     self.log.sync()
         except BaseException as error:
             for future in running:
@@ -242,10 +241,8 @@ class Loop:
             deadline=None if limit is None else time.time() + limit - self.elapsed(),
         )
         try:
-            if is_elsewhere(executor) and (job.save or job.restore):
-                self._where_seen = self._where_seen or WhereSeen.marking(self.checkpoints)
-                return executor.submit(self._where_seen, evaluate, self.problem, job)
-            return executor.submit(evaluate, self.problem, job)
+            needed = self.checkpoints if job.save or job.restore else None
+            return shared.submit(executor, needed, evaluate, self.problem, job)
         except BrokenExecutor as error:
             raise UserError(
                 f"executor: takes no more jobs ({error}); run again to resume, or give `pool` of "
@@ -257,7 +254,7 @@ class Loop:
         for folder in self.checkpoints.glob("trial-[0-9]*"):
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            (self.checkpoints / TOKEN).unlink(missing_ok=True)
+            (self.checkpoints / shared.TOKEN).unlink(missing_ok=True)
             self.checkpoints.rmdir()
 
     def _checkpoint(self, trial_id: int) -> Path:

@@ -22,7 +22,7 @@ from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
-from jahslib.search.shared import WhereSeen, is_elsewhere
+from jahslib.search.shared import submit
 from jahslib.search.watch import Watch, best, duration
 from jahslib.search.workers import SimulatedWorkers, pool
 
@@ -169,7 +169,7 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
     while waiting or running:
         while waiting and len(running) < workers:
             run = waiting.pop(0)
-            running[_submitted(executor, run, fresh)] = run
+            running[submit(executor, logfiles.checkpoints(run.log), run, fresh=fresh)] = run
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in [future for future in running if future in done]:  # as they began
             run = running.pop(future)
@@ -181,17 +181,11 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
                     )
                 again.add(run.log)
                 begun = run.log.exists() and run.log.stat().st_mtime >= began
-                running[_submitted(executor, run, fresh and not begun)] = run
+                running[submit(executor, logfiles.checkpoints(run.log), run, fresh=fresh and not begun)] = run
                 continue
             histories[run.log.stem] = future.result()
             log.info("%s: %s", run.log.stem, run.problem.verdict(histories[run.log.stem]))
     return histories
-
-
-def _submitted(executor: Executor, run: Run, fresh: bool) -> Future:
-    if is_elsewhere(executor):
-        return executor.submit(WhereSeen.marking(logfiles.checkpoints(run.log)), run, fresh=fresh)
-    return executor.submit(run, fresh=fresh)
 
 
 class _Pace:

@@ -4,8 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,39 @@ from jahslib import paths
 from jahslib.errors import UserError
 
 TOKEN = ".shared"
+_OWN = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"  # this process's, which no other disk holds
 
 
-@dataclass(frozen=True)
-class WhereSeen:
-    """A caller of functions, only where the folder holds the token that `marking` left there; else `UserError`."""
+def submit(executor: Executor, folder: Path | None, function: Callable, *args: Any, **kwargs: Any) -> Future:
+    """Submit a call that needs `folder` (None: none); where the worker does not see it, the call raises `UserError`.
 
-    folder: Path
-    token: str
-
-    @classmethod
-    def marking(cls, folder: Path) -> "WhereSeen":
-        """Leave a new token in a folder. Raises `UserError` if it cannot be written."""
-        token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
+    Raises:
+        UserError: the folder, by whose token a worker on another machine recognises it, cannot be written.
+    """
+    if folder is None or not is_elsewhere(executor):
+        return executor.submit(function, *args, **kwargs)
+    if _token(folder) != _OWN:
         try:
-            paths.write(folder / TOKEN, token)
+            paths.write(folder / TOKEN, _OWN)
         except OSError as error:
             raise UserError(f"checkpoints {folder}: cannot be written ({error.strerror}); mend that") from error
-        return cls(folder, token)
+    return executor.submit(_where_seen, folder, _OWN, function, *args, **kwargs)
 
-    def __call__(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
-        try:
-            seen = (self.folder / TOKEN).read_text()
-        except (OSError, ValueError):
-            seen = ""
-        if seen != self.token:
-            raise UserError(
-                f"worker on {socket.gethostname()} (pid {os.getpid()}): does not see {self.folder}; "
-                "put the search's log into a folder that all machines share, under the same path"
-            )
-        return function(*args, **kwargs)
+
+def _where_seen(folder: Path, token: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    if _token(folder) != token:
+        raise UserError(
+            f"worker on {socket.gethostname()} (pid {os.getpid()}): does not see {folder}; "
+            "put the search's log into a folder that all machines share, under the same path"
+        )
+    return function(*args, **kwargs)
+
+
+def _token(folder: Path) -> str:
+    try:
+        return (folder / TOKEN).read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def is_elsewhere(executor: Executor) -> bool:

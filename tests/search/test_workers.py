@@ -13,6 +13,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from jahslib import paths
 from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment
@@ -23,8 +24,8 @@ from jahslib.optimizers.successive_halving import Hyperband
 from jahslib.paths import ROOT
 from jahslib.problems.function import Function
 from jahslib.search import Budget, runs, search, triallog
-from jahslib.search.runs import run_all
-from jahslib.search.shared import WhereSeen
+from jahslib.search.runs import Run, run_all
+from jahslib.search.shared import TOKEN
 from jahslib.search.workers import InProcess, OnCluster, pool
 from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 from tests.toys import blas_threads
@@ -144,7 +145,7 @@ def test_a_worker_that_does_not_see_the_searchs_folder_is_refused(tmp_path, used
     here.mkdir()
     there.mkdir()
     if used:
-        WhereSeen.marking(there / "log.jsonl.checkpoints")
+        paths.write(there / "log.jsonl.checkpoints" / TOKEN, "host 1 1")
     executor, log = Elsewhere(here, there), here / "log.jsonl"
     with pytest.raises(UserError, match=rf"worker on .* does not see {log}.checkpoints"):
         search(Toy(), Hyperband, Budget(trials=12), log, seed=0, executor=executor, workers=2)
