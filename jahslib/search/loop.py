@@ -174,8 +174,8 @@ class Loop:
         except BaseException as error:
             for future in running:
                 future.cancel()
-            if isinstance(error, CancelledError):  # Dask's client does so
-                raise UserError("executor: lost its scheduler, or was shut down; run again to resume") from error
+            if isinstance(error, CancelledError):
+                raise UserError(shared.LOST) from error
             raise
 
     def _next(self, others_running: bool) -> int | None:

@@ -22,7 +22,7 @@ from jahslib.errors import UserError
 from jahslib.search import logfiles, triallog
 from jahslib.search.loop import Budget
 from jahslib.search.search import fingerprint, search
-from jahslib.search.shared import submit
+from jahslib.search.shared import LOST, submit
 from jahslib.search.watch import Watch, best, duration
 from jahslib.search.workers import SimulatedWorkers, pool
 
@@ -173,6 +173,8 @@ def _side_by_side(waiting: list[Run], executor: Executor, workers: int, fresh: b
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in [future for future in running if future in done]:  # as they began
             run = running.pop(future)
+            if future.cancelled():
+                raise UserError(LOST)
             if isinstance(future.exception(), BrokenProcessPool):  # killed, possibly by chance: try once more
                 if run.log in again:
                     raise UserError(

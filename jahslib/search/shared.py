@@ -12,6 +12,7 @@ from jahslib import paths
 from jahslib.errors import UserError
 
 TOKEN = ".shared"
+LOST = "executor: lost its scheduler, or was shut down; run again to resume"  # Dask's client then cancels what it has
 _OWN = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"  # this process's, which no other disk holds
 
 

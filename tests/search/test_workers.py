@@ -186,14 +186,25 @@ def test_a_cluster_without_a_worker_is_told_of(monkeypatch):
         OnCluster(Empty()).submit(abs, -1)
 
 
-def test_a_lost_scheduler_ends_the_search_without_a_failed_trial(tmp_path, toy):
-    class Lost(Executor):
-        def submit(self, fn, /, *args, **kwargs):
-            future = Future()
-            future.cancel()
-            future.set_running_or_notify_cancel()
-            return future
+class Lost(Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
 
+
+def test_a_lost_scheduler_ends_several_searches_in_one_line(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr(runs, "pool", lambda *_: nullcontext(Lost()))
+    several = [
+        Run(toy, RandomSearch(toy, seed), Budget(trials=2), tmp_path / f"{seed}.jsonl", seed, "rs", "toy", "smoke")
+        for seed in (0, 1)
+    ]
+    with pytest.raises(UserError, match="lost its scheduler"):
+        run_all(several, workers=2)
+
+
+def test_a_lost_scheduler_ends_the_search_without_a_failed_trial(tmp_path, toy):
     with pytest.raises(UserError, match="lost its scheduler"):
         search(toy, RandomSearch, Budget(trials=2), tmp_path / "log.jsonl", seed=0, executor=Lost(), workers=2)
     assert triallog.read(tmp_path / "log.jsonl").trials == []
