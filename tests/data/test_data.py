@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from jahslib.__main__ import main as command
 from jahslib.cli import data
-from jahslib.data import archives, places, registry
+from jahslib.data import places, registry
 from jahslib.errors import UserError
 
 EMBEDDED = ("digits", "mnist5k", "retinadigits", "addnist-gen")
@@ -187,7 +188,7 @@ def test_micro17flower_comes_in_torchvisions_image_folder_order(tmp_path):
 
     (train,) = at_hand("micro17flower", "train")
     _, path = places.find(["micro17flower.tar.gz"])
-    archives.unpack(path, tmp_path / "out")
+    shutil.unpack_archive(path, tmp_path / "out")
     reference = ImageFolder(tmp_path / "out" / "micro17flower" / "train")
     assert train.labels.tolist() == reference.targets
     assert all(
