@@ -223,8 +223,11 @@ class Training:
     def predict(self, images: Tensor) -> Tensor:
         """Compute logits (`n x classes`, float32, on the device) of uint8 images in evaluation mode."""
         self.model.eval()
-        logits = []
-        for batch in images.split(self.evaluation_batch):
+        logits, batches = [], list(images.split(self.evaluation_batch))
+        by_batch = any(isinstance(m, nn.BatchNorm1d) and m.running_mean is None for m in self.model.modules())
+        if by_batch and len(batches) > 1 and len(batches[-1]) == 1:  # a normalisation by the batch needs two
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for batch in batches:
             batch = batch.to(self.device, memory_format=torch.channels_last).float().div_(255)
             with self._autocast():
                 logits.append(self.logits(batch).float())

@@ -101,6 +101,13 @@ class TestSmallImages:
 
 
 class TestEvaluation:
+    @pytest.mark.parametrize("configuration", [GROWING, {"n_channels_conv_0": 8, "n_channels_fc_0": 8}])
+    def test_a_single_image_left_over_for_the_last_batch_fails_no_training(self, configuration):
+        p = problem(data="digits", per_class=None)
+        (_, labels), _ = p._splits()[0]
+        assert len(labels) % 100 == 1
+        assert p.evaluate(Job(configuration, (1,), 0)).metrics["top1"] > 0
+
     def test_a_network_grows_to_the_limit_and_says_so(self):
         outcome = problem(max_params=6_000).evaluate(Job(GROWING, (6,), 0))
         fold = noted(outcome)

@@ -275,3 +275,13 @@ def test_a_single_image_left_over_is_left_out_where_a_layer_normalises_by_the_ba
     assert math.isfinite(with_norm.run(1)[0])
     plain = Training(build, images, labels, RECIPE, seed=0)
     assert [len(rows) for rows in plain.batches(torch.arange(97))] == [32, 32, 32, 1]
+
+
+def test_a_single_image_left_over_is_predicted_with_the_batch_before_where_that_normalises():
+    def normalised(generator):
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4, track_running_stats=False))
+
+    images, labels = data(n=97)
+    model = Training(normalised, images, labels, RECIPE, seed=0, evaluation_batch=32)
+    assert torch.equal(model.predict(images)[:64], model.predict(images[:64]))
+    assert torch.equal(model.predict(images)[64:], model.predict(images[64 : 96 + 1]))

@@ -24,10 +24,9 @@ class Block(nn.Module):
     def __init__(self, layer: growable.Conv2d | growable.Linear, batch_norm: BatchNormKind):
         super().__init__()
         self.layer = layer
-        width = len(layer.weight)
-        self.norm = (
-            None if batch_norm == "none" else growable.BatchNorm(width, track_running_stats=batch_norm == "running")
-        )
+        kind = growable.BatchNorm if self.is_conv else growable.BatchNorm1d
+        running = batch_norm == "running"
+        self.norm = None if batch_norm == "none" else kind(self.width, track_running_stats=running)
 
     @property
     def is_conv(self) -> bool:

@@ -127,6 +127,10 @@ class BatchNorm(_MayGrow, _BatchNorm):
         self.num_features = self.num_features if found is None else len(found)
 
 
+class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
+    """Batch normalisation of `n x features`, which needs two samples."""
+
+
 def _append(parameter: nn.Parameter, more: Tensor, axis: int) -> None:
     grown = torch.cat([parameter.data, more.to(parameter)], axis)
     _become(parameter, grown.contiguous(memory_format=_memory_format(parameter)))
