@@ -61,7 +61,8 @@ CASES = [
 def image_folder(scratch: Path) -> tuple[str, Path]:
     """A name for the data and a folder of JPEGs, one folder a class; 1020 images of 16 x 16 pixels."""
     if "JAHSLIB_DATA" in os.environ:
-        shutil.unpack_archive(Path(os.environ["JAHSLIB_DATA"]) / "micro17flower.tar.gz", scratch / "flowers")
+        archive = Path(os.environ["JAHSLIB_DATA"]) / "micro17flower.tar.gz"
+        shutil.unpack_archive(archive, scratch / "flowers", filter="data")
         return "micro17flower", next((scratch / "flowers").glob("**/train"))
     digits = load_digits()
     for i, (image, label) in enumerate(zip(digits.images[:1020], digits.target[:1020], strict=True)):
