@@ -91,7 +91,7 @@ class LocalProcesses(Executor):
         return future
 
     def _try_out(self, job: tuple) -> None:
-        """Check before the first job that processes start and can import it: one clear error instead of many."""
+        """Check before the first job that processes start and can load it: one clear error instead of many."""
         try:
             sent = pickle.dumps(job)  # as for the queue to a process
         except Exception as error:
@@ -104,14 +104,18 @@ class LocalProcesses(Executor):
                 "workers: other processes cannot import what is defined in a notebook; "
                 "move the problem, and the functions it holds, into a .py file beside it, or use one worker"
             )
+        loading = self._pools[0].submit(_cannot_load, sent)
         try:
             for future in [pool.submit(os.getpid) for pool in self._pools]:
                 future.result()
+            reason = loading.result()
         except BrokenProcessPool as error:
             raise UserError(
                 "workers: the processes ended before their first job; in a script, "
                 'start the search under `if __name__ == "__main__":`'
             ) from error
+        if reason:
+            raise UserError(f"workers: cannot load the problem ({reason}); put it where other processes can import it")
         self._tried = True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -199,15 +203,17 @@ class OnCluster(Executor):
         self._tried = True
 
     def _cannot_load(self, place: str, sent: bytes) -> str:
-        return str(self._client.run(_cannot_load, sent, workers=[place], on_error="return")[place])
+        return str(self._client.run(_cannot_load_there, sent, workers=[place], on_error="return")[place])
 
 
-async def _cannot_load(sent: bytes) -> str:
-    """Return why this worker cannot load a job; empty if it can."""
-    from distributed.protocol.pickle import loads
+async def _cannot_load_there(sent: bytes) -> str:
+    return await asyncio.to_thread(_cannot_load, sent)  # Dask's worker answers meanwhile, or would be taken for dead
 
+
+def _cannot_load(sent: bytes) -> str:
+    """Return why this process cannot load a job; empty if it can."""
     try:
-        await asyncio.to_thread(loads, sent)  # the worker answers its scheduler meanwhile, or would be taken for dead
+        pickle.loads(sent)
     except Exception as error:
         return reason_of(error)
     return ""

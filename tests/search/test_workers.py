@@ -228,6 +228,13 @@ class TestWhatOtherProcessesCannotRun:
             with_two_workers(problem, tmp_path / "log.jsonl")
         assert triallog.read(tmp_path / "log.jsonl").trials == []
 
+    def test_what_they_cannot_import_is_named(self, tmp_path):
+        problem = Toy()
+        problem.needs = OnlyHere()
+        with pytest.raises(UserError, match=r"cannot load the problem \(ModuleNotFoundError: .*only_here"):
+            with_two_workers(problem, tmp_path / "log.jsonl")
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
     @pytest.mark.parametrize(
         ("as_file", "said"), [(False, "cannot import what is defined in a notebook"), (True, '__name__ == "__main__"')]
     )
