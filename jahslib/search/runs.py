@@ -64,8 +64,8 @@ class Run:
             triallog.refuse_other_search(self.log, wanted)
 
     def __call__(self, *, fresh: bool = False, executor: Executor | None = None, workers: int = 1) -> History:
-        if self.simulated:  # an interrupted one is restarted
-            fresh = fresh or not (logfiles.exists(self.log) and triallog.read(self.log).end)
+        if self.simulated:  # what is to go on is restarted, as its clock is lost
+            fresh = fresh or not (logfiles.exists(self.log) and is_done(self, triallog.read(self.log)))
             executor, workers = SimulatedWorkers(), self.simulated
         labels = {name: getattr(self, name) for name in ("seed", "study", "method", "profile")}
         how = {"executor": executor, "workers": workers, "fresh": fresh}
@@ -260,9 +260,9 @@ def _line(runs: list[Run], watches: list[Watch], before: tuple[int, float], seco
     return ", ".join(filter(None, parts))
 
 
-def is_done(run: Run, watch: Watch) -> bool:
+def is_done(run: Run, log: Watch | triallog.LoggedSearch) -> bool:
     """Tell whether the log ends with this budget exhausted, or the optimizer."""
-    return watch.end is not None and (watch.end["reason"] == "optimizer" or watch.end["budget"] == vars(run.budget))
+    return log.end is not None and (log.end["reason"] == "optimizer" or log.end["budget"] == vars(run.budget))
 
 
 def size(run: Run) -> float:

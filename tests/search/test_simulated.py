@@ -2,6 +2,7 @@
 
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
+from jahslib.search.runs import Run
 from jahslib.search.workers import SimulatedWorkers
 from tests.conftest import Toy, rich_space
 
@@ -33,6 +34,17 @@ def test_one_simulated_worker_trains_one_after_another(tmp_path):
     alone = searched(tmp_path / "real.jsonl", 1)
     assert [t.configuration for t in history] == [t.configuration for t in alone]
     assert history.trials[-1].started + history.trials[-1].seconds == sum(t.seconds for t in history)
+
+
+def test_a_simulated_run_under_a_larger_budget_has_one_clock(tmp_path):
+    def run(name, trials):
+        problem = Timed(space=rich_space())
+        optimizer, budget = RandomSearch(problem, 0), Budget(trials=trials)
+        return Run(problem, optimizer, budget, tmp_path / name, 0, "rs", "toy", "smoke", simulated=2)()
+
+    run("log.jsonl", 6)
+    for _ in range(2):
+        assert [t.started for t in run("log.jsonl", 12)] == [t.started for t in run("at_once.jsonl", 12)]
 
 
 def test_a_short_training_overtakes_a_long_one_and_twice_the_same(tmp_path):
