@@ -35,7 +35,8 @@ PLOTS = {
 
 
 def hyperparameters(log: Path | str) -> Any:
-    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`."""
+    """Show a search's trainings over their hyperparameters, by one of Optuna's `PLOTS`. `UserError` without any."""
+    _with(log, lambda trial: trial.status == "ok", "succeeded")
     folder = tempfile.TemporaryDirectory()
     (study,) = optuna_studies(to_optuna([log], folder.name)).values()
     import optuna

@@ -41,6 +41,13 @@ def test_every_choice_of_its_widget_draws(view, monkeypatch):
             assert len(shown) > before, value
 
 
+@pytest.mark.parametrize("log", ["", "all.jsonl.xz"])
+def test_several_logs_are_refused(log):
+    logs = VIEWS[explore.hyperparameters].parent
+    with pytest.raises(UserError, match=r"is a pack; name one of its logs|Is a directory"):
+        explore.hyperparameters(logs / log)
+
+
 @pytest.mark.parametrize("view", [explore.weights, explore.growth, explore.terms], ids=lambda view: view.__name__)
 def test_a_log_of_something_else_is_named(view):
     with pytest.raises(UserError, match="ax-mnist-seed0"):
