@@ -11,6 +11,7 @@ from collections.abc import Collection
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any
 
 from jahslib.core.problem import Job
@@ -19,6 +20,7 @@ from jahslib.extras import extra
 from jahslib.search.evaluation import reason_of
 
 SIMULATED = "simulated"  # the `worker` of trials of `SimulatedWorkers`
+_SPAWN = multiprocessing.get_context("spawn")  # a forked child inherits torch's threads and CUDA context, broken
 COMING_SECONDS = 10.0  # timeout for a cluster's first worker
 ANSWER_SECONDS = 300.0  # timeout for one more worker to report whether it can load a job; imports may take minutes
 
@@ -65,15 +67,14 @@ class LocalProcesses(Executor):
     def __init__(self, workers: int):
         if workers < 1:
             raise UserError(f"workers: {workers} is no number of processes; give 1 or more")
+        self._theirs, self._lifeline = _SPAWN.Pipe(duplex=False)
         self._pools = [self._new_pool() for _ in range(workers)]
         self._last: list[Future | None] = [None] * workers
         self._turn = 0
         self._tried = False
 
-    @staticmethod
-    def _new_pool() -> ProcessPoolExecutor:
-        # "spawn": a forked child inherits torch's thread pools and CUDA context in a broken state.
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up)
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=_SPAWN, initializer=_set_up, initargs=(self._theirs,))
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
         if not self._tried:
@@ -119,8 +120,10 @@ class LocalProcesses(Executor):
         self._tried = True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes: what they run now is waited for, or else lost, and not left to go on unseen."""
         for pool in self._pools:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        self._lifeline.close()
 
 
 class SimulatedWorkers(Executor):
@@ -219,8 +222,8 @@ def _cannot_load(sent: bytes) -> str:
     return ""
 
 
-def _set_up() -> None:
-    """Limit torch and each BLAS to one thread; exit when the parent process dies."""
+def _set_up(lifeline: Connection) -> None:
+    """Limit torch and each BLAS to one thread; exit when the other end is closed, or the process that holds it dies."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for the libraries that are loaded later
     from threadpoolctl import threadpool_limits
@@ -228,13 +231,11 @@ def _set_up() -> None:
     threadpool_limits(1)
     if torch := sys.modules.get("torch"):  # not imported for a problem that does not use it
         torch.set_num_threads(1)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)
     os._exit(1)
 
 

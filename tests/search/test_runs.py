@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import os
 import re
 import signal
@@ -161,6 +162,17 @@ def test_a_search_whose_worker_was_killed_is_gone_on_with_once(times, tmp_path):
     else:
         with pytest.raises(UserError, match=r"f-seed0: two workers in turn were killed .* run again to resume"):
             run_all(searches, workers=2)
+
+
+def test_an_error_leaves_no_other_search_at_work_unseen(tmp_path):
+    wrong = a_run(tmp_path, "wrong", trials=2)
+    wrong.log.write_text("notes\n")
+    with pytest.raises(UserError, match="no trial log"):
+        run_all([wrong, a_run(tmp_path, "long", Toy(delay=60.0), trials=50)], workers=2)
+    ending = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < ending:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
 
 
 def test_starting_over_does_not_count_what_was_there(tmp_path, headless, monkeypatch):
