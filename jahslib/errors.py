@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 
@@ -65,12 +65,12 @@ Positive = Annotated[float, Bounds(0, open=True)]
 
 
 def bounded(place: str, value: Any, hint: Any) -> Any:
-    """Convert a number to int where its type `hint` says so. Raises `UserError` for one outside the type's `Bounds`."""
+    """Convert a number to Python's own, as its type `hint` says. Raises `UserError` for one outside its `Bounds`."""
     kind, bounds = get_args(hint)
     number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not bounds.admit(value) or (kind is int and value != int(value)):
         raise UserError(f"{place}: {value!r}; give a {'whole ' if kind is int else ''}number {bounds}")
-    return int(value) if kind is int else value
+    return int(value) if kind is int or isinstance(value, Integral) else float(value)
 
 
 def refuse_illegal(made: Any, place: str = "") -> None:

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
-from jahslib.errors import UserError
+from jahslib.errors import Positive, UserError, refuse_illegal
 
 
 def _is_finite(value: Any) -> bool:
@@ -125,18 +123,13 @@ class Fidelity:
         UserError: not 0 < low <= high, or epochs that are not whole.
     """
 
-    low: float
-    high: float
+    low: Positive
+    high: Positive
     name: str = "epochs"
 
     def __post_init__(self):
-        for side in ("low", "high"):
-            value = getattr(self, side)
-            if isinstance(value, np.generic):
-                object.__setattr__(self, side, value.item())
-        given = (self.low, self.high)
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in given)
-        if not numbers or not 0 < self.low <= self.high:
+        refuse_illegal(self, f"fidelity: {self.name}: ")
+        if self.low > self.high:
             raise UserError(f"fidelity: {self.name} {self.low}..{self.high} are no range; give 0 < low <= high")
         if self.name == "epochs" and not self.whole:
             raise UserError(f"fidelity: epochs {self.low}..{self.high} are not whole; give whole numbers, or a name")

@@ -18,7 +18,7 @@ import numpy as np
 from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
-from jahslib.errors import UserError
+from jahslib.errors import Count, Positive, UserError, refuse_illegal
 from jahslib.search import shared
 from jahslib.search.evaluation import Evaluated, evaluate, reason_of
 from jahslib.search.triallog import TrialLog
@@ -46,21 +46,14 @@ class Budget:
         UserError: no limit, or one that is not a positive finite number, for trials a whole one.
     """
 
-    trials: int | None = None
-    epochs: float | None = None
-    seconds: float | None = None
+    trials: Count | None = None
+    epochs: Positive | None = None
+    seconds: Positive | None = None
 
     def __post_init__(self):
-        given = {k: v for k, v in vars(self).items() if v is not None}
-        if not given:
+        if self.trials is self.epochs is self.seconds is None:
             raise UserError("budget: empty; give trials, epochs or seconds")
-        for name, value in given.items():
-            if isinstance(value, np.generic):
-                object.__setattr__(self, name, value := value.item())
-            kinds = int if name == "trials" else int | float
-            if isinstance(value, bool) or not isinstance(value, kinds) or not (value > 0 and math.isfinite(value)):
-                number = "whole number" if name == "trials" else "finite number"
-                raise UserError(f"budget: {name}={value!r}; give a positive {number}")
+        refuse_illegal(self, "budget: ")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from jahslib.core.problem import Job
-from jahslib.errors import UserError
+from jahslib.errors import Count, UserError, bounded
 from jahslib.extras import extra
 from jahslib.search.evaluation import reason_of
 
@@ -65,10 +65,8 @@ class LocalProcesses(Executor):
     threads = 1
 
     def __init__(self, workers: int):
-        if workers < 1:
-            raise UserError(f"workers: {workers} is no number of processes; give 1 or more")
         self._theirs, self._lifeline = _SPAWN.Pipe(duplex=False)
-        self._pools = [self._new_pool() for _ in range(workers)]
+        self._pools = [self._new_pool() for _ in range(bounded("workers", workers, Count))]
         self._last: list[Future | None] = [None] * workers
         self._turn = 0
         self._tried = False

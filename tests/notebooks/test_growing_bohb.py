@@ -99,7 +99,7 @@ def test_data_dir_holds_the_data(tmp_path, monkeypatch):
         ({"growth": {"evry": 2}}, "rule: .*evry"),
         ({"growth": {"max_conv": 4}}, "max_conv: 4 is below the initial width 8"),
         ({"growth": {"initialisation": "clever"}}, "initialisation: 'clever' is unknown"),
-        ({"runtime": -3.0}, "budget: seconds=-3"),
+        ({"runtime": -3.0}, "budget: seconds: -3"),
         ({"batch_norm": "layer"}, "batch_norm: 'layer'"),
         ({"data": "fashion"}, "'fashion' is unknown"),
     ],
