@@ -11,7 +11,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from jahslib.core.problem import Job, Outcome, Problem, numbers
-from jahslib.errors import EvaluationError, UserError
+from jahslib.errors import EvaluationError, NotNegative, UserError, bounded
 
 # Errors of disk, mount, permissions or system limits, not of the configuration.
 UNWRITABLE = {
@@ -87,10 +87,8 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
     for name, values in outcome.curve.items():
         if not (isinstance(values, list | tuple) or hasattr(values, "tolist")):
             raise UserError(f"{place} returned curve {name!r}={values!r}; return a list, with a value an epoch")
-    charged = outcome.epochs
-    outcome.epochs = charged = charged.item() if hasattr(charged, "item") else charged
-    if isinstance(charged, bool) or not isinstance(charged, int | float) or not 0 <= charged < math.inf:
-        raise UserError(f"{place} returned epochs={charged!r}; return the epochs charged, 0 or more")
+    charged = outcome.epochs.item() if hasattr(outcome.epochs, "item") else outcome.epochs
+    outcome.epochs = bounded(f"{place} returned epochs", charged, NotNegative)
     return outcome
 
 
