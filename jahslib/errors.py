@@ -55,7 +55,7 @@ class Bounds:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"above {self.low:g}" if self.open else f"of at least {self.low:g}"
-        return f"between {self.low:g} and {self.high:g}" if self.open else f"from {self.low:g} to {self.high:g}"
+        return f"{'between' if self.open else 'from'} {self.low:g} {'and' if self.open else 'to'} {self.high:.12g}"
 
 
 Count = Annotated[int, Bounds(1)]

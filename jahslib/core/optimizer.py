@@ -9,13 +9,11 @@ import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, Protocol
-
-import numpy as np
+from typing import Annotated, Any, ClassVar, Protocol
 
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import Asked, Configuration, History, Suggestion, Trial
-from jahslib.errors import UserError, refuse_illegal
+from jahslib.errors import Bounds, refuse_illegal
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +31,7 @@ class Optimizer(Protocol):
 
 
 SEEDS = 2**32  # NumPy's RandomState, used by SMAC and scikit-learn, accepts smaller seeds only
-
-
-def checked_seed(seed: Any, place: str = "seed") -> int:
-    """Convert a seed to a Python int. Raises `UserError` if it is not a whole number from 0 to 2^32 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:
-        raise UserError(f"{place}: {seed!r}; give a whole number from 0 to {SEEDS - 1}")
-    return int(seed)
+Seed = Annotated[int, Bounds(0, SEEDS - 1)]
 
 
 @dataclass
@@ -47,14 +39,13 @@ class Described:
     """Base of optimizers that are dataclasses; refuses seeds and settings that their types do not admit."""
 
     problem: Problem
-    seed: int
+    seed: Seed
 
     later: ClassVar[tuple[str, ...]] = ()  # settings younger than the first logs, described only where they are used
 
     def __post_init__(self):
         refuse_incomplete(self.problem, computed=False)
         refuse_illegal(self, f"{type(self).__name__}: ")
-        self.seed = checked_seed(self.seed, f"{type(self).__name__}: seed")
 
     def describe(self) -> dict[str, Any]:
         """Return the class name and all fields except the problem; see `Optimizer`."""

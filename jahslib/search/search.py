@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from jahslib.core.optimizer import Optimizer, checked_seed
+from jahslib.core.optimizer import Optimizer, Seed
 from jahslib.core.problem import Problem, refuse_incomplete
 from jahslib.core.trials import History, Trial
 from jahslib.errors import Count, UserError, bounded
@@ -75,7 +75,7 @@ def search(
     for name, label in {"study": study, "method": method, "profile": profile}.items():
         if not isinstance(label, str):
             raise UserError(f"search: {name}={label!r}; give a text, or leave it out")
-    seed = checked_seed(seed, "search: seed")
+    seed = bounded("search: seed", seed, Seed)
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
         made = optimizer(problem, seed) if callable(optimizer) else optimizer
         if not hasattr(made, "ask"):

@@ -189,7 +189,7 @@ def test_an_optimizer_may_be_made_by_the_search(toy, make, tmp_path):
 class TestDoors:
     """What is wrong is named in one line, and nothing is written."""
 
-    @pytest.mark.parametrize("seed", [None, -1, 2**32, 0.0, True, "1"])
+    @pytest.mark.parametrize("seed", [None, -1, 2**32, 0.5, True, "1"])
     @pytest.mark.parametrize("where", ["search", "optimizer"])
     def test_what_is_no_seed(self, toy, seed, where, tmp_path):
         own = seed if where == "optimizer" else 0
