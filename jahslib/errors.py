@@ -53,12 +53,15 @@ class Bounds:
         return self.low < number < self.high if self.open else self.low <= number <= self.high
 
     def __str__(self) -> str:
+        if self.low == -math.inf:
+            return "that is finite"
         if self.high == math.inf:
             return f"above {self.low:g}" if self.open else f"of at least {self.low:g}"
         return f"{'between' if self.open else 'from'} {self.low:g} {'and' if self.open else 'to'} {self.high:.12g}"
 
 
 Count = Annotated[int, Bounds(1)]
+Finite = Annotated[float, Bounds(-math.inf)]
 Share = Annotated[float, Bounds(0, 1)]
 NotNegative = Annotated[float, Bounds(0)]
 Positive = Annotated[float, Bounds(0, open=True)]
@@ -67,7 +70,10 @@ Positive = Annotated[float, Bounds(0, open=True)]
 def bounded(place: str, value: Any, hint: Any) -> Any:
     """Convert a number to Python's own, as its type `hint` says. Raises `UserError` for one outside its `Bounds`."""
     kind, bounds = get_args(hint)
-    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = False
     if not number or not bounds.admit(value) or (kind is int and value != int(value)):
         raise UserError(f"{place}: {value!r}; give a {'whole ' if kind is int else ''}number {bounds}")
     return int(value) if kind is int or isinstance(value, Integral) else float(value)

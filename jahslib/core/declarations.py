@@ -3,16 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from jahslib.errors import Positive, UserError, refuse_illegal
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):  # no number, or none that a float holds
-        return False
+from jahslib.errors import Finite, Positive, UserError, refuse_illegal
 
 
 @dataclass(frozen=True)
@@ -31,8 +24,8 @@ class Objective:
     """
 
     metric: str
-    best: float = None  # type: ignore[assignment]  # a number once made
-    worst: float = None  # type: ignore[assignment]
+    best: Finite = None  # type: ignore[assignment]  # a number once made
+    worst: Finite = None  # type: ignore[assignment]
     maximize: bool | None = field(default=None, compare=False)
 
     def __post_init__(self):
@@ -41,10 +34,9 @@ class Objective:
             object.__setattr__(self, "best", 1.0 if upwards else 0.0)
         if self.worst is None:
             object.__setattr__(self, "worst", 0.0 if upwards else 1.0)
-        if not (_is_finite(self.best) and _is_finite(self.worst) and self.best != self.worst):
-            raise UserError(
-                f"objective {self.metric}: best={self.best!r}, worst={self.worst!r}; give two finite, unequal numbers"
-            )
+        refuse_illegal(self, f"objective {self.metric}: ")
+        if self.best == self.worst:
+            raise UserError(f"objective {self.metric}: best and worst are {self.best!r}; give two unequal numbers")
         if self.maximize is None:
             object.__setattr__(self, "maximize", self.best > self.worst)
         elif self.maximize != (self.best > self.worst):
@@ -81,13 +73,10 @@ class Constraint:
 
     metric: str
     relation: Literal["<=", ">="]
-    bound: float
+    bound: Finite
 
     def __post_init__(self):
-        if self.relation not in ("<=", ">="):
-            raise UserError(f"constraint {self.metric}: relation {self.relation!r} is unknown; give '<=' or '>='")
-        if not _is_finite(self.bound):
-            raise UserError(f"constraint {self.metric}: bound {self.bound!r} is no finite number; leave it out")
+        refuse_illegal(self, f"constraint {self.metric}: ")
         # as read back from the log, for values such as 2**53 + 1 or float32
         object.__setattr__(self, "bound", float(self.bound))
 

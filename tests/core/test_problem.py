@@ -39,7 +39,8 @@ def test_rounding_does_not_pass_the_best(best, worst):
 
 
 @pytest.mark.parametrize(
-    ("relation", "bound"), [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf), ("<=", "1"), ("<=", None)]
+    ("relation", "bound"),
+    [("<", 1.0), ("==", 1.0), ("=<", 1.0), ("<=", math.inf), ("<=", "1"), ("<=", None), ("<=", 10**400)],
 )
 def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
     with pytest.raises(UserError, match="constraint params"):
