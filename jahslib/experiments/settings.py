@@ -143,7 +143,8 @@ class Settings:
     def left_out(self) -> dict[str, list[str]]:
         """Parts of the study that this run leaves out, by setting; fewer seeds leave nothing out.
 
-        What `pick` did not select, and what of a profile's tuple of names or numbers a parameter does not have.
+        What `pick` did not select, and what of a profile's tuple of names or floats (ints may be a range) a parameter
+        does not have.
         """
         found = dict(self._left_out)
         for name, whole in self._profile.items():
