@@ -117,27 +117,18 @@ def test_one_flipped_bit_or_a_missing_end_is_noticed_anywhere(tmp_path, generato
             checkpoints.read(path)
 
 
-def test_files_are_torchs_and_those_without_a_digest_are_read_by_their_checksums(tmp_path, generators):
+def test_files_are_torchs(tmp_path, generators):
     path = tmp_path / "a.pt"
     checkpoints.write(path, CPU, generators, model={"w": torch.arange(3.0)})
     assert torch.load(path, weights_only=True)["model"]["w"].tolist() == [0, 1, 2]
-    torch.save({"model": {"w": torch.arange(3.0)}, "device": "cpu", "generators": {}}, path)
-    assert checkpoints.read(path, CPU)["model"]["w"].tolist() == [0, 1, 2]
-    content = path.read_bytes()
-    at = content.index(torch.arange(3.0).numpy().tobytes())
-    path.write_bytes(content[: at + 4] + b"\x01" + content[at + 5 :])
-    with pytest.raises(UserError, match="not a readable checkpoint"):
-        checkpoints.read(path)
 
 
-@pytest.mark.parametrize("state", [torch.zeros(2), {"model": {}}, {"device": 3, "generators": {}}, ["cpu"]])
-def test_a_torch_file_of_something_else_is_refused(tmp_path, state):
-    torch.save(state, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="was not written as a checkpoint here: remove it and train again"):
-        checkpoints.read(tmp_path / "a.pt", CPU)
+def test_a_torch_file_of_something_else_is_refused(tmp_path):
+    torch.save({"device": "cpu", "generators": {}}, tmp_path / "a.pt")
     (tmp_path / "b.pt").mkdir()
-    with pytest.raises(UserError, match="not a readable checkpoint"):
-        checkpoints.read(tmp_path / "b.pt")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(UserError, match="not a readable checkpoint: remove it and train again"):
+            checkpoints.read(tmp_path / name, CPU)
 
 
 def test_the_state_of_another_optimizer_is_refused(tmp_path, generators):

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import io
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from jahslib.problems.darts.cell_search import CellSearch, CellsFound
 from jahslib.problems.darts.search import Darts, Settings
 from jahslib.search import Budget, search
 from jahslib.search.evaluation import evaluate
+from jahslib.training import checkpoints
 
 SETTINGS = Settings(epochs=3, batch_size=20, apply_early_stopping=False, arch_learning_rate=0.05)
 NETWORK = {"out_channels": (4,), "pooling": (True,), "fc": (4,)}
@@ -117,7 +119,9 @@ def test_a_time_limit_is_kept_over_a_kill(tmp_path, monkeypatch):
     state = torch.load(path, weights_only=True)
     state["records"] = state["records"][:1]
     state["records"][0]["seconds"] = 1000.0
-    torch.save(state, path)
+    content = io.BytesIO()
+    torch.save(state, content)
+    path.write_bytes(checkpoints._signed(content.getvalue()))
     monkeypatch.setattr("time.time", lambda: 0.0)
     again = run(problem, deadline=999.0)
     assert (again.epochs, again.cut) == (1, True) and again.outputs["seconds"] >= 1000.0
