@@ -3,6 +3,7 @@
 A digest is written as `algorithm:hex`, for example `sha256:ba89…` or `md5:f68b…`.
 """
 
+import gzip
 import hashlib
 import http.client
 import io
@@ -10,6 +11,7 @@ import logging
 import tarfile
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,6 +39,14 @@ def verify(contents: bytes, expected: str, name: str, mend: str) -> bytes:
 def read(path: Path, expected: str, mend: str) -> bytes:
     """Read the file at `path`. Raises as `verify`."""
     return verify(path.read_bytes(), expected, path.name, mend)
+
+
+def gunzip(path: Path, mend: str) -> bytes:
+    """Decompress a gzip file in memory. Raises `UserError` where it is damaged."""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path.name} is truncated or no gzip file ({error}); {mend}") from error
 
 
 def members(archive: bytes) -> Iterator[tuple[str, bytes]]:

@@ -4,12 +4,10 @@ Every reader takes a split and returns `Read`: images (`n x c x h x w` or in tha
 the number of classes and the name of the place (`jahslib.data.places`) of the files.
 """
 
-import gzip
 import hashlib
 import io
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -86,10 +84,7 @@ def _idx_file(name: str, file: str) -> tuple[str, np.ndarray]:
 
     folders = dict.fromkeys((name.replace("_", "-"), name))  # Debian's package writes fashion-mnist
     word, path = obtain(name, [f"{folder}/{file}.gz" for folder in folders], published=published)
-    try:
-        contents = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path.name} is truncated or no gzip file ({error}); {replacing(word, name)}") from error
+    contents = archives.gunzip(path, replacing(word, name))
     archives.verify(contents, f"sha256:{IDX_SHA256[name][file]}", path.name, replacing(word, name))
     shape = np.frombuffer(contents, dtype=">u4", count=contents[3], offset=4)
     return word, np.frombuffer(contents, dtype=np.uint8, offset=4 + 4 * contents[3]).reshape(shape)

@@ -62,7 +62,7 @@ def of_trials(name: str, grammar: str, trials: Sequence[Trial], *, log: bool) ->
 
 def of_table(data: str, count: int, *, log: bool) -> Source:
     """Sample up to `count` cells of the NAS-Bench-201 table, always the same. Raises `UserError` without it."""
-    table = nasbench201.errors(data)
+    table = nasbench201.NasBench201(data).errors()
     chosen = np.random.default_rng(0).permutation(len(table))[:count]
     return Source(data, "cell-based", tuple(table.index[chosen]), _observed(table.val_error.iloc[chosen], log))
 

@@ -7,7 +7,6 @@ function were trained separately, so they differ by the noise of training, and e
 `jahslib.problems.tabular.NasBench201Full` has each training of 200 epochs, from a package, without test errors.
 """
 
-import gzip
 import hashlib
 import io
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jahslib.core.problem import Fidelity, Job, Objective, Outcome, Problem
-from jahslib.data import places
+from jahslib.data import archives, places
 from jahslib.errors import UserError, refuse_unknown
 from jahslib.extras import extra
 from jahslib.problems.cells import synthetic_cells
@@ -68,19 +67,23 @@ class NasBench201(Problem):
         refuse_unknown("nasbench201: data", [self.data], DATA)
 
     def evaluate(self, job: Job) -> Outcome:
-        row = errors(self.data).loc[str(self.space.term(job.configuration))]
+        row = self.errors().loc[str(self.space.term(job.configuration))]
         return Outcome({name: float(row[name]) for name in row.index}, self.epochs(job.stages))
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "data": self.data, "table": digest()}
+        return {**super().describe(), "data": self.data, "table": _table()[1]}
 
     def best_test(self) -> float:
         """Return the lowest test error of any connected cell, which no search can beat."""
-        return float(errors(self.data).test_error.min())
+        return float(self.errors().test_error.min())
 
     def errors(self) -> pd.DataFrame:
-        """Return `val_error`, `test_error` and `params` of every connected cell."""
-        return errors(self.data)
+        """Load `val_error`, `test_error` and `params` of the 15,284 connected cells, by their LISP-like form.
+
+        Raises:
+            UserError: the table is missing or incomplete.
+        """
+        return _table()[0][self.data]
 
 
 # Lookup problems by name: the table's data sets, and their synthetic stand-in.
@@ -95,27 +98,19 @@ def at_hand() -> bool:
     return places.at_hand(FILE)
 
 
-def errors(name: str) -> pd.DataFrame:
-    """Load `val_error`, `test_error` and `params` of the 15,284 connected cells, by their LISP-like form.
-
-    Raises:
-        UserError: the table is missing or incomplete.
-    """
-    return _read(_locate())[0][name]
-
-
-def digest() -> str:
-    """Return the first 16 hex digits of the sha256 of the table's decompressed text."""
-    return _read(_locate())[1]
+def _table() -> tuple[dict[str, pd.DataFrame], str]:
+    mend = "build it from NATS-Bench or NASLib's nb201_all.pickle, as data/README.md says"
+    return _read(places.locate("nasbench201", FILE, mend))
 
 
 @lru_cache(maxsize=2)
 def _read(path: Path) -> tuple[dict[str, pd.DataFrame], str]:
+    """Read the errors by data set, and the first 16 hex digits of the sha256 of the table's decompressed text."""
+    text = archives.gunzip(path, "replace it")
     try:
-        text = gzip.decompress(path.read_bytes())
         table = pd.read_csv(io.BytesIO(text))
         terms = [cell(arch) for arch in table["arch_str"]]
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise UserError(f"nasbench201: {FILE} is damaged ({error}); replace it") from error
     if len(set(terms)) != 5**6:
         raise UserError(f"nasbench201: {FILE} has {len(set(terms)):,} cells instead of {5**6:,}; replace it")
@@ -139,9 +134,3 @@ def cell(arch: str) -> Term:
     """Parse NAS-Bench-201's notation `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, connected or not."""
     parts = [part.split("~")[0] for node in arch.split("+") for part in node.strip("|").split("|")]
     return Term("CELL", "Cell", tuple(Term("OPS", OPERATIONS[part]) for part in parts))
-
-
-def _locate() -> Path:
-    return places.locate(
-        "nasbench201", FILE, "build it from NATS-Bench or NASLib's nb201_all.pickle, as data/README.md says"
-    )

@@ -27,7 +27,7 @@ def test_the_published_optima(data, best):
 def test_every_term_of_the_grammar_has_its_row_and_size():
     """Sizes follow the closed form .073306 + .24304 n(3x3) + .028 n(1x1) million, which proves the operations' names
     and, with the optima, that a row belongs to its cell."""
-    errors = nasbench201.errors("cifar10")
+    errors = NasBench201("cifar10").errors()
     terms = list(examples.grammar("cell-based").enumerate())
     assert set(map(str, terms)) == set(errors.index) and len(errors) == 15_284
     for term in terms[::50]:
@@ -39,7 +39,7 @@ def test_every_term_of_the_grammar_has_its_row_and_size():
 @table
 def test_early_errors_rank_late_errors():
     for data, expected in (("cifar10", 0.772), ("cifar100", 0.825), ("ImageNet16-120", 0.818)):
-        table = nasbench201.errors(data)
+        table = NasBench201(data).errors()
         assert table.val_error.corr(table.test_error, method="spearman") == pytest.approx(expected, abs=0.02)
 
 
@@ -48,7 +48,7 @@ def test_a_search_looks_values_up(tmp_path):
     problem = NasBench201("cifar100")
     history = search(problem, RandomSearch(problem, 0), Budget(trials=5), tmp_path / "log.jsonl", seed=0)
     for trial in history:
-        row = nasbench201.errors("cifar100").loc[trial.configuration["architecture"]]
+        row = problem.errors().loc[trial.configuration["architecture"]]
         assert trial.metrics == dict(row) and trial.epochs == 12
 
 
@@ -68,10 +68,12 @@ def test_an_absent_or_damaged_table_is_named(tmp_path, monkeypatch):
     (tmp_path / nasbench201.FILE).write_bytes(gzip.compress(b"index,arch_str\n0,|none~0|\n"))
     with pytest.raises(UserError, match="has 1 cells instead of 15,625"):
         NasBench201().evaluate(job)
-    (tmp_path / nasbench201.FILE).write_bytes(b"no gzip")
-    nasbench201._read.cache_clear()
-    with pytest.raises(UserError, match="damaged"):
-        NasBench201().evaluate(job)
+    whole = gzip.compress(b"index,arch_str\n" * 99, mtime=0)
+    for damaged in (b"no gzip", whole[:-9], whole[:12] + b"\xff" + whole[13:], gzip.compress(b"other\n1\n")):
+        (tmp_path / nasbench201.FILE).write_bytes(damaged)
+        nasbench201._read.cache_clear()
+        with pytest.raises(UserError, match=r"nasbench201_compact.csv.gz is (truncated|damaged).*; replace it"):
+            NasBench201().evaluate(job)
 
 
 def test_refuses_another_data_set():
