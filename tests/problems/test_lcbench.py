@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from jahslib.core.problem import Constraint, Job
-from jahslib.data import archives
+from jahslib.data import archives, places
 from jahslib.errors import UserError
 from jahslib.problems import lcbench
 from jahslib.problems.lcbench import LCBench
 from jahslib.spaces import configurations as spaces
 
-needs_model = pytest.mark.skipif(not lcbench.at_hand(), reason="LCBench's surrogate is not at hand")
+needs_model = pytest.mark.skipif(not places.at_hand(lcbench.FILE), reason="LCBench's surrogate is not at hand")
 
 
 @pytest.fixture

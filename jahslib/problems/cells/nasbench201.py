@@ -100,7 +100,7 @@ def at_hand() -> bool:
 
 def _table() -> tuple[dict[str, pd.DataFrame], str]:
     mend = "build it from NATS-Bench or NASLib's nb201_all.pickle, as data/README.md says"
-    return _read(places.locate("nasbench201", FILE, mend))
+    return _read(places.obtain("nasbench201", [FILE], mend)[1])
 
 
 @lru_cache(maxsize=2)

@@ -35,9 +35,7 @@ class SyntheticCells(Problem):
     space = GrammarSpace(examples.grammar("cell-based"), name="cell-based")
 
     def evaluate(self, job: Job) -> Outcome:
-        term = self.space.term(job.configuration)
-        error = noiseless_error(term)
-        return Outcome({"val_error": error + NOISE * _noise(term), "test_error": error}, self.epochs(job.stages))
+        return Outcome(_errors(self.space.term(job.configuration)), self.epochs(job.stages))
 
     def best_test(self) -> float:
         """Return the lowest test error of any cell."""
@@ -45,7 +43,7 @@ class SyntheticCells(Problem):
 
     def errors(self) -> pd.DataFrame:
         """Return `val_error` and `test_error` of every cell."""
-        return _errors()
+        return _table()
 
 
 def noiseless_error(term: Term) -> float:
@@ -60,14 +58,12 @@ def noiseless_error(term: Term) -> float:
     return 0.95 - 0.2 * min(max(depth[3], 0.0), 3.0) - residual - 0.15 * size * (2 - size)
 
 
+def _errors(term: Term) -> dict[str, float]:
+    error = noiseless_error(term)
+    drawn = int.from_bytes(blake2b(str(term).encode(), digest_size=4).digest(), "little") / 2**32  # by the term itself
+    return {"val_error": error + NOISE * (drawn - 0.5), "test_error": error}
+
+
 @cache
-def _errors() -> pd.DataFrame:
-    terms = list(SyntheticCells.space.grammar.enumerate())
-    tested = [noiseless_error(term) for term in terms]
-    seen = [error + NOISE * _noise(term) for error, term in zip(tested, terms, strict=True)]
-    return pd.DataFrame({"val_error": seen, "test_error": tested}, index=[str(term) for term in terms])
-
-
-def _noise(term: Term) -> float:
-    """Compute the term's fixed noise in -1/2..1/2."""
-    return int.from_bytes(blake2b(str(term).encode(), digest_size=4).digest(), "little") / 2**32 - 0.5
+def _table() -> pd.DataFrame:
+    return pd.DataFrame.from_dict({str(t): _errors(t) for t in SyntheticCells.space.grammar.enumerate()}, "index")
