@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 class JahslibError(Exception):
@@ -82,16 +83,35 @@ def bounded(place: str, value: Any, hint: Any) -> Any:
 def refuse_illegal(made: Any, place: str = "") -> None:
     """Raise `UserError` for the first field of a data class whose value its type does not admit.
 
-    A `Literal` lists the legal values, `Bounds` are those of a number; None is legal where the type has it. `place`
-    precedes the field's name in the message.
+    A `Literal` lists the legal values, `Bounds` are those of a number; flags, texts, dictionaries and tuples (or lists)
+    are told from other values. None is legal where the type has it. `place` precedes the field's name in the message.
     """
     for field in (field for field in fields(made) if field.init):
-        value, parts = getattr(made, field.name), (field.type, *get_args(field.type))
-        for hint in () if value is None and type(None) in parts else parts:
-            choices = get_args(hint) if get_origin(hint) is Literal else ()
-            if choices and value not in choices:
-                raise UserError(
-                    f"{place}{field.name}: {value!r} is unknown; choose one of {', '.join(map(str, choices))}"
-                )
+        value, name = getattr(made, field.name), f"{place}{field.name}"
+        hints = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+        if value is None and NoneType in hints:
+            continue
+        for hint in hints:
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise UserError(f"{name}: {value!r} is unknown; choose one of {', '.join(map(str, get_args(hint)))}")
             if get_origin(hint) is Annotated:
-                object.__setattr__(made, field.name, bounded(f"{place}{field.name}", value, hint))
+                object.__setattr__(made, field.name, bounded(name, value, hint))
+        hints = [hint for hint in hints if hint is not NoneType]
+        if all((get_origin(hint) or hint) in _KINDS for hint in hints) and not any(_is_a(value, h) for h in hints):
+            wanted = (_KINDS[get_origin(hint) or hint] or f"a {hint}" for hint in hints)
+            raise UserError(f"{name}: {value!r}; give {' or '.join(wanted)}")
+
+
+_KINDS = {bool: "True or False", str: "a text", dict: "a dictionary", tuple: ""}  # of a tuple, its type
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Tell whether a value is of a type, if that is one of `_KINDS`, or an int in a tuple; else True."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is tuple:
+        alike = Ellipsis in parts
+        fits = isinstance(value, tuple | list) and (alike or len(value) == len(parts))
+        return fits and all(_is_a(item, parts[0 if alike else place]) for place, item in enumerate(value))
+    if kind is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, kind) if kind in _KINDS else True

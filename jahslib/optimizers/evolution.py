@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from jahslib.core.trials import Configuration, Suggestion, Trial
-from jahslib.errors import Count, Share
+from jahslib.errors import Count, Share, refuse_unknown
 from jahslib.optimizers import variation
 from jahslib.optimizers.hyperband import Brackets, Eta, Scheduled, plan_for
 from jahslib.spaces import configurations as spaces
@@ -40,7 +40,7 @@ class Evolution(Scheduled):
 
     Raises:
         UserError: a space without named hyperparameters or with forbidden clauses, no population, founders or
-            children, an unknown selection, no probability, or no Hyperband plan.
+            children, an unknown selection or hyperparameter, no probability, or no Hyperband plan.
     """
 
     pop_size: Count = 3
@@ -56,7 +56,9 @@ class Evolution(Scheduled):
     def __post_init__(self):
         super().__post_init__()
         spaces.refuse_others(self.problem.space, "evolution")
-        self._plan = plan_for(self.problem, self.eta, self.min_fidelity) if self.hyperband else []
+        refuse_unknown("Evolution: frozen: hyperparameter", self.frozen, self.problem.space)  # type: ignore[arg-type]
+        plan = plan_for(self.problem, self.eta, self.min_fidelity)
+        self._plan = plan if self.hyperband else []
 
     # The method --------------------------------------------------------------------------------------------------
 

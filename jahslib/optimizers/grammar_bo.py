@@ -61,7 +61,7 @@ class GrammarBO(Described):
     pool_size: Annotated[int, Bounds(2)] = 200
     generations: tuple[int, int] = (10, 50)
     p_self_crossover: Share = 0.5
-    mutate_size: int | None = None
+    mutate_size: Annotated[int, Bounds(0)] | None = None
     log_objective: bool = True
     random_interleave_prob: Share = 0.0
     maximum_noise: Annotated[float, Bounds(gp.NOISE[0], 10)] = 0.5
@@ -77,7 +77,7 @@ class GrammarBO(Described):
         low, high = self.generations
         if not 0 <= low <= high:
             raise UserError(f"grammar BO: generations={low} to {high}; give 0 <= the least <= the most")
-        if self.mutate_size is not None and not 0 <= self.mutate_size <= self.pool_size:
+        if self.mutate_size is not None and self.mutate_size > self.pool_size:
             raise UserError(f"grammar BO: mutate_size={self.mutate_size}; give 0 to pool_size={self.pool_size}")
 
     @property

@@ -282,6 +282,11 @@ class TestSpacesThatAMethodCannotSearch:
                 history = search(toy, optimizer(toy, 0, eta=3, min_fidelity=asked), Budget(trials=12), log, seed=0)
                 assert min(t.fidelity for t in history) == lowest
 
+    @pytest.mark.parametrize("frozen", [("z",), "unit", 3])
+    def test_frozen_hyperparameters_are_of_the_space(self, frozen):
+        with pytest.raises(UserError, match=r"^Evolution: frozen"):
+            Evolution(RichToy(), 0, frozen=frozen)
+
     def test_no_probability_is_refused(self):
         with pytest.raises(UserError, match="p_mutation: 7; give a number from 0 to 1"):
             Evolution(Toy(), 0, p_mutation=7)
