@@ -7,7 +7,6 @@ shows it. Neither package is needed to write what DeepCAVE 1.4 (its own reader h
 """
 
 import copy
-import importlib
 import json
 import math
 import re
@@ -100,12 +99,11 @@ def _deepcave_objectives(objective: Objective, constraints: list[Constraint], hi
     declared += [(str(c), "lower" if c.relation == "<=" else "upper") for c in constraints]
     objectives = []
     for place, (name, better) in enumerate([*declared, ("time", "lower")]):
-        seen = [line[3][place] for line in history if line[3][place] is not None]
-        bounds = sorted([objective.best, objective.worst])
-        locked = place == 0 and all(map(math.isfinite, bounds))
-        lower, upper = bounds if locked else (min(seen, default=0.0), max(seen, default=0.0))
-        locks = {"lock_lower": locked, "lock_upper": locked}
-        objectives.append({"name": name, "lower": lower, "upper": upper, **locks, "optimize": better})
+        locked = place == 0  # the objective's bounds are declared
+        seen = [line[3][place] for line in history if line[3][place] is not None] or [0.0]
+        ends = (objective.best, objective.worst) if locked else seen
+        bounds = {"lower": min(ends), "upper": max(ends), "lock_lower": locked, "lock_upper": locked}
+        objectives.append({"name": name, **bounds, "optimize": better})
     return objectives
 
 
@@ -141,12 +139,13 @@ def to_optuna(logs: Iterable[Path | str] | Path | str, out: Path | str) -> Path:
 def optuna_studies(journal: Path | str) -> dict[str, Any]:
     """Open a journal of `to_optuna`: an `optuna.Study` by name. Raises `UserError` without Optuna, or such a file."""
     with extra("optuna"):
-        package = importlib.import_module("optuna")
+        import optuna
+
     if not Path(journal).is_file():  # Optuna would make an empty one
         raise UserError(f"exports: no journal {journal}; `python -m jahslib export LOG --to optuna` writes it")
-    storage = package.storages.JournalStorage(package.storages.journal.JournalFileBackend(str(journal)))
-    names = package.get_all_study_names(storage)
-    return {name: package.load_study(study_name=name, storage=storage) for name in names}
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 
 
 def _operations(study: int, name: str, recorded: triallog.LoggedSearch, log: Path) -> Iterator[dict[str, Any]]:
