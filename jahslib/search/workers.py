@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -245,11 +245,16 @@ def pool(workers: int = 1, scheduler: str | None = None):
     folder, for the checkpoints; `UserError` if nothing answers there.
     """
     if scheduler:
-        client = _connect(scheduler)
+        with extra("dask"):
+            from distributed import Client
+
         try:
+            client = Client(scheduler, timeout="5s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            mend = "start `dask scheduler` and give its address"
+            raise UserError(f"scheduler: nothing answers at {scheduler!r}; {mend}") from error
+        with closing(client):
             yield OnCluster(client)
-        finally:
-            client.close()
     elif workers == 1:
         yield InProcess()
     else:
@@ -260,15 +265,3 @@ def pool(workers: int = 1, scheduler: str | None = None):
             executor.shutdown(wait=False, cancel_futures=True)
             raise
         executor.shutdown()
-
-
-def _connect(scheduler: str) -> Any:
-    with extra("dask"):
-        from distributed import Client
-
-    try:
-        return Client(scheduler, timeout="5s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"scheduler: nothing answers at {scheduler!r}; start `dask scheduler` and give its address"
-        ) from error
