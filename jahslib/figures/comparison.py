@@ -33,18 +33,8 @@ def standings_chart(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     starred = verdicts.isin(["leads", "not told apart"]) & ~verdicts.columns.isin(unsure)
     words = scores.map("{:.3f}".format).where(places.notna(), "") + starred.map({True: " *", False: ""}.get)
     figure, axis = plt.subplots(figsize=(WIDTH, 0.18 * len(order) + 0.9))
-    sns.heatmap(
-        places,
-        annot=words,
-        fmt="",
-        cmap="Blues_r",
-        vmin=-0.15,
-        vmax=1.6,
-        linewidths=1,
-        cbar=False,
-        ax=axis,
-        annot_kws={"fontsize": "small"},
-    )
+    shades = {"cmap": "Blues_r", "vmin": -0.15, "vmax": 1.6, "linewidths": 1, "cbar": False}
+    sns.heatmap(places, annot=words, fmt="", annot_kws={"fontsize": "small"}, ax=axis, **shades)
     blocks = table.groupby("family").n.max()
     axis.set_xticklabels([f"{family.replace('_', chr(10))}\n(n = {blocks[family]})" for family in families], rotation=0)
     axis.set_yticklabels([labels[m] for m in order], rotation=0)

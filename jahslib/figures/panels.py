@@ -8,20 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import (
-    FormatStrFormatter,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    MultipleLocator,
-    NullFormatter,
-    NullLocator,
-    SymmetricalLogLocator,
-)
 
 from jahslib.analysis.statistics import band
 
@@ -98,14 +89,14 @@ def anytime(
     figure, axes = grid(len(shown), across, 2.5 if alone else 2.3, 0.4, width=width, **shared)
     for i, (axis, (task, y, x)) in enumerate(zip(axes.flat, shown, strict=False)):
         traces(axis, table[table.task == task] if task else table, x, y, labels)
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=pd.api.types.is_integer_dtype(table[x])))
         if log:
             axis.set_yscale("symlog", linthresh=0.01, linscale=0.5)
-            axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=0.01, subs=(1, 2, 5)))
+            axis.yaxis.set_major_locator(ticker.SymmetricalLogLocator(base=10, linthresh=0.01, subs=(1, 2, 5)))
             if sum(axis.get_ylim()[0] <= tick <= axis.get_ylim()[1] for tick in axis.get_yticks()) < 2:  # a short range
-                axis.yaxis.set_major_locator(MaxNLocator(4))
-            axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            axis.yaxis.set_minor_locator(NullLocator())
+                axis.yaxis.set_major_locator(ticker.MaxNLocator(4))
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
         if limits and y in limits:
             axis.axhline(limits[y], color="black", linewidth=0.8, linestyle=(0, (1, 1)))
             if i % across == across - 1:  # beside the panels, where no curve is
@@ -163,8 +154,8 @@ def ellipses(table: pd.DataFrame, x: str, y: str, *, x_label: str, y_label: str,
                 wide, high = 2 * np.sqrt(np.clip(values[::-1], 0, None))
                 look = {"facecolor": (*colours[name], 0.2), "edgecolor": colours[name]}
                 axis.add_patch(Ellipse(points.mean(0), wide, high, angle=turn, **look))
-        axis.xaxis.set_major_locator(MultipleLocator(1))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, position: _short(10**value, position)))
+        axis.xaxis.set_major_locator(ticker.MultipleLocator(1))
+        axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, position: _short(10**value, position)))
         axis.set_title(shown)
         axis.set_xlabel(x_label)
     axes[0, 0].set_ylabel(y_label)
@@ -277,7 +268,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     side = 0.24 * len(names) + 1.2
     figure, axis = plt.subplots(figsize=(side + 0.8, side))
     words = {"annot": np.where(matrix > 0, matrix.astype(str), ""), "fmt": "", "annot_kws": {"fontsize": 6}}
-    bar = {"label": "test images", "shrink": 0.8, "ticks": MaxNLocator(integer=True)}
+    bar = {"label": "test images", "shrink": 0.8, "ticks": ticker.MaxNLocator(integer=True)}
     labels = {"xticklabels": names, "yticklabels": names}
     sns.heatmap(matrix, ax=axis, cmap="cividis", square=True, cbar_kws=bar, **words, **labels)
     axis.set_xlabel("predicted class")
@@ -298,9 +289,9 @@ def legend_above(figure: Figure, axes: Iterable[Axes]) -> None:
 
 def _log_axis(axis: Axes) -> None:
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_formatter(FuncFormatter(_short))
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axis.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
 
 
 def _short(value: float, _position: int) -> str:
