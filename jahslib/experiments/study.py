@@ -127,13 +127,7 @@ class Study:
         return {key: [t for t in as_proposed(found[run.log.stem]) if t.status == "ok"] for key, run in runs.items()}
 
     def retrain(
-        self,
-        searches: Sequence[AnySearch],
-        count: int,
-        *,
-        seed: int = 0,
-        prefix: str = "test",
-        name: str = "{name}",
+        self, searches: Sequence[AnySearch], count: int, *, seed: int = 0, prefix: str = "test", name: str = "{name}"
     ) -> list[AnySearch]:
         """Train incumbents `count` times on the `tested` problems; return the searches with `tests`.
 
