@@ -154,8 +154,8 @@ class Loop:
                 if not running:
                     return
                 done = first_completed(running)
-                # Futures that finish together are told in the order they were asked.
-                for future in sorted(done, key=running.__getitem__):
+                # Futures that finish together are told in the order they were asked, one that ends the search last.
+                for future in sorted(done, key=lambda f: (isinstance(f.exception(), UserError), running[f])):
                     trial_id = running.pop(future)
                     if isinstance(future.exception(), BrokenProcessPool) and trial_id not in self._run_again:
                         self._run_again.add(trial_id)  # its worker was killed, possibly by chance: try once more

@@ -756,6 +756,21 @@ class TestLog:
         assert on_disk == [(n, n) for n in (0, 0, 2, 2, 4, 4)]
         assert synced[1:] == [0, 2, 4, 6, 7]  # the header, three times two trials, the end
 
+    def test_what_ends_together_with_an_error_is_kept(self, tmp_path):
+        class FirstInTrouble(Toy):
+            def evaluate(self, job):
+                evaluated.append(job.configuration)
+                if len(evaluated) == 1:
+                    raise UserError("the disk is full")
+                return super().evaluate(job)
+
+        evaluated, path, given = [], tmp_path / "log.jsonl", {"seed": 0, "workers": 2}
+        with pytest.raises(UserError, match="the disk is full"):
+            search(FirstInTrouble(), RandomSearch, Budget(trials=2), path, **given)
+        assert [t.configuration for t in triallog.read(path).trials] == evaluated[1:]
+        assert len(search(FirstInTrouble(), RandomSearch, Budget(trials=2), path, **given)) == 2
+        assert len(evaluated) == 3 and evaluated[2] == evaluated[0]
+
 
 class TestKill:
     def test_sigkill_at_random_moments(self, tmp_path):
