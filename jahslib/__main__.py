@@ -10,7 +10,6 @@ from importlib import import_module
 
 from jahslib.cli.commands import refuse
 from jahslib.errors import UserError
-from jahslib.extras import MissingExtra
 
 COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
     "run": ("runner", "run the notebooks headless and build paper.pdf"),
@@ -25,7 +24,7 @@ COMMANDS = {  # name -> module of `jahslib.cli`, and what it does
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; 2 for an unknown one."""
+    """Run one command and return its exit code: its own or 0; 2, with one line, for what only the user can mend."""
     name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     if name in ("-h", "--help"):
         print("usage: python -m jahslib COMMAND ...; each has --help\n")
@@ -34,10 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return refuse("jahslib", UserError(f"no command {name!r}; choose from {', '.join(COMMANDS)}"))
     try:
-        command = import_module(f"jahslib.cli.{COMMANDS[name][0]}")
-    except MissingExtra as error:
+        return import_module(f"jahslib.cli.{COMMANDS[name][0]}").main(rest) or 0
+    except (UserError, OSError) as error:
         return refuse(f"jahslib {name}", error)
-    return command.main(rest)
 
 
 if __name__ == "__main__":

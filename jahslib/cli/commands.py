@@ -1,10 +1,8 @@
 """Shared parts of the command lines; standard library only, because set-up runs before anything is installed."""
 
 import argparse
-import functools
 import io
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from jahslib.errors import UserError
@@ -28,19 +26,3 @@ def refuse(command: str, error: UserError | OSError) -> int:
     """Print one line on stderr for invalid input or an unwritable place; returns exit code 2."""
     print(f"{command}:", " ".join(str(error).split()), file=sys.stderr)
     return 2
-
-
-def command(name: str) -> Callable[[Callable[[Sequence[str] | None], int | None]], Callable[..., int]]:
-    """Make a function of the arguments a command: 0, or its own code, or `refuse`'s for what only the user can mend."""
-
-    def made(run: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
-        @functools.wraps(run)
-        def main(argv: Sequence[str] | None = None) -> int:
-            try:
-                return run(argv) or 0
-            except (UserError, OSError) as error:
-                return refuse(name, error)
-
-        return main
-
-    return made

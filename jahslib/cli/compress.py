@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from jahslib import paths
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.errors import UserError
 from jahslib.search import logfiles
 from jahslib.search.watch import FOREIGN, Watch
@@ -17,8 +17,7 @@ from jahslib.search.watch import FOREIGN, Watch
 logger = logging.getLogger(__name__)
 
 
-@command("jahslib compress")
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Compress the logs, and print how many and how small they are now."""
     parser = Parser("python -m jahslib compress", description="Compress the trial logs of finished searches.")
     parser.add_argument(

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.data.registry import ENTRIES, load, splits
 
 
-@command("jahslib data")
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run `list`, or `fetch NAME`."""
     parser = Parser("python -m jahslib data", description="List the data sets, or fetch and check one.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.reporting.exports import to_deepcave, to_optuna
 
 
-@command("jahslib export")
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Write the export and print where it is; where a log is refused, nothing is written."""
     parser = Parser("python -m jahslib export", description="Export trial logs to a dashboard.")
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a trial log, or a folder or pack of them")

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.experiments.notebook import experiment
 
 
-@command("jahslib final")
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Train or test, and print the training's folder and its test accuracy by epoch."""
     parser = Parser(
         "python -m jahslib final", description="Train a network with snapshots, or test one by id and epoch."

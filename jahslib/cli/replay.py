@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import experiment, notebooks
 from jahslib.extras import extra
@@ -29,8 +29,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     raise UserError(f"--with: {text!r} is not of the form NAME=VALUE, the value in YAML")
 
 
-@command("jahslib replay")
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Replay each log; returns 1 if any decision differs, else 0."""
     parser = Parser("python -m jahslib replay", description=__doc__)
     parser.add_argument("notebook", help="its name, such as 07_constrained_EA")

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.search.status import status
 from jahslib.search.watch import duration
 
 
-@command("jahslib status")
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Print `status`'s table."""
     parser = Parser("python -m jahslib status", description=(status.__doc__ or "").split("\n")[0])
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="any folder with trial logs (default: results/)")

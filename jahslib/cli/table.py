@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jahslib import paths
-from jahslib.cli.commands import Parser, command
+from jahslib.cli.commands import Parser
 from jahslib.reporting.trials_table import FILE, table, write
 
 
-@command("jahslib table")
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Write the table, and print how large it is and where."""
     parser = Parser("python -m jahslib table", description="Write all trials as one table.")
     parser.add_argument("results", nargs="?", type=Path, metavar="RESULTS", help="folder that holds cpu and paper")

@@ -1,6 +1,7 @@
 """`python -m jahslib COMMAND`."""
 
-from importlib import import_module
+import errno
+import os
 
 import pytest
 
@@ -23,8 +24,10 @@ def test_an_unknown_command_is_one_line(capsys):
     assert printed.out == "" and printed.err.count("\n") == 1 and "'statistics'" in printed.err
 
 
-def test_what_follows_the_command_is_its_own(capsys, tmp_path):
-    wrong = str(tmp_path / "none")
-    assert main(["status", wrong]) == import_module("jahslib.cli.status").main([wrong]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == second
+def test_a_place_that_cannot_be_written_is_one_line(capsys, tmp_path, monkeypatch):
+    def full(argv):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("jahslib.cli.table.main", full)
+    assert main(["table"]) == 2
+    assert capsys.readouterr().err == "jahslib table: [Errno 28] No space left on device\n"

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from jahslib.__main__ import main as command
-from jahslib.cli import data
 from jahslib.data import places, registry
 from jahslib.errors import UserError
 
@@ -224,15 +223,15 @@ def test_real_mnist_feeds_addnist_when_it_is_at_hand():
 
 
 def test_command_line_lists_and_fetches(offline, capsys):
-    assert data.main(["list"]) == 0
+    assert command(["data", "list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(registry.ENTRIES)
-    assert data.main(["fetch", "digits"]) == 0
+    assert command(["data", "fetch", "digits"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "digits train: 1352 images of 1x8x8, 10 classes, embedded"
 
 
 @pytest.mark.parametrize("arguments", [[], ["fetch"], ["fetch", "nope"], ["get", "digits"], ["fetch", "micro17flower"]])
 def test_wrong_input_is_one_line_on_stderr_and_exit_code_2(offline, capsys, arguments):
-    assert data.main(arguments) == 2
+    assert command(["data", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
 

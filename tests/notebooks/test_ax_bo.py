@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jahslib.cli import final_training as command
+from jahslib.__main__ import main
 from jahslib.errors import UserError
 from jahslib.experiments.notebook import cells, check, experiment
 from jahslib.paths import ROOT
@@ -223,7 +223,7 @@ class TestFinalTraining:
     SET = "DATASET_NAME digits NET_ARCH lenet300 TRAIN.LR 0.2 NUM_EPOCH 2 SNAPSHOT_INTERVAL 1".split()
 
     def run(self, capsys, *words):
-        code = command.main(list(words))
+        code = main(["final", *words])
         return code, capsys.readouterr()
 
     def test_a_setting_is_trained_and_its_snapshots_tested_by_id_and_epoch(self, tmp_path, capsys):

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from ConfigSpace import Configuration, ConfigurationSpace
 
-from jahslib.cli import export
+from jahslib.__main__ import main
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Fidelity
 from jahslib.errors import UserError
@@ -217,7 +217,7 @@ def test_opening_a_journal_without_optuna_says_what_to_install(tmp_path, monkeyp
 @pytest.mark.parametrize("to", ["deepcave", "optuna"])
 def test_the_same_log_gives_the_same_bytes(logs, tmp_path, to):
     def written(out, given=logs.values()):  # noqa: B008
-        assert export.main([*map(str, given), "--to", to, "--out", str(out)]) == 0
+        assert main(["export", *map(str, given), "--to", to, "--out", str(out)]) == 0
         return {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
 
     first = written(tmp_path / "a")
@@ -248,7 +248,7 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
         tmp_path / "own.jsonl": r"own\.jsonl has no space",
         tmp_path / "outside.jsonl": "trial 0 is outside its space .*hyperparameter 'rate' is unknown",
     }.items():
-        assert export.main([str(good), str(wrong), "--to", to, "--out", str(out)]) == 2
+        assert main(["export", str(good), str(wrong), "--to", to, "--out", str(out)]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         assert exports.re.search(said, lines[0])

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from jahslib.cli import table as cli_table
+from jahslib.__main__ import main
 from jahslib.core.problem import Fidelity
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
@@ -88,7 +88,7 @@ def test_relative_folder(results, monkeypatch):
 
 def test_the_repository_is_the_default(results, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAHSLIB_RESULTS", str(shutil.copytree(results.parent, tmp_path / "run")))
-    assert cli_table.main([]) == 0
+    assert main(["table"]) == 0
     assert "36 trials of 3 logs" in capsys.readouterr().out
     assert len(trials_table.load(tmp_path / "run/results/trials.csv.xz")) == 36
 
@@ -97,7 +97,7 @@ def test_refusals_write_nothing(results, tmp_path, capsys):
     out = tmp_path / "out.csv.xz"
     (tmp_path / "empty").mkdir()
     for folder, said in ((tmp_path / "nowhere", "no folder"), (tmp_path / "empty", "no trials in")):
-        assert cli_table.main([str(folder), "--out", str(out)]) == 2
+        assert main(["table", str(folder), "--out", str(out)]) == 2
         assert said in capsys.readouterr().err
     damaged = shutil.copytree(results, tmp_path / "damaged")
     with (damaged / "cpu/01_a/logs/rs-seed1.jsonl").open("r+") as file:

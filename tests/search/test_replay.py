@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jahslib.cli.replay import main
+from jahslib.__main__ import main
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.search import Budget, search
@@ -62,7 +62,7 @@ def test_a_log_that_was_extended_elsewhere_is_resumed_to_the_same_search(tmp_pat
 
 def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
     monkeypatch.setattr("jahslib.cli.replay.experiment", lambda *_: SimpleNamespace(study=SimpleNamespace(planned=[])))
-    assert main(["03_grammar_search", "--profile", "smoke"]) == 2
+    assert main(["replay", "03_grammar_search", "--profile", "smoke"]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and "03_grammar_search" in err
 
@@ -70,14 +70,14 @@ def test_a_study_without_logs_is_not_passed_as_repeated(monkeypatch, capsys):
 @pytest.mark.parametrize(("known", "mend"), [(["03_grammar_search"], "03_grammar_search"), ([], "copy of the project")])
 def test_an_unknown_notebook_is_one_line_with_a_mend(known, mend, monkeypatch, capsys):
     monkeypatch.setattr("jahslib.cli.replay.notebooks", lambda: known)
-    assert main(["3"]) == 2
+    assert main(["replay", "3"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "'3'" in err and mend in err
 
 
 @pytest.mark.parametrize("given", ["a=[", "abc"])
 def test_a_parameter_that_is_none_is_one_line(given, capsys):
-    assert main(["03_grammar_search", "--with", given]) == 2
+    assert main(["replay", "03_grammar_search", "--with", given]) == 2
     assert (
         capsys.readouterr().err
         == f"jahslib replay: --with: {given!r} is not of the form NAME=VALUE, the value in YAML\n"

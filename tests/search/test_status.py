@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from jahslib.cli import status as cli_status
+from jahslib.__main__ import main
 from jahslib.core.optimizer import Listed
 from jahslib.core.problem import Constraint
 from jahslib.core.trials import Status
@@ -255,7 +255,7 @@ def test_refusals_are_one_line(tmp_path, capsys):
         ([str(tmp_path)], f"{tmp_path}: no trial log in it; run ./run_all.sh, or name a folder that has some"),
         (["--log-files"], "unrecognized arguments: --log-files"),
     ):
-        assert cli_status.main(argv) == 2
+        assert main(["status", *argv]) == 2
         printed = capsys.readouterr()
         assert printed.err == f"jahslib status: {message}\n" and printed.out == ""
 
@@ -272,7 +272,7 @@ def test_the_table_is_printed_in_any_locale(tmp_path):
 @pytest.mark.parametrize("logs", [[], ["--logs"]])
 def test_command_line_prints_the_table(logs, tmp_path, capsys):
     run(folder(tmp_path) / "bohb-seed0.jsonl", Toy())
-    assert cli_status.main([str(tmp_path), *logs]) == 0
+    assert main(["status", str(tmp_path), *logs]) == 0
     names, values = (line.split() for line in capsys.readouterr().out.splitlines())
     assert values[:2] == ["smoke", "01_toy"] and {"trials", "best", "epochs", "age"} <= set(names)
     assert ("bohb-seed0" in values, "finished" in values) == (bool(logs), bool(logs)) and "accuracy" in values
