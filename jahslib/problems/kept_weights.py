@@ -21,17 +21,6 @@ def made_of(problem: ConstrainedCNN, job: Job) -> dict[str, Any]:
     return training | {name: own[name] for name in ("data", "digest", "per_class", "optimizer", "loss")}
 
 
-def train(problem: ConstrainedCNN, job: Job, path: Path) -> None:
-    """Train on all training images, bit for bit as `problem.evaluate(job)`, and save.
-
-    Raises `UserError` where the file cannot be written, and `Diverged`, without writing one.
-    """
-    training = problem.training(job, problem.training_images)
-    training.run(job.fidelity)
-    state = {"model": training.model.state_dict(), "made_of": json.dumps(made_of(problem, job))}
-    checkpoints.write(path, training.device, {}, **state)
-
-
 def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
     """Load the weights in a file, by name. Raises `UserError` for a damaged file or that of another training."""
     state = checkpoints.read(path)
@@ -49,18 +38,19 @@ def check(problem: ConstrainedCNN, job: Job, path: Path) -> dict[str, Any]:
 def trained(problem: ConstrainedCNN, job: Job, path: Path, *, fresh: bool = False) -> Trial:
     """Measure a file's weights, from whatever device, on the whole test split.
 
-    Trains first if it is missing or if `fresh`. Raises as `train` and `check`.
+    Trains and writes it first, bit for bit as `problem.evaluate(job)`, if it is missing or if `fresh`. Raises as
+    `check`, `UserError` where it cannot be written, and `Diverged`, without writing it.
     """
-    epochs = 0.0
+    training = problem.training(job, problem.training_images)
     if fresh or not path.exists():
-        train(problem, job, path)
-        epochs = job.fidelity
+        training.run(job.fidelity)
+        description = json.dumps(made_of(problem, job))
+        checkpoints.write(path, training.device, {}, model=training.model.state_dict(), made_of=description)
     weights = check(problem, job, path)
-    images, labels = problem.test_images
-    training = problem.training(job, (images[:1], labels[:1]))
     with checkpoints.applied(path, again="give another model_path"):
         training.model.load_state_dict(weights)
+    images, labels = problem.test_images
     logits = training.predict(images).cpu()
     measured = problem.known(job.configuration) | problem.measure(training, logits, labels, job)
     outputs = problem.outputs([problem.note(training, logits, measured)])
-    return Trial(job.configuration, job.fidelity, metrics=measured, outputs=outputs, epochs=epochs)
+    return Trial(job.configuration, job.fidelity, metrics=measured, outputs=outputs, epochs=float(training.epoch))

@@ -12,6 +12,7 @@ from jahslib.experiments.notebook import experiment
 from jahslib.problems import kept_weights
 from jahslib.search import triallog
 from jahslib.spaces import configurations as spaces
+from jahslib.training.trainer import Training
 
 SMALL = {"n_conv_layers": 1, "n_channels_conv_0": 16, "n_fc_layers": 1, "n_channels_fc_0": 16, "batch_size": 64}
 
@@ -75,7 +76,7 @@ class TestWeights:
         state = torch.load(path, weights_only=True)
         assert set(state["model"]) and all(isinstance(v, torch.Tensor) for v in state["model"].values())
 
-        monkeypatch.setattr(kept_weights, "train", lambda *args: pytest.fail("trained again"))
+        monkeypatch.setattr(Training, "run", lambda *args: pytest.fail("trained again"))
         (tested,) = train(of(model_path=str(path)))
         assert tested.metrics == trained.metrics and tested.outputs == whole.outputs and tested.epochs == 0
 
@@ -97,7 +98,7 @@ class TestWeights:
     def test_of_another_training_are_refused_before_anything_runs(self, changes, said, of, tmp_path):
         path = tmp_path / "one.pt"
         task = of().given.problem
-        kept_weights.train(task, Job(spaces.complete(task.space, SMALL), (2,), 0), path)
+        kept_weights.trained(task, Job(spaces.complete(task.space, SMALL), (2,), 0), path)
         if "configuration" in changes:
             changes = {"configuration": str(tmp_path / "other.json")}
             (tmp_path / "other.json").write_text(json.dumps(SMALL | {"n_channels_conv_0": 17}))
