@@ -142,6 +142,10 @@ class TunedNetwork(CrossValidated):
             schedule=c.get("schedule", self.schedule),
         )
 
+    def options(self, configuration: Configuration) -> dict[str, Any]:
+        # of 8 x 8 pixels a single one is left for the last stage of a ResNet-18
+        return {"drops_single": self.network_of(configuration) == "resnet18" and self.shape["size"] == 8}
+
     def build(self, configuration: Configuration, generator: torch.Generator) -> nn.Module:
         return image_nets.build(self.network_of(configuration), **self.shape, generator=generator)
 

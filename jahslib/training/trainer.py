@@ -86,17 +86,17 @@ class Training:
     `after_step(model, logits, labels, loss)` is called after each optimizer step with the results of the step's forward
     pass (`b x classes`, `b`, a scalar, on the device); it may change the model, parameters' sizes included.
     `evaluation_batch`: images per forward pass in `predict`; matters for networks that normalise by the batch's
-    statistics.
+    statistics. `drops_single`: drop an epoch's last batch where it is a single image, on which batch normalisation of
+    single pixels cannot train.
 
     Subclasses may override `logits`, `loss`, `step` and `follow_schedule`; one that sets `stopped` trains no further
-    epoch. With `drops_single`, an epoch's last batch is dropped where it is a single image.
+    epoch.
 
     On CUDA only: `bf16` runs the forward pass under bfloat16 autocast (without it cuDNN's convolutions use TF32, as
     torch does by default); `graph` captures the training step, which needs parameters and shapes that do not change.
     """
 
     stopped = ""
-    drops_single = False
 
     def __init__(
         self,
@@ -110,10 +110,12 @@ class Training:
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         after_step: Callable[[nn.Module, Tensor, Tensor, Tensor], object] | None = None,
         evaluation_batch: int | None = None,
+        drops_single: bool = False,
         bf16: bool = True,
         graph: bool = True,
     ):
         self.recipe, self.device, self.augment, self.after_step = recipe, torch.device(device), augment, after_step
+        self.drops_single = drops_single
         self.epoch = 0
         self.losses: list[float] = []  # mean training loss of every epoch done, for the schedules
         self.evaluation_batch = evaluation_batch or EVALUATION_BATCH.get(self.device.type, 1024)

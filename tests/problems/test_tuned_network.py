@@ -122,6 +122,12 @@ class TestProblem:
         assert done.status == "failed" and "non-finite training loss" in done.reason
         assert 1 <= done.outcome.epochs <= 2
 
+    def test_a_single_image_left_over_for_the_last_batch_fails_no_training(self):
+        """A ResNet-18 has one pixel left of 8 x 8."""
+        small = problem(data="digits", network="resnet18", batch_size=9, folds_used=1)
+        assert len(small._splits()[0][0][1]) % 9 == 1
+        assert small.evaluate(job(epochs=1)).metrics["top1"] > 0
+
     def test_the_configuration_decides_batch_schedule_and_network_where_it_has_them(self):
         p = problem(joint=("batch_size", "schedule", "network"), networks=("lenet", "lenet300"))
         setting = SETTING | {"batch_size": 20, "schedule": "multi", "network": "lenet"}

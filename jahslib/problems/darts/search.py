@@ -107,8 +107,6 @@ class Darts(Training):
     a float batch to one of the same shape. `stopped` says which criterion ended the search early.
     """
 
-    drops_single = True  # batch normalisation cannot train on a single image
-
     def __init__(
         self,
         build: Callable[[torch.Generator], Supernet],
@@ -126,7 +124,7 @@ class Darts(Training):
         c = self.settings = settings
         of_weights = {"weight_decay": c.weight_decay, "momentum": c.momentum, "nesterov": True, "clip": c.grad_clip}
         recipe = Recipe(c.batch_size, c.learning_rate, "sgd", **of_weights)
-        how = {"seed": seed, "device": device, "augment": augment}
+        how = {"seed": seed, "device": device, "augment": augment, "drops_single": True}
         super().__init__(build, *train, recipe, **how, bf16=False, graph=False)
         self.records: list[EpochRecord] = []
         alphas = 1e-3 * torch.randn(len(KERNELS), len(OPERATIONS), generator=self.generators["init"])

@@ -44,8 +44,6 @@ class StackTraining(Training):
     have made it one pixel.
     """
 
-    drops_single = True
-
     def __init__(self, job: Job, train: Images, shape: dict[str, int], *, augment: bool, device: str):
         c = job.configuration
         stack = architecture(c)
@@ -58,6 +56,7 @@ class StackTraining(Training):
             seed=job.seed,
             device=device,
             augment=flips_and_rotations if augment else None,
+            drops_single=True,
             graph=False,  # the rate changes with every step
         )
         self.epochs, self._gamma = job.fidelity, c["focal_loss_gamma"]
