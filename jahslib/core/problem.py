@@ -237,13 +237,19 @@ def numbers(metrics: Any, place: str) -> dict[str, float]:
         raise UserError(f"{place} returned the metrics {metrics!r}; return a dictionary of numbers")
     converted = {}
     for name, value in metrics.items():
-        number = value.item() if hasattr(value, "item") else value
-        if isinstance(number, Decimal | Fraction):
-            number = float(number)
+        number = float(value) if isinstance(value, Decimal | Fraction) else scalar(value)
         if not isinstance(name, str) or not isinstance(number, int | float):
             raise UserError(f"{place} returned the metric {name!r}: {number!r}; return a number by a text")
         converted[name] = number
     return converted
+
+
+def scalar(value: Any) -> Any:
+    """Convert a scalar of NumPy, torch and the like to Python's own type; leave other values as they are."""
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (TypeError, ValueError, RuntimeError):  # of several elements
+        return value
 
 
 def refuse_incomplete(problem: Any, *, computed: bool = True) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from jahslib.core.problem import Job, Outcome, Problem, numbers
+from jahslib.core.problem import Job, Outcome, Problem, numbers, scalar
 from jahslib.errors import EvaluationError, NotNegative, UserError, bounded
 
 # Errors of disk, mount, permissions or system limits, not of the configuration.
@@ -87,8 +87,7 @@ def _checked(problem: Problem, outcome: Any) -> Outcome:
     for name, values in outcome.curve.items():
         if not (isinstance(values, list | tuple) or hasattr(values, "tolist")):
             raise UserError(f"{place} returned curve {name!r}={values!r}; return a list, with a value an epoch")
-    charged = outcome.epochs.item() if hasattr(outcome.epochs, "item") else outcome.epochs
-    outcome.epochs = bounded(f"{place} returned epochs", charged, NotNegative)
+    outcome.epochs = bounded(f"{place} returned epochs", scalar(outcome.epochs), NotNegative)
     return outcome
 
 

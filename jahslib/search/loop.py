@@ -18,7 +18,7 @@ import numpy as np
 from jahslib.core.optimizer import Optimizer
 from jahslib.core.problem import Job, Problem
 from jahslib.core.trials import History, Suggestion, Trial
-from jahslib.errors import Count, Positive, UserError, refuse_illegal
+from jahslib.errors import Count, NotNegative, Positive, UserError, bounded, refuse_illegal
 from jahslib.search import shared
 from jahslib.search.evaluation import Evaluated, evaluate, reason_of
 from jahslib.search.triallog import TrialLog
@@ -209,7 +209,8 @@ class Loop:
         return self._facts[trial_id]
 
     def _price(self, suggestion: Suggestion) -> float:
-        return self.problem.epochs(self._stages(suggestion))
+        foretold = self.problem.epochs(self._stages(suggestion))
+        return bounded(f"problem {self.problem.name}: epochs", foretold, NotNegative)
 
     def _stages(self, suggestion: Suggestion) -> tuple[float, ...]:
         ancestors = () if suggestion.parent is None else self.history.lineage(suggestion.parent)
@@ -282,7 +283,7 @@ class Loop:
         self._compare(trial)
         try:
             self.log.append(trial, sync=False, **self.labels)
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise UserError(
                 f"problem {self.problem.name}: `evaluate` returned what JSON cannot hold ({error}); "
                 "return numbers, texts, lists and dictionaries"

@@ -4,6 +4,8 @@ It asks the optimizer, hands jobs to an executor, writes each finished trial to 
 optimizer. The same search started again takes what is logged as it is and continues from there.
 """
 
+import inspect
+import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -20,6 +22,8 @@ from jahslib.search.repeats import repeating
 from jahslib.search.triallog import TrialLog
 from jahslib.search.warm_start import described, renumbered
 from jahslib.search.workers import InProcess
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Budget", "fingerprint", "search"]
 
@@ -51,7 +55,7 @@ def search(
             or a `functools.partial` of it with its settings.
         log_path: the trial log; checkpoints are in a folder beside it while the search is unfinished.
         seed: seeds the training of every trial, and the optimizer where it is made here.
-        executor: any `concurrent.futures.Executor`; default is this process.
+        executor: any `concurrent.futures.Executor`; default is this process, which trains one at a time.
         workers: number of trials that may be pending at once; at least 1.
         warm_start: trials of another search on the same problem (`jahslib.search.warm_start.trials_of` reads them from
             its log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
@@ -75,18 +79,22 @@ def search(
     for name, label in {"study": study, "method": method, "profile": profile}.items():
         if not isinstance(label, str):
             raise UserError(f"search: {name}={label!r}; give a text, or leave it out")
+    if not isinstance(log_path, str | os.PathLike):
+        raise UserError(f"search: log_path={log_path!r}; give the path of a file, such as 'mine.jsonl'")
+    if not (executor is None or hasattr(executor, "submit")):
+        raise UserError(f"search: executor={executor!r}; give one: `with pool(4) as executor:`, or leave it out")
+    if not (on_trial is None or callable(on_trial)):
+        raise UserError(f"search: on_trial={on_trial!r}; give a function of a trial and the history, or leave it out")
     seed = bounded("search: seed", seed, Seed)
     if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
-        made = optimizer(problem, seed) if callable(optimizer) else optimizer
-        if not hasattr(made, "ask"):
-            mend = "give one, or its class: search(problem, RandomSearch, ...)"
-            raise UserError(f"search: {optimizer!r} is no optimizer; {mend}")
-        optimizer = made
+        optimizer = _made(optimizer, problem, seed)
     _refuse_stranger(optimizer, problem)
     for configuration in getattr(optimizer, "configurations", ()):  # those of `Listed`
         problem.check_configuration(configuration)
     earlier = renumbered(warm_start)
     labels = {"study": study, "method": method, "seed": seed}
+    if executor is None and workers > 1:
+        log.warning("search: workers=%d take turns in this process; give an executor, such as `pool`'s", workers)
     executor = executor or InProcess()
     threads = getattr(executor, "threads", None)
     header = {**labels, "profile": profile, **provenance.environment(problem.device, threads)}
@@ -109,6 +117,23 @@ def search(
     finally:
         trial_log.close()
     return run.history
+
+
+def _made(optimizer: Any, problem: Problem, seed: int) -> Optimizer:
+    """Call what makes an optimizer. Raises `UserError` for what is none, or takes other arguments than it is given."""
+    made = optimizer
+    if callable(optimizer):
+        try:
+            inspect.signature(optimizer).bind(problem, seed)
+        except (TypeError, ValueError) as error:  # before the call, whose own errors are other ones
+            name = getattr(optimizer, "func", optimizer)
+            said = f"optimizer {getattr(name, '__name__', name)}: {error.__cause__ or error}"
+            raise UserError(f"search: {said}; give what takes a problem and a seed, and settings it has") from error
+        made = optimizer(problem, seed)
+    if not hasattr(made, "ask"):
+        mend = "give one, or its class: search(problem, RandomSearch, ...)"
+        raise UserError(f"search: {optimizer!r} is no optimizer; {mend}")
+    return made
 
 
 def _refuse_stranger(optimizer: Optimizer, problem: Problem) -> None:

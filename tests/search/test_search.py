@@ -38,6 +38,8 @@ from jahslib.spaces.grammars.space import GrammarSpace
 from tests.conftest import PRECISION, SIZE, Toy, decisions, forked, tiny_space
 from tests.toys import Leaving
 
+RECURSIVE: list = []
+RECURSIVE.append(RECURSIVE)
 CONFIGURATION = {"kernel": 5, "layers": 1, "norm": True, "rate": 1e-3}
 
 
@@ -203,6 +205,57 @@ class TestDoors:
             search(toy, optimizer, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize(
+        ("makes", "said"),
+        [
+            (partial(Evolution, popsize=3), "Evolution: .*'popsize'"),
+            (partial(partial(Evolution, pop_size=3), popsize=3), "Evolution: .*'popsize'"),
+            (partial(Evolution, seed=1), "Evolution: too many"),
+            (lambda problem: RandomSearch(problem, 0), "too many"),
+            (Listed, "Listed: .*'configurations'"),
+        ],
+    )
+    def test_what_cannot_be_called_with_problem_and_seed(self, toy, makes, said, tmp_path):
+        with pytest.raises(UserError, match=f"search: optimizer .*{said}"):
+            search(toy, makes, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
+        assert not list(tmp_path.iterdir())
+
+    def test_an_error_within_what_makes_an_optimizer_stays_its_own(self, toy, tmp_path):
+        with pytest.raises(TypeError, match="unsupported"):
+            search(toy, lambda problem, seed: seed + None, Budget(trials=2), tmp_path / "log.jsonl", seed=0)
+
+    @pytest.mark.parametrize("wrong", [{"executor": pool(2)}, {"executor": 2}, {"on_trial": True}])
+    def test_what_is_no_executor_and_no_function(self, toy, wrong, tmp_path):
+        ((name, value),) = wrong.items()
+        with pytest.raises(UserError, match=re.escape(f"search: {name}={value!r}; give ")):
+            run(toy, tmp_path / "log.jsonl", **wrong)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("path", [None, 3])
+    def test_what_is_no_path(self, toy, path):
+        with pytest.raises(UserError, match=f"search: log_path={path}"):
+            run(toy, path)
+
+    def test_workers_without_an_executor_are_told_to_take_turns(self, toy, two_workers, tmp_path, caplog):
+        run(toy, tmp_path / "a.jsonl", workers=2, budget=Budget(trials=2), executor=two_workers)
+        assert not caplog.text
+        run(toy, tmp_path / "b.jsonl", workers=2, budget=Budget(trials=2))
+        assert "workers=2 take turns" in caplog.text
+
+    @pytest.mark.parametrize("epochs", [None, math.nan, -1, "9"])
+    @pytest.mark.parametrize("budget", [Budget(epochs=20), Budget(trials=2)])
+    def test_what_is_no_charge_foretold(self, epochs, budget, tmp_path):
+        class Odd(Toy):
+            def epochs(self, stages):
+                return epochs
+
+            def evaluate(self, job):
+                return Outcome({"accuracy": 0.5, "precision": 1}, 1)
+
+        with pytest.raises(UserError, match=f"problem toy: epochs: {epochs!r}"):
+            run(Odd(), tmp_path / "log.jsonl", budget=budget)
+        assert triallog.read(tmp_path / "log.jsonl").trials == []
+
     @pytest.mark.parametrize("other", [Toy(space=tiny_space()), Toy(high=27)])
     def test_an_optimizer_of_another_space_or_other_fidelities(self, toy, other, tmp_path):
         with pytest.raises(UserError, match="optimizer RandomSearch was made for toy"):
@@ -253,6 +306,9 @@ class TestDoors:
             (Outcome({"accuracy": 0.5, "precision": 1}, np.nan), "epochs: nan"),
             (Outcome({"accuracy": 0.5, "precision": 1}, -1), "epochs: -1"),
             (Outcome({"accuracy": 0.5, "precision": 1, 5: 2.0}, 1), "5"),
+            (Outcome({"accuracy": np.array([0.5, 0.6]), "precision": 1}, 1), "accuracy.*array"),
+            (Outcome({"accuracy": torch.tensor([0.5, 0.6]), "precision": 1}, 1), "accuracy.*tensor"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, torch.ones(2)), "epochs=tensor"),
             (Outcome([0.5], 1), r"metrics \[0.5\]"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve=[0.5]), r"curve=\[0.5\]"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve={"loss": "0.5"}), r"curve 'loss'='0.5'"),
@@ -439,12 +495,13 @@ class TestFailures:
         assert read.outputs == {"array": [0, 1, 2], "deep": [{"tensor": [[1.0], [1.0]]}, None]}
         assert read.curve == {"loss": [0.25]}
 
-    def test_what_json_cannot_hold_is_named(self, tmp_path):
+    @pytest.mark.parametrize(("output", "said"), [({1, 2}, "set"), (RECURSIVE, "recursion")])
+    def test_what_json_cannot_hold_is_named(self, output, said, tmp_path):
         class Odd(Toy):
             def evaluate(self, job):
-                return Outcome({"accuracy": 0.5}, 1, outputs={"seen": {1, 2}})
+                return Outcome({"accuracy": 0.5}, 1, outputs={"seen": output})
 
-        with pytest.raises(UserError, match=r"JSON cannot hold .*set"):
+        with pytest.raises(UserError, match=f"JSON cannot hold .*{said}"):
             run(Odd(), tmp_path / "log.jsonl")
 
     @pytest.mark.parametrize("workers", [0, -1, 1.5])
