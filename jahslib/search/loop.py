@@ -187,6 +187,9 @@ class Loop:
         if suggestion is None:
             if not others_running:
                 self.end = "optimizer"
+                if not self.history.trials:
+                    why = "are the constraints known before training impossible?"
+                    log.warning("%s: the optimizer found no configuration at all; %s", self.log.path.stem, why)
             return None
         if self.budget.epochs is not None:
             pending = (self._price(self.history.suggestions[trial_id]) for trial_id in in_training)

@@ -76,7 +76,10 @@ class Run:
         problem = self.judged or self.problem
         if problem.incumbent(history) is None:
             said = f"no full training within {sum(t.epochs for t in history):g} epochs"
-            raise UserError(f"{self.log.stem}: {said}; give the search a larger budget")
+            mend = "give the search a larger budget"
+            if not history.trained:
+                mend += ", or looser constraints on what is known before training"
+            raise UserError(f"{self.log.stem}: {said}; {mend}")
         names = {"task": self.task, "label": self.label or self.method, "name": self.log.stem}
         return AnySearch(self.method, self.seed, history, problem, tested=self.tested, **names)
 

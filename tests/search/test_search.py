@@ -533,12 +533,14 @@ class TestFailures:
         assert len(history) == 6
 
     @pytest.mark.usefixtures("few_draws")
-    def test_impossible_constraints_are_said_plainly(self, tmp_path):
+    def test_impossible_constraints_are_said_plainly(self, tmp_path, caplog):
         path = tmp_path / "log.jsonl"
         unreachable = Toy([Constraint("precision", ">=", 2.0)])
         assert "none feasible (precision >= 2 not met)" in unreachable.verdict(run(unreachable, path))
+        assert not caplog.text
         untrainable = Toy([Constraint("size", "<=", 0)])
         assert len(run(untrainable, tmp_path / "other.jsonl")) == 0
+        assert "other: the optimizer found no configuration at all" in caplog.text
 
     def test_a_deadline_marks_the_trial_cut_and_it_is_no_incumbent(self, tmp_path):
         class Slow(Toy):
