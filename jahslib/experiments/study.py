@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -10,8 +11,9 @@ from jahslib import paths
 from jahslib.core.optimizer import Listed, Optimizer
 from jahslib.core.problem import Problem
 from jahslib.core.trials import Configuration, History, Trial, as_proposed
+from jahslib.errors import UserError
 from jahslib.experiments.settings import Settings
-from jahslib.search import Budget, logfiles
+from jahslib.search import Budget, logfiles, triallog
 from jahslib.search.runs import AnySearch, Run, run_all
 from jahslib.spaces import configurations as spaces
 
@@ -153,6 +155,7 @@ class Study:
 
         They are trained on what was searched, from other initial weights, so that the luck of one training no longer
         chooses, and the incumbent's metrics are means. Where each of them fails at least once, the search's own stays.
+        More repeats go on with the logs of fewer.
 
         Args:
             candidates: how many of the best of each search; 0 confirms none.
@@ -162,13 +165,26 @@ class Study:
         for s in searches if candidates else ():
             best = [t.configuration for t in sorted(s.full, key=s.problem.rank)[:candidates]]
             log = f"confirm-{s.name}-{spaces.digest({str(i): c for i, c in enumerate(best)})}"
-            again = [c for c in best for _ in range(repeats)]
+            first = min(repeats, self._repeats(log, best) or repeats)
+            again = [c for c in best for _ in range(first)] + best * (repeats - first)
             runs[s.name] = self.trainings(s.problem, again, log, method=s.method, seed=s.seed + AGAIN_SEED)
             judges[s.name] = copy.copy(s.problem)
             judges[s.name].repeats = repeats
         found = self.histories(runs.values()) if runs else {}
         confirmed = {name: judges[name].incumbent(found[run.log.stem]) for name, run in runs.items()}
         return [replace(s, confirmed=confirmed.get(s.name)) for s in searches]
+
+    def _repeats(self, log: str, best: list[Configuration]) -> int:
+        """Return the repeats of the best configurations with which a log was begun; 0 without one, or to start over."""
+        if self.settings.fresh:
+            return 0
+        try:
+            header = triallog.read_header(self.folder / "logs" / f"{log}.jsonl")
+        except UserError:  # none, or what the search will refuse, or begin again
+            return 0
+        before = header["fingerprint"].get("optimizer", {}).get("configurations", [])
+        begun, once = (sum(1 for _ in takewhile(lambda c: c == best[0], some)) for some in (before, best))
+        return begun // once
 
     def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
         """Train incumbents once more on the folds they were found on; returns searches with `tests`.

@@ -1,12 +1,14 @@
 """A study's runs: what its methods share, how their results are joined to them, and final trainings."""
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from jahslib.core.optimizer import Listed
+from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
 from jahslib.optimizers.random_search import RandomSearch
@@ -202,3 +204,21 @@ def test_the_luck_of_one_training_does_not_choose_a_confirmed_incumbent(study):
     before = log.read_bytes()
     assert study.confirm([found], 8, 20) == [confirmed] and log.read_bytes() == before
     assert study.confirm([found], 0, 20) == [found]
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_more_repeats_go_on_with_the_logs_of_fewer(study, candidates):
+    (found,) = study.run(study.plan({"rs": METHODS["rs"]}, [0], Budget(trials=4), problem=Lucky(high=3)))
+
+    def trained(repeats):
+        study.confirm([found], candidates, repeats)
+        (log,) = study.folder.glob("logs/confirm-*")
+        trials = triallog.read(log).trials
+        assert set(Counter(key(t.configuration) for t in trials).values()) == {repeats}
+        return trials
+
+    fewer = trained(2)
+    for repeats in (3, 5):
+        more = trained(repeats)
+        assert more[: len(fewer)] == fewer and len(more) == candidates * repeats
+        fewer = more
