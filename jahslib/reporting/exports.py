@@ -8,6 +8,7 @@ shows it. Neither package is needed to write what DeepCAVE 1.4 (its own reader h
 
 import copy
 import json
+import logging
 import math
 import re
 from collections import Counter
@@ -27,6 +28,8 @@ from jahslib.extras import extra
 from jahslib.search import logfiles, triallog
 from jahslib.spaces import configurations as spaces
 
+logger = logging.getLogger(__name__)
+
 JOURNAL = "optuna.journal"
 
 
@@ -44,8 +47,8 @@ def to_deepcave(logs: Iterable[Path | str] | Path | str, out: Path | str) -> lis
     configuration trained again at the same budget counts its seed up from the search's.
 
     Raises:
-        UserError: no log, two of one name, one with a trial outside a ConfigurationSpace, or a folder that holds
-            a run of other trials; nothing is then written.
+        UserError: no log with a trial (those without are left out), two of one name, one with a trial outside a
+            ConfigurationSpace, or a folder that holds a run of other trials; nothing is then written.
     """
     runs: dict[str, dict[str, str]] = {}
     for name, (recorded, log) in _read(logs).items():
@@ -124,7 +127,8 @@ def to_optuna(logs: Iterable[Path | str] | Path | str, out: Path | str) -> Path:
     Constraints are stored as Optuna's samplers do, at most 0 where met, so that `best_trial` is a feasible one.
 
     Raises:
-        UserError: no log, two of one name, or one with a trial outside a ConfigurationSpace; nothing is then written.
+        UserError: no log with a trial (those without are left out), two of one name, or one with a trial outside a
+            ConfigurationSpace; nothing is then written.
     """
     operations = [
         {**operation, "worker_id": "jahslib"}
@@ -270,11 +274,14 @@ def _times(trial: Trial) -> tuple[float, float]:
 def _read(logs: Iterable[Path | str] | Path | str) -> dict[str, tuple[triallog.LoggedSearch, Path]]:
     found: dict[str, tuple[triallog.LoggedSearch, Path]] = {}
     for log in chain.from_iterable(map(logfiles.inside, logfiles.several(logs))):
-        recorded = triallog.read(log)
+        begun = logfiles.exists(log) and b"\n" not in logfiles.content(log)  # not even a header
+        if begun or not (recorded := triallog.read(log)).trials:
+            logger.warning("exports: %s holds no trial and is left out", log)
+            continue
         name = "/".join(filter(None, [recorded.header["study"], log.stem]))
         if name in found:
             raise UserError(f"exports: {found[name][1]} and {log} are both {name}; give each a folder of its own")
         found[name] = recorded, log
     if not found:
-        raise UserError("exports: no trial log given")
+        raise UserError("exports: no trial log with a trial given; name one, or a folder that has some")
     return found

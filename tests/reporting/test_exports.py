@@ -255,6 +255,24 @@ def test_refusals_write_nothing(logs, tmp_path, capsys, to):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("to", ["deepcave", "optuna"])
+@pytest.mark.parametrize("lines", [0, 0.5, 1, 1.5])
+def test_a_log_without_a_trial_is_left_out_and_told(logs, tmp_path, capsys, caplog, to, lines):
+    """As of a search that is just beginning, or was killed then."""
+    content = logs["kernel"].read_bytes().splitlines(keepends=True)
+    torn = content[int(lines)][:40] if lines % 1 else b""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "begun.jsonl").write_bytes(b"".join(content[: int(lines)]) + torn)
+    assert export.main([str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 2
+    assert "no trial log with a trial" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    shutil.copy(logs["kernel"], folder)
+    caplog.clear()
+    assert export.main([str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 0
+    assert "begun.jsonl holds no trial and is left out" in caplog.text
+    assert len(capsys.readouterr().out.splitlines()) == 1 and "begun" not in str([*(tmp_path / "out").iterdir()])
+
+
 def test_a_run_of_another_log_is_not_overwritten(tmp_path):
     """`q0.5` and `q0-5` are one name to DeepCAVE, also where they are exported one after another."""
     for seed, name in enumerate(("q0.5", "q0-5")):
