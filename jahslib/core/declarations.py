@@ -8,6 +8,11 @@ from typing import Literal
 from jahslib.errors import Finite, Positive, UserError, refuse_illegal
 
 
+def _refuse_nameless(what: str, metric: object) -> None:
+    if not isinstance(metric, str) or not metric:
+        raise UserError(f"{what}: metric {metric!r} is no name; give the text by which `evaluate` returns it")
+
+
 @dataclass(frozen=True)
 class Objective:
     """The metric to optimise and the range of its values.
@@ -20,7 +25,7 @@ class Objective:
     decisions; BOHB's do not depend on it (`SmacBohb.cost`).
 
     Raises:
-        UserError: the bounds are equal or not finite, or their order contradicts `maximize`.
+        UserError: the metric is no name, the bounds are equal or not finite, or their order contradicts `maximize`.
     """
 
     metric: str
@@ -29,6 +34,7 @@ class Objective:
     maximize: bool | None = field(default=None, compare=False)
 
     def __post_init__(self):
+        _refuse_nameless("objective", self.metric)
         upwards = self.maximize is not False
         if self.best is None:
             object.__setattr__(self, "best", 1.0 if upwards else 0.0)
@@ -68,7 +74,7 @@ class Constraint:
     """An inequality constraint `metric <= bound` or `metric >= bound`; equality is feasible.
 
     Raises:
-        UserError: the relation is neither of the two, or the bound is not a finite number.
+        UserError: the metric is no name, the relation is neither of the two, or the bound is not a finite number.
     """
 
     metric: str
@@ -76,6 +82,7 @@ class Constraint:
     bound: Finite
 
     def __post_init__(self):
+        _refuse_nameless("constraint", self.metric)
         refuse_illegal(self, f"constraint {self.metric}: ")
         # as read back from the log, for values such as 2**53 + 1 or float32
         object.__setattr__(self, "bound", float(self.bound))

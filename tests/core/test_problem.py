@@ -47,6 +47,13 @@ def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
         Constraint("params", relation, bound)
 
 
+@pytest.mark.parametrize("metric", [None, 3, ""])
+def test_a_metric_has_a_name(metric):
+    for made in (lambda: Objective(metric), lambda: Constraint(metric, "<=", 1)):
+        with pytest.raises(UserError, match=f"metric {metric!r} is no name"):
+            made()
+
+
 def test_violation_is_relative_and_equality_is_feasible():
     size, precision = Constraint("params", "<=", 200.0), Constraint("precision", ">=", 0.4)
     assert size.violation({"params": 200.0}) == 0 == precision.violation({"precision": 0.4})
