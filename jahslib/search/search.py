@@ -58,7 +58,8 @@ def search(
         executor: any `concurrent.futures.Executor`; default is this process, which trains one at a time.
         workers: number of trials that may be pending at once; at least 1.
         warm_start: trials of another search on the same problem (`jahslib.search.warm_start.trials_of` reads them from
-            its log). They begin this log, are told to the optimizer, may be the incumbent, and are charged nothing.
+            its log), or of several. They begin this log, are told to the optimizer, may be the incumbent, and are
+            charged nothing.
         on_trial: called after a trial is safely logged.
 
     Raises:
@@ -91,7 +92,7 @@ def search(
     _refuse_stranger(optimizer, problem)
     for configuration in getattr(optimizer, "configurations", ()):  # those of `Listed`
         problem.check_configuration(configuration)
-    earlier = renumbered(warm_start)
+    earlier = renumbered(warm_start, problem)
     labels = {"study": study, "method": method, "seed": seed}
     if executor is None and workers > 1:
         log.warning("search: workers=%d take turns in this process; give an executor, such as `pool`'s", workers)

@@ -2,9 +2,10 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 
-from jahslib.core.trials import key
+from jahslib.core.trials import Trial, key
 from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.optuna import OptunaSampler
@@ -16,7 +17,7 @@ from jahslib.optimizers.sobol import Sobol
 from jahslib.optimizers.successive_halving import ASHA, Hyperband
 from jahslib.search import Budget, search, triallog
 from jahslib.search.warm_start import is_copy, trials_of
-from tests.conftest import PRECISION, SIZE, Toy, decisions
+from tests.conftest import PRECISION, SIZE, Toy, decisions, tiny_space
 
 
 @pytest.fixture
@@ -99,3 +100,48 @@ def test_what_is_no_trial_is_no_start(given, tmp_path, toy):
     with pytest.raises(UserError, match=r"(earlier.jsonl'|None) is no trial"):
         search(toy, RandomSearch, Budget(trials=3), tmp_path / "log.jsonl", seed=0, warm_start=given)
     assert not list(tmp_path.iterdir())
+
+
+def test_trials_of_several_searches_are_joined_and_continue_their_own(tmp_path, toy):
+    both = []
+    for seed in (1, 2):
+        both += search(toy, Hyperband, Budget(trials=20), tmp_path / f"{seed}.jsonl", seed=seed)
+    path = tmp_path / "log.jsonl"
+    history = search(toy, Evolution, Budget(trials=3), path, seed=0, warm_start=both)
+    copies = history.trials[: len(both)]
+    assert [t.id for t in copies] == list(range(len(both))) and [t.metrics for t in copies] == [t.metrics for t in both]
+    continued = [t for t in copies if t.parent is not None]
+    assert {t.id < 20 for t in continued} == {True, False}
+    assert all(copies[t.parent].configuration == t.configuration for t in continued)
+    assert all((t.parent < 20) == (t.id < 20) for t in continued)
+    assert triallog.read(path).trials == history.trials
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"configuration": {"kernel": 3}}, "outside its space"),
+        ({"configuration": {"kernel": 4, "norm": True}}, "outside its space"),
+        ({"configuration": {"kernel": {3}, "norm": True}}, "JSON"),
+        ({"metrics": {}}, "no metric 'accuracy'"),
+        ({"metrics": {"accuracy": float("nan")}}, "no metric 'accuracy'"),
+        ({"metrics": {"accuracy": 2.0}}, "beyond the objective's best"),
+        ({"metrics": {"accuracy": "high"}}, "return a number"),
+        ({"fidelity": 10}, "epochs 10 are beyond the problem's 9"),
+    ],
+)
+def test_trials_that_a_search_of_the_problem_could_not_have_made_are_refused(changes, said, tmp_path):
+    toy = Toy(space=tiny_space(), high=9)
+    made = {"configuration": {"kernel": 3, "norm": True}, "fidelity": 9, "metrics": {"accuracy": 0.5}}
+    good, path = Trial(**made), tmp_path / "log.jsonl"
+    with pytest.raises(UserError, match=f"warm start: trial 7: .*{said}"):
+        search(toy, RandomSearch, Budget(trials=1), path, seed=0, warm_start=[good, Trial(**made | changes, id=7)])
+    assert not path.exists()
+
+
+def test_numbers_of_numpy_are_pythons_in_a_warm_start(tmp_path):
+    toy = Toy(space=tiny_space())
+    given = Trial({"kernel": np.int64(3), "norm": np.True_}, 9, metrics={"accuracy": np.float32(0.5)})
+    history = search(toy, RandomSearch, Budget(trials=3), tmp_path / "log.jsonl", seed=0, warm_start=[given])
+    assert history.trials[0].configuration == {"kernel": 3, "norm": True} and len(history) == 4
+    assert len({key(t.configuration) for t in history}) == 4
