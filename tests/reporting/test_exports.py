@@ -264,11 +264,11 @@ def test_a_log_without_a_trial_is_left_out_and_told(logs, tmp_path, capsys, capl
     folder = tmp_path / "logs"
     folder.mkdir()
     (folder / "begun.jsonl").write_bytes(b"".join(content[: int(lines)]) + torn)
-    assert export.main([str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 2
+    assert main(["export", str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 2
     assert "no trial log with a trial" in capsys.readouterr().err and not (tmp_path / "out").exists()
     shutil.copy(logs["kernel"], folder)
     caplog.clear()
-    assert export.main([str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 0
+    assert main(["export", str(folder), "--to", to, "--out", str(tmp_path / "out")]) == 0
     assert "begun.jsonl holds no trial and is left out" in caplog.text
     assert len(capsys.readouterr().out.splitlines()) == 1 and "begun" not in str([*(tmp_path / "out").iterdir()])
 

@@ -308,7 +308,7 @@ class TestDoors:
             (Outcome({"accuracy": 0.5, "precision": 1, 5: 2.0}, 1), "5"),
             (Outcome({"accuracy": np.array([0.5, 0.6]), "precision": 1}, 1), "accuracy.*array"),
             (Outcome({"accuracy": torch.tensor([0.5, 0.6]), "precision": 1}, 1), "accuracy.*tensor"),
-            (Outcome({"accuracy": 0.5, "precision": 1}, torch.ones(2)), "epochs=tensor"),
+            (Outcome({"accuracy": 0.5, "precision": 1}, torch.ones(2)), "epochs: tensor"),
             (Outcome([0.5], 1), r"metrics \[0.5\]"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve=[0.5]), r"curve=\[0.5\]"),
             (Outcome({"accuracy": 0.5, "precision": 1}, 1, curve={"loss": "0.5"}), r"curve 'loss'='0.5'"),
