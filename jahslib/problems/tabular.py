@@ -165,7 +165,8 @@ class HPOLib(_Grid):
     """Minimisation of the validation mean squared error over 9 hyperparameters; see `Tabular`.
 
     The table has 62,208 configurations. Targets have a variance of 1, so that a constant prediction has an error of 1.
-    Trainings that diverge have up to 10^8; they count as 1. `model_size` is the number of parameters.
+    Trainings that diverge have up to 10^8; a search counts them as 1, while `mean_val_loss` averages them as they are.
+    `model_size` is the number of parameters.
     """
 
     name = "hpolib"
