@@ -51,7 +51,8 @@ class GrammarSpace(Space):
         name: of the grammar, in tables and messages.
 
     Raises:
-        UserError: one of the hyperparameters is named `architecture`, or has values that no log can hold.
+        UserError: neither grammar nor space, or a hyperparameter that is named `architecture` or has values that no log
+            can hold.
     """
 
     grammar: Grammar
@@ -59,6 +60,10 @@ class GrammarSpace(Space):
     name: str = "grammar"
 
     def __post_init__(self):
+        if not isinstance(self.grammar, Grammar):
+            raise UserError(f"grammar space: grammar is {self.grammar!r}; give it a Grammar")
+        if not isinstance(self.hyperparameters, ConfigurationSpace | None):
+            raise UserError(f"grammar space: hyperparameters is {self.hyperparameters!r}; give it a ConfigurationSpace")
         if self.hyperparameters is not None and ARCHITECTURE in self.hyperparameters:
             raise UserError(f"grammar space: {ARCHITECTURE!r} is the term's own name; rename that hyperparameter")
         spaces.refuse_unloggable(self.hyperparameters)

@@ -82,6 +82,15 @@ def test_the_fingerprint_holds_grammar_and_hyperparameters(space):
     assert deep != flat
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(("A -> a | b",), "grammar is 'A -> a | b'"), ((CELLS, {"x": (0, 1)}), "hyperparameters is {'x'")],
+)
+def test_what_is_no_grammar_or_no_space_is_refused(given, said):
+    with pytest.raises(UserError, match=f"grammar space: {said}.*; give it a "):
+        GrammarSpace(*given)
+
+
 def test_what_is_no_term_is_refused(space):
     with pytest.raises(UserError, match="no OPS -> conv5x5"):
         space.term({"architecture": "(CELL Cell" + " (OPS conv5x5)" * 6 + ")"})
