@@ -1,6 +1,7 @@
 """What README's table and the notebooks say in words of the committed `cpu` results is what the records say."""
 
 import json
+from itertools import combinations
 
 import pandas as pd
 import pytest
@@ -209,31 +210,38 @@ def test_06_what_random_configurations_and_large_steps_give():
     assert large.max() == trials.top1.max() and large.quantile(0.25) == pytest.approx(large.max() - 0.04, abs=0.003)
 
 
-def test_07_neither_random_search_nor_ax_is_behind():
-    means = numbers("07_constrained_EA", "methods").set_index("method").test_top3_mean
-    assert means["EA-HB"] <= means[["RS", "Ax"]].min()
-    printed = {row["method"]: row["test_top3"] for row in reported.load("07_constrained_EA")["test"]}
+def test_07_no_method_is_told_from_another_on_test_data():
+    notebook = "07_constrained_EA"
+    means = numbers(notebook, "methods").set_index("method").test_top3_mean
+    assert means["EA-HB"] == means.min() and means["EA-HB mended"] == means.max()
+    printed = {row["method"]: row["test_top3"] for row in reported.load(notebook)["test"]}
     assert printed["EA-HB"] > printed["RS"]
-    assert answers("07_constrained_EA") == ["cannot tell", "cannot tell", "reproduced"]
+    assert answers(notebook) == ["cannot tell", "cannot tell", "reproduced", "cannot tell", "cannot tell"]
+    noise = value(notebook, "training_noise")
+    assert 0.03 < noise < 0.04
+    assert sum(abs(a - b) < noise for a, b in combinations(means, 2)) > len(means) * (len(means) - 1) / 4
 
 
 def test_07_feasible_searches_mcnemar_and_other_limits():
     notebook = "07_constrained_EA"
     methods = numbers(notebook, "methods").set_index("method")
-    assert methods.feasible_incumbents.to_dict() == {"EA-HB": 3, "EA": 2, "RS": 3, "BOHB": 3, "Ax": 3}
-    assert methods.val_top3_mean.idxmax() == methods.test_top3_mean.idxmax() == "Ax"
-    assert methods.test_top3_mean.idxmin() == "EA-HB"
+    found = {"EA-HB": 5, "EA": 4, "EA-HB mended": 6, "EA mended": 6, "RS": 6, "BOHB": 4, "Ax": 6}
+    assert methods.feasible_incumbents.to_dict() == found and set(methods.n) == {6}
     (order,) = value(notebook, "ordering")
-    assert [order["leader"], *order["behind"][:2]] == ["Ax", "BOHB", "EA-HB"]
+    by_mean = ["Ax", "EA-HB mended", "EA mended", "RS", "EA-HB", "BOHB", "EA"]
+    assert [order["leader"], *order["behind"]] == by_mean and order["told_apart"] == []
     share = methods.feasible_share_mean
-    assert share["Ax"] > 3 * share.drop("Ax").max()
+    assert share[["Ax", "EA-HB mended", "EA mended"]].between(0.4, 0.6).all()
+    assert share[["EA-HB", "EA", "RS"]].between(1 / 14, 1 / 12).all()
     pairs = numbers(notebook, "mcnemar").set_index("pair")
-    for other in ("EA", "RS", "BOHB"):
+    for other in ("EA", "EA mended", "RS", "BOHB"):
         row = pairs.loc[f"EA-HB vs {other}"]
         assert row.significant and row.only_first_right > row.only_second_right
     tested = numbers(notebook, "seeds").pivot(index="seed", columns="method", values="test_top3")
-    leads = tested[["EA", "RS", "BOHB"]].rsub(tested["EA-HB"], axis="index")
-    assert (leads.loc[[0, 123]] > 0).all(axis=None) and (leads.loc[42] < 0).all()
+    assert tested["EA-HB"].idxmax() == 0
+    far_below = tested.stack()[lambda found: found < found.median() - 0.15]
+    assert sorted(far_below.index) == [(1, "EA-HB"), (42, "EA mended"), (42, "EA-HB")]
+    assert (tested.rank(axis=1).loc[[1, 42], "EA-HB"] <= 2).all()
     assert numbers(notebook, "constraints").feasible.to_list() == [True] + [False] * 6
 
 
