@@ -122,7 +122,7 @@ def search(
 
 def _made(optimizer: Any, problem: Problem, seed: int) -> Optimizer:
     """Call what makes an optimizer. Raises `UserError` for what is none, or takes other arguments than it is given."""
-    made = optimizer
+    made: Any = optimizer
     if callable(optimizer):
         try:
             inspect.signature(optimizer).bind(problem, seed)
