@@ -8,7 +8,7 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from jahslib.core.trials import Configuration
-from jahslib.errors import UserError
+from jahslib.errors import Count, UserError, bounded
 from jahslib.spaces import configurations as spaces
 
 
@@ -27,13 +27,9 @@ def grid(
             `refuse_unbounded`.
     """
     spaces.refuse_unbounded(space, "grid")
-    for name in [*counts, *space]:
-        if name not in space or name not in counts:
-            raise UserError(
-                f"grid: the space has {', '.join(space)}; give exactly these a count, not {', '.join(counts)}"
-            )
-        if counts[name] < 1:
-            raise UserError(f"grid: {name} has {counts[name]} values; give at least 1")
+    if not isinstance(counts, Mapping) or set(counts) != set(space):
+        raise UserError(f"grid: the space has {', '.join(space)}; give exactly these a count, not {counts!r}")
+    counts = {name: bounded(f"grid: values of {name}", count, Count) for name, count in counts.items()}
     axes = [[(i + 0.5) / counts[name] for i in range(counts[name])] for name in space]
     points = (spaces.from_unit(space, point) for point in itertools.product(*axes))
     configurations = list({spaces.key(configuration): configuration for configuration in points}.values())

@@ -123,9 +123,13 @@ class TestGrid:
     @pytest.mark.parametrize(
         ("counts", "said"),
         [
-            ({"lr": 2}, "the space has lr, momentum, weight_decay; give exactly these a count, not lr"),
-            ({"lr": 2, "momentum": 2, "weight_decay": 2, "depth": 2}, "not lr, momentum, weight_decay, depth"),
-            ({"lr": 0, "momentum": 2, "weight_decay": 2}, "grid: lr has 0 values"),
+            ({"lr": 2}, "the space has lr, momentum, weight_decay; give exactly these a count, not {'lr': 2}"),
+            (None, "give exactly these a count, not None"),
+            ({"lr": 2, "momentum": 2, "weight_decay": 2, "depth": 2}, "not {'lr'.*'depth': 2}"),
+            *(
+                ({"lr": count, "momentum": 2, "weight_decay": 2}, f"grid: values of lr: {count!r}; give a whole number")
+                for count in (0, 2.5, "2", None, True)
+            ),
         ],
     )
     def test_refuses_other_counts(self, counts, said):
