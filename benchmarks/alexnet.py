@@ -24,8 +24,8 @@ IMAGES, EPOCHS, BATCH = 6_000, 5, 32
 CONFIGURATION = DEFAULT | {"lr": 0.01}
 
 
-def trained(network: str, data: str, logs: Path) -> tuple[float, float]:
-    """Test accuracy and minutes of one training."""
+def trained(network: str, data: str, logs: Path) -> tuple[float, int]:
+    """Test accuracy of one training, and the network's parameters."""
     problem = TunedNetwork(
         network=network,
         data=data,
@@ -37,7 +37,7 @@ def trained(network: str, data: str, logs: Path) -> tuple[float, float]:
     )
     once = Listed(problem, 0, [CONFIGURATION])
     (trial,) = search(problem, once, Budget(trials=1), logs / f"{network}-{data}.jsonl", seed=0)
-    return trial.metrics["top1"], trial.seconds / 60
+    return trial.metrics["top1"], int(trial.metrics["params"])
 
 
 def main() -> None:
@@ -48,12 +48,12 @@ def main() -> None:
     head, _, about = (__doc__ or "").split("\n\n")
     about = about.rpartition(" Writes ")[0].replace("\n", " ")
     lines = [f"# {head.rstrip('.')}", "", f"Written by `python -m benchmarks.alexnet`. {about}", ""]
-    lines.append("| data set | AlexNet | LeNet-5 | guessing | minutes of AlexNet | of LeNet-5 |")
+    lines.append("| data set | AlexNet | LeNet-5 | guessing | parameters of AlexNet | of LeNet-5 |")
     lines.append("|---|---|---|---|---|---|")
     for data in DATA:
-        (alexnet, long), (lenet, short) = (trained(network, data, options.logs) for network in NETWORKS)
+        (alexnet, many), (lenet, few) = (trained(network, data, options.logs) for network in NETWORKS)
         guessing = 1 / registry.load(data).classes
-        lines.append(f"| {data} | {alexnet:.3f} | {lenet:.3f} | {guessing:.2f} | {long:.1f} | {short:.2f} |")
+        lines.append(f"| {data} | {alexnet:.3f} | {lenet:.3f} | {guessing:.2f} | {many:,} | {few:,} |")
     print("\n".join(lines))
     TABLE.write_text("\n".join(lines) + "\n")
 
