@@ -110,7 +110,7 @@ def test_a_missing_package_is_named(offline, monkeypatch):
         ({"task": "1"}, "task '1' is unknown"),
         ({"metric": "time"}, "metric: 'time' is unknown"),
         ({"constraints": [Constraint("params", "<=", 1)]}, "constrained metric 'params' is unknown"),
-        ({"constraints": Constraint("train_time", "<=", 1)}, "constraints is Constraint.*train_time"),
+        ({"constraints": Constraint("train_time", "<=", 1)}, "constraints: Constraint.*train_time"),
         ({"constraints": ["train_time <= 1"]}, "constraints is .*train_time"),
     ],
 )

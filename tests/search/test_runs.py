@@ -167,7 +167,7 @@ def test_a_search_whose_worker_was_killed_is_gone_on_with_once(times, tmp_path):
 def test_an_error_leaves_no_other_search_at_work_unseen(tmp_path):
     wrong = a_run(tmp_path, "wrong", trials=2)
     wrong.log.write_text("notes\n")
-    with pytest.raises(UserError, match="no trial log"):
+    with pytest.raises(UserError, match="line 1 is damaged"):
         run_all([wrong, a_run(tmp_path, "long", Toy(delay=60.0), trials=50)], workers=2)
     ending = time.monotonic() + 20
     while multiprocessing.active_children() and time.monotonic() < ending:

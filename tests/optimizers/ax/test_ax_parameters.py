@@ -146,7 +146,7 @@ class TestMetrics:
             ("val-loss", "val loss", "val_loss"),
             ("val-loss", "val loss", "metric_val_loss"),
             ("sum", "metric_sum", "metric_sum_2"),
-            ("baseline", "E", "lambda", "größe", "gr\u00f6\u00dfe ", "1st", "", "a*b", "x__y"),
+            ("baseline", "E", "lambda", "größe", "gr\u00f6\u00dfe ", "1st", "a*b", "x__y"),
         ],
     )
     def test_metrics_of_any_name_are_told_apart(self, metrics):
