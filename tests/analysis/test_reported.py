@@ -93,7 +93,7 @@ def test_the_recounted_runs_agree_with_what_was_published_of_them(study):
 
 @pytest.mark.skipif(not places.at_hand(ORIGINAL_RUNS), reason="the original's run records are not at hand")
 def test_the_original_runs_are_recounted_from_their_records(study):
-    found = original_runs.recounted(places.locate("original runs", ORIGINAL_RUNS, "put it into the data folder"))
+    found = original_runs.recounted(places.obtain("original runs", [ORIGINAL_RUNS])[1])
     assert found == {name: study[name] for name in found}
 
 
