@@ -4,7 +4,6 @@ import asyncio
 import heapq
 import multiprocessing
 import os
-import pickle
 import sys
 import threading
 from collections.abc import Collection
@@ -12,6 +11,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from jahslib.core.problem import Job
@@ -92,7 +92,7 @@ class LocalProcesses(Executor):
     def _try_out(self, job: tuple) -> None:
         """Check before the first job that processes start and can load it: one clear error instead of many."""
         try:
-            sent = pickle.dumps(job)  # as for the queue to a process
+            sent = bytes(ForkingPickler.dumps(job))  # as for the queue to a process
         except Exception as error:
             raise UserError(
                 f"workers: the problem cannot be sent to other processes ({error}); "
@@ -212,9 +212,12 @@ async def _cannot_load_there(sent: bytes) -> str:
 
 
 def _cannot_load(sent: bytes) -> str:
-    """Return why this process cannot load a job; empty if it can."""
+    """Return why this process cannot load a job, as the queue to it would; empty if it can.
+
+    The bytes are those of the search that this worker serves, and are read from no file.
+    """
     try:
-        pickle.loads(sent)
+        ForkingPickler.loads(sent)
     except Exception as error:
         return reason_of(error)
     return ""
