@@ -67,6 +67,19 @@ def measured(searches: Iterable[AnySearch], measures: Mapping[str, Measure]) -> 
     return without_lone_task(table.astype(dict.fromkeys(measures, float)))
 
 
+def training_noise(searches: Iterable[AnySearch], metrics: Sequence[str]) -> pd.DataFrame:
+    """Measure how far one test result lies from the next of the same configuration.
+
+    Returns:
+        One row a metric: `sd` of an incumbent's final trainings, whose variances are averaged over those `incumbents`
+        that have several, at most so many `trainings` each; no row where none has.
+    """
+    repeated = [pd.DataFrame([t.metrics for t in s.tests])[list(metrics)] for s in searches if len(s.tests) > 1]
+    sd = pd.DataFrame([tests.var() for tests in repeated]).mean().pow(0.5)
+    noise = sd.rename_axis("metric").rename("sd").reset_index()
+    return noise.assign(incumbents=len(repeated), trainings=max(map(len, repeated), default=0))
+
+
 def summary(table: pd.DataFrame, by: Sequence[str], unit: str = "seed") -> pd.DataFrame:
     """Summarise a table over units: one row per group, in the order of its first.
 

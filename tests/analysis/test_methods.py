@@ -12,6 +12,7 @@ from jahslib.analysis.methods import (
     methods_table,
     on_test,
     summary,
+    training_noise,
     with_reported,
 )
 from tests.analysis.conftest import final, search
@@ -45,6 +46,13 @@ def test_methods_stand_as_numbers_beside_the_reported_values(searches):
     assert first.test_top1_mean == pytest.approx(80) and first.test_top1_sd == pytest.approx(np.std([70, 90], ddof=1))
     assert second.test_top1_mean == pytest.approx(50) and np.isnan(second.test_top1_sd)
     assert first.reported_test_top1_mean == 91.4 and np.isnan(second.reported_test_top1_mean)
+
+
+def test_the_noise_of_a_training_is_pooled_over_incumbents_that_were_trained_again(searches):
+    (row,) = training_noise(searches, ["top1"]).itertuples()
+    assert (row.metric, row.incumbents, row.trainings) == ("top1", 2, 2)
+    assert row.sd == pytest.approx(np.sqrt((0.2**2 / 2 + 0) / 2))
+    assert training_noise(searches[2:], ["top1"]).empty  # a single training tells nothing
 
 
 def test_a_summary_keeps_the_order_of_groups_and_counts_units():
