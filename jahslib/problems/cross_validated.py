@@ -59,7 +59,8 @@ class CrossValidated(ImageProblem):
     Args:
         data: name of a data set for `jahslib.data.registry.load`.
         seed: of the stratified folds.
-        split: "validation" trains on the other folds and measures on each; "test" trains on the whole training split.
+        split: "validation" trains on the other folds and measures on each; "test" trains on all training
+            images that `per_class` leaves and measures on the whole test split.
         folds, folds_used: number of folds, and how many of them a trial trains.
         per_class: use at most this many training images per class, the first ones.
         continuation: what a promoted trial continues with: "exact" (weights, optimizer and random state: as if never
