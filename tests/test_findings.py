@@ -208,6 +208,16 @@ def test_06_what_random_configurations_and_large_steps_give():
     steps = trials.lr / (1 - trials.momentum)
     large = trials[steps.between(0.2, 0.4)].top1
     assert large.max() == trials.top1.max() and large.quantile(0.25) == pytest.approx(large.max() - 0.04, abs=0.003)
+    seeds = numbers("06_ax_bo", "seeds").query("task == 'mnist' and method == 'Ax'").set_index("seed")
+
+    def step(method: str, seed: int) -> float:
+        (file,) = (ROOT / "results/cpu/06_ax_bo").glob(f"opt_cfg_{method}_mnist_seed{seed}.json")
+        found = json.loads(file.read_text())
+        return found["lr"] / (1 - found["momentum"])
+
+    assert all(0.2 < step("ax", seed) < 0.4 for seed in seeds.index[seeds.test_top1 < 0.945])
+    ax, smac = (sum(step(method, seed) for seed in range(10)) / 10 for method in ("ax", "smac"))
+    assert ax < smac
 
 
 def test_07_no_method_is_told_from_another_on_test_data():
