@@ -8,6 +8,7 @@ import pytest
 
 from jahslib.analysis import reported
 from jahslib.paths import ROOT
+from jahslib.reporting import trials_table
 
 
 def record(notebook: str, name: str) -> dict:
@@ -74,6 +75,19 @@ def test_02_near_on_all_images_and_no_lead_on_a_tenth():
     sweep = numbers(notebook, "sweep").set_index("type")
     sweep = sweep[sweep.index.str.startswith("q = ")]
     assert sweep.params_mean.is_monotonic_decreasing and sweep.accuracy_mean.idxmax() == "q = 0.7"
+
+
+def test_02_what_is_trained_at_full_scale_is_near_what_is_reported():
+    trials = trials_table.load(ROOT / "results" / "trials.csv.xz").query("profile == 'paper'")
+    sweep, first = (trials[trials.study == study] for study in ("02_growing_thresholds", "01_growing_bohb"))
+    assert len(first) == 5 and set(first.log) == {"reported-baseline"} and set(sweep.split) == {"validation"}
+    printed = {
+        f"q{row['q']:g}" if row["q"] else row["type"]: row["accuracy"]
+        for row in reported.load("02_growing_thresholds")["sweep"]
+    }
+    found = sweep.metric_top1.groupby(sweep.log.str.split("-").str[0]).mean()
+    assert len(found) == 6 and len(printed) == 10
+    assert all(abs(accuracy - printed[name]) < 0.01 for name, accuracy in found.items())
 
 
 def test_02_sizes_ranks_and_widths_beside_the_reported_ones():
