@@ -7,9 +7,10 @@ by `Problem.epochs`: the further epochs where trainings continue, all of them wh
 a feasible trial at the highest fidelity counts; a search without one has a regret of 1. Regret is the distance from the
 best of 2,000 random points (the feasible ones), divided by their range (of all), on values without noise; it is
 negative where a search found better than all of these. Intervals are of 95 % over the problems, each of which counts
-with its mean over the seeds; "less random's" and "less TPE's" are differences, below zero where the row's method is ahead,
-"none feasible" counts searches. The defaults of EA and EA-HB were settled on the twelve tasks of LCBench, which so flatter
-them; study 08 has its other 22. With --results, finished searches are read from a file of JSON lines and added to it.
+with its mean over the seeds; "less random's" and "less TPE's" are differences, below zero where the row's method is
+ahead, "none feasible" counts searches. The defaults of EA and EA-HB were settled on the twelve tasks of LCBench, which
+so flatter them; study 08 has its other 22. With --results, finished searches are read from a file of JSON lines and
+added to it.
 """
 
 import argparse
