@@ -5,8 +5,8 @@
     problem = Recorded(original, logs, unknown="nearest")
     search(problem, RandomSearch(problem, 0), Budget(trials=25), "again.jsonl", seed=0)
 
-proposes what the logged random search proposed and ends at its incumbent, in a second. Any other optimizer runs on the
-same 250 trials. To describe itself the original reads its data, MNIST here.
+proposes what the logged random search proposed and ends at its incumbent. Any other optimizer runs on the same 250
+trials. To describe itself the original reads its data, MNIST here.
 """
 
 import hashlib

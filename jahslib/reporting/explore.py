@@ -63,7 +63,7 @@ def weights(log: Path | str) -> Any:
 
 
 def growth(log: Path | str) -> Any:
-    """Show the widths of a growing network's layers over training steps, mean and 95 % band over folds."""
+    """Show a growing network's widths over its steps, mean and 95 % band over folds. `UserError` without any."""
     what = "a trace of its growth, as study 02's and final trainings have"
     grown = _with(log, lambda trial: any("trace" in fold for fold in trial.outputs.get("folds", [])), what)
     return chosen(lambda trial: layer_panels(traces_table([trial]), {"width": "width of the layer"}), trial=grown)
