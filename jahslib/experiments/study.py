@@ -169,7 +169,7 @@ class Study:
             again = [c for c in best for _ in range(first)] + best * (repeats - first)
             runs[s.name] = self.trainings(s.problem, again, log, method=s.method, seed=s.seed + AGAIN_SEED)
             judges[s.name] = copy.copy(s.problem)
-            judges[s.name].repeats = repeats
+            object.__setattr__(judges[s.name], "repeats", repeats)  # also of a frozen data class
         found = self.histories(runs.values()) if runs else {}
         confirmed = {name: judges[name].incumbent(found[run.log.stem]) for name, run in runs.items()}
         return [replace(s, confirmed=confirmed.get(s.name)) for s in searches]

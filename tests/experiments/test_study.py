@@ -3,11 +3,13 @@
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 
 from jahslib.core.optimizer import Listed
+from jahslib.core.problem import Fidelity
 from jahslib.core.trials import key
 from jahslib.errors import UserError
 from jahslib.experiments.study import Method, Study
@@ -204,6 +206,17 @@ def test_the_luck_of_one_training_does_not_choose_a_confirmed_incumbent(study):
     before = log.read_bytes()
     assert study.confirm([found], 8, 20) == [confirmed] and log.read_bytes() == before
     assert study.confirm([found], 0, 20) == [found]
+
+
+def test_a_search_of_a_frozen_problem_can_be_confirmed(study):
+    @dataclass(frozen=True)
+    class Frozen(Lucky):
+        fail: str = ""
+        space, fidelity, delay = Lucky().space, Fidelity(1, 3), 0.0
+
+    (found,) = study.run(study.plan({"rs": METHODS["rs"]}, [0], Budget(trials=4), problem=Frozen()))
+    (confirmed,) = study.confirm([found], candidates=2, repeats=2)
+    assert confirmed.confirmed is not None and found.problem.repeats == 1
 
 
 @pytest.mark.parametrize("candidates", [1, 3])
