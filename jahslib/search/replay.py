@@ -74,7 +74,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
                 made += 1
                 if own != logged:
                     return Replay(made, trial_id, dict(_differences(logged, own)))
-            history.ask(logged or own)
+            history.ask(logged or own or trial.suggestion())
         history.finish(trial)
     return Replay(made)
 

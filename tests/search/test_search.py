@@ -29,6 +29,7 @@ from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
 from jahslib.problems.function import Function
 from jahslib.search import Budget, search, triallog
+from jahslib.search.replay import replay
 from jahslib.search.search import fingerprint
 from jahslib.search.triallog import LogWriteError
 from jahslib.search.workers import InProcess, LocalProcesses, pool
@@ -921,3 +922,18 @@ def test_a_log_of_listed_configurations_goes_on_with_a_longer_or_shorter_list_an
     assert trained([first, second]) == both
     with pytest.raises(UserError, match="configurations"):
         trained([second, first])
+
+
+def test_what_was_lost_in_flight_and_is_not_proposed_again_is_not_trained(toy, tmp_path):
+    path, listed = tmp_path / "log.jsonl", [CONFIGURATION | {"rate": rate} for rate in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)]
+
+    def trained(count):
+        history = run(toy, path, optimizer=Listed(toy, 0, listed[:count]), budget=Budget(seconds=100.0))
+        return {t.id: t.configuration for t in history}
+
+    whole = trained(4)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"id": 2' not in line and '"kind": "end"' not in line))
+    assert trained(2) == {i: c for i, c in whole.items() if i != 2}
+    assert replay(Listed(toy, 0, listed[:2]), path).trial == 3
+    assert trained(5) == whole | {4: listed[4]}
