@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _size(logs: Sequence[Path]) -> int:
-    return sum(file.stat().st_size for file in {logfiles.form(log) for log in logs})
+    files = {logfiles.form(log) for log in logs}
+    return sum(file.stat().st_size for file in files if file.exists())  # not of a link to what is gone
 
 
 def _finished(log: Path) -> bool:

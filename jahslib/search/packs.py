@@ -54,7 +54,10 @@ def packed(logs: Mapping[str, bytes]) -> bytes:
 
 
 def _version(pack: Path) -> tuple[int, int]:
-    now = pack.stat()
+    try:
+        now = pack.stat()
+    except OSError as error:  # a link to what is gone, say
+        raise UserError(f"pack of trial logs {pack}: cannot be read ({error.strerror}); move it away") from error
     return now.st_size, now.st_mtime_ns
 
 

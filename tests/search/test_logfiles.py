@@ -181,6 +181,23 @@ def test_the_command_compresses_what_is_finished(log, capsys):
     assert command_line.main(["compress", str(log.parent / "nowhere")]) == 2
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
+def test_a_link_to_what_is_gone_stays_and_keeps_nothing_from_being_compressed(log, name, capsys):
+    run(log.with_name("b.jsonl"))
+    log.with_name(name).symlink_to("nowhere")
+    assert command_line.main(["compress", str(log.parent)]) == 0
+    assert forms(log) == ["a.jsonl.gz", "b.jsonl.gz", name]
+    assert "1 of 3 trial logs compressed" in capsys.readouterr().out
+
+
+def test_a_pack_that_is_a_link_to_what_is_gone_is_named(log, capsys):
+    log.with_name("many.jsonl.xz").symlink_to("nowhere")
+    assert command_line.main(["compress", str(log.parent)]) == 2
+    assert "many.jsonl.xz: cannot be read" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"many\.jsonl\.xz: cannot be read"):
+        run(log.with_name("b.jsonl"))
+
+
 class TestPacks:
     """Many searches of a folder in one file."""
 
