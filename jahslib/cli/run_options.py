@@ -55,6 +55,8 @@ def options(argv: list[str], notebooks: Path) -> argparse.Namespace:
     if not known:
         raise UserError(f"no notebook in {notebooks}; put one there, or give its path: jahslib run NOTEBOOK.ipynb")
     args.selected = _select(args.only, known)
+    for path in args.selected:
+        cells(path)  # which refuses what is no notebook
     args.elsewhere = bool(args.notebooks) and not all(path.resolve().is_relative_to(home()) for path in args.selected)
     args.overrides = _overrides(dict(args.parameter), args.selected)
     return args

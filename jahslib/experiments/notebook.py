@@ -35,9 +35,12 @@ def cells(notebook: str | Path, tag: str = "") -> list[str]:
         found = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = [cell for cell in found if cell["cell_type"] == "code"]
         return ["".join(c["source"]) for c in code if not tag or tag in c["metadata"].get("tags", [])]
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
         mend = "" if FOLDER.exists() else "; run this in a copy of the project, or beside your folder notebooks"
         raise UserError(f"{path}: its cells cannot be read ({error}){mend}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or of another kind
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: its cells cannot be read ({why}); give a notebook as Jupyter writes it") from None
 
 
 def is_described(notebook: str | Path) -> bool:

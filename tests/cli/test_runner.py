@@ -92,6 +92,19 @@ def test_wrong_option_is_one_line_and_writes_nothing(argv, message, check, place
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "content", ["text", '["cells"]', '{"a": 1}', '{"cells": 3}', '{"cells": [3]}', "[" * 100_000, "\ud800"]
+)
+def test_a_file_that_is_no_notebook_is_one_line(content, place, capsys):
+    file = place / "notebooks" / "other.ipynb"
+    file.write_text(content, errors="surrogatepass")
+    for options in ([], ["-p", "lr=1"], ["--check"]):
+        assert runner.main([str(file), *options], place / "notebooks") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "other.ipynb: its cells cannot be read" in line and "give a notebook" in line
+    assert list((place / "out").iterdir()) == []
+
+
 def test_a_device_or_scheduler_that_is_not_there_writes_nothing(place, capsys):
     assert runner.main(["--device", "cuda:99"], place / "notebooks") == 2
     assert "--device: no cuda:99 here" in capsys.readouterr().err
