@@ -71,7 +71,7 @@ def growth(log: Path | str) -> Any:
 
 def terms(log: Path | str) -> Any:
     """Show the graph of a trial's architecture, folded or in full. Raises `UserError` for logs without a grammar."""
-    space = triallog.read(Path(log)).fingerprint["problem"]["space"]
+    space = triallog.read(log).fingerprint["problem"]["space"]
     if not (isinstance(space, dict) and "grammar" in space):
         raise UserError(f"trial log {log}: its space is no grammar; give the log of a search over one")
     grammar = Grammar(space["grammar"], max_depth=space["max_depth"])
@@ -85,7 +85,7 @@ def terms(log: Path | str) -> Any:
 
 
 def _with(log: Path | str, has: Callable[[Trial], Any], what: str) -> dict[str, Trial]:
-    trials = triallog.read(Path(log)).trials
+    trials = triallog.read(log).trials
     found = {f"trial {trial.id}": trial for trial in trials if has(trial)}
     if not found:
         raise UserError(f"trial log {log}: no trial of {len(trials)} has {what}; give another log")

@@ -28,7 +28,9 @@ STARTED_OVER = "started_over"  # in the header of a search that was, while a pac
 
 
 def named(file: Path | str) -> Path:
-    """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs."""
+    """Return the log's plain path, from any form's. Raises `UserError` for a pack of logs, and for what is no path."""
+    if not isinstance(file, str | os.PathLike):
+        raise UserError(f"trial log: {file!r}; give the path of a file, such as 'mine.jsonl'")
     file = Path(file)
     if file.name.endswith(PACK):
         logs = inside(file) if file.exists() else [file.with_suffix("")]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jahslib.core.trials import History, Suggestion
+from jahslib.errors import UserError
 from jahslib.search import triallog
 from jahslib.search.repeats import repeating
 from jahslib.search.warm_start import is_copy
@@ -56,9 +57,11 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
     """Let a new optimizer, not yet asked for anything, decide at each point where the log's search decided.
 
     Raises:
-        UserError: no such log, or a damaged one.
+        UserError: no optimizer, no such log, or a damaged one.
     """
-    trials = triallog.read(Path(log)).trials
+    if isinstance(optimizer, type) or not hasattr(optimizer, "ask"):
+        raise UserError(f"replay: {optimizer!r} is no optimizer; give one: replay(RandomSearch(problem, seed), log)")
+    trials = triallog.read(log).trials
     optimizer = repeating(optimizer, getattr(optimizer, "problem", None))
     suggestions = {t.id: t.suggestion() for t in trials}
     history, made = History(), 0

@@ -214,7 +214,7 @@ class TrialLog:
         self._size = self._synced = self._file.truncate(size)
 
 
-def read(path: Path) -> LoggedSearch:
+def read(path: Path | str) -> LoggedSearch:
     """Read a log; a torn last line is ignored.
 
     Raises:
@@ -223,7 +223,7 @@ def read(path: Path) -> LoggedSearch:
     return _parsed(logfiles.named(path), _content(logfiles.named(path)))
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path | str) -> dict[str, Any]:
     """Read a log's first line alone. Raises `UserError` as `read`, of that line."""
     path = logfiles.named(path)
     return _parsed(path, _content(path).partition(b"\n")[0] + b"\n").header

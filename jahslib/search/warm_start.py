@@ -22,7 +22,7 @@ COPY = "copy of an earlier search"  # marks a copy in a trial's `worker`
 
 def trials_of(path: Path | str, problem: Problem) -> list[Trial]:
     """Read a log's trials, for `search(..., warm_start=...)`. Raises `UserError` if it is of another problem."""
-    logged = triallog.read(Path(path))
+    logged = triallog.read(path)
     described = triallog.as_logged(problem.describe())
     triallog.refuse_difference(Path(path), logged.fingerprint["problem"], described, "another problem")
     return logged.trials

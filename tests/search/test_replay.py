@@ -2,15 +2,18 @@
 
 import json
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from jahslib.__main__ import main
+from jahslib.errors import UserError
 from jahslib.optimizers.evolution import Evolution
 from jahslib.optimizers.random_search import RandomSearch
-from jahslib.search import Budget, search
+from jahslib.search import Budget, search, triallog
 from jahslib.search.replay import Replay, replay
+from jahslib.search.warm_start import trials_of
 from tests.conftest import Toy, decisions
 
 
@@ -40,6 +43,20 @@ def test_a_log_of_another_machine_is_extended_as_it_is_and_the_difference_is_tol
     assert report.trial == 5 and report.differences.keys() == {"rate"}
     assert report.differences["rate"][2] == pytest.approx(1e-6, rel=1e-3)
     assert "trial 5 is the first" in str(report) and "1e-06 apart" in str(report)
+
+
+@pytest.mark.parametrize("what", [RandomSearch, partial(RandomSearch, Toy(), 0), Toy(), None])
+def test_what_is_no_optimizer_is_named(what, tmp_path):
+    search(Toy(), RandomSearch, Budget(trials=1), tmp_path / "log.jsonl", seed=0)
+    with pytest.raises(UserError, match=r"^replay: .* is no optimizer; give one: .*$"):
+        replay(what, tmp_path / "log.jsonl")
+
+
+@pytest.mark.parametrize("path", [None, 5, b"log.jsonl"])
+def test_a_log_is_named_by_a_path(path):
+    for read in (partial(replay, RandomSearch(Toy(), 0)), partial(trials_of, problem=Toy()), triallog.read):
+        with pytest.raises(UserError, match=r"^trial log: .*; give the path of a file"):
+            read(path)
 
 
 def test_long_values_are_shown_where_they_differ():
