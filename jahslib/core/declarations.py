@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from jahslib.errors import Finite, Positive, UserError, refuse_illegal
+from jahslib.errors import Bounds, Finite, Positive, UserError, bounded, refuse_illegal
 
 
 def _refuse_nameless(what: str, metric: object) -> None:
@@ -136,8 +136,11 @@ class Fidelity:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def above(self, low: float | None) -> "Fidelity":
-        """Raise the lower bound to `low`; None keeps it."""
-        return self if low is None else Fidelity(low, self.high, self.name)
+        """Raise the lower bound to `low`; None keeps it. Raises `UserError` for one that is not in the range."""
+        if low is None:
+            return self
+        within = Annotated[int if self.whole else float, Bounds(self.low, self.high)]
+        return Fidelity(bounded("min_fidelity", low, within), self.high, self.name)
 
     def describe(self) -> list:
         """Return the range in JSON types; the name is omitted for epochs."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, ForbiddenEqualsClause
 
+from jahslib.core.problem import Fidelity
 from jahslib.core.trials import History
 from jahslib.errors import UserError
 from jahslib.optimizers.ax.optimizer import AxBO
@@ -268,11 +269,13 @@ class TestSpacesThatAMethodCannotSearch:
         history = search(toy, OPTIMIZERS[name](toy, 0), Budget(trials=2), tmp_path / "log.jsonl", seed=0)
         assert {t.configuration["kernel"] for t in history} == {3} and len(history) == 2
 
-    @pytest.mark.parametrize("bad", [{"eta": 1}, {"min_fidelity": 0}, {"min_fidelity": 20}])
+    @pytest.mark.parametrize("bad", [{"eta": 1}, *({"min_fidelity": low} for low in (0, 1, 2.5, 20, "3"))])
     def test_no_hyperband_plan_is_refused_at_the_door(self, bad):
         for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True)):
-            with pytest.raises(UserError, match=r"eta: 1; give a whole|low: 0; give|epochs 20\.\.9 are no range"):
-                optimizer(Toy(high=9), 0, **bad)
+            toy = Toy(high=9)
+            toy.fidelity = Fidelity(2, 9)
+            with pytest.raises(UserError, match=r"eta: 1; give a whole|min_fidelity: .*; give a whole .* from 2 to 9"):
+                optimizer(toy, 0, **bad)
 
     def test_the_lowest_rung_is_the_problems_least_fidelity_unless_another_is_asked_for(self, tmp_path):
         for optimizer in (SmacBohb, lambda *a, **o: Evolution(*a, **o, hyperband=True, pop_size=1)):
