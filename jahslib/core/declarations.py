@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from jahslib.errors import Bounds, Finite, Positive, UserError, bounded, refuse_illegal
 
 
-def _refuse_nameless(what: str, metric: object) -> None:
-    if not isinstance(metric, str) or not metric:
-        raise UserError(f"{what}: metric {metric!r} is no name; give the text by which `evaluate` returns it")
+def _refuse_nameless(place: str, name: str) -> None:
+    if not name:
+        raise UserError(f"{place}: {name!r}; give a text that is not empty")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Objective:
     maximize: bool | None = field(default=None, compare=False)
 
     def __post_init__(self):
-        _refuse_nameless("objective", self.metric)
         upwards = self.maximize is not False
         if self.best is None:
             object.__setattr__(self, "best", 1.0 if upwards else 0.0)
         if self.worst is None:
             object.__setattr__(self, "worst", 0.0 if upwards else 1.0)
         refuse_illegal(self, f"objective {self.metric}: ")
+        _refuse_nameless("objective: metric", self.metric)
         if self.best == self.worst:
             raise UserError(f"objective {self.metric}: best and worst are {self.best!r}; give two unequal numbers")
         if self.maximize is None:
@@ -82,8 +82,8 @@ class Constraint:
     bound: Finite
 
     def __post_init__(self):
-        _refuse_nameless("constraint", self.metric)
         refuse_illegal(self, f"constraint {self.metric}: ")
+        _refuse_nameless("constraint: metric", self.metric)
         # as read back from the log, for values such as 2**53 + 1 or float32
         object.__setattr__(self, "bound", float(self.bound))
 
@@ -125,6 +125,7 @@ class Fidelity:
 
     def __post_init__(self):
         refuse_illegal(self, f"fidelity: {self.name}: ")
+        _refuse_nameless("fidelity: name", self.name)
         if self.low > self.high:
             raise UserError(f"fidelity: {self.name} {self.low}..{self.high} are no range; give 0 < low <= high")
         if self.name == "epochs" and not self.whole:

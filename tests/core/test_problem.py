@@ -48,9 +48,9 @@ def test_a_constraint_has_a_known_relation_and_a_finite_bound(relation, bound):
 
 
 @pytest.mark.parametrize("metric", [None, 3, ""])
-def test_a_metric_has_a_name(metric):
-    for made in (lambda: Objective(metric), lambda: Constraint(metric, "<=", 1)):
-        with pytest.raises(UserError, match=f"metric {metric!r} is no name"):
+def test_a_metric_and_a_resource_have_a_name(metric):
+    for made in (lambda: Objective(metric), lambda: Constraint(metric, "<=", 1), lambda: Fidelity(1, 3, metric)):
+        with pytest.raises(UserError, match=f"(metric|name): {metric!r}; give a text"):
             made()
 
 
