@@ -424,12 +424,13 @@ def test_committed_logs_can_be_extended(log, workers, tmp_path):
     ("settings", "message"),
     [
         ({"n_init": 0}, "SmacBohb: n_init: 0; give a whole number of at least 1"),
+        ({"eta": 10**30}, "SmacBohb: eta: 1000000000000000000000000000000; give a whole number of at most"),
         ({"n_init": 2.5}, "SmacBohb: n_init: 2.5"),
         ({"retrain_after": 0}, "SmacBohb: retrain_after: 0"),
         ({"min_trials": -1}, "SmacBohb: min_trials: -1"),
     ],
 )
-def test_counts_below_one_are_refused_at_the_door(settings, message):
+def test_counts_out_of_range_are_refused_at_the_door(settings, message):
     with pytest.raises(UserError, match=message):
         SmacBohb(Toy(), 0, **settings)
 
