@@ -61,7 +61,7 @@ class Bounds:
         return f"{'between' if self.open else 'from'} {self.low:g} {'and' if self.open else 'to'} {self.high:.12g}"
 
 
-MOST = 2**63 - 1  # of whole numbers, which NumPy and others count in 64 bits
+WHOLE = Bounds(-math.inf, 2**63 - 1)  # NumPy and others count in 64 bits
 Count = Annotated[int, Bounds(1)]
 Finite = Annotated[float, Bounds(-math.inf)]
 Share = Annotated[float, Bounds(0, 1)]
@@ -76,8 +76,8 @@ def bounded(place: str, value: Any, hint: Any) -> Any:
         number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
         number = False
-    if number and kind is int and bounds.admit(value) and value > MOST:
-        raise UserError(f"{place}: {value!r}; give a whole number of at most {MOST}")
+    if number and kind is int and bounds.admit(value) and not WHOLE.admit(value):
+        raise UserError(f"{place}: {value!r}; give a whole number of at most {WHOLE.high}")
     if not number or not bounds.admit(value) or (kind is int and value != int(value)):
         raise UserError(f"{place}: {value!r}; give a {'whole ' if kind is int else ''}number {bounds}")
     return int(value) if kind is int or isinstance(value, Integral) else float(value)
