@@ -120,7 +120,12 @@ def test_03_ahead_on_the_table_with_one_exception_and_by_training_on_every_seed(
     assert not trained.told_apart.any()  # five pairs are too few for the rank test
     assert answers(notebook)[-2:] == ["reproduced"] * 2
     (noise,) = numbers(notebook, "noise").query("metric == 'test_error'").itertuples()
-    assert 0.2 < noise.random_median < 0.3 and noise.random_sd > 2 * noise.sd
+    assert 0.2 < noise.random_median < 0.3 and noise.random_sd > 5 * noise.sd
+    assert trained.difference.between(-4, -2.9).all() and trained.high.max() < -100 * noise.sd > -1
+    operations = numbers(notebook, "incumbents").groupby("method").operations.mean()
+    assert operations["BO, hWL"] < operations.drop("BO, hWL").min() / 2
+    tested = numbers(notebook, "trained_methods").set_index("method").test_error_mean
+    assert tested["evolution"] > tested["random"]
 
 
 def test_04_ahead_on_random_architectures_but_not_from_the_fewest():
