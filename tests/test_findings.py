@@ -128,20 +128,23 @@ def test_03_ahead_on_the_table_with_one_exception_and_by_training_on_every_seed(
     assert tested["evolution"] > tested["random"]
 
 
-def test_04_ahead_on_random_architectures_but_not_from_the_fewest():
+def test_04_ahead_on_random_architectures_from_every_number_of_them():
     notebook = "04_surrogate_regression"
     pairs = numbers(notebook, "pairs").set_index("n_train")
-    assert pairs.told_apart.to_dict() == {10: False, 25: True, 50: True, 75: True, 100: True}
-    assert (pairs.leader == "hWL").all() and pairs.difference.idxmax() == 50
-    assert answers(notebook) == ["cannot tell", *["reproduced"] * 4, "contradicted"]
+    assert pairs.index.to_list() == [10, 25, 50, 75, 100] and pairs.told_apart.all()
+    assert (pairs.leader == "hWL").all() and pairs.difference.idxmax() == 25
+    assert answers(notebook) == [*["reproduced"] * 5, "cannot tell"]
 
 
-def test_04_more_from_few_where_searched_trials_are_in_the_pool():
+def test_04_the_lead_is_smaller_where_searched_trials_are_in_the_pool():
     pools = numbers("04_surrogate_regression", "pools").set_index(["pool", "n_train"])
-    assert (pools.leader == "hWL").all()
-    assert pools.index[~pools.told_apart].to_list() == [("without random", n) for n in (50, 75, 100)]
+    told = pools[pools.told_apart]
+    assert pools.index[~pools.told_apart].to_list() == [("without random", n) for n in (10, 25)]
+    assert (told.leader == "hWL").all()
     leads = pools.difference.unstack()
-    assert (leads[10] > leads[100]).all() and leads[[50, 75, 100]].mean(axis=1).idxmin() == "without random"
+    assert (leads.dropna(axis=1).idxmin() == "without random").all()
+    random = numbers("04_surrogate_regression", "pairs").set_index("n_train").difference
+    assert (leads.loc["all", random.index] < random / 2).all()
 
 
 def test_05_identity_gains_with_and_without_prevention_and_no_method_beats_a_linear_model():
@@ -172,14 +175,16 @@ def test_05_identity_gains_with_and_without_prevention_and_no_method_beats_a_lin
     assert value(notebook, "stopped_untrained") == pytest.approx(1 / 5, abs=0.02)
 
 
-def test_04_variances_of_the_hierarchical_kernel_fail_from_the_fewest():
-    rows = numbers("04_surrogate_regression", "scores_main")
-    nll = rows[rows.source.str.endswith("-hierarchical")].set_index(["model", "n_train"]).nll_mean
-    assert nll["hWL", 10] > 0 > nll["WL", 10] and (nll["hWL"].drop(10) < 0).all()
-    fits = numbers("04_surrogate_regression", "fits").query("n_train == 10 and model == 'gp_hierarchical'")
-    leaps = fits[fits.nll > 0].groupby("source").size()
-    pool = "nb201_addNIST-hierarchical"
-    assert leaps[leaps.index.str.startswith(pool)].to_dict() == {pool: 1, f"{pool}-without_BO": 1}
+def test_04_variances_of_the_hierarchical_kernel_fail_on_single_splits_of_searched_trials():
+    fits = numbers("04_surrogate_regression", "fits")
+    fits = fits[fits.source.str.startswith("nb201_fashion_mnist-hierarchical")]
+    medians = fits.groupby(["source", "n_train", "model"]).nll.median().unstack()
+    assert (medians.gp_hierarchical < medians.gp + 0.01).all()
+    leaps = fits[(fits.model == "gp_hierarchical") & (fits.nll > 5)]
+    assert not leaps.source.str.endswith("-random").any() and set(leaps.n_train) == {10, 25}
+    assert leaps.groupby(["source", "n_train"]).size().max() <= 2
+    counts = fits[fits.source.str.endswith("-hierarchical") & (fits.model == "gp_nasbot") & (fits.n_train <= 25)]
+    assert (counts.nll > 0).mean() > 0.5
 
 
 def test_04_on_cells_the_likelihood_of_every_model_leaps_somewhere():

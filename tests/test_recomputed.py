@@ -54,7 +54,7 @@ def chosen_cells(first: str, second: str) -> pd.Series:
 
 
 def correlations(n_train: int) -> pd.Series:
-    fits = logged("04_surrogate_regression", "regression-nb201_addNIST-hierarchical-random-*-seed*")
+    fits = logged("04_surrogate_regression", "regression-nb201_fashion_mnist-hierarchical-random-*-seed*")
     setting = pd.json_normalize(fits.configuration.tolist())
     tau = fits[setting.n_train == n_train].assign(model=setting.model).pivot(index="seed", columns="model")["kendall"]
     return tau.gp_hierarchical - tau.gp
