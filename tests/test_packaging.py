@@ -32,10 +32,10 @@ def test_every_file_beside_the_modules_is_in_the_wheel():
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
-def test_the_tracked_files_have_less_than_29_MB_and_none_more_than_4():
+def test_the_tracked_files_have_less_than_30_MB_and_none_more_than_4():
     listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
     sizes = {name: (ROOT / name).stat().st_size for name in listed.split("\0") if (ROOT / name).is_file()}
-    assert sum(sizes.values()) < 29e6 and not {name for name, size in sizes.items() if size > 4e6}
+    assert sum(sizes.values()) < 30e6 and not {name for name, size in sizes.items() if size > 4e6}
 
 
 def test_there_is_one_command():
