@@ -100,7 +100,7 @@ def test_the_first_source_is_random_and_pools_with_searches_leave_each_searcher_
 
 def test_an_objective_with_a_space_of_its_own_is_learnt_from_too():
     (run,) = of(objective="act_cifar10", search_space="activation").random_plan
-    assert run.problem.grammar == "activation" and run.log.stem == "random-act_cifar10-activation-seed0"
+    assert run.problem.grammar == "activation" and run.log.stem == "random-act_digits-activation-seed0"
 
 
 def test_no_more_is_predicted_than_a_third_of_what_there_is():
