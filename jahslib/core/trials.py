@@ -146,6 +146,15 @@ class History:
         self.spent += trial.epochs
         self.events.append(trial)
 
+    def recall(self, suggestion: Suggestion | None, later: Trial) -> None:
+        """Record what was suggested before a logged trial; None, lost in flight, holds its place and is not pending.
+
+        The configuration of the `later` trial fills that place.
+        """
+        number = self.ask(suggestion or Suggestion(later.configuration, later.fidelity))
+        if suggestion is None:
+            del self.pending[number]
+
     def has(self, configuration: Configuration) -> bool:
         """Tell whether a configuration was ever suggested, at any fidelity and with any outcome."""
         return key(configuration) in self._keys

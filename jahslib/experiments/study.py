@@ -186,12 +186,12 @@ class Study:
         begun, once = (sum(1 for _ in takewhile(lambda c: c == best[0], some)) for some in (before, best))
         return begun // once
 
-    def evaluate_again(self, searches: Sequence[AnySearch]) -> list[AnySearch]:
-        """Train incumbents once more on the folds they were found on; returns searches with `tests`.
+    def evaluate_again(self, searches: Sequence[AnySearch], count: int = 1) -> list[AnySearch]:
+        """Train incumbents `count` times more on the images they were found on; returns searches with `tests`.
 
         As study 01's original, but from other initial weights: the difference is the bias of choosing the best of many.
         """
-        return self.retrain([replace(s, tested=s.problem) for s in searches], 1, seed=AGAIN_SEED, prefix="again")
+        return self.retrain([replace(s, tested=s.problem) for s in searches], count, seed=AGAIN_SEED, prefix="again")
 
     @property
     def log_files(self) -> list[Path]:

@@ -115,11 +115,7 @@ class Loop:
             while len(self.history.suggestions) < trial.asked:
                 known = recorded.get(len(self.history.suggestions))
                 suggestion = known.suggestion() if known else ask and ask(self.history)
-                if suggestion is None:  # lost in flight and not proposed again: its place alone counts
-                    held = self.history.ask(Suggestion(trial.configuration, self.problem.fidelity.low))
-                    del self.history.pending[held]
-                else:
-                    self.history.ask(suggestion)
+                self.history.recall(suggestion, trial)
             if lacking := self.problem.lacking(trial):
                 raise UserError(f"trial log {self.log.path}: trial {trial.id} has no {lacking}; move the file away")
             self._finish(trial)

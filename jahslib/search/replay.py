@@ -77,7 +77,7 @@ def replay(optimizer: Any, log: Path | str) -> Replay:
                 made += 1
                 if own != logged:
                     return Replay(made, trial_id, dict(_differences(logged, own)))
-            history.ask(logged or own or trial.suggestion())
+            history.recall(logged or own, trial)
         history.finish(trial)
     return Replay(made)
 

@@ -138,8 +138,8 @@ def read_search(log: Path, problem: Problem, *, label: str = "", task: str = "")
         raise UserError(f"trial log {log}: the search is not finished; run it to its end")
     history, by_id = History(), {trial.id: trial for trial in logged.trials}
     for trial in logged.trials:
-        for number in range(len(history.suggestions), trial.asked):  # one lost in flight holds only its place
-            history.ask(by_id.get(number, trial).suggestion())
+        for number in range(len(history.suggestions), trial.asked):
+            history.recall(by_id[number].suggestion() if number in by_id else None, trial)
         history.finish(trial)
     method, seed = logged.header["method"], logged.header["seed"]
     return AnySearch(method, seed, history, problem, task=task, label=label or method, name=log.stem)

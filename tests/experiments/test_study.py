@@ -61,7 +61,7 @@ def test_final_trainings_may_be_named_otherwise_than_the_searches(study):
 
 
 def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study):
-    """Once each, from other weights; a second call trains nothing."""
+    """From other weights; a second call trains nothing, and one for more goes on."""
     found = study.run(study.plan(METHODS, [0, 1], BUDGET, tested=lambda p: Toy(high=2)))
     again = study.evaluate_again(found)
     logs = {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
@@ -73,6 +73,7 @@ def test_incumbents_are_evaluated_again_on_the_problem_they_were_found_on(study)
         assert triallog.read(log).fingerprint == fingerprint_of(s)
     assert study.evaluate_again(found) == again
     assert logs == {log.name: log.read_bytes() for log in study.folder.glob("logs/again-*.jsonl")}
+    assert [len(s.tests) for s in study.evaluate_again(found[:1], 2)] == [2]
 
 
 def fingerprint_of(s):
